@@ -1,0 +1,37 @@
+//! A host, as it registered and as people set it. What it merely reports is inventory (`control::inventory`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Endpoint, HostId, HostName, Mtu, SealingPublicKey, SigningPublicKey, Timestamp, WgPublicKey};
+
+/// What the server needs to agree the sealed channel with a host again: both are public.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealingIdentity {
+    /// The host's static sealing key.
+    pub key: SealingPublicKey,
+    /// The encapsulated key of its HPKE hand-over to the server (32 bytes for X25519).
+    pub encapsulated: SealingPublicKey,
+}
+
+/// A machine with an identity, one WireGuard key, and one interface for all its networks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its identity.
+    pub id: HostId,
+    /// Its name, unique among hosts.
+    pub name: HostName,
+    /// Its WireGuard key, unique among hosts.
+    pub wireguard_key: WgPublicKey,
+    /// The key it signs with, unique among hosts: this is how a host that registers again is known.
+    pub signing_key: SigningPublicKey,
+    /// Its end of the sealed channel.
+    pub sealing: SealingIdentity,
+    /// The MTU of its interface, when it is not the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<Mtu>,
+    /// An endpoint set by hand: tried besides those that are seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_endpoint: Option<Endpoint>,
+    /// When it first registered.
+    pub created: Timestamp,
+}
