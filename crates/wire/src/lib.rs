@@ -1,1 +1,58 @@
-//! wire
+//! What server and agent say to each other: the token, registration, the host map and its deltas, reports, and the seal
+//! around all of it. CBOR (RFC 8949) with numbered fields: additive, unknown fields are ignored.
+//!
+//! Not for carrying (HTTP and MQTT are the shells') and not for deciding. It keeps true that whatever is decoded here has
+//! been checked, and that old encodings stay readable (`tests/golden`).
+
+mod credential;
+mod delta;
+mod host_map;
+mod message;
+mod refusal;
+mod register;
+mod report;
+mod seal;
+mod secret;
+mod token;
+mod topic;
+
+pub mod path;
+
+pub use credential::{
+    ClockSkew, CredentialError, MOST_SKEW, RequestSignature, SignedRequest, mqtt_password, verify_mqtt_password,
+};
+pub use delta::{Delta, WrongBase, delta, patch};
+pub use host_map::{HostMap, HostSettings, Membership, NatMapping, OwnHost, Peer, PeerNode, Rendezvous, ServerLinks};
+pub use message::{Down, MapReply, NodeSwitch};
+pub use refusal::{Refusal, RefusalCode};
+pub use register::{Hello, Leave, RegisterReply, RegisterRequest, Registration, WireguardProof};
+pub use report::{Facts, Outcome, Report};
+pub use seal::{Agreement, Channel, Direction, Opened, SealError};
+pub use secret::{SealingSecret, SigningSecret, WgSecret};
+pub use token::{Token, TokenError, TokenSecret};
+pub use topic::{HostTopic, TopicKind};
+
+/// The largest message that either side accepts, in bytes. A map of 10,000 peers has about 1.5 MiB.
+pub const MOST_BYTES: usize = 16 * 1024 * 1024;
+
+/// Encodes a value. Writing to memory cannot fail.
+pub fn encode<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match minicbor::encode(value, &mut bytes) {
+        Ok(()) => bytes,
+        Err(error) => unreachable!("encoding to memory failed: {error}"),
+    }
+}
+
+/// Why bytes are not the expected message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the message cannot be read: {0}")]
+pub struct DecodeError(String);
+
+/// Decodes a value, refusing more than `MOST_BYTES`.
+pub fn decode<'b, T: minicbor::Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, DecodeError> {
+    if bytes.len() > MOST_BYTES {
+        return Err(DecodeError(format!("{} bytes are more than the {MOST_BYTES} allowed", bytes.len())));
+    }
+    minicbor::decode(bytes).map_err(|error| DecodeError(error.to_string()))
+}

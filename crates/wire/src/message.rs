@@ -1,0 +1,46 @@
+//! What is sealed downwards.
+
+use minicbor::{Decode, Encode};
+use model::{Generation, NetworkName};
+
+use crate::{Delta, HostMap};
+
+/// A message pushed to an agent. One that cannot be read makes the agent ask for its map.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Down {
+    /// The next change of its map.
+    #[n(0)]
+    Delta(#[n(0)] Delta),
+    /// Fetch the map: what changed is too much to push, or not known any more.
+    #[n(1)]
+    Fetch(#[n(0)] Generation),
+    /// The host was removed by an administrator: everything of this server is to be taken down.
+    #[n(2)]
+    Removed,
+}
+
+/// The answer to an agent that asks for its map.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum MapReply {
+    /// What it has is current.
+    #[n(0)]
+    Current(#[n(0)] Generation),
+    /// The whole map.
+    #[n(1)]
+    Full(#[n(0)] HostMap),
+    /// The deltas it missed, oldest first, each starting where the one before ended.
+    #[n(2)]
+    Deltas(#[n(0)] Vec<Delta>),
+}
+
+/// A host's wish to take part in one of its networks, or to pause.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct NodeSwitch {
+    /// The network.
+    #[n(0)]
+    pub network: NetworkName,
+    /// Whether to take part.
+    #[n(1)]
+    pub connected: bool,
+}

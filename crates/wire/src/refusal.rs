@@ -1,0 +1,56 @@
+//! How the server says no to an agent: a code that programs act on, and a sentence that people read.
+
+use minicbor::{Decode, Encode};
+use model::Timestamp;
+
+/// The kinds of refusal. New ones may come; an agent treats one it does not know by its sentence alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum RefusalCode {
+    /// The enrollment key does not exist (any more).
+    #[n(0)]
+    UnknownKey,
+    /// The enrollment key has expired.
+    #[n(1)]
+    ExpiredKey,
+    /// The enrollment key was used as often as it may be.
+    #[n(2)]
+    SpentKey,
+    /// The clocks differ too much.
+    #[n(3)]
+    ClockSkew,
+    /// The server does not know this host: it was removed.
+    #[n(4)]
+    UnknownHost,
+    /// The signature or a proof is wrong.
+    #[n(5)]
+    NotProved,
+    /// The request cannot be read or breaks a rule; the sentence says which.
+    #[n(6)]
+    Invalid,
+    /// Too much at once; try again after `retry_after`.
+    #[n(7)]
+    Busy,
+    /// Something broke in the server; it is in its log.
+    #[n(8)]
+    Internal,
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+#[cbor(map)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The kind; none when it is newer than this program.
+    #[n(0)]
+    pub code: RefusalCode,
+    /// What is wrong and what to do.
+    #[n(1)]
+    pub message: String,
+    /// The server's time, for clocks that differ.
+    #[n(2)]
+    pub server_time: Timestamp,
+    /// Seconds to wait before trying again.
+    #[n(3)]
+    pub retry_after: Option<u32>,
+}

@@ -1,0 +1,66 @@
+//! What an agent says it saw and did. Sent when something in it changed, never by the clock.
+
+use minicbor::{Decode, Encode};
+use model::{Endpoint, Generation};
+use serde::{Deserialize, Serialize};
+
+/// What a machine is: shown to people, decides nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct Facts {
+    /// `linux`, `macos` …
+    #[n(0)]
+    pub os: String,
+    /// The release's name, such as `Debian GNU/Linux 12 (bookworm)`.
+    #[n(1)]
+    pub release: String,
+    /// `x86_64`, `aarch64` …
+    #[n(2)]
+    pub arch: String,
+    /// The kernel's version.
+    #[n(3)]
+    pub kernel: String,
+    /// The agent's version.
+    #[n(4)]
+    pub agent: String,
+    /// `kernel` or `userspace`: whose WireGuard it is.
+    #[n(5)]
+    pub wireguard: String,
+}
+
+/// An op that failed, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct Outcome {
+    /// What was tried.
+    #[n(0)]
+    pub op: String,
+    /// What went wrong.
+    #[n(1)]
+    pub error: String,
+}
+
+/// What an agent saw and did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct Report {
+    /// The map it has carried out.
+    #[n(0)]
+    pub generation: Generation,
+    /// What the machine is.
+    #[n(1)]
+    pub facts: Facts,
+    /// Its own addresses with its WireGuard port; ordered, without those of its own tunnels.
+    #[n(2)]
+    pub local: Vec<Endpoint>,
+    /// Ops that failed; empty when all is as wanted.
+    #[n(3)]
+    pub failures: Vec<Outcome>,
+}
+
+impl Report {
+    /// At most this many local endpoints count.
+    pub const MOST_LOCAL: usize = 16;
+    /// At most this many failures are told.
+    pub const MOST_FAILURES: usize = 16;
+}

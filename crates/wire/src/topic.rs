@@ -1,0 +1,85 @@
+//! MQTT topics: exact, one set for each host.
+
+use std::fmt;
+use std::str::FromStr;
+
+use model::HostId;
+
+const PREFIX: &str = "netloom/v1/host/";
+
+/// What is said under a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TopicKind {
+    /// Server to agent: sealed `Down` messages.
+    Map,
+    /// Agent to server: sealed `Report`s.
+    Report,
+    /// Agent to server: `1` when it connects, `0` by last will. Not sealed: the broker itself sends the will.
+    Presence,
+}
+
+impl TopicKind {
+    const ALL: [Self; 3] = [Self::Map, Self::Report, Self::Presence];
+
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Map => "map",
+            Self::Report => "report",
+            Self::Presence => "presence",
+        }
+    }
+}
+
+/// One topic of one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HostTopic {
+    /// The host.
+    pub host: HostId,
+    /// What is said under it.
+    pub kind: TopicKind,
+}
+
+impl fmt::Display for HostTopic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}/{}", self.host, self.kind.suffix())
+    }
+}
+
+/// The text is none of our topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a topic of a host")]
+pub struct NotATopic;
+
+impl FromStr for HostTopic {
+    type Err = NotATopic;
+
+    fn from_str(text: &str) -> Result<Self, NotATopic> {
+        let (host, suffix) = text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')).ok_or(NotATopic)?;
+        let kind = TopicKind::ALL.into_iter().find(|kind| kind.suffix() == suffix).ok_or(NotATopic)?;
+        let host: HostId = host.parse().map_err(|_| NotATopic)?;
+        let topic = Self { host, kind };
+        // A host has one spelling only: what a rule compares must be what the broker routes.
+        if topic.to_string() != text {
+            return Err(NotATopic);
+        }
+        Ok(topic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_read_back_and_have_one_spelling() {
+        let host = HostId::from_bytes([0xab; 16]);
+        for kind in TopicKind::ALL {
+            let topic = HostTopic { host, kind };
+            assert_eq!(topic.to_string().parse(), Ok(topic));
+            assert_eq!(topic.to_string().to_uppercase().parse::<HostTopic>(), Err(NotATopic));
+        }
+        for text in ["netloom/v1/host/+/map", "#", "netloom/v1/host/x/map", "$share/g/netloom/v1/host/x/map"] {
+            assert_eq!(text.parse::<HostTopic>(), Err(NotATopic));
+        }
+    }
+}
