@@ -1,0 +1,210 @@
+//! The house rules that no other tool checks: who may depend on whom, what pure crates may use, file heads and sizes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::run::{cargo, output, say};
+
+/// An edge between two of our crates, and why it is there.
+type Edge = (&'static str, &'static str, &'static str);
+
+/// Every edge that is allowed (development dependencies of the shells on the test kit aside).
+const EDGES: &[Edge] = &[
+    ("wire", "model", "messages are made of the vocabulary"),
+    ("control", "model", "decides about the nouns"),
+    ("control", "wire", "plans host maps"),
+    ("reconcile", "model", "names what it wants"),
+    ("reconcile", "wire", "reads host maps"),
+    ("api", "model", "the admin contract is about the nouns"),
+    ("store", "model", "keeps the nouns"),
+    ("store", "control", "commits changes"),
+    ("platform", "model", "hands WireGuard keys to the kernel"),
+    ("platform", "reconcile", "observes and executes its types"),
+    ("platform", "wire", "takes private keys"),
+    ("tls", "model", "pins are digests"),
+    ("server", "model", "shell of the server's brain"),
+    ("server", "wire", "talks to agents"),
+    ("server", "control", "runs the brain"),
+    ("server", "store", "keeps intent"),
+    ("server", "api", "answers administrators"),
+    ("server", "dataplane", "answers handshakes"),
+    ("agent", "model", "shell of the agent's brain"),
+    ("agent", "wire", "talks to the server"),
+    ("agent", "reconcile", "runs the brain"),
+    ("agent", "platform", "has hands"),
+    ("agent", "dataplane", "userspace device"),
+    ("agent", "tls", "pinned connections"),
+    ("cli", "model", "parses names"),
+    ("cli", "api", "is a client of the API"),
+    ("cli", "tls", "pinned connections"),
+    ("testkit", "model", "simulates the whole"),
+    ("testkit", "wire", "simulates the whole"),
+    ("testkit", "control", "simulates the whole"),
+    ("testkit", "reconcile", "simulates the whole"),
+    ("testkit", "api", "drives the real server"),
+    ("testkit", "tls", "drives the real server"),
+];
+
+const PURE: &[&str] = &["model", "wire", "control", "reconcile", "api"];
+
+/// Crates that a pure crate never names: runtimes, randomness, clocks, systems.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "getrandom",
+    "rand",
+    "reqwest",
+    "rustix",
+    "axum",
+    "rusqlite",
+    "tempfile",
+    "tracing",
+];
+
+/// Paths that a pure crate's code never names.
+const IMPURE_PATHS: &[&str] = &[
+    "std::fs",
+    "std::process",
+    "std::thread",
+    "std::env",
+    "Instant::now",
+    "SystemTime::now",
+    "TcpStream",
+    "UdpSocket",
+];
+
+/// Words that have a better one in the house's vocabulary.
+const BANNED: &[&str] = &["Manager", "Helper", "Utils", "whitelist", "blacklist"];
+
+const MOST_LINES: usize = 800;
+
+/// Checks every rule and reports all that is wrong at once.
+pub(crate) fn tidy() -> Result<()> {
+    say("tidy");
+    let mut wrong = edges()?;
+    for file in sources(Path::new("crates"))?
+        .into_iter()
+        .chain(sources(Path::new("xtask"))?)
+    {
+        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        wrong.extend(check_file(&file, &text));
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    wrong.iter().for_each(|line| say(line));
+    bail!("{} house rules are broken", wrong.len());
+}
+
+fn edges() -> Result<Vec<String>> {
+    let metadata = output(cargo(&[
+        "metadata",
+        "--format-version",
+        "1",
+        "--no-deps",
+        "--locked",
+    ]))
+    .context("`cargo metadata` failed; is Cargo.lock in step?")?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata lists packages")?;
+    let dependencies: BTreeMap<&str, Vec<&Value>> = packages
+        .iter()
+        .map(|package| (name(package), deps(package)))
+        .collect();
+    let mut wrong = Vec::new();
+    for (from, deps) in &dependencies {
+        for to in deps.iter().map(|dep| name(dep)) {
+            let ours = dependencies.contains_key(to);
+            let allowed = EDGES.iter().any(|(a, b, _)| a == from && *b == to);
+            if ours && !allowed {
+                wrong.push(format!(
+                    "crates/{from} may not depend on {to}: no such edge in xtask/src/tidy.rs"
+                ));
+            }
+            if PURE.contains(from) && IMPURE.contains(&to) {
+                wrong.push(format!("crates/{from} is pure and may not use {to}"));
+            }
+        }
+    }
+    Ok(wrong)
+}
+
+fn name(value: &Value) -> &str {
+    value["name"].as_str().unwrap_or_default()
+}
+
+fn deps(package: &Value) -> Vec<&Value> {
+    let all = package["dependencies"].as_array();
+    all.into_iter()
+        .flatten()
+        .filter(|dep| dep["kind"].is_null())
+        .collect()
+}
+
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            files.extend(sources(&path)?);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn check_file(file: &Path, text: &str) -> Vec<String> {
+    let at = file.display();
+    let mut wrong = Vec::new();
+    if !text.starts_with("//!") {
+        wrong.push(format!(
+            "{at}: begins without `//!` (what it is for, what it is not for, what it keeps true)"
+        ));
+    }
+    let lines = text.lines().count();
+    if lines > MOST_LINES {
+        wrong.push(format!("{at}: {lines} lines; {MOST_LINES} at most"));
+    }
+    if file.starts_with("xtask") {
+        return wrong;
+    }
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let statements: Vec<&str> = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
+    let names = |word: &str| statements.iter().any(|line| line.contains(word));
+    let pure = PURE
+        .iter()
+        .any(|pure| file.starts_with(Path::new("crates").join(pure).join("src")));
+    if pure {
+        wrong.extend(
+            IMPURE_PATHS
+                .iter()
+                .filter(|path| names(path))
+                .map(|path| format!("{at}: a pure crate may not use {path}")),
+        );
+    }
+    wrong.extend(
+        BANNED
+            .iter()
+            .filter(|word| names(word))
+            .map(|word| format!("{at}: `{word}` is not a word of the house")),
+    );
+    if names("unbounded_channel") || names("mpsc::unbounded") || names("flume::unbounded") {
+        wrong.push(format!(
+            "{at}: an unbounded channel; every queue is bounded and says what it does when full"
+        ));
+    }
+    if names("#[ignore") {
+        wrong.push(format!("{at}: an ignored test"));
+    }
+    wrong
+}

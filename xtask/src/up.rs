@@ -1,0 +1,69 @@
+//! Commands that build and start something for people to use: the demo, the server, the benchmarks.
+
+use anyhow::Result;
+
+use crate::requirements;
+use crate::run::{cargo, run};
+
+/// The demo: a server and some machines, each in namespaces of its own.
+pub(crate) fn demo(once: bool, machines: u8) -> Result<()> {
+    requirements::for_demo()?;
+    run(cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    let machines = machines.to_string();
+    let mut command = cargo(&[
+        "run",
+        "--quiet",
+        "--locked",
+        "-p",
+        "testkit",
+        "--bin",
+        "netloom-demo",
+        "--",
+    ]);
+    command.args(["--machines", &machines]);
+    if once {
+        command.arg("--once");
+    }
+    run(command)
+}
+
+/// Just the server.
+pub(crate) fn server(arguments: &[String]) -> Result<()> {
+    let mut command = cargo(&[
+        "run",
+        "--release",
+        "--locked",
+        "-p",
+        "server",
+        "--bin",
+        "netloom-server",
+        "--",
+    ]);
+    command.args(arguments);
+    run(command)
+}
+
+/// The benchmarks, optimised.
+pub(crate) fn bench(name: Option<&str>) -> Result<()> {
+    requirements::for_demo()?;
+    run(cargo(&[
+        "build",
+        "--release",
+        "--workspace",
+        "--bins",
+        "--locked",
+    ]))?;
+    let mut command = cargo(&[
+        "run",
+        "--release",
+        "--quiet",
+        "--locked",
+        "-p",
+        "testkit",
+        "--bin",
+        "netloom-bench",
+        "--",
+    ]);
+    command.args(name);
+    run(command)
+}
