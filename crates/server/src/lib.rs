@@ -1,0 +1,6 @@
+//! The parts of `netloom-server`, as a library so that tests can start them one by one.
+//!
+//! Not for other crates: nothing but this crate's binary and tests links it.
+
+pub mod broker;
+pub mod front;
