@@ -75,7 +75,7 @@ fn provide(needs: &[&Need]) -> Result<()> {
         program,
         package,
         why,
-    } in missing.into_iter().copied()
+    } in missing
     {
         say(&format!(
             "missing: {program} ({why}); Debian and Ubuntu have it in the package {package}"

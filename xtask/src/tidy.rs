@@ -31,6 +31,8 @@ const EDGES: &[Edge] = &[
     ("server", "control", "runs the brain"),
     ("server", "store", "keeps intent"),
     ("server", "api", "answers administrators"),
+    ("server", "settings", "reads its settings"),
+    ("agent", "settings", "reads its settings"),
     ("server", "dataplane", "answers handshakes"),
     ("agent", "model", "shell of the agent's brain"),
     ("agent", "wire", "talks to the server"),
@@ -49,7 +51,7 @@ const EDGES: &[Edge] = &[
     ("testkit", "tls", "drives the real server"),
 ];
 
-const PURE: &[&str] = &["model", "wire", "control", "reconcile", "api"];
+const PURE: &[&str] = &["model", "wire", "control", "reconcile", "api", "settings"];
 
 /// Crates that a pure crate never names: runtimes, randomness, clocks, systems.
 const IMPURE: &[&str] = &[
