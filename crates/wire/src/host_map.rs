@@ -24,7 +24,7 @@ pub struct HostSettings {
 }
 
 /// How the NAT in front of a host maps its port, as two views of the rendezvous tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Encode, Decode, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Encode, Serialize, Deserialize)]
 #[cbor(index_only)]
 #[serde(rename_all = "snake_case")]
 pub enum NatMapping {
@@ -38,6 +38,17 @@ pub enum NatMapping {
     /// Another port for each destination: what the rendezvous sees helps no peer.
     #[n(2)]
     PerDestination,
+}
+
+// By hand: what `derive` makes of an unknown variant is an error, and one new kind would cost an old agent its whole map.
+impl<'b, C> Decode<'b, C> for NatMapping {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        Ok(match d.u32()? {
+            1 => Self::Endpoint,
+            2 => Self::PerDestination,
+            _ => Self::Unknown,
+        })
+    }
 }
 
 /// The host itself.

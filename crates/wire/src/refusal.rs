@@ -1,10 +1,11 @@
 //! How the server says no to an agent: a code that programs act on, and a sentence that people read.
 
-use minicbor::{Decode, Encode};
+use minicbor::decode::Error;
+use minicbor::{Decode, Decoder, Encode};
 use model::Timestamp;
 
 /// The kinds of refusal. New ones may come; an agent treats one it does not know by its sentence alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(index_only)]
 pub enum RefusalCode {
     /// The enrollment key does not exist (any more).
@@ -34,6 +35,32 @@ pub enum RefusalCode {
     /// Something broke in the server; it is in its log.
     #[n(8)]
     Internal,
+    /// Newer than this program. Never sent on purpose.
+    #[n(23)]
+    Other,
+}
+
+impl RefusalCode {
+    const KNOWN: [Self; 9] = [
+        Self::UnknownKey,
+        Self::ExpiredKey,
+        Self::SpentKey,
+        Self::ClockSkew,
+        Self::UnknownHost,
+        Self::NotProved,
+        Self::Invalid,
+        Self::Busy,
+        Self::Internal,
+    ];
+}
+
+// By hand: what `derive` makes of an unknown variant is an error, and the sentence would be lost with it.
+impl<'b, C> Decode<'b, C> for RefusalCode {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, Error> {
+        let number = d.u32()?;
+        let known = usize::try_from(number).ok().and_then(|index| Self::KNOWN.get(index));
+        Ok(known.copied().unwrap_or(Self::Other))
+    }
 }
 
 /// A refusal.
@@ -41,7 +68,7 @@ pub enum RefusalCode {
 #[cbor(map)]
 #[error("{message}")]
 pub struct Refusal {
-    /// The kind; none when it is newer than this program.
+    /// The kind.
     #[n(0)]
     pub code: RefusalCode,
     /// What is wrong and what to do.
