@@ -1,1 +1,5 @@
-//! testkit
+//! What tests of every crate share: simulated worlds, and a lab of real machines made of namespaces or a small VM.
+//!
+//! Not part of any program that is shipped.
+
+pub mod lab;
