@@ -1,0 +1,488 @@
+//! The userspace device as a process, in namespaces of its own: configured by `wg`, judged by `ping`.
+//!
+//! No root needed: everything happens inside a user namespace. The device's process is this test binary again, told
+//! by an environment variable what to be.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use dataplane::device::{self, DeviceOptions};
+use dataplane::rendezvous::Rendezvous;
+
+/// Says what this binary is when it is not a test.
+const ROLE: &str = "DATAPLANE_TEST_ROLE";
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A process inside the lab; not a test of anything when run without a role.
+#[test]
+fn process_in_the_lab() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    match role.split_whitespace().collect::<Vec<_>>()[..] {
+        ["device", name] => runtime
+            .block_on(device::run(DeviceOptions::new(name), || say("ready")))
+            .unwrap(),
+        ["rendezvous", port, host] => runtime.block_on(async {
+            let addr = format!("[::]:{port}").parse().unwrap();
+            let mut rendezvous = Rendezvous::bind(addr, [5; 32]).unwrap();
+            rendezvous.peers().add_peer(unhex(host)).unwrap();
+            say(&format!("ready {}", hex(&rendezvous.public_key())));
+            loop {
+                say(&format!("seen {}", rendezvous.next_seen().await.endpoint));
+            }
+        }),
+        ref other => panic!("no such role: {other:?}"),
+    }
+}
+
+fn say(line: &str) {
+    writeln!(std::io::stdout(), "{line}").expect("somebody listens");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> [u8; 32] {
+    let bytes: Vec<u8> = (0..text.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap())
+        .collect();
+    bytes.try_into().unwrap()
+}
+
+/// A machine: a network and a mount namespace with its own `/run`, kept by a process that waits for us to die.
+struct Machine {
+    holder: Child,
+    _leash: ChildStdin,
+}
+
+impl Machine {
+    /// The first machine, in a user namespace of its own.
+    fn first() -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net", "--mount", "cat"]);
+        Self::held_by(command)
+    }
+
+    /// Another machine in the same user namespace, joined to the first by a cable.
+    fn beside(&self) -> Self {
+        let mut command = self.enter();
+        command.args(["unshare", "--net", "--mount", "cat"]);
+        let other = Self::held_by(command);
+        self.sh(&format!(
+            "ip link add eth0 type veth peer name eth0 netns {}",
+            other.holder.id()
+        ));
+        for (machine, number) in [(self, 1), (&other, 2)] {
+            machine.sh(&format!(
+                "ip link set lo up; ip addr add 10.9.0.{number}/24 dev eth0; \
+                 ip addr add fd09::{number}/64 dev eth0 nodad; ip link set eth0 up"
+            ));
+        }
+        other
+    }
+
+    fn held_by(mut command: Command) -> Self {
+        let mut holder = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("unshare runs");
+        let leash = holder.stdin.take().expect("piped");
+        let machine = Self {
+            holder,
+            _leash: leash,
+        };
+        let comm = format!("/proc/{}/comm", machine.holder.id());
+        eventually("the namespaces", || {
+            std::fs::read_to_string(&comm).is_ok_and(|name| name == "cat\n")
+        });
+        machine.sh("mount -t tmpfs tmpfs /run");
+        machine
+    }
+
+    fn enter(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        let pid = self.holder.id().to_string();
+        command.args([
+            "--target",
+            &pid,
+            "--user",
+            "--preserve-credentials",
+            "--net",
+            "--mount",
+            "--",
+        ]);
+        command
+    }
+
+    fn try_sh(&self, script: &str) -> Output {
+        self.enter()
+            .args(["sh", "-ec", script])
+            .stdin(Stdio::null())
+            .output()
+            .expect("nsenter runs")
+    }
+
+    fn sh(&self, script: &str) -> String {
+        let output = self.try_sh(script);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{script}\n{stdout}{stderr}");
+        stdout.trim().to_owned()
+    }
+
+    /// Starts this binary in a role and waits until it is ready.
+    fn start(&self, role: &str) -> Process {
+        let mut child = self
+            .enter()
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "process_in_the_lab", "--nocapture"])
+            .env(ROLE, role)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut process = Process { child, lines };
+        process.line_with("ready");
+        process
+    }
+
+    /// A device named wg0 with a key; its public key.
+    fn start_device(&self, number: u8, port: u16) -> (Process, String) {
+        let process = self.start("device wg0");
+        let public_key = self.sh(&format!(
+            "umask 077; wg genkey > /run/key; wg set wg0 private-key /run/key listen-port {port}; \
+             ip addr add 10.77.0.{number}/24 dev wg0; ip addr add fd77::{number}/64 dev wg0; ip link set wg0 up; \
+             wg pubkey < /run/key"
+        ));
+        (process, public_key)
+    }
+
+    fn control_socket(&self) -> String {
+        format!("/proc/{}/root/run/wireguard/wg0.sock", self.holder.id())
+    }
+
+    /// Speaks with the control socket as `wg` does.
+    fn call(&self, request: &str) -> String {
+        let mut stream = UnixStream::connect(self.control_socket()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+struct Process {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Process {
+    fn line_with(&mut self, word: &str) -> String {
+        for line in self.lines.by_ref() {
+            let line = line.unwrap();
+            // The test runner writes its own words in front of ours.
+            if let Some(at) = line.find(word) {
+                return line[at..].to_owned();
+            }
+        }
+        panic!("the process ended before it said {word:?}");
+    }
+
+    fn ends_well(&mut self) {
+        let mut status = None;
+        eventually("the end of the process", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(status.unwrap().success(), "{status:?}");
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !happened() {
+        assert!(began.elapsed() < DEADLINE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn two_devices() -> (Machine, Machine, [Process; 2], [String; 2]) {
+    let a = Machine::first();
+    let b = a.beside();
+    let (process_a, key_a) = a.start_device(1, 51820);
+    let (process_b, key_b) = b.start_device(2, 51820);
+    a.sh(&format!(
+        "wg set wg0 peer {key_b} allowed-ips 10.77.0.2/32,fd77::2/128 endpoint 10.9.0.2:51820 persistent-keepalive 25"
+    ));
+    b.sh(&format!(
+        "wg set wg0 peer {key_a} allowed-ips 10.77.0.1/32,fd77::1/128"
+    ));
+    // The keepalive alone opens the session, although nobody has sent anything.
+    eventually("the handshake", || {
+        !b.sh("wg show wg0 latest-handshakes").ends_with("\t0")
+    });
+    (a, b, [process_a, process_b], [key_a, key_b])
+}
+
+#[test]
+fn two_devices_carry_both_families_and_a_new_endpoint_loses_no_packet() {
+    let (a, b, _processes, [_, key_b]) = two_devices();
+    a.sh("ping -q -c 3 -i 0.1 -W 5 10.77.0.2; ping -q -c 3 -i 0.1 -W 5 fd77::2");
+    b.sh("ping -q -c 3 -i 0.1 -W 5 10.77.0.1; ping -q -c 3 -i 0.1 -W 5 fd77::1");
+    assert_eq!(
+        a.sh("stat -c %a /run/wireguard /run/wireguard/wg0.sock"),
+        "700\n600"
+    );
+
+    let handshake = a.sh("wg show wg0 latest-handshakes");
+    let pings = std::thread::scope(|scope| {
+        let pings = scope.spawn(|| a.sh("ping -q -c 300 -i 0.01 -W 5 10.77.0.2"));
+        for endpoint in ["[fd09::2]:51820", "10.9.0.2:51820", "[fd09::2]:51820"] {
+            a.sh(&format!(
+                "wg set wg0 peer {key_b} endpoint {endpoint} persistent-keepalive 20"
+            ));
+            assert!(a.sh("wg show wg0 endpoints").ends_with(endpoint));
+        }
+        pings.join().unwrap()
+    });
+    assert!(pings.contains(" 0% packet loss"), "{pings}");
+    assert_eq!(
+        a.sh("wg show wg0 latest-handshakes"),
+        handshake,
+        "the session is the same"
+    );
+    assert!(
+        b.sh("wg show wg0 endpoints").contains("[fd09::1]:51820"),
+        "the other end followed"
+    );
+
+    // Whatever the size: segments that the kernel leaves to us, and a smaller MTU while it runs.
+    a.sh("ip link set wg0 mtu 1280; ping -q -c 2 -i 0.1 -W 5 -s 3000 10.77.0.2; ping -q -c 2 -W 5 -s 1200 -M do fd77::2");
+}
+
+#[test]
+fn settings_mean_what_they_mean_to_every_wireguard_device() {
+    let (a, _b, _processes, [_, key_b]) = two_devices();
+    let other = a.sh("wg genkey | wg pubkey");
+    a.sh(&format!(
+        "wg set wg0 peer {other} allowed-ips 10.77.0.2/32,10.77.1.0/24"
+    ));
+    // The first peer has lost the prefix, and touching it does not bring it back.
+    a.sh(&format!("wg set wg0 peer {key_b} persistent-keepalive 7"));
+    let allowed = a.sh("wg show wg0 allowed-ips | sort");
+    assert!(allowed.contains(&format!("{key_b}\tfd77::2/128")), "{allowed}");
+    assert!(
+        allowed.contains(&format!("{other}\t10.77.0.2/32 10.77.1.0/24")),
+        "{allowed}"
+    );
+    assert!(
+        !a.try_sh("ping -q -c 1 -W 1 10.77.0.2").status.success(),
+        "it goes to the peer that has it"
+    );
+    a.sh(&format!(
+        "wg set wg0 peer {other} remove; wg set wg0 peer {key_b} allowed-ips 10.77.0.2/32"
+    ));
+    a.sh("ping -q -c 1 -W 5 10.77.0.2");
+
+    a.sh(&format!(
+        "wg set wg0 fwmark 0x77 peer {key_b} preshared-key /run/key"
+    ));
+    assert_eq!(a.sh("wg show wg0 fwmark"), "0x77");
+    assert!(!a.sh("wg show wg0 preshared-keys").contains("(none)"));
+    a.sh(&format!(
+        "wg set wg0 fwmark 0 peer {key_b} preshared-key /dev/null persistent-keepalive off"
+    ));
+    let shown = a.sh("wg show wg0 fwmark; wg show wg0 preshared-keys; wg show wg0 persistent-keepalive");
+    assert!(
+        shown.starts_with("off") && shown.contains("(none)") && shown.ends_with("off"),
+        "{shown}"
+    );
+    let transfer = a.sh("wg show wg0 transfer");
+    assert!(
+        transfer
+            .split('\t')
+            .skip(1)
+            .all(|n| n.parse::<u64>().unwrap() > 100),
+        "{transfer}"
+    );
+
+    let strange = "7f".repeat(32);
+    assert_eq!(
+        a.call(&format!("set=1\npublic_key={strange}\nupdate_only=true\n\n")),
+        "errno=0\n\n"
+    );
+    assert!(!a.call("get=1\n\n").contains(&strange));
+    assert_eq!(a.call("set=1\nlisten_port=what\n\n"), "errno=-22\n\n");
+
+    // A port that another program has is refused, and the device goes on as before.
+    a.sh(&format!("wg set wg0 peer {key_b} persistent-keepalive 25"));
+    let _taken = a.start(&format!("rendezvous 40000 {strange}"));
+    let refused = a.try_sh("wg set wg0 listen-port 40000");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("in use"),
+        "{refused:?}"
+    );
+    assert_eq!(a.sh("wg show wg0 listen-port"), "51820");
+    a.sh("ping -q -c 1 -W 5 10.77.0.2; wg set wg0 listen-port 40001; ping -q -c 1 -W 5 10.77.0.2");
+}
+
+#[test]
+fn peers_and_port_may_come_before_the_key() {
+    let a = Machine::first();
+    let b = a.beside();
+    let (_process_b, key_b) = b.start_device(2, 51820);
+    let _process_a = a.start("device wg0");
+    a.sh(&format!(
+        "wg set wg0 listen-port 51999 peer {key_b} allowed-ips 10.77.0.2/32 endpoint 10.9.0.2:51820; \
+         ip addr add 10.77.0.1/24 dev wg0; ip link set wg0 up"
+    ));
+    assert!(!a.sh("wg show wg0 dump").contains("private_key"));
+    assert_eq!(a.sh("wg show wg0 public-key"), "(none)");
+    let key_a = a.sh("umask 077; wg genkey > /run/key; wg pubkey < /run/key");
+    b.sh(&format!("wg set wg0 peer {key_a} allowed-ips 10.77.0.1/32"));
+    a.sh("wg set wg0 private-key /run/key; ping -q -c 1 -W 5 10.77.0.2");
+    assert!(b.sh("wg show wg0 endpoints").ends_with("10.9.0.1:51999"));
+}
+
+#[test]
+fn thousands_of_peers_are_set_changed_and_replaced_in_bounded_time() {
+    const PEERS: u32 = 3000;
+    let (a, _b, _processes, [_, key_b]) = two_devices();
+    let peer =
+        |i: u32, rest: &str| format!("public_key={}{}\n{rest}", "ab".repeat(28), hex(&i.to_be_bytes()));
+    let prefix = |i: u32| {
+        format!(
+            "allowed_ip={}/32\nallowed_ip=fd88::{i:x}/128\n",
+            std::net::Ipv4Addr::from(0x0a58_0000 + i)
+        )
+    };
+    let began = Instant::now();
+    let all: String = (0..PEERS).map(|i| peer(i, &prefix(i))).collect();
+    assert_eq!(a.call(&format!("set=1\n{all}\n")), "errno=0\n\n");
+    let moved: String = (0..PEERS)
+        .map(|i| peer(i, "update_only=true\nendpoint=192.0.2.1:9\n"))
+        .collect();
+    assert_eq!(a.call(&format!("set=1\n{moved}\n")), "errno=0\n\n");
+    let shown = a.call("get=1\n\n");
+    assert_eq!(shown.matches("public_key=").count(), 1 + PEERS as usize);
+    assert_eq!(shown.matches("endpoint=192.0.2.1:9").count(), PEERS as usize);
+    assert_eq!(shown.matches("allowed_ip=").count(), 2 + 2 * PEERS as usize);
+    a.sh(&format!(
+        "ping -q -c 1 -W 5 10.77.0.2; wg set wg0 peer {key_b} persistent-keepalive 9"
+    ));
+    assert_eq!(
+        a.call(&format!("set=1\nreplace_peers=true\n{}\n", peer(1, &prefix(1)))),
+        "errno=0\n\n"
+    );
+    assert_eq!(a.call("get=1\n\n").matches("public_key=").count(), 1);
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "took {:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn it_ends_when_told_and_when_the_interface_is_deleted_and_leaves_nothing() {
+    let (a, b, [mut process_a, mut process_b], _) = two_devices();
+    process_a.signal("-HUP");
+    let second = a
+        .enter()
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "process_in_the_lab", "--nocapture"])
+        .env(ROLE, "device wg0")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!second.status.success());
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains("is running already"), "{said}");
+    a.sh("ping -q -c 1 -W 5 10.77.0.2");
+
+    a.sh("ip link del wg0");
+    process_a.ends_well();
+    process_b.signal("-TERM");
+    process_b.ends_well();
+    for machine in [&a, &b] {
+        assert_eq!(
+            machine.sh("ls /run/wireguard; ls /sys/class/net >/dev/null; ip -o link | grep -c wg0 || true"),
+            "0"
+        );
+    }
+
+    // A device without a key reads nothing, and notices all the same. And one that was killed leaves a socket.
+    let mut idle = a.start("device wg0");
+    a.sh("ip link del wg0");
+    idle.ends_well();
+    let mut killed = a.start("device wg0");
+    killed.signal("-KILL");
+    killed.child.wait().unwrap();
+    assert_eq!(a.sh("ls /run/wireguard"), "wg0.sock");
+    let mut next = a.start("device wg0");
+    a.sh("wg show wg0");
+    next.signal("-INT");
+    next.ends_well();
+}
+
+#[test]
+fn a_rendezvous_sees_a_real_device_through_its_keepalive_alone() {
+    let a = Machine::first();
+    let b = a.beside();
+    let (_process, _) = a.start_device(1, 51820);
+    let key_a = a.call("get=1\n\n");
+    let private = key_a
+        .lines()
+        .find_map(|line| line.strip_prefix("private_key="))
+        .unwrap()
+        .to_owned();
+    let public = gotatun::x25519::PublicKey::from(&gotatun::x25519::StaticSecret::from(unhex(&private)));
+    let mut rendezvous = b.start(&format!("rendezvous 51821 {}", hex(public.as_bytes())));
+    let server = gotatun::x25519::PublicKey::from(&gotatun::x25519::StaticSecret::from([5; 32]));
+    let peer = hex(server.as_bytes());
+    let set =
+        format!("set=1\npublic_key={peer}\nendpoint=10.9.0.2:51821\npersistent_keepalive_interval=1\n\n");
+    assert_eq!(a.call(&set), "errno=0\n\n");
+    assert_eq!(rendezvous.line_with("seen"), "seen 10.9.0.1:51820");
+    // The machine roams: another address, and another port.
+    a.sh("ip addr del 10.9.0.1/24 dev eth0; ip addr add 10.9.0.7/24 dev eth0");
+    assert_eq!(rendezvous.line_with("seen"), "seen 10.9.0.7:51820");
+    a.sh("wg set wg0 listen-port 52000");
+    assert_eq!(rendezvous.line_with("seen"), "seen 10.9.0.7:52000");
+}
