@@ -1,1 +1,28 @@
-//! reconcile
+//! The agent's brain: what this machine should have (`desired`), what it has (`Actual`), the steps in between (`reconcile`
+//! to `Op`s), the choice of endpoints (`Paths`), and what to do about server and broker (`Agent`).
+//!
+//! Not for touching anything: `platform` observes and executes, the agent's shell carries messages. Nothing here reads a
+//! clock, a file, a socket or randomness; `now` and seeds are arguments. It keeps true that local settings never widen
+//! access and that nothing of others is ever named in an op.
+
+mod actual;
+mod desired;
+mod link;
+mod op;
+mod settings;
+
+pub use actual::{Actual, ActualPeer, Device, Link, Route};
+pub use desired::{Desired, DesiredPeer, Interface};
+pub use link::{LinkKind, LinkName, LinkNameError};
+pub use op::Op;
+pub use settings::LocalSettings;
+
+/// The routing protocol number (`ip route show proto 78`) that marks a route as ours. None of iproute2's names has it.
+pub const ROUTE_PROTOCOL: u8 = 78;
+
+/// The metric of our routes: higher than what kernels and network managers choose, so that where one of our ranges is also
+/// the machine's own LAN, the LAN stays.
+pub const ROUTE_METRIC: u32 = 20_044;
+
+/// The table of our routes: the main one.
+pub const ROUTE_TABLE: u32 = 254;

@@ -1,0 +1,99 @@
+//! What the machine has: what `platform` observes, each time anew.
+//!
+//! `Actual` is what exists under our link's name and nothing else: other links, their addresses and their routes never
+//! enter it. Whether the link is ours is judged by `conflict`, not by who looked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use model::{Endpoint, Keepalive, Timestamp, WgPublicKey};
+use serde::Serialize;
+
+use crate::{LinkKind, ROUTE_METRIC, ROUTE_PROTOCOL};
+
+/// What was observed under the link's name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Actual {
+    /// The link; none when no link has that name.
+    pub link: Option<Link>,
+}
+
+/// A link that exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// Its interface index: it must not change while the machine roams.
+    pub index: u32,
+    /// Whether it is up (`IFF_UP`).
+    pub up: bool,
+    /// Its MTU.
+    pub mtu: u32,
+    /// Its addresses with their prefixes, those of the kernel's own making (fe80::/10) too.
+    pub addresses: BTreeSet<IpNet>,
+    /// The routes out of it in table `ROUTE_TABLE`, whoever made them.
+    pub routes: BTreeSet<Route>,
+    /// The WireGuard device behind it; none for a link that is no WireGuard (a bridge that has the name by chance).
+    pub device: Option<Device>,
+}
+
+/// A route out of our link, without gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Route {
+    /// Where to.
+    pub destination: IpNet,
+    /// The preferred source address.
+    pub source: Option<IpAddr>,
+    /// Its metric.
+    pub metric: u32,
+    /// Who made it: `ROUTE_PROTOCOL` is us.
+    pub protocol: u8,
+}
+
+impl Route {
+    /// A route of ours: `ip route add DESTINATION dev LINK src SOURCE proto 78 metric 20044 table main`.
+    pub const fn ours(destination: IpNet, source: IpAddr) -> Self {
+        Self {
+            destination,
+            source: Some(source),
+            metric: ROUTE_METRIC,
+            protocol: ROUTE_PROTOCOL,
+        }
+    }
+
+    /// Whether it carries our mark.
+    pub const fn is_ours(&self) -> bool {
+        self.protocol == ROUTE_PROTOCOL
+    }
+}
+
+/// A WireGuard device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Device {
+    /// Whose WireGuard it is.
+    pub kind: LinkKind,
+    /// The wall-clock time of this observation, to judge the age of handshakes by.
+    pub at: Timestamp,
+    /// The public key of its private key; none while it has none.
+    pub key: Option<WgPublicKey>,
+    /// The UDP port; 0 while it has none.
+    pub port: u16,
+    /// Its peers.
+    pub peers: BTreeMap<WgPublicKey, ActualPeer>,
+}
+
+/// A peer of a WireGuard device.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ActualPeer {
+    /// Where its datagrams are sent.
+    pub endpoint: Option<Endpoint>,
+    /// The addresses that are sent to it and accepted from it.
+    pub allowed: BTreeSet<IpNet>,
+    /// Its persistent keepalive; none when off.
+    pub keepalive: Option<Keepalive>,
+    /// When the latest handshake was completed; none when there was none.
+    pub last_handshake: Option<Timestamp>,
+    /// Bytes received.
+    pub rx: u64,
+    /// Bytes sent.
+    pub tx: u64,
+}

@@ -1,0 +1,109 @@
+//! One step on the machine. Idempotent: executing it where it is already so changes nothing and is no error.
+//!
+//! All ops are about the one link whose name `Desired` and the platform were given.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use model::{Endpoint, Keepalive, Mtu, WgPublicKey};
+
+use crate::{DesiredPeer, LinkKind, Route};
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Create the link with a WireGuard device of this kind behind it, down and empty. For userspace: start the process.
+    CreateLink(LinkKind),
+    /// Delete the link; addresses, routes and peers go with it. For userspace: end the process.
+    DeleteLink,
+    /// Give the device the private key whose public key this is.
+    SetKey(WgPublicKey),
+    /// Listen on this UDP port.
+    SetPort(u16),
+    /// Set the MTU.
+    SetMtu(Mtu),
+    /// Bring the link up.
+    SetUp,
+    /// Add the address with /32 or /128.
+    AddAddress(IpAddr),
+    /// Remove exactly this address and prefix.
+    RemoveAddress(IpNet),
+    /// Add a route of ours; fails where somebody else has the same destination and metric (create and exclusive).
+    AddRoute(Route),
+    /// Remove exactly this route.
+    RemoveRoute(Route),
+    /// Add a peer that is not there; the keepalive makes WireGuard send its first handshake at once.
+    AddPeer(WgPublicKey, DesiredPeer),
+    /// Remove a peer and its session.
+    RemovePeer(WgPublicKey),
+    /// Allow a peer these addresses besides those it has. An address that another peer had moves.
+    AllowMore(WgPublicKey, BTreeSet<IpNet>),
+    /// Allow a peer exactly these addresses.
+    SetAllowed(WgPublicKey, BTreeSet<IpNet>),
+    /// Set a peer's persistent keepalive.
+    SetKeepalive(WgPublicKey, Keepalive),
+    /// Send to a peer there from now on, session and all else unchanged.
+    SetEndpoint(WgPublicKey, Endpoint),
+    /// Make WireGuard send a packet to the peer at once: keepalive off, then on again.
+    Poke(WgPublicKey, Keepalive),
+}
+
+struct List<'a>(&'a BTreeSet<IpNet>);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (index, net) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{net}")?;
+        }
+        Ok(())
+    }
+}
+
+fn route(f: &mut fmt::Formatter<'_>, verb: &str, route: &Route) -> fmt::Result {
+    write!(f, "{verb} route {}", route.destination)?;
+    match route.source {
+        Some(source) => write!(f, " from {source}"),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateLink(kind) => write!(f, "create link, {kind} WireGuard"),
+            Self::DeleteLink => f.write_str("delete link"),
+            Self::SetKey(key) => write!(f, "set key {key}"),
+            Self::SetPort(port) => write!(f, "listen on UDP port {port}"),
+            Self::SetMtu(mtu) => write!(f, "set MTU {mtu}"),
+            Self::SetUp => f.write_str("bring link up"),
+            Self::AddAddress(address) => write!(f, "add address {address}"),
+            Self::RemoveAddress(address) => write!(f, "remove address {address}"),
+            Self::AddRoute(r) => route(f, "add", r),
+            Self::RemoveRoute(r) => route(f, "remove", r),
+            Self::AddPeer(key, peer) => {
+                write!(
+                    f,
+                    "add peer {key}, addresses {}, keepalive {} s",
+                    List(&peer.allowed),
+                    peer.keepalive
+                )?;
+                match peer.endpoint {
+                    Some(endpoint) => write!(f, ", at {endpoint}"),
+                    None => Ok(()),
+                }
+            }
+            Self::RemovePeer(key) => write!(f, "remove peer {key}"),
+            Self::AllowMore(key, more) => write!(f, "allow peer {key} also {}", List(more)),
+            Self::SetAllowed(key, allowed) => write!(f, "allow peer {key} exactly {}", List(allowed)),
+            Self::SetKeepalive(key, keepalive) => write!(f, "set keepalive of peer {key} to {keepalive} s"),
+            Self::SetEndpoint(key, endpoint) => write!(f, "send to peer {key} at {endpoint}"),
+            Self::Poke(key, _) => write!(f, "send a packet to peer {key} at once"),
+        }
+    }
+}
