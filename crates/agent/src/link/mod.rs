@@ -1,0 +1,21 @@
+//! How the agent talks to its server: HTTP requests, and MQTT for changes and reports, both over one trust in TLS.
+//!
+//! Carries bytes; what they mean is not decided here. Invariants: the server proves that it is the one the token names
+//! before anything is sent to it · everything received has a size limit · a lost connection comes back by itself, with
+//! growing, random pauses · errors say which of "unreachable", "not authorised" and "wrong certificate" it was.
+
+mod backoff;
+mod error;
+mod http;
+mod mqtt;
+mod tls;
+mod url;
+
+pub use backoff::Backoff;
+pub use error::LinkError;
+pub use http::{Answer, HttpClient, HttpLimits, Method, RequestBuilder, StatusCode};
+pub use mqtt::{
+    Link, LinkEvent, LinkHandle, LinkOptions, PRESENCE_OFFLINE, PRESENCE_ONLINE, PasswordProvider,
+    Undelivered, map_topic, presence_topic, report_topic,
+};
+pub use tls::{ServerTrust, install_crypto_provider};
