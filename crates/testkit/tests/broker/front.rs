@@ -1,0 +1,163 @@
+//! The server's port itself: who gets in, how long it waits, whom it believes, how it stops.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::routing::get;
+use server::front::{Certificates, Front, Limits, Running, TrustedProxies};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::server::DEADLINE;
+
+fn serve(router: Router, proxies: TrustedProxies, limits: Limits) -> Running {
+    Front::bind("127.0.0.1:0".parse().unwrap(), None, proxies, limits)
+        .unwrap()
+        .serve(router)
+}
+
+async fn ask(address: SocketAddr, head: &str) -> String {
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{head}\r\n");
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(DEADLINE, tcp.read_to_string(&mut answer))
+        .await
+        .expect("no answer in time")
+        .unwrap();
+    answer
+}
+
+async fn expect_end(mut tcp: TcpStream) {
+    let mut rest = Vec::new();
+    // A reset is an end as well.
+    let _ = timeout(DEADLINE, tcp.read_to_end(&mut rest))
+        .await
+        .expect("it was not ended in time");
+}
+
+#[tokio::test]
+async fn the_clients_address_is_taken_from_trusted_proxies_only() {
+    let whoami = Router::new().route(
+        "/",
+        get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() }),
+    );
+    let trusting = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
+    let forwarded = "X-Forwarded-For: 198.51.100.7\r\n";
+    let behind = serve(whoami.clone(), trusting, Limits::default());
+    assert!(ask(behind.address(), forwarded).await.ends_with("198.51.100.7"));
+    let open = serve(whoami, TrustedProxies::default(), Limits::default());
+    assert!(ask(open.address(), forwarded).await.ends_with("127.0.0.1"));
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_not_kept() {
+    let brief = Duration::from_millis(200);
+    let limits = Limits {
+        handshake_timeout: brief,
+        header_timeout: brief,
+        ..Limits::default()
+    };
+    let folder = TempDir::new().unwrap();
+    let certificates = Certificates::self_signed(folder.path(), &["x.example".to_owned()]).unwrap();
+    let any_port = "127.0.0.1:0".parse().unwrap();
+    for certificates in [None, Some(&certificates)] {
+        let front = Front::bind(any_port, certificates, TrustedProxies::default(), limits.clone()).unwrap();
+        let running = front.serve(Router::new());
+        expect_end(TcpStream::connect(running.address()).await.unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn more_handshakes_than_allowed_wait_their_turn() {
+    let limits = Limits {
+        handshakes: 1,
+        handshake_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let folder = TempDir::new().unwrap();
+    let certificates = Certificates::self_signed(folder.path(), &["x.example".to_owned()]).unwrap();
+    let trust = agent::link::ServerTrust::Pin(certificates.pin());
+    let any_port = "127.0.0.1:0".parse().unwrap();
+    let front = Front::bind(any_port, Some(&certificates), TrustedProxies::default(), limits).unwrap();
+    let running = front.serve(Router::new().route("/", get(|| async { "hello" })));
+    let _silent = TcpStream::connect(running.address()).await.unwrap();
+    let client = agent::link::HttpClient::new(&trust, &agent::link::HttpLimits::default()).unwrap();
+    let url = format!("https://{}/", running.address());
+    let answer = client
+        .send(client.request(agent::link::Method::GET, &url))
+        .await
+        .unwrap();
+    assert_eq!(answer.body, b"hello");
+}
+
+#[tokio::test]
+async fn a_shutdown_frees_the_port_and_lets_open_requests_finish() {
+    let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (told, waited) = (entered.clone(), go_on.clone());
+    let slow = Router::new().route(
+        "/",
+        get(move || async move {
+            told.notify_one();
+            waited.notified().await;
+            "done"
+        }),
+    );
+    let running = serve(slow, TrustedProxies::default(), Limits::default());
+    let address = running.address();
+    let request = tokio::spawn(async move { ask(address, "").await });
+    timeout(DEADLINE, entered.notified())
+        .await
+        .expect("the request did not arrive");
+    let shutdown = tokio::spawn(running.shutdown());
+    let freed = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, freed).await.expect("the port was not freed");
+    go_on.notify_one();
+    assert!(request.await.unwrap().ends_with("done"));
+    timeout(DEADLINE, shutdown)
+        .await
+        .expect("the shutdown did not end")
+        .unwrap();
+}
+
+#[tokio::test]
+async fn open_requests_are_cut_at_the_end_of_the_grace_time() {
+    let hanging = Router::new().route("/", get(std::future::pending::<()>));
+    let limits = Limits {
+        grace: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let running = serve(hanging, TrustedProxies::default(), limits);
+    let mut tcp = TcpStream::connect(running.address()).await.unwrap();
+    tcp.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    timeout(DEADLINE, running.shutdown())
+        .await
+        .expect("the shutdown did not end");
+    expect_end(tcp).await;
+}
+
+#[tokio::test]
+async fn a_websocket_that_does_not_mean_mqtt_is_told_so() {
+    let (broker, _events) = crate::server::embedded(server::broker::Limits::default());
+    let running = serve(broker.router(), TrustedProxies::default(), Limits::default());
+    let mut tcp = TcpStream::connect(running.address()).await.unwrap();
+    let request = "GET /mqtt HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    timeout(DEADLINE, tcp.read_exact(&mut answer))
+        .await
+        .expect("no answer in time")
+        .unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 400");
+}

@@ -1,0 +1,11 @@
+//! One suite for every message broker, and tests of the agent's link and the server's front against each other.
+//!
+//! `conformance` speaks to a broker through a client library of its own; the embedded broker is its first subject.
+
+mod burst;
+mod client;
+mod conformance;
+mod front;
+mod link;
+mod server;
+mod trust;
