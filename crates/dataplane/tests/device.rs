@@ -19,6 +19,10 @@ const DEADLINE: Duration = Duration::from_secs(20);
 #[test]
 fn process_in_the_lab() {
     let Ok(role) = std::env::var(ROLE) else { return };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level())
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(2)
@@ -39,6 +43,14 @@ fn process_in_the_lab() {
         }),
         ref other => panic!("no such role: {other:?}"),
     }
+}
+
+/// What the devices log; shown when a test fails.
+fn level() -> tracing::Level {
+    std::env::var("DATAPLANE_TEST_LOG")
+        .ok()
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(tracing::Level::WARN)
 }
 
 fn say(line: &str) {
@@ -386,7 +398,7 @@ fn thousands_of_peers_are_set_changed_and_replaced_in_bounded_time() {
     const PEERS: u32 = 3000;
     let (a, _b, _processes, [_, key_b]) = two_devices();
     let peer =
-        |i: u32, rest: &str| format!("public_key={}{}\n{rest}", "ab".repeat(28), hex(&i.to_be_bytes()));
+        |i: u32, rest: &str| format!("public_key={}{}\n{rest}", hex(&i.to_be_bytes()), "2b".repeat(28));
     let prefix = |i: u32| {
         format!(
             "allowed_ip={}/32\nallowed_ip=fd88::{i:x}/128\n",

@@ -108,11 +108,6 @@ impl Engine {
         self.nudge(given_up).await;
     }
 
-    /// Waits until the device cannot go on.
-    pub(super) async fn stopped(&mut self) {
-        self.device.wait().await;
-    }
-
     /// Ends the traffic.
     pub(super) async fn stop(self) {
         self.device.stop().await;

@@ -82,11 +82,6 @@ impl Tun {
         // The sender lives as long as `self`.
         let _ = self.gone.wait_for(|gone| *gone).await;
     }
-
-    /// Whether the interface has been deleted.
-    pub(super) fn is_gone(&self) -> bool {
-        *self.gone.borrow() || self.device.mtu().is_err()
-    }
 }
 
 fn explain(name: &str, error: io::Error) -> anyhow::Error {

@@ -1,13 +1,16 @@
-//! gotatun's UDP sockets, opened with patience.
+//! gotatun's UDP sockets, with patience.
 //!
 //! When the device opens its port again (after its key changed, say) the old socket may still be held for a moment
 //! by a task that is being aborted. Such a port is free a few milliseconds later; only a port that stays taken is.
+//! And where gotatun ends all traffic for good when a socket once fails to receive, this tries again.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use gotatun::packet::{Packet, PacketBufPool};
 use gotatun::udp::socket::{UdpSocket, UdpSocketFactory};
-use gotatun::udp::{UdpTransportFactory, UdpTransportFactoryParams};
+use gotatun::udp::{UdpRecv, UdpTransportFactory, UdpTransportFactoryParams};
 
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(25);
@@ -16,6 +19,9 @@ const KERNEL_BUFFER: usize = 4 << 20;
 
 /// Opens the device's UDP sockets.
 pub(super) struct Sockets(UdpSocketFactory);
+
+/// Receives, whatever happens.
+pub(super) struct Receiver(UdpSocket);
 
 impl Sockets {
     /// With buffers for bursts.
@@ -29,15 +35,53 @@ impl Sockets {
 
 impl UdpTransportFactory for Sockets {
     type Send = UdpSocket;
-    type Recv = UdpSocket;
+    type Recv = Receiver;
 
-    async fn bind(&mut self, params: &UdpTransportFactoryParams) -> io::Result<(UdpSocket, UdpSocket)> {
-        for _ in 1..ATTEMPTS {
+    async fn bind(&mut self, params: &UdpTransportFactoryParams) -> io::Result<(UdpSocket, Receiver)> {
+        let mut attempt = 1;
+        loop {
             match self.0.bind(params).await {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => tokio::time::sleep(PAUSE).await,
-                opened => return opened,
+                Ok((sender, receiver)) => return Ok((sender, Receiver(receiver))),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < ATTEMPTS => {
+                    attempt += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
             }
         }
-        self.0.bind(params).await
     }
+}
+
+impl UdpRecv for Receiver {
+    type RecvManyBuf = <UdpSocket as UdpRecv>::RecvManyBuf;
+
+    async fn recv_from(&mut self, pool: &mut PacketBufPool) -> io::Result<(Packet, SocketAddr)> {
+        loop {
+            match self.0.recv_from(pool).await {
+                Err(error) => wait_after(&error).await,
+                received => return received,
+            }
+        }
+    }
+
+    async fn recv_many_from(
+        &mut self,
+        buffer: &mut Self::RecvManyBuf,
+        pool: &mut PacketBufPool,
+        packets: &mut Vec<(Packet, SocketAddr)>,
+    ) -> io::Result<()> {
+        while let Err(error) = self.0.recv_many_from(buffer, pool, packets).await {
+            wait_after(&error).await;
+        }
+        Ok(())
+    }
+
+    fn enable_udp_gro(&self) -> io::Result<()> {
+        self.0.enable_udp_gro()
+    }
+}
+
+async fn wait_after(error: &io::Error) {
+    tracing::debug!(%error, "the device's UDP socket could not receive");
+    tokio::time::sleep(PAUSE).await;
 }
