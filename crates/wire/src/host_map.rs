@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 use model::{
-    Addresses, Endpoint, Generation, HostId, HostName, Keepalive, Mtu, NetworkId, NetworkName, Ranges, WgPublicKey,
+    Addresses, Endpoint, Generation, HostId, HostName, Keepalive, Mtu, NetworkId, NetworkName, Ranges,
+    WgPublicKey,
 };
 use serde::{Deserialize, Serialize};
 

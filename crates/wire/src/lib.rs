@@ -19,10 +19,13 @@ mod topic;
 pub mod path;
 
 pub use credential::{
-    ClockSkew, CredentialError, MOST_SKEW, RequestSignature, SignedRequest, mqtt_password, verify_mqtt_password,
+    ClockSkew, CredentialError, MOST_SKEW, RequestSignature, SignedRequest, mqtt_password,
+    verify_mqtt_password,
 };
 pub use delta::{Delta, WrongBase, delta, patch};
-pub use host_map::{HostMap, HostSettings, Membership, NatMapping, OwnHost, Peer, PeerNode, Rendezvous, ServerLinks};
+pub use host_map::{
+    HostMap, HostSettings, Membership, NatMapping, OwnHost, Peer, PeerNode, Rendezvous, ServerLinks,
+};
 pub use message::{Down, MapReply, NodeSwitch};
 pub use refusal::{Refusal, RefusalCode};
 pub use register::{Hello, Leave, RegisterReply, RegisterRequest, Registration, WireguardProof};
@@ -52,7 +55,10 @@ pub struct DecodeError(String);
 /// Decodes a value, refusing more than `MOST_BYTES`.
 pub fn decode<'b, T: minicbor::Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, DecodeError> {
     if bytes.len() > MOST_BYTES {
-        return Err(DecodeError(format!("{} bytes are more than the {MOST_BYTES} allowed", bytes.len())));
+        return Err(DecodeError(format!(
+            "{} bytes are more than the {MOST_BYTES} allowed",
+            bytes.len()
+        )));
     }
     minicbor::decode(bytes).map_err(|error| DecodeError(error.to_string()))
 }
