@@ -38,8 +38,16 @@ pub use topic::{HostTopic, TopicKind};
 /// The largest message that either side accepts, in bytes. A map of 10,000 peers has about 1.5 MiB.
 pub const MOST_BYTES: usize = 16 * 1024 * 1024;
 
+/// What can be encoded.
+pub trait Encode: minicbor::Encode<()> {}
+impl<T: minicbor::Encode<()>> Encode for T {}
+
+/// What can be decoded.
+pub trait Decode<'b>: minicbor::Decode<'b, ()> {}
+impl<'b, T: minicbor::Decode<'b, ()>> Decode<'b> for T {}
+
 /// Encodes a value. Writing to memory cannot fail.
-pub fn encode<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
+pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
     match minicbor::encode(value, &mut bytes) {
         Ok(()) => bytes,
@@ -53,7 +61,7 @@ pub fn encode<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
 pub struct DecodeError(String);
 
 /// Decodes a value, refusing more than `MOST_BYTES`.
-pub fn decode<'b, T: minicbor::Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, DecodeError> {
+pub fn decode<'b, T: Decode<'b>>(bytes: &'b [u8]) -> Result<T, DecodeError> {
     if bytes.len() > MOST_BYTES {
         return Err(DecodeError(format!(
             "{} bytes are more than the {MOST_BYTES} allowed",
