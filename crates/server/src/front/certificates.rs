@@ -22,7 +22,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Makes *ring* the process-wide provider of cryptography for TLS; libraries that ask for a default need it.
 pub fn install_crypto_provider() {
@@ -106,7 +106,7 @@ impl Certificates {
                 Ok(true) => info!(pin = pin_hex(&self.pin()), "the changed certificate is in force"),
                 Ok(false) => {}
                 Err(error) if failed_before => {
-                    tracing::debug!("the changed certificate still cannot be used: {error:#}")
+                    debug!("the changed certificate still cannot be used: {error:#}");
                 }
                 Err(error) => warn!("the changed certificate cannot be used, the old one stays: {error:#}"),
             }

@@ -7,6 +7,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
+use rumqttc::tokio_rustls::TlsConnector;
+use rustls::ClientConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use server::front::{Certificates, Front, Limits, Running, TrustedProxies};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -160,4 +165,44 @@ async fn a_websocket_that_does_not_mean_mqtt_is_told_so() {
         .expect("no answer in time")
         .unwrap();
     assert_eq!(&answer, b"HTTP/1.1 400");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_http2_gets_it_and_a_trusted_certificate_is_enough() {
+    let folder = TempDir::new().unwrap();
+    let certificates = Certificates::self_signed(folder.path(), &["x.example".to_owned()]).unwrap();
+    let any_port = "127.0.0.1:0".parse().unwrap();
+    let front = Front::bind(
+        any_port,
+        Some(&certificates),
+        TrustedProxies::default(),
+        Limits::default(),
+    )
+    .unwrap();
+    let running = front.serve(Router::new());
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(folder.path().join("cert.pem")).unwrap())
+        .unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let tcp = TcpStream::connect(running.address()).await.unwrap();
+    let name = ServerName::try_from("x.example").unwrap();
+    let mut tls = TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .unwrap();
+    tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .unwrap();
+    let mut header = [0; 9];
+    timeout(DEADLINE, tls.read_exact(&mut header))
+        .await
+        .expect("no answer in time")
+        .unwrap();
+    assert_eq!(header[3], 4, "the first frame of HTTP/2 is SETTINGS");
 }

@@ -2,6 +2,8 @@
 //!
 //! `conformance` speaks to a broker through a client library of its own; the embedded broker is its first subject.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic with its line says enough")]
+
 mod burst;
 mod client;
 mod conformance;
