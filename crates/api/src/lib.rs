@@ -1,1 +1,46 @@
-//! api
+//! The administrators' contract: what the REST API takes and gives, its paths, its problems, its paging. The server serves
+//! it, the command line speaks it, and `openapi/netloom.json` is made of it.
+//!
+//! Not for deciding and not for carrying: no HTTP is spoken here. It keeps true that the model's types are turned into
+//! what others read by hand and in one place, so that a change of the model is not a change of the contract by accident,
+//! and that no password hash and no digest of a secret has a place in any answer.
+
+mod document;
+mod edit;
+mod expiry;
+mod host;
+mod journal;
+mod key;
+mod network;
+mod node;
+mod page;
+mod password;
+mod problem;
+mod selector;
+mod server;
+mod session;
+mod token;
+mod user;
+
+pub mod path;
+pub mod schema;
+
+pub use document::document;
+pub use edit::Edit;
+pub use expiry::{ExpiryError, MOST_SECONDS, expiry};
+pub use host::{Facts, Failure, Host, HostFilter, HostNetwork, Inventory, Nat, PatchHost};
+pub use journal::{JournalEntry, RecordChange};
+pub use key::{CreateKey, CreatedKey, Key, KeyState, PatchKey};
+pub use network::{CreateNetwork, Force, Network, NetworkRef, PatchNetwork};
+pub use node::{AddNode, Node, PatchNode};
+pub use page::{Cursor, Limit, Page, Paging};
+pub use password::{Password, PasswordError, Secret};
+pub use problem::{FieldError, Problem, ProblemKind, SETUP_NEEDED, WRONG_CODE, WRONG_PASSWORD, read};
+pub use selector::{HostSelector, KeySelector, NetworkSelector, Selector, SelectorError, UserSelector};
+pub use server::{BrokerStatus, Counts, DatabaseStatus, Rendezvous, ServerStatus};
+pub use session::{Login, Me, Session, Setup, SetupState};
+pub use token::{ApiToken, CreateToken, CreatedToken, Purpose};
+pub use user::{ChangePassword, CreateUser, PatchUser, Role, SetPassword, User};
+
+/// The largest request body that is read, in bytes.
+pub const MOST_BODY: usize = 64 * 1024;

@@ -1,0 +1,99 @@
+//! The paths of the API. `{…}` stands for an id, or for a name or title.
+
+/// Everything below lies under this.
+pub const ROOT: &str = "/api/v1";
+
+/// `GET`: whether the first administrator exists (open to all). `POST`: make it (needs the set-up code).
+pub const SETUP: &str = "/api/v1/setup";
+/// `POST`: name and password for a token (open to all).
+pub const LOGIN: &str = "/api/v1/login";
+/// `POST`: the token of this request ends.
+pub const LOGOUT: &str = "/api/v1/logout";
+/// `GET`: who this token is.
+pub const ME: &str = "/api/v1/me";
+/// `PUT`: the own password.
+pub const MY_PASSWORD: &str = "/api/v1/me/password";
+
+/// `GET`, `POST`.
+pub const USERS: &str = "/api/v1/users";
+/// `GET`, `PATCH`, `DELETE`.
+pub const USER: &str = "/api/v1/users/{user}";
+/// `PUT`: by an administrator.
+pub const USER_PASSWORD: &str = "/api/v1/users/{user}/password";
+
+/// `GET`, `POST`: the own API tokens.
+pub const TOKENS: &str = "/api/v1/tokens";
+/// `DELETE`.
+pub const TOKEN: &str = "/api/v1/tokens/{token}";
+
+/// `GET`, `POST`.
+pub const NETWORKS: &str = "/api/v1/networks";
+/// `GET`, `PATCH`, `DELETE`.
+pub const NETWORK: &str = "/api/v1/networks/{network}";
+/// `GET`, `POST`.
+pub const NODES: &str = "/api/v1/networks/{network}/nodes";
+/// `GET`, `PATCH`, `DELETE`. A node is named by its id, or by its host's id or name.
+pub const NODE: &str = "/api/v1/networks/{network}/nodes/{node}";
+
+/// `GET`. Hosts come by registering, not by `POST`.
+pub const HOSTS: &str = "/api/v1/hosts";
+/// `GET`, `PATCH`, `DELETE`.
+pub const HOST: &str = "/api/v1/hosts/{host}";
+
+/// `GET`, `POST`.
+pub const KEYS: &str = "/api/v1/keys";
+/// `GET`, `PATCH`, `DELETE`.
+pub const KEY: &str = "/api/v1/keys/{key}";
+
+/// `GET`.
+pub const SERVER: &str = "/api/v1/server";
+/// `GET`, newest first.
+pub const JOURNAL: &str = "/api/v1/journal";
+/// `GET`: the database as a file (`application/vnd.sqlite3`).
+pub const BACKUP: &str = "/api/v1/backup";
+/// `GET`: the OpenAPI document (open to all).
+pub const DOCUMENT: &str = "/api/openapi.json";
+
+/// A path with its `{…}` filled in, in order; each value percent-encoded as one segment (RFC 3986).
+pub fn fill(template: &str, values: &[&str]) -> String {
+    let mut values = values.iter();
+    let segments = template.split('/').map(|segment| {
+        if !segment.starts_with('{') {
+            return segment.to_owned();
+        }
+        values.next().map(|value| encode(value)).unwrap_or_default()
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// Percent-encodes all but the unreserved characters; also right for the values of a query.
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'_' | b'~')
+            || (byte == b'.' && text.len() > 2)
+        {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stay_one_segment_whatever_they_hold() {
+        assert_eq!(
+            fill(NODE, &["home", "web-01"]),
+            "/api/v1/networks/home/nodes/web-01"
+        );
+        assert_eq!(fill(KEY, &["a/b ä?"]), "/api/v1/keys/a%2Fb%20%C3%A4%3F");
+        assert_eq!(fill(KEY, &[".."]), "/api/v1/keys/%2E%2E");
+        assert_eq!(fill(USERS, &["x"]), USERS);
+    }
+}

@@ -1,0 +1,95 @@
+//! The server's own state.
+
+use model::{Digest, Timestamp, WgPublicKey};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::schema;
+
+/// The database's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DatabaseStatus {
+    /// Which it is.
+    #[schema(example = "sqlite")]
+    pub kind: String,
+    /// Whether it answers.
+    pub ok: bool,
+    /// What is wrong, when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Its size in bytes, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// The message broker's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BrokerStatus {
+    /// Which it is.
+    #[schema(example = "embedded")]
+    pub kind: String,
+    /// Whether it answers.
+    pub ok: bool,
+    /// What is wrong, when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// How many agents are connected.
+    pub agents: u64,
+}
+
+/// How much of everything there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Counts {
+    /// Networks.
+    pub networks: u64,
+    /// Hosts.
+    pub hosts: u64,
+    /// Hosts whose agent is connected.
+    pub hosts_online: u64,
+    /// Nodes.
+    pub nodes: u64,
+    /// Enrollment keys.
+    pub keys: u64,
+    /// Accounts.
+    pub users: u64,
+}
+
+/// One identity of the rendezvous.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rendezvous {
+    /// Its UDP port.
+    pub port: u16,
+    /// Its WireGuard key.
+    #[schema(value_type = schema::WireguardKey)]
+    pub key: WgPublicKey,
+}
+
+/// The server's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServerStatus {
+    /// Its version.
+    #[schema(example = "0.1.0")]
+    pub version: String,
+    /// When it was started.
+    #[schema(value_type = schema::Timestamp)]
+    pub started: Timestamp,
+    /// Its clock.
+    #[schema(value_type = schema::Timestamp)]
+    pub now: Timestamp,
+    /// The addresses of its API that tokens name, best first.
+    #[schema(example = json!(["https://vpn.example.org:8443"]))]
+    pub addresses: Vec<String>,
+    /// The pin of its certificate; null when the certificate is publicly trusted, or there is no TLS.
+    #[schema(value_type = Option<schema::Pin>)]
+    pub pin: Option<Digest>,
+    /// The rendezvous' identities: two, or none when it is off.
+    pub rendezvous: Vec<Rendezvous>,
+    /// The number of the last committed change.
+    pub seq: u64,
+    /// The database.
+    pub database: DatabaseStatus,
+    /// The broker.
+    pub broker: BrokerStatus,
+    /// How much there is.
+    pub counts: Counts,
+}
