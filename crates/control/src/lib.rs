@@ -1,1 +1,27 @@
-//! control
+//! The server's brain: commands become changes or refusals (`decide`), changes become intent (`apply`), and intent with
+//! inventory becomes what each host must know (`plan`).
+//!
+//! Pure: no files, sockets, clock or randomness; `Env` brings what a decision needs of them. It keeps true that authorisation
+//! is decided here and nowhere else, that `decide` changes nothing, and that no secret comes in: shells bring digests.
+
+mod actor;
+mod allocate;
+mod change;
+mod command;
+mod decide;
+mod env;
+mod intent;
+mod inventory;
+pub mod plan;
+mod record;
+mod rejection;
+
+pub use actor::Actor;
+pub use change::{ActorName, Change, RecordChange};
+pub use command::{Command, Edit, Register};
+pub use decide::{authenticate, authorise_reading, decide};
+pub use env::Env;
+pub use intent::{Damaged, Intent, Violation, apply};
+pub use inventory::{Door, Effect, HostInventory, Inventory};
+pub use record::{Kind, Record, RecordKey, UnknownKind};
+pub use rejection::{AddressList, Class, Rejection};

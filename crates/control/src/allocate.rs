@@ -1,0 +1,143 @@
+//! Handing out: addresses of a network's ranges, and ranges for networks that were given none.
+//!
+//! Not for checking what people chose beyond whether it can be used. It keeps true that what it hands out is nobody's.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use model::{Addresses, Network, Ranges};
+
+use crate::{Env, Intent, Rejection};
+
+/// The first and the last address of a range that a node can have: an IPv4 range's first and last stand for the range and
+/// for everybody in it, an IPv6 range's first is its routers' anycast address (RFC 4291, 2.6.1).
+fn usable(range: IpNet) -> (IpAddr, IpAddr) {
+    match range {
+        IpNet::V4(v4) => {
+            let first = Ipv4Addr::from_bits(v4.network().to_bits() + 1);
+            (
+                first.into(),
+                Ipv4Addr::from_bits(v4.broadcast().to_bits() - 1).into(),
+            )
+        }
+        IpNet::V6(v6) => (
+            Ipv6Addr::from_bits(v6.network().to_bits() + 1).into(),
+            v6.broadcast().into(),
+        ),
+    }
+}
+
+/// Whether a node in these ranges can have the address.
+pub(crate) fn is_usable(ranges: &Ranges, address: IpAddr) -> bool {
+    ranges.iter().any(|range| {
+        let (first, last) = usable(range);
+        range.contains(&address) && first <= address && address <= last
+    })
+}
+
+fn free(intent: &Intent, network: &Network, range: IpNet) -> Result<IpAddr, Rejection> {
+    let (first, last) = usable(range);
+    let left = || Rejection::NoAddressLeft {
+        network: network.name.clone(),
+        range,
+    };
+    intent.first_free_address(first, last).ok_or_else(left)
+}
+
+/// Whether the address chosen by hand can be a node's.
+fn chosen(intent: &Intent, network: &Network, address: IpAddr) -> Result<(), Rejection> {
+    if !network.ranges.contains(address) {
+        return Err(Rejection::AddressOutside {
+            address,
+            network: network.name.clone(),
+        });
+    }
+    if !is_usable(&network.ranges, address) {
+        return Err(Rejection::AddressReserved {
+            address,
+            network: network.name.clone(),
+        });
+    }
+    match intent.host_by_address(address) {
+        None => Ok(()),
+        Some(host) => Err(Rejection::AddressTaken {
+            address,
+            host: host.name.clone(),
+        }),
+    }
+}
+
+/// Addresses for a new node: those chosen, checked, and free ones for the ranges for which none was chosen.
+pub(crate) fn addresses(
+    intent: &Intent,
+    network: &Network,
+    wanted: Addresses,
+) -> Result<Addresses, Rejection> {
+    for address in wanted.iter() {
+        chosen(intent, network, address)?;
+    }
+    let mut addresses = wanted;
+    for range in network.ranges.iter() {
+        let given = if range.addr().is_ipv4() {
+            wanted.v4.is_some()
+        } else {
+            wanted.v6.is_some()
+        };
+        if given {
+            continue;
+        }
+        match free(intent, network, range)? {
+            IpAddr::V4(v4) => addresses.v4 = Some(v4),
+            IpAddr::V6(v6) => addresses.v6 = Some(v6),
+        }
+    }
+    Ok(addresses)
+}
+
+/// Refuses ranges that share addresses with a network's.
+pub(crate) fn free_of_overlap(intent: &Intent, ranges: &Ranges) -> Result<(), Rejection> {
+    for network in intent.networks(None) {
+        for (range, other) in ranges
+            .iter()
+            .flat_map(|a| network.ranges.iter().map(move |b| (a, b)))
+        {
+            if range.contains(&other) || other.contains(&range) {
+                return Err(Rejection::RangesOverlap {
+                    range,
+                    other,
+                    network: network.name.clone(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn sixteen_of_ten(second: u8) -> Option<Ipv4Net> {
+    Ipv4Net::new(Ipv4Addr::new(10, second, 0, 0), 16).ok()
+}
+
+/// A unique local /64 (RFC 4193): `fd`, 40 random bits, subnet 0.
+fn unique_local(random: [u8; 5]) -> Option<Ipv6Net> {
+    let [a, b, c, d, e] = random;
+    let mut octets = [0; 16];
+    octets[..6].copy_from_slice(&[0xfd, a, b, c, d, e]);
+    Ipv6Net::new(octets.into(), 64).ok()
+}
+
+/// Free ranges for a network: a /16 of 10.0.0.0/8 and a unique local /64. Where to begin is random, so that the
+/// networks of two servers rarely collide.
+pub(crate) fn ranges(intent: &Intent, env: &mut Env<'_>) -> Result<Ranges, Rejection> {
+    let [start] = env.bytes();
+    let is_free = |ranges: &Ranges| free_of_overlap(intent, ranges).is_ok();
+    let v4 = (0..=u8::MAX)
+        .filter_map(|step| Ranges::new(sixteen_of_ten(start.wrapping_add(step)), None).ok())
+        .find(is_free)
+        .ok_or(Rejection::NoRangeLeft)?;
+    // Forty random bits collide once in a million networks; sixteen times in a row only where all is taken.
+    let v6 = (0..16)
+        .filter_map(|_| Ranges::new(None, unique_local(env.bytes())).ok())
+        .find(is_free)
+        .ok_or(Rejection::NoRangeLeft)?;
+    Ranges::new(v4.v4(), v6.v6()).map_err(|_| Rejection::NoRangeLeft)
+}

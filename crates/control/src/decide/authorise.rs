@@ -1,0 +1,109 @@
+//! Who may give which command. The only place that says so.
+
+use model::{Digest, Role, Timestamp, UserId};
+
+use crate::{Actor, Command, Intent, Rejection};
+
+/// Who the bearer of a token's secret is.
+pub fn authenticate(intent: &Intent, digest: &Digest, now: Timestamp) -> Result<Actor, Rejection> {
+    let token = intent.api_token_by_digest(digest).ok_or(Rejection::NotLoggedIn)?;
+    match token.expires {
+        Some(expired) if expired <= now => Err(Rejection::TokenExpired { expired }),
+        Some(_) | None => Ok(Actor::User(token.user)),
+    }
+}
+
+/// Refuses those who may not look at everything.
+pub fn authorise_reading(intent: &Intent, actor: &Actor) -> Result<(), Rejection> {
+    match actor {
+        Actor::System => Ok(()),
+        Actor::User(user) => match role(intent, *user)? {
+            Role::Administrator | Role::Auditor => Ok(()),
+        },
+        Actor::Setup | Actor::Host(_) | Actor::Registrant => Err(Rejection::NotAllowed { command: "read" }),
+    }
+}
+
+fn role(intent: &Intent, user: UserId) -> Result<Role, Rejection> {
+    intent
+        .user(user)
+        .map(|user| user.role)
+        .ok_or(Rejection::NotLoggedIn)
+}
+
+/// What it takes to give a command.
+enum Needs {
+    /// The set-up code.
+    SetupCode,
+    /// Proved keys.
+    ProvedKeys,
+    /// To be a host that exists.
+    AHost,
+    /// To be this user.
+    Being(UserId),
+    /// To be this user, or an administrator.
+    BeingOrAdministrator(UserId),
+    /// To be an administrator.
+    Administrator,
+}
+
+fn needs(intent: &Intent, command: &Command) -> Result<Needs, Rejection> {
+    Ok(match command {
+        Command::SetUpFirstAdministrator { .. } => Needs::SetupCode,
+        Command::Register(_) => Needs::ProvedKeys,
+        Command::OwnSettings(_) | Command::OwnSwitch(_) | Command::OwnLeave(_) => Needs::AHost,
+        // Not even an administrator makes tokens with which to act as somebody else.
+        Command::CreateToken { user, .. } => Needs::Being(*user),
+        Command::ChangePassword { user, .. } => Needs::BeingOrAdministrator(*user),
+        // A token that is not there is nobody's: who may not delete others' does not learn which exist.
+        Command::DeleteToken { token } => match intent.api_token(*token) {
+            Some(token) => Needs::BeingOrAdministrator(token.user),
+            None => Needs::Administrator,
+        },
+        Command::CreateUser { .. }
+        | Command::SetRole { .. }
+        | Command::DeleteUser { .. }
+        | Command::CreateNetwork { .. }
+        | Command::UpdateNetwork { .. }
+        | Command::DeleteNetwork { .. }
+        | Command::CreateEnrollmentKey { .. }
+        | Command::UpdateEnrollmentKey { .. }
+        | Command::DeleteEnrollmentKey { .. }
+        | Command::UpdateHost { .. }
+        | Command::RemoveHost { .. }
+        | Command::AddNode { .. }
+        | Command::UpdateNode { .. }
+        | Command::RemoveNode { .. } => Needs::Administrator,
+    })
+}
+
+/// Refuses actors who may not give the command.
+pub(super) fn authorise(intent: &Intent, actor: &Actor, command: &Command) -> Result<(), Rejection> {
+    let allowed = match (actor, needs(intent, command)?) {
+        (Actor::Setup, Needs::SetupCode) | (Actor::Registrant, Needs::ProvedKeys) => true,
+        (Actor::Host(host), Needs::AHost) => {
+            return intent
+                .host(*host)
+                .map(|_| ())
+                .ok_or(Rejection::NoSuchHost { host: *host });
+        }
+        (Actor::System, Needs::Being(_) | Needs::BeingOrAdministrator(_) | Needs::Administrator) => true,
+        (Actor::User(id), needs) => {
+            let administrates = role(intent, *id)? == Role::Administrator;
+            match needs {
+                Needs::SetupCode | Needs::ProvedKeys | Needs::AHost => false,
+                Needs::Being(user) => user == *id,
+                Needs::BeingOrAdministrator(user) => user == *id || administrates,
+                Needs::Administrator => administrates,
+            }
+        }
+        (Actor::Setup | Actor::Registrant | Actor::Host(_) | Actor::System, _) => false,
+    };
+    if allowed {
+        Ok(())
+    } else {
+        Err(Rejection::NotAllowed {
+            command: command.name(),
+        })
+    }
+}

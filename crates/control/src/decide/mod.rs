@@ -1,0 +1,134 @@
+//! Deciding: a command becomes a fully specific change, or is refused. One file a noun.
+//!
+//! Not for doing: nothing here changes intent. It keeps true that intent holds together after every change that is decided
+//! here, and that nobody gets done what `authorise` does not let them.
+
+mod authorise;
+mod enrollment_key;
+mod host;
+mod network;
+mod node;
+mod register;
+mod token;
+mod user;
+
+use std::borrow::Cow;
+
+pub use authorise::{authenticate, authorise_reading};
+
+use crate::{Actor, Change, Command, Env, Intent, Record, RecordChange, Rejection};
+
+/// What a command does to the records.
+type Decision = Result<Vec<RecordChange>, Rejection>;
+
+/// Decides a command. A command that would change nothing gives an empty change.
+pub fn decide(
+    intent: &Intent,
+    actor: &Actor,
+    command: Command,
+    env: &mut Env<'_>,
+) -> Result<Change, Rejection> {
+    authorise::authorise(intent, actor, &command)?;
+    let name = command.name();
+    let records = dispatch(intent, actor, command, env)?;
+    Ok(Change {
+        actor: actor.name(intent),
+        command: Cow::Borrowed(name),
+        records,
+    })
+}
+
+fn dispatch(intent: &Intent, actor: &Actor, command: Command, env: &mut Env<'_>) -> Decision {
+    match command {
+        Command::SetUpFirstAdministrator { name, password } => user::set_up(intent, name, password, env),
+        Command::CreateUser { name, password, role } => user::create(intent, name, password, role, env),
+        Command::ChangePassword { user, password, keep } => {
+            user::change_password(intent, user, password, keep)
+        }
+        Command::SetRole { user, role } => user::set_role(intent, user, role),
+        Command::DeleteUser { user } => user::delete(intent, user),
+        Command::CreateToken {
+            user,
+            title,
+            purpose,
+            digest,
+            expires,
+        } => token::create(
+            intent,
+            token::New {
+                user,
+                title,
+                purpose,
+                digest,
+                expires,
+            },
+            env,
+        ),
+        Command::DeleteToken { token } => token::delete(intent, token),
+        Command::CreateNetwork {
+            name,
+            ranges,
+            keepalive,
+        } => network::create(intent, name, ranges, keepalive, env),
+        Command::UpdateNetwork {
+            network,
+            name,
+            keepalive,
+        } => network::update(intent, network, name, keepalive),
+        Command::DeleteNetwork { network, force } => network::delete(intent, network, force),
+        Command::CreateEnrollmentKey {
+            title,
+            digest,
+            networks,
+            uses,
+            expires,
+        } => {
+            let new = enrollment_key::New {
+                title,
+                digest,
+                networks,
+                uses,
+                expires,
+            };
+            enrollment_key::create(intent, new, env)
+        }
+        Command::UpdateEnrollmentKey { key, title } => enrollment_key::update(intent, key, title),
+        Command::DeleteEnrollmentKey { key } => enrollment_key::delete(intent, key),
+        Command::Register(registration) => register::register(intent, registration, env),
+        Command::UpdateHost {
+            host,
+            name,
+            mtu,
+            static_endpoint,
+        } => host::update(intent, host, name, mtu, static_endpoint),
+        Command::RemoveHost { host } => host::remove(intent, host),
+        Command::AddNode {
+            host,
+            network,
+            addresses,
+        } => node::add(intent, host, network, addresses, env),
+        Command::UpdateNode { node, connected } => node::update(intent, node, connected),
+        Command::RemoveNode { node } => node::remove(intent, node),
+        Command::OwnSettings(settings) => host::own_settings(intent, own(actor)?, settings),
+        Command::OwnSwitch(switch) => node::own_switch(intent, own(actor)?, &switch),
+        Command::OwnLeave(leave) => host::own_leave(intent, own(actor)?, &leave),
+    }
+}
+
+/// The host that acts. `authorise` lets nobody else come this far.
+fn own(actor: &Actor) -> Result<model::HostId, Rejection> {
+    match actor {
+        Actor::Host(host) => Ok(*host),
+        Actor::Setup | Actor::User(_) | Actor::Registrant | Actor::System => {
+            Err(Rejection::NotAllowed { command: "own" })
+        }
+    }
+}
+
+/// The change of a record, if it is one.
+fn changed<T: Clone + PartialEq + Into<Record>>(before: &T, after: T) -> Vec<RecordChange> {
+    if *before == after {
+        return Vec::new();
+    }
+    vec![RecordChange::changed(before.clone(), after)]
+}

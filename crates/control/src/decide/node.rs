@@ -1,0 +1,102 @@
+//! Nodes: which host is in which network, with which addresses, and whether it takes part.
+
+use model::{Addresses, Host, HostId, Network, NetworkId, NetworkName, Node, NodeId};
+use wire::NodeSwitch;
+
+use super::{Decision, changed, host, network};
+use crate::{AddressList, Env, Intent, RecordChange, Rejection, allocate};
+
+/// A new node of a host in a network.
+pub(super) fn new(
+    intent: &Intent,
+    host: HostId,
+    network: &Network,
+    wanted: Addresses,
+    env: &mut Env<'_>,
+) -> Result<Node, Rejection> {
+    let addresses = allocate::addresses(intent, network, wanted)?;
+    let id = NodeId::new(env.now, env.bytes());
+    Ok(Node {
+        id,
+        host,
+        network: network.id,
+        addresses,
+        connected: true,
+        created: env.now,
+    })
+}
+
+/// Whether the node has every address that is wanted.
+fn has(node: &Node, wanted: Addresses) -> bool {
+    wanted
+        .iter()
+        .all(|wanted| node.addresses.iter().any(|ip| ip == wanted))
+}
+
+pub(super) fn add(
+    intent: &Intent,
+    host: HostId,
+    network: NetworkId,
+    addresses: Option<Addresses>,
+    env: &mut Env<'_>,
+) -> Decision {
+    let Host { name, .. } = host::find(intent, host)?;
+    let network = network::find(intent, network)?;
+    let wanted = addresses.unwrap_or_default();
+    match intent.node_of(host, network.id) {
+        None => Ok(vec![RecordChange::made(new(intent, host, network, wanted, env)?)]),
+        Some(node) if has(node, wanted) => Ok(Vec::new()),
+        Some(node) => Err(Rejection::NodeExists {
+            host: name.clone(),
+            network: network.name.clone(),
+            addresses: AddressList(node.addresses),
+        }),
+    }
+}
+
+fn find(intent: &Intent, node: NodeId) -> Result<&Node, Rejection> {
+    intent.node(node).ok_or(Rejection::NoSuchNode { node })
+}
+
+pub(super) fn update(intent: &Intent, node: NodeId, connected: bool) -> Decision {
+    let before = find(intent, node)?;
+    Ok(changed(
+        before,
+        Node {
+            connected,
+            ..before.clone()
+        },
+    ))
+}
+
+pub(super) fn remove(intent: &Intent, node: NodeId) -> Decision {
+    Ok(vec![RecordChange::removed(find(intent, node)?.clone())])
+}
+
+/// The node of a host in a network that it names. To a host, a network that it is not in and one that does not exist
+/// are the same.
+pub(super) fn own<'a>(
+    intent: &'a Intent,
+    host: HostId,
+    network: &NetworkName,
+) -> Result<&'a Node, Rejection> {
+    let Host { name, .. } = host::find(intent, host)?;
+    let found = intent
+        .network_by_name(network)
+        .and_then(|network| intent.node_of(host, network.id));
+    found.ok_or_else(|| Rejection::NotInNetwork {
+        host: name.clone(),
+        network: network.clone(),
+    })
+}
+
+pub(super) fn own_switch(intent: &Intent, host: HostId, switch: &NodeSwitch) -> Decision {
+    let node = own(intent, host, &switch.network)?;
+    Ok(changed(
+        node,
+        Node {
+            connected: switch.connected,
+            ..node.clone()
+        },
+    ))
+}

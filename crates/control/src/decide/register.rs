@@ -1,0 +1,165 @@
+//! Registration: a machine becomes a host; a host that is known renews what it registered and may join further networks.
+//!
+//! Possession of the keys was proved before. It keeps true that a use of a key is spent in the very change that it lets
+//! happen, and only where something came of it: a machine whose answer got lost asks again, and costs nothing.
+
+use model::{Digest, EnrollmentKey, Host, HostId, HostName, SealingIdentity, Timestamp, Uses};
+
+use super::{Decision, changed, network, node};
+use crate::{Edit, Env, Intent, RecordChange, Register, Rejection};
+
+pub(super) fn register(intent: &Intent, registration: Register, env: &mut Env<'_>) -> Decision {
+    let known = intent.host_by_signing_key(&registration.signing_key);
+    let key = registration
+        .enrollment
+        .map(|digest| find_key(intent, &digest))
+        .transpose()?;
+    match intent.host_by_wireguard_key(&registration.wireguard_key) {
+        Some(holder) if known.is_none_or(|known| known.id != holder.id) => {
+            return Err(Rejection::WireguardKeyTaken);
+        }
+        Some(_) | None => {}
+    }
+    match (known, key) {
+        (None, None) => Err(Rejection::KeyNeeded),
+        (None, Some(key)) => enrol(intent, registration, key, env),
+        (Some(host), key) => renew(intent, host, registration, key, env),
+    }
+}
+
+fn find_key<'a>(intent: &'a Intent, digest: &Digest) -> Result<&'a EnrollmentKey, Rejection> {
+    intent
+        .enrollment_key_by_digest(digest)
+        .ok_or(Rejection::UnknownKey)
+}
+
+/// The key with one use less, if it is good for one.
+fn spend(key: &EnrollmentKey, now: Timestamp) -> Result<Vec<RecordChange>, Rejection> {
+    if let Some(expired) = key.expires.filter(|expires| *expires <= now) {
+        return Err(Rejection::ExpiredKey {
+            title: key.title.clone(),
+            expired,
+        });
+    }
+    let uses = match key.uses {
+        Uses::Unlimited => Uses::Unlimited,
+        Uses::Left(left) => {
+            let spent = || Rejection::SpentKey {
+                title: key.title.clone(),
+            };
+            Uses::Left(left.checked_sub(1).ok_or_else(spent)?)
+        }
+    };
+    Ok(changed(key, EnrollmentKey { uses, ..key.clone() }))
+}
+
+fn enrol(intent: &Intent, registration: Register, key: &EnrollmentKey, env: &mut Env<'_>) -> Decision {
+    let spent = spend(key, env.now)?;
+    let id = HostId::new(env.now, env.bytes());
+    let wanted = registration
+        .settings
+        .name
+        .as_ref()
+        .unwrap_or(&registration.hostname);
+    let host = Host {
+        id,
+        name: free_name(intent, wanted),
+        wireguard_key: registration.wireguard_key,
+        signing_key: registration.signing_key,
+        sealing: SealingIdentity {
+            key: registration.sealing_key,
+            encapsulated: registration.encapsulated,
+        },
+        mtu: registration.settings.mtu,
+        static_endpoint: registration.settings.static_endpoint,
+        created: env.now,
+    };
+    let nodes = missing_nodes(intent, id, key, env)?;
+    Ok([RecordChange::made(host)]
+        .into_iter()
+        .chain(nodes)
+        .chain(spent)
+        .collect())
+}
+
+fn renew(
+    intent: &Intent,
+    before: &Host,
+    registration: Register,
+    key: Option<&EnrollmentKey>,
+    env: &mut Env<'_>,
+) -> Decision {
+    let mut after = before.clone();
+    after.wireguard_key = registration.wireguard_key;
+    after.sealing = SealingIdentity {
+        key: registration.sealing_key,
+        encapsulated: registration.encapsulated,
+    };
+    // A name that another host has is no reason to refuse the rest: this host has one already.
+    let name = registration
+        .settings
+        .name
+        .filter(|name| intent.host_by_name(name).is_none());
+    after.name = name.unwrap_or(after.name);
+    registration
+        .settings
+        .mtu
+        .map_or(Edit::Keep, Edit::Set)
+        .apply(&mut after.mtu);
+    registration
+        .settings
+        .static_endpoint
+        .map_or(Edit::Keep, Edit::Set)
+        .apply(&mut after.static_endpoint);
+    let mut records = changed(before, after);
+    if let Some(key) = key {
+        let nodes = missing_nodes(intent, before.id, key, env)?;
+        if !nodes.is_empty() {
+            records.extend(spend(key, env.now)?);
+            records.extend(nodes);
+        }
+    }
+    Ok(records)
+}
+
+/// Nodes for those of the key's networks that the host is not in.
+fn missing_nodes(intent: &Intent, host: HostId, key: &EnrollmentKey, env: &mut Env<'_>) -> Decision {
+    let missing = key
+        .networks
+        .iter()
+        .filter(|id| intent.node_of(host, **id).is_none());
+    let made = missing.map(|id| {
+        let node = node::new(
+            intent,
+            host,
+            network::find(intent, *id)?,
+            model::Addresses::default(),
+            env,
+        )?;
+        Ok(RecordChange::made(node))
+    });
+    made.collect()
+}
+
+/// The name, or where it is taken one with a number. Doubles, then halves: ten thousand machines of one name must not each
+/// ask for ten thousand.
+fn free_name(intent: &Intent, wanted: &HostName) -> HostName {
+    let is_free = |name: &HostName| intent.host_by_name(name).is_none();
+    if is_free(wanted) {
+        return wanted.clone();
+    }
+    let (mut taken, mut free) = (1_u32, 2_u32);
+    while free < u32::MAX && !is_free(&wanted.numbered(free)) {
+        taken = free;
+        free = free.saturating_mul(2);
+    }
+    while free - taken > 1 {
+        let middle = taken + (free - taken) / 2;
+        if is_free(&wanted.numbered(middle)) {
+            free = middle;
+        } else {
+            taken = middle;
+        }
+    }
+    wanted.numbered(free)
+}
