@@ -3,6 +3,11 @@
 //! No root needed: everything happens inside a user namespace. The device's process is this test binary again, told
 //! by an environment variable what to be.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -287,10 +292,13 @@ fn two_devices_carry_both_families_and_a_new_endpoint_loses_no_packet() {
     let pings = std::thread::scope(|scope| {
         let pings = scope.spawn(|| a.sh("ping -q -c 300 -i 0.01 -W 5 10.77.0.2"));
         for endpoint in ["[fd09::2]:51820", "10.9.0.2:51820", "[fd09::2]:51820"] {
-            a.sh(&format!(
-                "wg set wg0 peer {key_b} endpoint {endpoint} persistent-keepalive 20"
-            ));
-            assert!(a.sh("wg show wg0 endpoints").ends_with(endpoint));
+            // A packet that was under way from the old address may move it back, as WireGuard has it.
+            eventually("the endpoint", || {
+                a.sh(&format!(
+                    "wg set wg0 peer {key_b} endpoint {endpoint} persistent-keepalive 20"
+                ));
+                a.sh("sleep 0.1; wg show wg0 endpoints").ends_with(endpoint)
+            });
         }
         pings.join().unwrap()
     });
@@ -396,6 +404,7 @@ fn peers_and_port_may_come_before_the_key() {
 #[test]
 fn thousands_of_peers_are_set_changed_and_replaced_in_bounded_time() {
     const PEERS: u32 = 3000;
+    const MOVED: u32 = 500;
     let (a, _b, _processes, [_, key_b]) = two_devices();
     let peer =
         |i: u32, rest: &str| format!("public_key={}{}\n{rest}", hex(&i.to_be_bytes()), "2b".repeat(28));
@@ -408,13 +417,14 @@ fn thousands_of_peers_are_set_changed_and_replaced_in_bounded_time() {
     let began = Instant::now();
     let all: String = (0..PEERS).map(|i| peer(i, &prefix(i))).collect();
     assert_eq!(a.call(&format!("set=1\n{all}\n")), "errno=0\n\n");
-    let moved: String = (0..PEERS)
+    let moved: String = (0..MOVED)
         .map(|i| peer(i, "update_only=true\nendpoint=192.0.2.1:9\n"))
         .collect();
     assert_eq!(a.call(&format!("set=1\n{moved}\n")), "errno=0\n\n");
+    assert_eq!(a.call(&format!("set=1\n{moved}\n")), "errno=0\n\n");
     let shown = a.call("get=1\n\n");
     assert_eq!(shown.matches("public_key=").count(), 1 + PEERS as usize);
-    assert_eq!(shown.matches("endpoint=192.0.2.1:9").count(), PEERS as usize);
+    assert_eq!(shown.matches("endpoint=192.0.2.1:9").count(), MOVED as usize);
     assert_eq!(shown.matches("allowed_ip=").count(), 2 + 2 * PEERS as usize);
     a.sh(&format!(
         "ping -q -c 1 -W 5 10.77.0.2; wg set wg0 peer {key_b} persistent-keepalive 9"

@@ -8,6 +8,7 @@
 //! Invariant: what has not changed is not touched; no change of a peer drops its session.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
@@ -24,8 +25,8 @@ use super::uapi::{self, DeviceState, PeerSettings, PeerState, Request, Settings}
 use super::udp::Sockets;
 use crate::PublicKey;
 
-/// Peers that are changed without letting a packet pass in between.
-const AT_ONCE: usize = 64;
+/// Peers that are changed without letting a packet pass in between. gotatun looks at all prefixes for each of them.
+const AT_ONCE: usize = 16;
 /// Handshakes closer together than this are one: it is computed from two clocks.
 const SAME_HANDSHAKE: Duration = Duration::from_secs(1);
 /// How long sending initiations may take from the other work.
@@ -34,8 +35,15 @@ const NUDGING: Duration = Duration::from_millis(20);
 /// What is remembered of a peer beside gotatun.
 #[derive(Default)]
 struct Known {
-    has_keepalive: bool,
     last_handshake: Option<SystemTime>,
+}
+
+/// What can be set of a peer, beside its prefixes.
+#[derive(Default)]
+struct Setting {
+    endpoint: Option<SocketAddr>,
+    preshared_key: Option<[u8; 32]>,
+    keepalive: u16,
 }
 
 /// One step of carrying out a request.
@@ -48,7 +56,7 @@ enum Step {
 /// What is different about a peer. What is `None` stays as it is.
 #[derive(Default, PartialEq)]
 struct Change {
-    endpoint: Option<Option<std::net::SocketAddr>>,
+    endpoint: Option<Option<SocketAddr>>,
     preshared_key: Option<Option<[u8; 32]>>,
     keepalive: Option<u16>,
     allowed_ips: Option<Vec<IpNetwork>>,
@@ -117,38 +125,64 @@ impl Engine {
         self.apply_to_device(&settings).await?;
         let mut as_new = HashSet::new();
         if settings.replace_peers {
-            as_new = settings
-                .peers
-                .iter()
-                .map(|p| p.public_key)
-                .filter(|key| self.peers.contains_key(key))
-                .collect();
-            let gone: Vec<PublicKey> = self
-                .peers
-                .keys()
-                .filter(|key| !as_new.contains(*key))
-                .copied()
-                .collect();
-            let steps = gone.iter().flat_map(|key| self.forget(key)).collect();
-            self.carry_out(steps).await?;
+            as_new = self
+                .keep_only(settings.peers.iter().map(|peer| peer.public_key))
+                .await?;
         }
+        let mut present = self.present_settings().await;
         let mut moved = Vec::new();
         let mut peers = settings.peers.into_iter().peekable();
         while peers.peek().is_some() {
             let mut steps = Vec::new();
             for peer in peers.by_ref().take(AT_ONCE) {
                 let as_new = as_new.remove(&peer.public_key);
-                if peer.endpoint.is_some()
-                    && self.peers.get(&peer.public_key).is_some_and(|p| p.has_keepalive)
-                {
-                    moved.push(Point::from(peer.public_key));
-                }
-                self.plan(peer, as_new, &mut steps);
+                self.plan(peer, as_new, &mut present, &mut steps);
             }
+            let is_kept_alive = |peer: &Point| present.get(peer.as_bytes()).is_some_and(|s| s.keepalive > 0);
+            moved.extend(steps.iter().filter_map(Step::moved).filter(is_kept_alive));
             self.carry_out(steps).await?;
         }
         self.nudge(moved).await;
         Ok(())
+    }
+
+    /// Removes all other peers, and says which of these exist.
+    async fn keep_only(
+        &mut self,
+        keys: impl Iterator<Item = PublicKey>,
+    ) -> Result<HashSet<PublicKey>, Errno> {
+        let kept: HashSet<PublicKey> = keys.filter(|key| self.peers.contains_key(key)).collect();
+        let gone: Vec<PublicKey> = self
+            .peers
+            .keys()
+            .filter(|key| !kept.contains(*key))
+            .copied()
+            .collect();
+        if kept.is_empty() && !gone.is_empty() {
+            self.peers.clear();
+            self.allowed = AllowedIps::default();
+            self.device.clear_peers().await.map_err(|error| errno(&error))?;
+            return Ok(kept);
+        }
+        for some in gone.chunks(AT_ONCE) {
+            let steps = some.iter().filter_map(|key| self.forget(key)).collect();
+            self.carry_out(steps).await?;
+        }
+        Ok(kept)
+    }
+
+    async fn present_settings(&self) -> HashMap<PublicKey, Setting> {
+        let stats = self.device.peers().await;
+        let setting = |PeerStats { peer, .. }: PeerStats| {
+            let keepalive = peer.keepalive.unwrap_or(0);
+            let setting = Setting {
+                endpoint: peer.endpoint,
+                preshared_key: peer.preshared_key,
+                keepalive,
+            };
+            (peer.public_key.to_bytes(), setting)
+        };
+        stats.into_iter().map(setting).collect()
     }
 
     async fn apply_to_device(&mut self, settings: &Settings) -> Result<(), Errno> {
@@ -204,9 +238,16 @@ impl Engine {
     }
 
     /// Lists the steps that one peer's changes take, and remembers their outcome.
-    fn plan(&mut self, peer: PeerSettings, as_new: bool, steps: &mut Vec<Step>) {
+    fn plan(
+        &mut self,
+        peer: PeerSettings,
+        as_new: bool,
+        present: &mut HashMap<PublicKey, Setting>,
+        steps: &mut Vec<Step>,
+    ) {
         let key = peer.public_key;
         if peer.remove {
+            present.remove(&key);
             steps.extend(self.forget(&key));
             return;
         }
@@ -214,10 +255,7 @@ impl Engine {
         if self.public_key == Some(key) || (peer.update_only && !exists) {
             return;
         }
-        let known = self.peers.entry(key).or_default();
-        if let Some(seconds) = peer.keepalive.or(as_new.then_some(0)) {
-            known.has_keepalive = seconds > 0;
-        }
+        self.peers.entry(key).or_default();
         let changed = self
             .allowed
             .change(key, as_new || peer.replace_allowed_ips, &peer.allowed_ips);
@@ -232,31 +270,20 @@ impl Engine {
                 },
             ));
         }
-        if exists {
-            let change = Change {
-                endpoint: if as_new {
-                    Some(peer.endpoint)
-                } else {
-                    peer.endpoint.map(Some)
-                },
-                preshared_key: if as_new {
-                    Some(peer.preshared_key.flatten())
-                } else {
-                    peer.preshared_key
-                },
-                keepalive: peer.keepalive.or(as_new.then_some(0)),
-                allowed_ips: changed.contains(&key).then(|| self.allowed.of(&key)),
-            };
-            if change != Change::default() {
-                steps.push(Step::Change(key, change));
-            }
+        let setting = present.entry(key).or_default();
+        let mut change = setting.change_to(&peer, as_new);
+        if !exists {
+            let mut new = Peer::new(Point::from(key)).with_allowed_ips(self.allowed.of(&key));
+            new.endpoint = setting.endpoint;
+            new.preshared_key = setting.preshared_key;
+            new.keepalive = Some(setting.keepalive);
+            steps.push(Step::Add(Box::new(new)));
             return;
         }
-        let mut new = Peer::new(Point::from(key)).with_allowed_ips(self.allowed.of(&key));
-        new.endpoint = peer.endpoint;
-        new.preshared_key = peer.preshared_key.flatten();
-        new.keepalive = peer.keepalive;
-        steps.push(Step::Add(Box::new(new)));
+        change.allowed_ips = changed.contains(&key).then(|| self.allowed.of(&key));
+        if change != Change::default() {
+            steps.push(Step::Change(key, change));
+        }
     }
 
     fn forget(&mut self, key: &PublicKey) -> Option<Step> {
@@ -349,6 +376,47 @@ impl Engine {
             if !is_same {
                 known.last_handshake = Some(at);
             }
+        }
+    }
+}
+
+impl Setting {
+    /// Takes over what `wanted` says (all of it, said or not, if the peer is to be `as_new`), and returns what is
+    /// different now.
+    fn change_to(&mut self, wanted: &PeerSettings, as_new: bool) -> Change {
+        let endpoint = if as_new {
+            Some(wanted.endpoint)
+        } else {
+            wanted.endpoint.map(Some)
+        };
+        let preshared_key = if as_new {
+            Some(wanted.preshared_key.flatten())
+        } else {
+            wanted.preshared_key
+        };
+        let keepalive = wanted.keepalive.or(as_new.then_some(0));
+        Change {
+            endpoint: endpoint.filter(|new| std::mem::replace(&mut self.endpoint, *new) != *new),
+            preshared_key: preshared_key
+                .filter(|new| std::mem::replace(&mut self.preshared_key, *new) != *new),
+            keepalive: keepalive.filter(|new| std::mem::replace(&mut self.keepalive, *new) != *new),
+            allowed_ips: None,
+        }
+    }
+}
+
+impl Step {
+    /// The peer that is looked for somewhere else from now on.
+    fn moved(&self) -> Option<Point> {
+        match self {
+            Self::Change(
+                key,
+                Change {
+                    endpoint: Some(Some(_)),
+                    ..
+                },
+            ) => Some(Point::from(*key)),
+            Self::Change(..) | Self::Add(_) | Self::Remove(_) => None,
         }
     }
 }
