@@ -8,17 +8,16 @@
     reason = "a test stops at the first thing that is not as it should be"
 )]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use dataplane::device::{self, DeviceOptions};
 use dataplane::rendezvous::Rendezvous;
+use lab::{Machine, PROCESS_TEST, Process, ROLE, eventually};
 
-/// Says what this binary is when it is not a test.
-const ROLE: &str = "DATAPLANE_TEST_ROLE";
-const DEADLINE: Duration = Duration::from_secs(20);
+mod lab;
 
 /// A process inside the lab; not a test of anything when run without a role.
 #[test]
@@ -46,6 +45,25 @@ fn process_in_the_lab() {
                 say(&format!("seen {}", rendezvous.next_seen().await.endpoint));
             }
         }),
+        ["sink", addr] => {
+            let listener = TcpListener::bind(addr).unwrap();
+            say("ready");
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).unwrap();
+            say(if received == stream_of_bytes() {
+                "whole"
+            } else {
+                "damaged"
+            });
+        }
+        ["source", addr] => {
+            TcpStream::connect(addr)
+                .unwrap()
+                .write_all(&stream_of_bytes())
+                .unwrap();
+            say("ready");
+        }
         ref other => panic!("no such role: {other:?}"),
     }
 }
@@ -56,6 +74,11 @@ fn level() -> tracing::Level {
         .ok()
         .and_then(|level| level.parse().ok())
         .unwrap_or(tracing::Level::WARN)
+}
+
+/// Enough that the kernel makes large segments of it.
+fn stream_of_bytes() -> Vec<u8> {
+    (0..8_000_000_u32).flat_map(u32::to_be_bytes).collect()
 }
 
 fn say(line: &str) {
@@ -72,192 +95,6 @@ fn unhex(text: &str) -> [u8; 32] {
         .map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap())
         .collect();
     bytes.try_into().unwrap()
-}
-
-/// A machine: a network and a mount namespace with its own `/run`, kept by a process that waits for us to die.
-struct Machine {
-    holder: Child,
-    _leash: ChildStdin,
-}
-
-impl Machine {
-    /// The first machine, in a user namespace of its own.
-    fn first() -> Self {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--net", "--mount", "cat"]);
-        Self::held_by(command)
-    }
-
-    /// Another machine in the same user namespace, joined to the first by a cable.
-    fn beside(&self) -> Self {
-        let mut command = self.enter();
-        command.args(["unshare", "--net", "--mount", "cat"]);
-        let other = Self::held_by(command);
-        self.sh(&format!(
-            "ip link add eth0 type veth peer name eth0 netns {}",
-            other.holder.id()
-        ));
-        for (machine, number) in [(self, 1), (&other, 2)] {
-            machine.sh(&format!(
-                "ip link set lo up; ip addr add 10.9.0.{number}/24 dev eth0; \
-                 ip addr add fd09::{number}/64 dev eth0 nodad; ip link set eth0 up"
-            ));
-        }
-        other
-    }
-
-    fn held_by(mut command: Command) -> Self {
-        let mut holder = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("unshare runs");
-        let leash = holder.stdin.take().expect("piped");
-        let machine = Self {
-            holder,
-            _leash: leash,
-        };
-        let comm = format!("/proc/{}/comm", machine.holder.id());
-        eventually("the namespaces", || {
-            std::fs::read_to_string(&comm).is_ok_and(|name| name == "cat\n")
-        });
-        machine.sh("mount -t tmpfs tmpfs /run");
-        machine
-    }
-
-    fn enter(&self) -> Command {
-        let mut command = Command::new("nsenter");
-        let pid = self.holder.id().to_string();
-        command.args([
-            "--target",
-            &pid,
-            "--user",
-            "--preserve-credentials",
-            "--net",
-            "--mount",
-            "--",
-        ]);
-        command
-    }
-
-    fn try_sh(&self, script: &str) -> Output {
-        self.enter()
-            .args(["sh", "-ec", script])
-            .stdin(Stdio::null())
-            .output()
-            .expect("nsenter runs")
-    }
-
-    fn sh(&self, script: &str) -> String {
-        let output = self.try_sh(script);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{script}\n{stdout}{stderr}");
-        stdout.trim().to_owned()
-    }
-
-    /// Starts this binary in a role and waits until it is ready.
-    fn start(&self, role: &str) -> Process {
-        let mut child = self
-            .enter()
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "process_in_the_lab", "--nocapture"])
-            .env(ROLE, role)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut process = Process { child, lines };
-        process.line_with("ready");
-        process
-    }
-
-    /// A device named wg0 with a key; its public key.
-    fn start_device(&self, number: u8, port: u16) -> (Process, String) {
-        let process = self.start("device wg0");
-        let public_key = self.sh(&format!(
-            "umask 077; wg genkey > /run/key; wg set wg0 private-key /run/key listen-port {port}; \
-             ip addr add 10.77.0.{number}/24 dev wg0; ip addr add fd77::{number}/64 dev wg0; ip link set wg0 up; \
-             wg pubkey < /run/key"
-        ));
-        (process, public_key)
-    }
-
-    fn control_socket(&self) -> String {
-        format!("/proc/{}/root/run/wireguard/wg0.sock", self.holder.id())
-    }
-
-    /// Speaks with the control socket as `wg` does.
-    fn call(&self, request: &str) -> String {
-        let mut stream = UnixStream::connect(self.control_socket()).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-    }
-}
-
-struct Process {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl Process {
-    fn line_with(&mut self, word: &str) -> String {
-        for line in self.lines.by_ref() {
-            let line = line.unwrap();
-            // The test runner writes its own words in front of ours.
-            if let Some(at) = line.find(word) {
-                return line[at..].to_owned();
-            }
-        }
-        panic!("the process ended before it said {word:?}");
-    }
-
-    fn ends_well(&mut self) {
-        let mut status = None;
-        eventually("the end of the process", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        assert!(status.unwrap().success(), "{status:?}");
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !happened() {
-        assert!(began.elapsed() < DEADLINE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn two_devices() -> (Machine, Machine, [Process; 2], [String; 2]) {
@@ -313,6 +150,12 @@ fn two_devices_carry_both_families_and_a_new_endpoint_loses_no_packet() {
         "the other end followed"
     );
 
+    for (from, to, addr) in [(&a, &b, "10.77.0.2:7000"), (&b, &a, "[fd77::1]:7000")] {
+        let mut sink = to.start(&format!("sink {addr}"));
+        let _source = from.start(&format!("source {addr}"));
+        assert_eq!(sink.line_with("whole"), "whole");
+    }
+
     // Whatever the size: segments that the kernel leaves to us, and a smaller MTU while it runs.
     a.sh("ip link set wg0 mtu 1280; ping -q -c 2 -i 0.1 -W 5 -s 3000 10.77.0.2; ping -q -c 2 -W 5 -s 1200 -M do fd77::2");
 }
@@ -364,16 +207,45 @@ fn settings_mean_what_they_mean_to_every_wireguard_device() {
     );
 
     let strange = "7f".repeat(32);
+    // Replacing everything keeps the session of a peer that stays, and drops what is not said again.
+    let before = (
+        a.sh("wg show wg0 latest-handshakes"),
+        a.sh("wg show wg0 listen-port"),
+    );
+    let b_again = a
+        .call("get=1\n\n")
+        .lines()
+        .find(|line| line.starts_with("public_key="))
+        .unwrap()
+        .to_owned();
+    let replace = format!(
+        "set=1\nreplace_peers=true\npublic_key={strange}\n{b_again}\nendpoint=10.9.0.2:51820\nallowed_ip=10.77.0.2/32\n\n"
+    );
+    assert_eq!(a.call(&replace), "errno=0\n\n");
+    a.sh("ping -q -c 1 -W 5 10.77.0.2");
+    assert!(
+        a.sh("wg show wg0 latest-handshakes").contains(&before.0),
+        "the same session"
+    );
+    assert_eq!(a.sh("wg show wg0 listen-port"), before.1);
+    assert!(!a.sh("wg show wg0 allowed-ips").contains("fd77::2/128"));
+    assert_eq!(
+        a.call(&format!("set=1\npublic_key={strange}\nremove=true\n\n")),
+        "errno=0\n\n"
+    );
     assert_eq!(
         a.call(&format!("set=1\npublic_key={strange}\nupdate_only=true\n\n")),
         "errno=0\n\n"
     );
     assert!(!a.call("get=1\n\n").contains(&strange));
     assert_eq!(a.call("set=1\nlisten_port=what\n\n"), "errno=-22\n\n");
+}
 
-    // A port that another program has is refused, and the device goes on as before.
+#[test]
+fn a_port_that_is_taken_is_refused_and_the_device_goes_on_as_before() {
+    let (a, _b, _processes, [_, key_b]) = two_devices();
     a.sh(&format!("wg set wg0 peer {key_b} persistent-keepalive 25"));
-    let _taken = a.start(&format!("rendezvous 40000 {strange}"));
+    let _taken = a.start(&format!("rendezvous 40000 {}", "7f".repeat(32)));
     let refused = a.try_sh("wg set wg0 listen-port 40000");
     assert!(
         String::from_utf8_lossy(&refused.stderr).contains("in use"),
@@ -430,10 +302,17 @@ fn thousands_of_peers_are_set_changed_and_replaced_in_bounded_time() {
         "ping -q -c 1 -W 5 10.77.0.2; wg set wg0 peer {key_b} persistent-keepalive 9"
     ));
     assert_eq!(
-        a.call(&format!("set=1\nreplace_peers=true\n{}\n", peer(1, &prefix(1)))),
+        a.call(&format!(
+            "set=1\nreplace_peers=true\n{}\n",
+            peer(PEERS, &prefix(1))
+        )),
         "errno=0\n\n"
     );
-    assert_eq!(a.call("get=1\n\n").matches("public_key=").count(), 1);
+    let shown = a.call("get=1\n\n");
+    assert!(
+        shown.matches("public_key=").count() == 1 && shown.contains(&peer(PEERS, "")),
+        "{shown}"
+    );
     assert!(
         began.elapsed() < Duration::from_secs(60),
         "took {:?}",
@@ -448,7 +327,7 @@ fn it_ends_when_told_and_when_the_interface_is_deleted_and_leaves_nothing() {
     let second = a
         .enter()
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "process_in_the_lab", "--nocapture"])
+        .args(["--exact", PROCESS_TEST, "--nocapture"])
         .env(ROLE, "device wg0")
         .stdin(Stdio::null())
         .output()

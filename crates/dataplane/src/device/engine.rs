@@ -8,7 +8,6 @@
 //! Invariant: what has not changed is not touched; no change of a peer drops its session.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
@@ -16,10 +15,10 @@ use futures_util::stream::FuturesUnordered;
 use gotatun::device::configure::PeerStats;
 use gotatun::device::{Device, DeviceBuilder, Error, Peer};
 use gotatun::x25519::{PublicKey as Point, StaticSecret};
-use ipnetwork::IpNetwork;
 use rustix::io::Errno;
 
 use super::allowed::AllowedIps;
+use super::change::{Change, Setting, Step};
 use super::tun::{Tun, TunReader, TunWriter};
 use super::uapi::{self, DeviceState, PeerSettings, PeerState, Request, Settings};
 use super::udp::Sockets;
@@ -36,30 +35,6 @@ const NUDGING: Duration = Duration::from_millis(20);
 #[derive(Default)]
 struct Known {
     last_handshake: Option<SystemTime>,
-}
-
-/// What can be set of a peer, beside its prefixes.
-#[derive(Default)]
-struct Setting {
-    endpoint: Option<SocketAddr>,
-    preshared_key: Option<[u8; 32]>,
-    keepalive: u16,
-}
-
-/// One step of carrying out a request.
-enum Step {
-    Add(Box<Peer>),
-    Change(PublicKey, Change),
-    Remove(PublicKey),
-}
-
-/// What is different about a peer. What is `None` stays as it is.
-#[derive(Default, PartialEq)]
-struct Change {
-    endpoint: Option<Option<SocketAddr>>,
-    preshared_key: Option<Option<[u8; 32]>>,
-    keepalive: Option<u16>,
-    allowed_ips: Option<Vec<IpNetwork>>,
 }
 
 /// The device and what must be remembered beside it.
@@ -376,65 +351,6 @@ impl Engine {
             if !is_same {
                 known.last_handshake = Some(at);
             }
-        }
-    }
-}
-
-impl Setting {
-    /// Takes over what `wanted` says (all of it, said or not, if the peer is to be `as_new`), and returns what is
-    /// different now.
-    fn change_to(&mut self, wanted: &PeerSettings, as_new: bool) -> Change {
-        let endpoint = if as_new {
-            Some(wanted.endpoint)
-        } else {
-            wanted.endpoint.map(Some)
-        };
-        let preshared_key = if as_new {
-            Some(wanted.preshared_key.flatten())
-        } else {
-            wanted.preshared_key
-        };
-        let keepalive = wanted.keepalive.or(as_new.then_some(0));
-        Change {
-            endpoint: endpoint.filter(|new| std::mem::replace(&mut self.endpoint, *new) != *new),
-            preshared_key: preshared_key
-                .filter(|new| std::mem::replace(&mut self.preshared_key, *new) != *new),
-            keepalive: keepalive.filter(|new| std::mem::replace(&mut self.keepalive, *new) != *new),
-            allowed_ips: None,
-        }
-    }
-}
-
-impl Step {
-    /// The peer that is looked for somewhere else from now on.
-    fn moved(&self) -> Option<Point> {
-        match self {
-            Self::Change(
-                key,
-                Change {
-                    endpoint: Some(Some(_)),
-                    ..
-                },
-            ) => Some(Point::from(*key)),
-            Self::Change(..) | Self::Add(_) | Self::Remove(_) => None,
-        }
-    }
-}
-
-impl Change {
-    fn make(self, peer: &mut gotatun::device::configure::PeerMut) {
-        if let Some(endpoint) = self.endpoint {
-            peer.set_endpoint(endpoint);
-        }
-        if let Some(key) = self.preshared_key {
-            peer.set_preshared_key(key);
-        }
-        if let Some(seconds) = self.keepalive {
-            peer.set_keepalive(Some(seconds));
-        }
-        if let Some(prefixes) = self.allowed_ips {
-            peer.clear_allowed_ips();
-            peer.add_allowed_ips(prefixes);
         }
     }
 }

@@ -11,6 +11,7 @@
 //! Invariant: when [`run`] returns, whatever the reason, interface and socket are gone.
 
 mod allowed;
+mod change;
 mod control_socket;
 mod engine;
 mod tun;
