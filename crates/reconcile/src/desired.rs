@@ -1,12 +1,21 @@
 //! What this machine should have, derived from its host map and its own settings.
+//!
+//! Addresses stand alone (/32, /128) and each range has an explicit route with our mark and a preferred source. With the
+//! range's prefix on the address instead, the kernel would make routes without our mark, broadcast addresses and
+//! secondary addresses that vanish with their primary; and with several networks on one interface it would choose the
+//! source address by itself, and the peers would drop what comes from the wrong one.
+//!
+//! It keeps true that nothing is allowed that the map does not give: an address counts only within a range of a network
+//! that this host takes part in, is never this host's own, and belongs to one peer alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use model::{Endpoint, Keepalive, Mtu, WgPublicKey};
+use wire::{HostMap, Membership, Peer};
 
-use crate::{LinkKind, LinkName};
+use crate::{LinkKind, LinkName, LocalSettings};
 
 /// What should exist under the link's name. Holds no private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,4 +65,104 @@ impl Desired {
             interface: None,
         }
     }
+}
+
+/// What this machine should have. `endpoints` are those of `Paths::endpoints`.
+pub fn desired(
+    map: &HostMap,
+    settings: &LocalSettings,
+    endpoints: &BTreeMap<WgPublicKey, Endpoint>,
+) -> Desired {
+    let interface = Interface {
+        kind: settings.kind,
+        mtu: settings.mtu.unwrap_or(map.host.mtu),
+        port: settings.port,
+        addresses: connected(map)
+            .flat_map(|membership| membership.addresses.iter())
+            .collect(),
+        routes: connected(map).flat_map(routes).collect(),
+        peers: peers(map, settings.key, endpoints),
+    };
+    Desired {
+        link: settings.link.clone(),
+        key: settings.key,
+        interface: Some(interface),
+    }
+}
+
+/// One peer as it should be, without looking at the others: for a change that touches it alone.
+pub fn desired_peer(map: &HostMap, peer: &Peer, endpoint: Option<Endpoint>) -> DesiredPeer {
+    let given = peer.nodes.iter().flat_map(|node| {
+        let membership = map
+            .networks
+            .get(&node.network)
+            .filter(|membership| membership.connected);
+        let within = move |ip: &IpAddr| membership.is_some_and(|membership| membership.ranges.contains(*ip));
+        node.addresses.iter().filter(within)
+    });
+    let ours =
+        |ip: &IpAddr| connected(map).any(|membership| membership.addresses.iter().any(|own| own == *ip));
+    let allowed = given.filter(|ip| !ours(ip)).map(IpNet::from).collect();
+    DesiredPeer {
+        allowed,
+        keepalive: keepalive(map, peer),
+        endpoint,
+    }
+}
+
+/// The keepalive to a peer: the shortest of the networks shared with it.
+pub(crate) fn keepalive(map: &HostMap, peer: &Peer) -> Keepalive {
+    let shared = peer
+        .nodes
+        .iter()
+        .filter_map(|node| map.networks.get(&node.network));
+    shared
+        .map(|membership| membership.keepalive)
+        .min()
+        .unwrap_or(Keepalive::DEFAULT)
+}
+
+fn connected(map: &HostMap) -> impl Iterator<Item = &Membership> {
+    map.networks.values().filter(|membership| membership.connected)
+}
+
+fn routes(membership: &Membership) -> impl Iterator<Item = (IpNet, IpAddr)> {
+    let v4 = membership
+        .ranges
+        .v4()
+        .map(IpNet::from)
+        .zip(membership.addresses.v4.map(IpAddr::from));
+    let v6 = membership
+        .ranges
+        .v6()
+        .map(IpNet::from)
+        .zip(membership.addresses.v6.map(IpAddr::from));
+    v4.into_iter().chain(v6)
+}
+
+fn peers(
+    map: &HostMap,
+    own: WgPublicKey,
+    endpoints: &BTreeMap<WgPublicKey, Endpoint>,
+) -> BTreeMap<WgPublicKey, DesiredPeer> {
+    let mut peers = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for peer in map.peers.values().filter(|peer| peer.key != own) {
+        let mut wanted = desired_peer(map, peer, endpoints.get(&peer.key).copied());
+        wanted.allowed.retain(|address| taken.insert(*address));
+        peers.entry(peer.key).or_insert(wanted);
+    }
+    for rendezvous in map
+        .server
+        .rendezvous
+        .iter()
+        .filter(|rendezvous| rendezvous.key != own)
+    {
+        peers.entry(rendezvous.key).or_insert_with(|| DesiredPeer {
+            allowed: BTreeSet::new(),
+            keepalive: Keepalive::DEFAULT,
+            endpoint: endpoints.get(&rendezvous.key).copied(),
+        });
+    }
+    peers
 }

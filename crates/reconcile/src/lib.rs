@@ -8,13 +8,21 @@
 mod actual;
 mod desired;
 mod link;
+mod meaning;
 mod op;
+mod path;
+mod reconcile;
 mod settings;
 
 pub use actual::{Actual, ActualPeer, Device, Link, Route};
-pub use desired::{Desired, DesiredPeer, Interface};
+pub use desired::{Desired, DesiredPeer, Interface, desired, desired_peer};
 pub use link::{LinkKind, LinkName, LinkNameError};
 pub use op::Op;
+pub use path::{
+    Candidate, Obstacle, Own, PathAction, PathKind, PathStatus, PathWait, Paths, PeerView, Pointing,
+    candidates,
+};
+pub use reconcile::{Conflict, conflict, reconcile, reconcile_peers};
 pub use settings::LocalSettings;
 
 /// The routing protocol number (`ip route show proto 78`) that marks a route as ours. None of iproute2's names has it.

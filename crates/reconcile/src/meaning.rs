@@ -1,0 +1,106 @@
+//! What each op means: the state of the machine after it. `platform` does this to the kernel; here it is done to a value,
+//! for the laws' tests and for the simulated World.
+//!
+//! It models what the kernel does besides: an address that another peer had moves, a route goes with its source address.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use model::{Timestamp, WgPublicKey};
+
+use crate::{Actual, ActualPeer, Device, Link, LinkKind, Op};
+
+/// The MTU a new link has until it is set.
+const FIRST_MTU: u32 = 1420;
+
+impl Actual {
+    /// Carries out an op on this value. An op on a link that is not there changes nothing.
+    pub fn apply(&mut self, op: &Op) {
+        match op {
+            Op::CreateLink(kind) => self.create(*kind),
+            Op::DeleteLink => self.link = None,
+            Op::SetKey(key) => self.device(|device| device.key = Some(*key)),
+            Op::SetPort(port) => self.device(|device| device.port = *port),
+            Op::SetMtu(mtu) => self.link(|link| link.mtu = u32::from(mtu.get())),
+            Op::SetUp => self.link(|link| link.up = true),
+            Op::AddAddress(ip) => self.link(|link| link.addresses.extend([IpNet::from(*ip)])),
+            Op::RemoveAddress(net) => self.link(|link| remove_address(link, net)),
+            Op::AddRoute(route) => self.link(|link| link.routes.extend([*route])),
+            Op::RemoveRoute(route) => self.link(|link| link.routes.retain(|other| other != route)),
+            Op::AddPeer(key, peer) => self.device(|device| {
+                let there = device.peers.entry(*key).or_default();
+                there.keepalive = Some(peer.keepalive);
+                there.endpoint = peer.endpoint.or(there.endpoint);
+                set_allowed(device, *key, &peer.allowed);
+            }),
+            Op::RemovePeer(key) => self.device(|device| drop(device.peers.remove(key))),
+            Op::AllowMore(key, more) => self.device(|device| allow(device, *key, more)),
+            Op::SetAllowed(key, allowed) => self.device(|device| set_allowed(device, *key, allowed)),
+            Op::SetKeepalive(key, keepalive) | Op::Poke(key, keepalive) => {
+                self.peer(key, |peer| peer.keepalive = Some(*keepalive));
+            }
+            Op::SetEndpoint(key, endpoint) => self.peer(key, |peer| peer.endpoint = Some(*endpoint)),
+        }
+    }
+
+    fn create(&mut self, kind: LinkKind) {
+        self.link.get_or_insert_with(|| Link {
+            index: 7,
+            up: false,
+            mtu: FIRST_MTU,
+            addresses: BTreeSet::new(),
+            routes: BTreeSet::new(),
+            device: Some(Device {
+                kind,
+                at: Timestamp::default(),
+                key: None,
+                port: 0,
+                peers: BTreeMap::new(),
+            }),
+        });
+    }
+
+    fn link(&mut self, change: impl FnOnce(&mut Link)) {
+        self.link.as_mut().map(change);
+    }
+
+    fn device(&mut self, change: impl FnOnce(&mut Device)) {
+        self.link
+            .as_mut()
+            .and_then(|link| link.device.as_mut())
+            .map(change);
+    }
+
+    fn peer(&mut self, key: &WgPublicKey, change: impl FnOnce(&mut ActualPeer)) {
+        self.device(|device| {
+            device.peers.get_mut(key).map(change);
+        });
+    }
+}
+
+fn remove_address(link: &mut Link, net: &IpNet) {
+    link.addresses.remove(net);
+    let still_there = link.addresses.iter().any(|other| other.addr() == net.addr());
+    link.routes
+        .retain(|route| still_there || route.source != Some(net.addr()));
+}
+
+fn set_allowed(device: &mut Device, key: WgPublicKey, allowed: &BTreeSet<IpNet>) {
+    if let Some(peer) = device.peers.get_mut(&key) {
+        peer.allowed.clear();
+    }
+    allow(device, key, allowed);
+}
+
+fn allow(device: &mut Device, key: WgPublicKey, more: &BTreeSet<IpNet>) {
+    if !device.peers.contains_key(&key) {
+        return;
+    }
+    for (other, peer) in &mut device.peers {
+        if *other == key {
+            peer.allowed.extend(more);
+        } else {
+            peer.allowed.retain(|net| !more.contains(net));
+        }
+    }
+}

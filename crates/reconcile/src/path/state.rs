@@ -1,0 +1,259 @@
+//! One peer's path: its states, and every transition between them.
+//!
+//! ```text
+//!                 ┌───────────── alive ──────────────┐
+//!                 │                                  ▼
+//!   heard of ─► Trying ── all candidates failed ─► Unreachable      (alive ─► Direct from anywhere)
+//!                 ▲  ▲                               │  │
+//!                 │  └── next retry, new candidate ──┘  │
+//!                 │                                     ▼
+//!      no answer, │                                   Direct
+//!      or silent  │                                   │   ▲
+//!                 └──────── Verifying ◄── doubt ──────┘   │
+//!                               └──────── heard ──────────┘
+//! ```
+//!
+//! *Trying* has no session to lose: each candidate gets a fresh peer, so that WireGuard sends a handshake at once and not
+//! within its five seconds. *Verifying* has one: the endpoint is moved and pokes are sent, nothing is torn down until it
+//! has stayed silent. A doubt is a roam of this host or a change of what the map says of the peer.
+//!
+//! Not for I/O, not for judging what an observation means (that is `Paths`).
+
+use std::time::Duration;
+
+/// How long a candidate has to answer in the first round; doubled each round, for paths with long delays.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Rounds through all candidates before a peer counts as unreachable.
+pub(super) const ROUNDS: u32 = 4;
+/// When a verifying peer is poked again, and at last given up.
+const POKES: [Duration; 3] = [
+    Duration::from_millis(250),
+    Duration::from_millis(400),
+    Duration::from_millis(550),
+];
+/// The pause of an unreachable peer; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// Where a peer's path stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// No session; candidate `at` was given a fresh start and has until `until` to answer.
+    Trying {
+        round: u32,
+        at: usize,
+        until: Duration,
+        heard: bool,
+    },
+    /// A session that may have lost its path; it was poked `pokes` times.
+    Verifying { pokes: usize, until: Duration },
+    /// A session that lives.
+    Direct,
+    /// Nothing answered; tried again at `until`.
+    Unreachable { failures: u32, until: Duration },
+}
+
+/// What happens to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    /// WireGuard shows life: a new handshake, or bytes where bytes prove something.
+    Alive,
+    /// Bytes came, but no handshake was completed yet.
+    Heard,
+    /// The session may have lost its path.
+    Doubt,
+    /// This candidate is new, or the one in use is gone and this is the best of the others.
+    Candidate(usize),
+    /// Nothing was received for longer than the keepalive allows.
+    Silent,
+    /// The time to act has come, and nothing was heard.
+    Due,
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Nothing.
+    None,
+    /// Give candidate `at` a fresh peer.
+    Restart(usize),
+    /// Send to candidate `at` from now on, and at once.
+    Move(usize),
+    /// Send something at once.
+    Poke,
+}
+
+impl State {
+    /// When it wants to be called.
+    pub(super) const fn deadline(self) -> Option<Duration> {
+        match self {
+            Self::Trying { until, .. } | Self::Verifying { until, .. } | Self::Unreachable { until, .. } => {
+                Some(until)
+            }
+            Self::Direct => None,
+        }
+    }
+
+    /// The same with another deadline: an answer was awaited that did not come.
+    pub(super) const fn postponed(self, until: Duration) -> Self {
+        match self {
+            Self::Trying {
+                round,
+                at,
+                until: _,
+                heard,
+            } => Self::Trying {
+                round,
+                at,
+                until,
+                heard,
+            },
+            Self::Verifying { pokes, until: _ } => Self::Verifying { pokes, until },
+            Self::Unreachable { failures, until: _ } => Self::Unreachable { failures, until },
+            Self::Direct => Self::Direct,
+        }
+    }
+
+    /// A peer just heard of, its first candidate given to WireGuard together with the peer itself.
+    pub(super) fn begin(candidates: usize, now: Duration) -> Self {
+        if candidates == 0 {
+            return unreachable(0, now);
+        }
+        Self::Trying {
+            round: 0,
+            at: 0,
+            until: now + wait(0),
+            heard: false,
+        }
+    }
+}
+
+fn wait(round: u32) -> Duration {
+    FIRST_WAIT * (1 << round.min(ROUNDS - 1))
+}
+
+fn unreachable(failures: u32, now: Duration) -> State {
+    let pause = FIRST_PAUSE * (1 << failures.min(8));
+    // Whole seconds, so that many retries share one look at the device.
+    let until = Duration::from_secs((now + pause.min(LONGEST_PAUSE)).as_secs() + 1);
+    State::Unreachable { failures, until }
+}
+
+fn attempt(round: u32, at: usize, candidates: usize, now: Duration) -> (State, Effect) {
+    if candidates == 0 {
+        return (unreachable(0, now), Effect::None);
+    }
+    (
+        State::Trying {
+            round,
+            at,
+            until: now + wait(round),
+            heard: false,
+        },
+        Effect::Restart(at),
+    )
+}
+
+fn next_attempt(round: u32, at: usize, candidates: usize, now: Duration) -> (State, Effect) {
+    if at + 1 < candidates {
+        return attempt(round, at + 1, candidates, now);
+    }
+    if round + 1 < ROUNDS {
+        return attempt(round + 1, 0, candidates, now);
+    }
+    (unreachable(round + 1 - ROUNDS, now), Effect::None)
+}
+
+fn verify(effect: Effect, now: Duration) -> (State, Effect) {
+    (
+        State::Verifying {
+            pokes: 1,
+            until: now + POKES[0],
+        },
+        effect,
+    )
+}
+
+/// The transition. `candidates` is how many there are now.
+pub(super) fn step(state: State, event: Event, candidates: usize, now: Duration) -> (State, Effect) {
+    match (state, event) {
+        (
+            State::Trying { .. } | State::Verifying { .. } | State::Unreachable { .. } | State::Direct,
+            Event::Alive,
+        ) => (State::Direct, Effect::None),
+
+        // An initiation of the peer's came through: its session is about to be made, do not tear it down.
+        (
+            State::Trying {
+                round,
+                at,
+                until,
+                heard: _,
+            },
+            Event::Heard,
+        ) => (
+            State::Trying {
+                round,
+                at,
+                until,
+                heard: true,
+            },
+            Effect::None,
+        ),
+        (State::Trying { .. }, Event::Doubt) => attempt(0, 0, candidates, now),
+        (State::Trying { .. }, Event::Candidate(at)) => attempt(0, at, candidates, now),
+        (State::Trying { .. }, Event::Silent) => (state, Effect::None),
+        (
+            State::Trying {
+                round,
+                at,
+                until: _,
+                heard: true,
+            },
+            Event::Due,
+        ) => (
+            State::Trying {
+                round,
+                at,
+                until: now + wait(round),
+                heard: false,
+            },
+            Effect::None,
+        ),
+        (
+            State::Trying {
+                round,
+                at,
+                until: _,
+                heard: false,
+            },
+            Event::Due,
+        ) => next_attempt(round, at, candidates, now),
+
+        (State::Verifying { .. }, Event::Heard) => (State::Direct, Effect::None),
+        (State::Verifying { .. }, Event::Doubt) => verify(Effect::Poke, now),
+        (State::Verifying { .. }, Event::Candidate(at)) => verify(Effect::Move(at), now),
+        (State::Verifying { .. }, Event::Silent) => (state, Effect::None),
+        (State::Verifying { pokes, until: _ }, Event::Due) => match POKES.get(pokes) {
+            Some(&pause) => (
+                State::Verifying {
+                    pokes: pokes + 1,
+                    until: now + pause,
+                },
+                Effect::Poke,
+            ),
+            None => attempt(0, 0, candidates, now),
+        },
+
+        (State::Direct, Event::Heard | Event::Due) => (State::Direct, Effect::None),
+        (State::Direct, Event::Doubt) => verify(Effect::Poke, now),
+        (State::Direct, Event::Candidate(at)) => verify(Effect::Move(at), now),
+        (State::Direct, Event::Silent) => attempt(0, 0, candidates, now),
+
+        (State::Unreachable { .. }, Event::Heard | Event::Silent) => (state, Effect::None),
+        (State::Unreachable { .. }, Event::Doubt) => attempt(0, 0, candidates, now),
+        (State::Unreachable { .. }, Event::Candidate(at)) => attempt(0, at, candidates, now),
+        // One round, with the longest waits; the next failure is counted from here.
+        (State::Unreachable { failures, .. }, Event::Due) => attempt(ROUNDS + failures, 0, candidates, now),
+    }
+}

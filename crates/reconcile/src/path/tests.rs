@@ -1,0 +1,1 @@
+//! Paths as stories: observations and time in, actions out.
