@@ -1,0 +1,42 @@
+//! What the hands are told and what they tell, the same on every system.
+//!
+//! Not for the hands themselves.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use reconcile::LinkName;
+
+/// The usual place of the control sockets of WireGuard devices in user space.
+pub const SOCKET_DIR: &str = "/var/run/wireguard";
+
+/// What the hands need to know.
+#[derive(Debug, Clone)]
+pub struct MachineOptions {
+    /// The name of our link.
+    pub link: LinkName,
+    /// How a device in user space is started.
+    pub program: DeviceProgram,
+    /// Where control sockets are: `SOCKET_DIR`.
+    pub socket_dir: PathBuf,
+}
+
+/// How to start the process of a device in user space.
+#[derive(Debug, Clone)]
+pub struct DeviceProgram {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments; the interface's name comes behind them.
+    pub arguments: Vec<OsString>,
+    /// Where its output goes. The output of the run before is kept beside it, with the extension `old`.
+    pub log: PathBuf,
+}
+
+/// What may be different since the last notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Notice {
+    /// Our link, its addresses or its routes: look whether all is as it should be.
+    pub ours: bool,
+    /// Other links, their addresses or their routes: the machine may have moved.
+    pub others: bool,
+}
