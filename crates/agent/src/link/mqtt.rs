@@ -325,20 +325,16 @@ impl Link {
     ) -> Result<(), Outcome> {
         let host = &self.options.host_id;
         match event {
-            Event::Incoming(Packet::ConnAck(_)) => {
-                client
-                    .try_subscribe(map_topic(host), QoS::AtLeastOnce)
-                    .expect("the queue of a new connection has room");
-                Ok(())
-            }
-            Event::Incoming(Packet::SubAck(answer)) => {
+            Event::Incoming(Packet::ConnAck(_)) => client
+                .try_subscribe(map_topic(host), QoS::AtLeastOnce)
+                .map_err(|_| confused()),
+            Event::Incoming(Packet::SubAck(answer)) if stood_since.is_none() => {
                 if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
                     return Err(Outcome::Failed(LinkError::NotAuthorised));
                 }
-                let presence = presence_topic(host);
                 client
-                    .try_publish(presence, QoS::AtLeastOnce, false, PRESENCE_ONLINE)
-                    .expect("the queue of a new connection has room");
+                    .try_publish(presence_topic(host), QoS::AtLeastOnce, false, PRESENCE_ONLINE)
+                    .map_err(|_| confused())?;
                 *stood_since = Some(Instant::now());
                 self.set_current(Some(client.clone()));
                 self.tell(LinkEvent::Connected).await
@@ -383,6 +379,11 @@ impl Link {
     fn set_current(&self, client: Option<AsyncClient>) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = client;
     }
+}
+
+/// The queue of a new connection has room, unless the broker answers what was not asked.
+fn confused() -> Outcome {
+    Outcome::Failed(LinkError::Lost("the broker broke the protocol".to_owned()))
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {

@@ -33,7 +33,7 @@ async fn who_cannot_prove_who_it_is_stays_outside() {
     let mut wrong_password = options(&server, "a");
     wrong_password.set_credentials("a", password_of("b"));
     let mut other_user = options(&server, "a");
-    other_user.set_credentials("b", password_of("b"));
+    other_user.set_credentials("b", password_of("a"));
     let mut no_password = options(&server, "a");
     no_password.set_credentials("a", "");
     for options in [wrong_password, other_user, no_password] {
@@ -339,6 +339,34 @@ async fn a_host_that_does_not_read_or_acknowledge_is_ended_and_costs_little() {
     }
     assert_eq!(next_event(&mut events).await, offline("a", Ended::TooSlow));
     drop(host);
+}
+
+#[tokio::test]
+async fn no_more_is_sent_than_the_host_acknowledges() {
+    let (broker, mut events) = embedded(Limits {
+        in_flight: 2,
+        ..Limits::default()
+    });
+    let port = broker.open_port("127.0.0.1:0".parse().unwrap(), None).unwrap();
+    let mut host = Raw::send(&port.address(), &join_bytes()).await;
+    host.expect(WELCOME).await;
+    host.expect(GRANTED).await;
+    assert_eq!(next_event(&mut events).await, online("a"));
+    for text in ["one", "two", "three"] {
+        assert_eq!(broker.publish("a", Bytes::from(text)), Delivery::Queued);
+    }
+    let message = |id, text: &str| {
+        packet(
+            0x32,
+            &[field(&topic("a", "map")), vec![0, id], text.into()].concat(),
+        )
+    };
+    host.expect(&message(1, "one")).await;
+    host.expect(&message(2, "two")).await;
+    host.tcp.write_all(&[0xc0, 0]).await.unwrap();
+    host.expect(&[0xd0, 0]).await;
+    host.tcp.write_all(&[0x40, 2, 0, 1]).await.unwrap();
+    host.expect(&message(3, "three")).await;
 }
 
 #[tokio::test]
