@@ -1,0 +1,104 @@
+//! What a database does for the server: the trait, and the values that pass through it.
+//!
+//! Not for any one backend. It keeps one shape: each function is one message there and one answer back, so that a backend
+//! without interactive transactions fits.
+
+use std::path::Path;
+use std::pin::Pin;
+
+use control::{Change, Record, RecordKey};
+use model::{Epoch, HostId, Timestamp};
+
+use crate::{CommitError, JournalEntry, StoreError};
+
+/// What a database answers, in time. Whoever stops waiting does not stop what was asked for.
+pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+
+/// A change with its place in the order of all changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// One more than the commit's before it; the first is 1.
+    pub seq: u64,
+    /// When it was decided.
+    pub time: Timestamp,
+    /// What it does, and who wanted it.
+    pub change: Change,
+}
+
+/// All of intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The last commit's number; 0 when there was none.
+    pub seq: u64,
+    /// The identity the database got when it was made: it tells one installation from another.
+    pub server: String,
+    /// Every record, by kind and id.
+    pub records: Vec<Record>,
+}
+
+/// A record as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Current {
+    /// Which.
+    pub key: RecordKey,
+    /// Its value; none when it was removed.
+    pub record: Option<Record>,
+}
+
+/// What others committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Followed {
+    /// Every record that changed since, as it is now.
+    Changed {
+        /// The last commit's number.
+        seq: u64,
+        /// The records, each once.
+        records: Vec<Current>,
+    },
+    /// Too much changed, or the journal does not reach back that far: load anew.
+    TooFar,
+}
+
+/// What is known of a host and may be lost. The database does not look into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InventoryRow {
+    /// The host.
+    pub host: HostId,
+    /// JSON, as its owner writes it; none removes it.
+    pub json: Option<String>,
+}
+
+/// A database. All of it can be asked at the same time by many; commits are done in the order in which they were asked for.
+pub trait Database: Send + Sync {
+    /// All of intent.
+    fn load(&self) -> Answer<'_, Loaded>;
+
+    /// Commits a group, wholly or not at all, and durably before it answers. Their numbers follow one another; a first number
+    /// that is not the next one is a conflict.
+    fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError>;
+
+    /// What was committed after this number.
+    fn follow(&self, after: u64) -> Answer<'_, Followed>;
+
+    /// The journal's newest entries before this number, newest first; from the end when there is no number.
+    fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>>;
+
+    /// Removes the oldest entries of the journal, up to the first that is not older than this. The newest entry stays.
+    /// Says how many were removed.
+    fn prune(&self, older_than: Timestamp) -> Answer<'_, u64>;
+
+    /// Counts up and keeps the epoch: once for each start of the server, before it hands out any generation.
+    fn next_epoch(&self) -> Answer<'_, Epoch>;
+
+    /// Keeps what is known of these hosts.
+    fn put_inventory(&self, hosts: Vec<InventoryRow>) -> Answer<'_, ()>;
+
+    /// What is known of all hosts.
+    fn inventory(&self) -> Answer<'_, Vec<InventoryRow>>;
+
+    /// Writes a consistent copy into a new file, while commits go on.
+    fn backup(&self, to: &Path) -> Answer<'_, ()>;
+
+    /// Whether the database answers; the last commit's number.
+    fn check(&self) -> Answer<'_, u64>;
+}

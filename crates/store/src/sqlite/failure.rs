@@ -1,0 +1,113 @@
+//! What SQLite and the file system say, as errors that a person can act on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+use crate::StoreError;
+
+/// What went wrong inside a job, before it is known to which file it happened.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// SQLite said so.
+    Sql(rusqlite::Error),
+    /// We found it.
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failed {
+    /// The error, of this file.
+    pub(super) fn at(self, path: &Path) -> StoreError {
+        match self {
+            Self::Sql(error) => of_sql(path, &error),
+            Self::Store(error) => error,
+        }
+    }
+}
+
+fn of_sql(path: &Path, error: &rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    let detail = error.to_string();
+    let Some(failure) = error.sqlite_error() else {
+        return StoreError::Other { path, detail };
+    };
+    match failure.code {
+        ErrorCode::DiskFull => StoreError::Full(path),
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => StoreError::ReadOnly(path),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Busy(path),
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => StoreError::Damaged { path, detail },
+        ErrorCode::CannotOpen => StoreError::Open { path, reason: detail },
+        ErrorCode::SystemIoFailure => StoreError::Disk { path, detail },
+        // Not ours to list: the enum is SQLite's and grows.
+        _ => StoreError::Other { path, detail },
+    }
+}
+
+/// The error of a file or folder that could not be made, opened or read.
+pub(super) fn of_file(path: &Path, error: &io::Error) -> StoreError {
+    let path: PathBuf = path.to_owned();
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(path),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(path),
+        io::ErrorKind::AlreadyExists => StoreError::Exists(path),
+        _ => StoreError::Open {
+            path,
+            reason: error.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn every_failure_names_the_file_and_what_to_do() {
+        let cases = [
+            (ffi::SQLITE_FULL, "make room"),
+            (ffi::SQLITE_READONLY, "read-only"),
+            (ffi::SQLITE_BUSY, "end that and try again"),
+            (ffi::SQLITE_CORRUPT, "restore the last backup"),
+            (ffi::SQLITE_NOTADB, "restore the last backup"),
+            (ffi::SQLITE_CANTOPEN, "cannot be opened"),
+            (ffi::SQLITE_IOERR_FSYNC, "look at the kernel's log"),
+            (ffi::SQLITE_INTERNAL, "failed"),
+        ];
+        for (code, expected) in cases {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let text = Failed::from(error)
+                .at(Path::new("/var/lib/netloom/netloom.db"))
+                .to_string();
+            assert!(
+                text.contains("/var/lib/netloom/netloom.db") && text.contains(expected),
+                "{code}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_connection_that_may_not_write_says_so() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        connection.execute_batch("PRAGMA query_only = ON").unwrap();
+        let error = connection.execute_batch("CREATE TABLE t (c)").unwrap_err();
+        assert_eq!(
+            Failed::from(error).at(Path::new("x")),
+            StoreError::ReadOnly("x".into())
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! The tables, and the way from each older version of them to the newest.
+//!
+//! A step that was released is never changed: a new one is added behind it. All steps that are missing are done in one
+//! transaction when the database is opened; it is then at the newest version, or as it was.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+
+use super::failure::Failed;
+use crate::StoreError;
+
+const V1: &str = "
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE records (
+        kind TEXT NOT NULL, id TEXT NOT NULL, json TEXT NOT NULL, PRIMARY KEY (kind, id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE journal (
+        seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, actor TEXT NOT NULL, command TEXT NOT NULL, records TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE inventory (host TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO meta VALUES ('epoch', '0'), ('server', lower(hex(randomblob(16))));
+";
+
+/// From each version to the next; the first makes version 1 of an empty file.
+const STEPS: &[&str] = &[V1];
+
+/// Brings the tables to the newest version.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failed> {
+    migrate_by(connection, path, STEPS)
+}
+
+fn migrate_by(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), Failed> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = version(&transaction, path)?;
+    let known = u32::try_from(steps.len()).expect("there are few steps");
+    if found > known {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        }
+        .into());
+    }
+    if found == known {
+        return Ok(());
+    }
+    for step in steps.iter().skip(found as usize) {
+        transaction.execute_batch(step)?;
+    }
+    let keep =
+        "INSERT INTO meta VALUES ('schema', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    transaction.execute(keep, [known.to_string()])?;
+    Ok(transaction.commit()?)
+}
+
+/// The version of the tables; 0 of an empty file.
+fn version(transaction: &Transaction<'_>, path: &Path) -> Result<u32, Failed> {
+    let tables = |name: &str| {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE ?1 AND name NOT LIKE 'sqlite%'";
+        transaction.query_row(sql, [name], |row| row.get::<_, u32>(0))
+    };
+    if tables("%")? == 0 {
+        return Ok(0);
+    }
+    if tables("meta")? == 0 || tables("records")? == 0 {
+        return Err(StoreError::Foreign(path.to_owned()).into());
+    }
+    let kept = transaction.query_row("SELECT value FROM meta WHERE key = 'schema'", [], |row| {
+        row.get::<_, String>(0)
+    });
+    let version = kept.optional()?.and_then(|text| text.parse().ok());
+    let detail = "its schema version is missing or no number".to_owned();
+    version.ok_or_else(|| {
+        StoreError::Damaged {
+            path: path.to_owned(),
+            detail,
+        }
+        .into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V2: &str = "ALTER TABLE records ADD COLUMN colour TEXT NOT NULL DEFAULT 'none'";
+
+    fn at(path: &str, connection: &mut Connection, steps: &[&str]) -> Result<(), StoreError> {
+        migrate_by(connection, Path::new(path), steps).map_err(|failed| failed.at(Path::new(path)))
+    }
+
+    fn schema(connection: &Connection) -> String {
+        connection
+            .query_row("SELECT value FROM meta WHERE key = 'schema'", [], |row| {
+                row.get(0)
+            })
+            .unwrap()
+    }
+
+    fn older() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        at("x", &mut connection, &[V1]).unwrap();
+        connection
+            .execute("INSERT INTO records VALUES ('host', '1', '{}')", [])
+            .unwrap();
+        connection
+    }
+
+    #[test]
+    fn an_empty_file_becomes_the_newest_version() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, Path::new("x")).unwrap();
+        assert_eq!(schema(&connection), STEPS.len().to_string());
+        migrate(&mut connection, Path::new("x")).unwrap();
+    }
+
+    #[test]
+    fn an_older_version_moves_forward_and_keeps_what_it_holds() {
+        let mut connection = older();
+        at("x", &mut connection, &[V1, V2]).unwrap();
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+        let row = connection
+            .query_row("SELECT id, colour FROM records", [], read)
+            .unwrap();
+        assert_eq!(
+            (row.0.as_str(), row.1.as_str(), schema(&connection).as_str()),
+            ("1", "none", "2")
+        );
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_version_before() {
+        let mut connection = older();
+        at("x", &mut connection, &[V1, V2, "CREATE TABLE broken"]).unwrap_err();
+        assert_eq!(schema(&connection), "1");
+        assert!(connection.prepare("SELECT colour FROM records").is_err());
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_with_both_numbers() {
+        let mut connection = older();
+        at("x", &mut connection, &[V1, V2]).unwrap();
+        let error = at("/var/lib/netloom/netloom.db", &mut connection, &[V1]).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                StoreError::Newer {
+                    found: 2,
+                    known: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_others_made_is_not_touched() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE songs (title TEXT)")
+            .unwrap();
+        assert!(matches!(
+            at("x", &mut connection, STEPS),
+            Err(StoreError::Foreign(_))
+        ));
+    }
+}
