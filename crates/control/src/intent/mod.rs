@@ -18,7 +18,7 @@ use model::{
 pub use check::Violation;
 use index::Indexes;
 
-use crate::{Change, Record, RecordKey};
+use crate::{Change, Kind, Record, RecordKey};
 
 type Table<I, T> = imbl::OrdMap<I, Arc<T>>;
 
@@ -45,6 +45,11 @@ impl Damaged {
     pub fn violations(&self) -> &[Violation] {
         &self.0
     }
+}
+
+/// Takes a value out of its table.
+fn take<I: Ord + Clone, T: Clone + Into<Record>>(table: &mut Table<I, T>, id: I) -> Option<Record> {
+    table.remove(&id).map(|value| T::clone(&value).into())
 }
 
 fn more(violations: &[Violation]) -> String {
@@ -112,20 +117,13 @@ impl Intent {
     }
 
     fn remove(&mut self, key: RecordKey) -> Option<Record> {
-        use crate::Kind;
-        fn take<I: Ord, T: Clone + Into<Record>>(table: &mut Table<I, T>, id: &I) -> Option<Record>
-        where
-            I: Clone,
-        {
-            table.remove(id).map(|value| T::clone(&value).into())
-        }
         let removed = match key.kind {
-            Kind::Network => take(&mut self.networks, &NetworkId::from_bytes(key.id)),
-            Kind::Host => take(&mut self.hosts, &HostId::from_bytes(key.id)),
-            Kind::Node => take(&mut self.nodes, &NodeId::from_bytes(key.id)),
-            Kind::EnrollmentKey => take(&mut self.keys, &EnrollmentKeyId::from_bytes(key.id)),
-            Kind::User => take(&mut self.users, &UserId::from_bytes(key.id)),
-            Kind::ApiToken => take(&mut self.tokens, &ApiTokenId::from_bytes(key.id)),
+            Kind::Network => take(&mut self.networks, NetworkId::from_bytes(key.id)),
+            Kind::Host => take(&mut self.hosts, HostId::from_bytes(key.id)),
+            Kind::Node => take(&mut self.nodes, NodeId::from_bytes(key.id)),
+            Kind::EnrollmentKey => take(&mut self.keys, EnrollmentKeyId::from_bytes(key.id)),
+            Kind::User => take(&mut self.users, UserId::from_bytes(key.id)),
+            Kind::ApiToken => take(&mut self.tokens, ApiTokenId::from_bytes(key.id)),
         }?;
         self.indexes.remove(&removed);
         Some(removed)

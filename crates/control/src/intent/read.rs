@@ -1,7 +1,7 @@
 //! Reading intent: by id, by what else finds a record, and in pages. Everything borrows; nothing here decides.
 
 use std::net::IpAddr;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 use model::{
@@ -20,9 +20,9 @@ fn behind<'a, I: Ord + Copy, T>(
     table.range((from, Bound::Unbounded)).map(|(_, value)| &**value)
 }
 
-/// Both bounds of the keys that begin with `first`.
-fn all_of<A: Copy, B>(first: A, low: B, high: B) -> (Bound<(A, B)>, Bound<(A, B)>) {
-    (Bound::Included((first, low)), Bound::Included((first, high)))
+/// The keys that begin with `first`.
+fn all_of<A: Copy, B>(first: A, low: B, high: B) -> RangeInclusive<(A, B)> {
+    (first, low)..=(first, high)
 }
 
 impl Intent {
@@ -125,15 +125,13 @@ impl Intent {
 
     /// The nodes in a network, by host id, those behind `after`.
     pub fn nodes_in_network(&self, network: NetworkId, after: Option<HostId>) -> impl Iterator<Item = &Node> {
-        let (first, last) = all_of(
-            network,
-            HostId::from_bytes([0; 16]),
-            HostId::from_bytes([0xff; 16]),
-        );
-        let first = after.map_or(first, |after| Bound::Excluded((network, after)));
+        let (first, last) = (HostId::from_bytes([0; 16]), HostId::from_bytes([0xff; 16]));
+        let from = after.map_or(Bound::Included((network, first)), |after| {
+            Bound::Excluded((network, after))
+        });
         self.indexes
             .nodes_in_network
-            .range((first, last))
+            .range((from, Bound::Included((network, last))))
             .map(|(_, node)| &**node)
     }
 

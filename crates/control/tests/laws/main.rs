@@ -1,0 +1,7 @@
+//! The laws of the server's brain, over random histories of commands (also ones that are refused) and observations.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod history;
+mod intent;
+mod plan;
