@@ -3,3 +3,4 @@
 //! Not part of any program that is shipped.
 
 pub mod lab;
+pub mod vm;

@@ -1,5 +1,10 @@
 //! The lab's machines: what they share, what they do not, and what is left of them.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and so do its parts"
+)]
+
 mod lab_common;
 
 use std::os::unix::process::ExitStatusExt as _;
@@ -41,11 +46,9 @@ fn a_user_without_rights_can_use_the_lab() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("tests");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    let open = |path, mode| {
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap()
-    };
-    open(folder.path(), 0o755);
-    open(program.as_path(), 0o755);
+    for path in [folder.path(), &program] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
     let output = Command::new("setpriv")
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
         .arg(&program)
@@ -178,6 +181,9 @@ fn signals_reach_the_program_of_a_daemon() {
     let mut daemon = a.spawn("sleep", a.command("sleep").unwrap().arg("600")).unwrap();
     assert!(daemon.is_running());
     assert_eq!(daemon.kill().unwrap().signal(), Some(9));
+    let mut failed = a.spawn("false", &mut a.command("false").unwrap()).unwrap();
+    assert_eq!(failed.wait(SOON).unwrap().code(), Some(1));
+    assert!(failed.kill().is_err());
     let dropped = a.spawn("sleep", a.command("sleep").unwrap().arg("600")).unwrap();
     drop(dropped);
     eventually(SOON, || nothing_runs(&a, "sleep")).unwrap();

@@ -1,5 +1,10 @@
 //! The lab's network: NAT boxes of every kind, roaming, trouble on links, and the pinger.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and so do its parts"
+)]
+
 mod lab_common;
 
 use std::net::SocketAddr;

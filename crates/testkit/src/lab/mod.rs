@@ -44,6 +44,7 @@ pub use link::{Link, Switch};
 pub use machine::Machine;
 pub use nat::{Nat, NatKind, NatPlan};
 pub use ping::{PingReport, Pinger};
+pub(crate) use process::run as run_command;
 pub use process::{Daemon, Output};
 use requirements::Privilege;
 pub use requirements::{Missing, requirements};

@@ -177,7 +177,8 @@ fn search_child(parent: u32) -> Option<i32> {
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
-    program: Pid,
+    /// `None` if it had ended before it could be found.
+    program: Option<Pid>,
     described: String,
     log: PathBuf,
 }
@@ -197,10 +198,12 @@ impl Daemon {
             .with_context(|| format!("cannot start `{described}`"))?;
         let number = child.id();
         let program = eventually(Duration::from_secs(20), || {
-            if let Some(status) = child.try_wait()? {
-                bail!("`{described}` ended at once with {status}: {}", tail(&log));
+            if child.try_wait()?.is_some() {
+                return Ok(None);
             }
-            program_behind(number).context("the program has not started")
+            program_behind(number)
+                .context("the program has not started")
+                .map(Some)
         });
         match program {
             Ok(program) => Ok(Self {
@@ -218,15 +221,16 @@ impl Daemon {
 
     /// Sends a signal to the program.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        if let Some(status) = self.child.try_wait()? {
+        let (None, Some(program)) = (self.child.try_wait()?, self.program) else {
             bail!(
-                "`{}` has already ended with {status}\n{}",
+                "`{}` has already ended
+{}",
                 self.described,
                 self.log_tail()
             );
-        }
+        };
         // `nsenter` has not ended, so it has not collected the program: the number still means the program.
-        kill_process(self.program, signal).with_context(|| format!("cannot signal `{}`", self.described))
+        kill_process(program, signal).with_context(|| format!("cannot signal `{}`", self.described))
     }
 
     /// Ends the program as `kill -9` does, and waits until it is gone.
