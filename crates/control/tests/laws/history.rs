@@ -157,7 +157,7 @@ impl Brain {
                 Did::Waited
             }
             What::Seen => {
-                let door = if step.c % 2 == 0 {
+                let door = if step.c.is_multiple_of(2) {
                     Door::First
                 } else {
                     Door::Second
@@ -179,7 +179,8 @@ impl Brain {
                 Did::Observed(host, self.inventory.observe_report(host, &report, self.now))
             }
             _ => {
-                self.inventory.observe_presence(host, step.b % 2 == 0, self.now);
+                self.inventory
+                    .observe_presence(host, step.b.is_multiple_of(2), self.now);
                 Did::Observed(host, Effect::None)
             }
         }
@@ -253,7 +254,7 @@ impl Brain {
         let Step { what, a, b, c } = *step;
         let name = || ["anna", "ben", "cleo"][usize::from(a % 3)].parse().unwrap();
         let password = PasswordHash::from_phc(format!("$argon2id${b}"));
-        let role = if b % 2 == 0 {
+        let role = if b.is_multiple_of(2) {
             Role::Administrator
         } else {
             Role::Auditor
@@ -281,7 +282,7 @@ impl Brain {
             What::CreateToken => Command::CreateToken {
                 user: self.user(a),
                 title: "script".parse().unwrap(),
-                purpose: if c % 2 == 0 {
+                purpose: if c.is_multiple_of(2) {
                     TokenPurpose::Login
                 } else {
                     TokenPurpose::Program
@@ -302,7 +303,7 @@ impl Brain {
         let title = ["one", "two", "three", "four"][usize::from(b % 4)]
             .parse()
             .unwrap();
-        let keepalive = (c % 3 == 0).then(|| Keepalive::new(u16::from(c % 5) + 1).unwrap());
+        let keepalive = (c.is_multiple_of(3)).then(|| Keepalive::new(u16::from(c % 5) + 1).unwrap());
         Some(match what {
             What::CreateNetwork => Command::CreateNetwork {
                 name,
@@ -310,7 +311,7 @@ impl Brain {
                 keepalive,
             },
             What::UpdateNetwork => {
-                let name = (c % 2 == 0).then_some(name);
+                let name = (c.is_multiple_of(2)).then_some(name);
                 Command::UpdateNetwork {
                     network: self.network(b),
                     name,
@@ -319,7 +320,7 @@ impl Brain {
             }
             What::DeleteNetwork => Command::DeleteNetwork {
                 network: self.network(a),
-                force: b % 2 == 0,
+                force: b.is_multiple_of(2),
             },
             What::CreateKey => Command::CreateEnrollmentKey {
                 title,
@@ -327,12 +328,13 @@ impl Brain {
                 networks: (0..a % 3)
                     .map(|more| self.network(c.wrapping_add(more)))
                     .collect(),
-                uses: if c % 2 == 0 {
+                uses: if c.is_multiple_of(2) {
                     Uses::Unlimited
                 } else {
                     Uses::Left(u32::from(c % 5))
                 },
-                expires: (c % 7 == 0).then(|| self.now + std::time::Duration::from_secs(u64::from(b))),
+                expires: (c.is_multiple_of(7))
+                    .then(|| self.now + std::time::Duration::from_secs(u64::from(b))),
             },
             What::UpdateKey => Command::UpdateEnrollmentKey {
                 key: self.key(a),
@@ -345,9 +347,9 @@ impl Brain {
 
     fn hosts(&self, step: &Step) -> Option<Command> {
         let Step { what, a, b, c } = *step;
-        let name = (c % 3 == 0).then(|| host_name(b));
-        let mtu = (c % 4 == 0).then(|| Mtu::new(1280 + u16::from(b % 3)).unwrap());
-        let static_endpoint = (c % 5 == 0).then(|| endpoint(b));
+        let name = (c.is_multiple_of(3)).then(|| host_name(b));
+        let mtu = (c.is_multiple_of(4)).then(|| Mtu::new(1280 + u16::from(b % 3)).unwrap());
+        let static_endpoint = (c.is_multiple_of(5)).then(|| endpoint(b));
         let settings = HostSettings {
             name: name.clone(),
             mtu,
@@ -363,7 +365,7 @@ impl Brain {
             What::UpdateHost => Command::UpdateHost {
                 host: self.host(a),
                 name,
-                mtu: Edit::from((c % 2 == 0).then_some(mtu)),
+                mtu: Edit::from((c.is_multiple_of(2)).then_some(mtu)),
                 static_endpoint: Edit::from((c % 2 == 1).then_some(static_endpoint)),
             },
             What::RemoveHost => Command::RemoveHost { host: self.host(a) },
@@ -377,15 +379,15 @@ impl Brain {
             }
             What::UpdateNode => Command::UpdateNode {
                 node: self.node(a),
-                connected: b % 2 == 0,
+                connected: b.is_multiple_of(2),
             },
             What::RemoveNode => Command::RemoveNode { node: self.node(a) },
             What::OwnSettings => Command::OwnSettings(settings),
             What::OwnSwitch => Command::OwnSwitch(NodeSwitch {
                 network: network_name()?,
-                connected: c % 2 == 0,
+                connected: c.is_multiple_of(2),
             }),
-            What::OwnLeave if c % 4 == 0 => Command::OwnLeave(Leave::Server),
+            What::OwnLeave if c.is_multiple_of(4) => Command::OwnLeave(Leave::Server),
             What::OwnLeave => Command::OwnLeave(Leave::Network(network_name()?)),
             _ => return None,
         })
@@ -395,7 +397,7 @@ impl Brain {
         let Step { a, b, c, .. } = *step;
         let machine = a % 10;
         // A WireGuard key of its own, a renewed one, or now and then another machine's.
-        let wireguard = if c % 11 == 0 {
+        let wireguard = if c.is_multiple_of(11) {
             b % 10
         } else {
             machine + 10 * (c % 2)
@@ -412,7 +414,7 @@ impl Brain {
     }
 
     fn addresses(&self, network: NetworkId, number: u8) -> Option<Addresses> {
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             return None;
         }
         let v4 = self.intent.network(network)?.ranges.v4()?;

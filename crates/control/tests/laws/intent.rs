@@ -122,9 +122,11 @@ fn histories_are_of_both_kinds() {
         for step in &steps {
             match brain.step(step) {
                 Did::Decided(Ok(change)) if !change.is_empty() => {
-                    drop(made.insert(change.command.into_owned()))
+                    made.insert(change.command.into_owned());
                 }
-                Did::Decided(Err(rejection)) => drop(refused.insert(rejection.code())),
+                Did::Decided(Err(rejection)) => {
+                    refused.insert(rejection.code());
+                }
                 Did::Decided(Ok(_)) | Did::Observed(..) | Did::Waited => {}
             }
         }

@@ -1,0 +1,223 @@
+//! Who may give which command: a table of all of them.
+
+use control::{Actor, Command, Edit, Rejection, authorise_reading};
+use model::{ApiTokenId, EnrollmentKeyId, HostId, NetworkId, NodeId, Role, TokenPurpose, UserId, Uses};
+use wire::{HostSettings, Leave, NodeSwitch};
+
+use crate::server::{Server, digest, hash, machine};
+
+/// One command of each kind. What they name is not there, unless it is `user`.
+fn commands(user: UserId) -> Vec<Command> {
+    let (network, host) = (NetworkId::from_bytes([9; 16]), HostId::from_bytes([9; 16]));
+    let (node, key) = (NodeId::from_bytes([9; 16]), EnrollmentKeyId::from_bytes([9; 16]));
+    let title = || "one".parse().unwrap();
+    let name = || "office".parse().unwrap();
+    let password = || hash("x");
+    let purpose = TokenPurpose::Program;
+    vec![
+        Command::SetUpFirstAdministrator {
+            name: "zoe".parse().unwrap(),
+            password: password(),
+        },
+        Command::CreateUser {
+            name: "zoe".parse().unwrap(),
+            password: password(),
+            role: Role::Auditor,
+        },
+        Command::ChangePassword {
+            user,
+            password: password(),
+            keep: None,
+        },
+        Command::SetRole {
+            user,
+            role: Role::Administrator,
+        },
+        Command::DeleteUser { user },
+        Command::CreateToken {
+            user,
+            title: title(),
+            purpose,
+            digest: digest(1),
+            expires: None,
+        },
+        Command::DeleteToken {
+            token: ApiTokenId::from_bytes([9; 16]),
+        },
+        Command::CreateNetwork {
+            name: name(),
+            ranges: None,
+            keepalive: None,
+        },
+        Command::UpdateNetwork {
+            network,
+            name: None,
+            keepalive: None,
+        },
+        Command::DeleteNetwork { network, force: true },
+        Command::CreateEnrollmentKey {
+            title: title(),
+            digest: digest(1),
+            networks: vec![],
+            uses: Uses::Unlimited,
+            expires: None,
+        },
+        Command::UpdateEnrollmentKey { key, title: title() },
+        Command::DeleteEnrollmentKey { key },
+        Command::Register(machine(5, None)),
+        Command::UpdateHost {
+            host,
+            name: None,
+            mtu: Edit::Keep,
+            static_endpoint: Edit::Keep,
+        },
+        Command::RemoveHost { host },
+        Command::AddNode {
+            host,
+            network,
+            addresses: None,
+        },
+        Command::UpdateNode {
+            node,
+            connected: true,
+        },
+        Command::RemoveNode { node },
+        Command::OwnSettings(HostSettings::default()),
+        Command::OwnSwitch(NodeSwitch {
+            network: name(),
+            connected: true,
+        }),
+        Command::OwnLeave(Leave::Network(name())),
+    ]
+}
+
+/// The names of the commands that the actor may give, of those that concern `user`.
+fn allowed(actor: Actor, user: &str) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    let (template, _) = server();
+    for command in commands(template.intent.user_by_name(&user.parse().unwrap()).unwrap().id) {
+        let (mut server, _) = self::server();
+        let name = command.name();
+        match server.give(actor, command) {
+            Err(Rejection::NotAllowed { command }) => assert_eq!(command, name),
+            Err(Rejection::NotLoggedIn) => {}
+            Ok(_) | Err(_) => names.push(name),
+        }
+    }
+    names
+}
+
+/// A server with an administrator, two auditors and a host: the same each time.
+fn server() -> (Server, [Actor; 3]) {
+    let mut server = Server::new();
+    let anna = server.user("anna", Role::Administrator);
+    let ben = server.user("ben", Role::Auditor);
+    server.user("cleo", Role::Auditor);
+    server.key(7, &[], Uses::Unlimited, None);
+    let host = server.register(machine(1, Some(7))).unwrap().id;
+    (server, [Actor::User(anna), Actor::User(ben), Actor::Host(host)])
+}
+
+#[test]
+fn each_actor_may_do_what_the_table_says_and_no_more() {
+    let (_, [anna, ben, host]) = server();
+    assert_eq!(allowed(Actor::Setup, "ben"), ["set-up-first-administrator"]);
+    assert_eq!(allowed(Actor::Registrant, "ben"), ["register"]);
+    assert_eq!(allowed(host, "ben"), ["own-settings", "own-switch", "own-leave"]);
+    assert_eq!(allowed(ben, "ben"), ["change-password", "create-token"]);
+    assert_eq!(allowed(ben, "cleo"), [""; 0]);
+    let not_administrators = [
+        "set-up-first-administrator",
+        "create-token",
+        "register",
+        "own-settings",
+        "own-switch",
+        "own-leave",
+    ];
+    let all: Vec<_> = commands(UserId::from_bytes([0; 16]))
+        .iter()
+        .map(Command::name)
+        .collect();
+    let administrators: Vec<_> = all
+        .into_iter()
+        .filter(|name| !not_administrators.contains(name))
+        .collect();
+    assert_eq!(allowed(anna, "ben"), administrators);
+}
+
+#[test]
+fn a_role_that_was_taken_away_counts_at_once() {
+    let (mut server, [anna, ben, _]) = server();
+    let Actor::User(ben_id) = ben else { unreachable!() };
+    let create = || Command::CreateNetwork {
+        name: "lab".parse().unwrap(),
+        ranges: None,
+        keepalive: None,
+    };
+    assert!(server.give(ben, create()).is_err());
+    server
+        .give(
+            anna,
+            Command::SetRole {
+                user: ben_id,
+                role: Role::Administrator,
+            },
+        )
+        .unwrap();
+    server.give(ben, create()).unwrap();
+    server.give(anna, Command::DeleteUser { user: ben_id }).unwrap();
+    assert_eq!(server.give(ben, create()), Err(Rejection::NotLoggedIn));
+    assert_eq!(
+        authorise_reading(&server.intent, &ben),
+        Err(Rejection::NotLoggedIn)
+    );
+}
+
+#[test]
+fn only_accounts_look_at_everything() {
+    let (server, [anna, ben, host]) = server();
+    assert_eq!(authorise_reading(&server.intent, &anna), Ok(()));
+    assert_eq!(authorise_reading(&server.intent, &ben), Ok(()));
+    for actor in [host, Actor::Setup, Actor::Registrant] {
+        assert!(authorise_reading(&server.intent, &actor).is_err());
+    }
+}
+
+#[test]
+fn others_tokens_are_ended_by_administrators_only() {
+    let (mut server, [anna, ben, _]) = server();
+    let token = |server: &mut Server, actor: Actor, number| {
+        let Actor::User(user) = actor else { unreachable!() };
+        let (title, purpose) = ("one".parse().unwrap(), TokenPurpose::Program);
+        let command = Command::CreateToken {
+            user,
+            title,
+            purpose,
+            digest: digest(number),
+            expires: None,
+        };
+        server.give(actor, command).unwrap();
+        server.intent.api_token_by_digest(&digest(number)).unwrap().id
+    };
+    let annas = token(&mut server, anna, 1);
+    let bens = token(&mut server, ben, 2);
+    assert_eq!(
+        server
+            .give(ben, Command::DeleteToken { token: annas })
+            .unwrap_err()
+            .code(),
+        "not-allowed"
+    );
+    server.give(ben, Command::DeleteToken { token: bens }).unwrap();
+    let bens = token(&mut server, ben, 3);
+    server.give(anna, Command::DeleteToken { token: bens }).unwrap();
+}
+
+#[test]
+fn a_host_that_was_removed_is_told_so() {
+    let (mut server, [_, _, host]) = server();
+    let Actor::Host(id) = host else { unreachable!() };
+    server.give(host, Command::OwnLeave(Leave::Server)).unwrap();
+    let refused = server.give(host, Command::OwnSettings(HostSettings::default()));
+    assert_eq!(refused, Err(Rejection::NoSuchHost { host: id }));
+}
