@@ -23,8 +23,10 @@ fn run(command: &VmCommand) -> VmOutput {
 
 #[test]
 fn a_command_in_the_virtual_machine_keeps_words_output_and_exit_code() {
-    let mark = "/usr/netloom-vm-test";
-    let script = format!("printf '%s|' \"$@\" \"$A\" \"$(pwd)\"; touch {mark} && echo wrote; exit 7");
+    let mark = "/tmp/netloom-vm-test";
+    let script = format!(
+        "printf '%s|' \"$@\" \"$A\" \"$(pwd)\"; touch {mark} && echo wrote; touch /usr/x 2> /run/said || echo refused; exit 7"
+    );
     let command = VmCommand::new("sh")
         .args(["-c", &script, "sh", "it's", "two words"])
         .env("A", "b c")
@@ -34,7 +36,7 @@ fn a_command_in_the_virtual_machine_keeps_words_output_and_exit_code() {
         output,
         VmOutput {
             status: 7,
-            output: "it's|two words|b c|/usr|wrote\n".to_owned()
+            output: "it's|two words|b c|/usr|wrote\nrefused\n".to_owned()
         }
     );
     assert!(

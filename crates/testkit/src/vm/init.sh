@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # The first process of the virtual machine: loads modules, mounts the host's files with a writable layer in memory over
-# them, and hands over to the command that the host wrote down. The word after "netloom=" names the host's run folder.
+# /tmp and /var/tmp, and hands over to the command that the host wrote down. The word after "netloom=" names the host's run folder.
 PATH=/bin
 for applet in mkdir mount insmod cat sed ls switch_root reboot; do /bin/busybox ln -s /bin/busybox /bin/$applet; done
 failed() { echo "netloom-failed: $*" > /dev/ttyS0; reboot -f; }
@@ -11,9 +11,13 @@ mount -t sysfs sys /sys
 for module in /modules/*; do insmod "$module" || failed "cannot load $module"; done
 mount -t virtiofs -o ro host /host || failed "cannot mount the host's files"
 mount -t tmpfs -o size=70% layer /new || failed "cannot mount memory"
-mkdir /new/upper /new/work /new/root
-mount -t overlay -o lowerdir=/host,upperdir=/new/upper,workdir=/new/work root /new/root || failed "cannot mount the root"
-root=/new/root
+root=/host
+# Only over these: a layer over everything would open files in a way that is refused to a user who does not own them.
+for each in tmp var/tmp; do
+  mkdir -p /new/$each/upper /new/$each/work
+  mount -t overlay -o lowerdir=$root/$each,upperdir=/new/$each/upper,workdir=/new/$each/work each $root/$each ||
+    failed "cannot make $each writable"
+done
 mount -t tmpfs -o mode=755 run $root/run
 for each in proc dev sys; do mount --move /$each $root/$each; done
 mkdir -p $root/dev/pts $root/dev/shm

@@ -1,7 +1,8 @@
 //! A small virtual machine with Debian's kernel, to run lab tests on the kernel's own WireGuard.
 //!
 //! Not for speed: the processor is emulated, because hardware acceleration is not there everywhere. Keeps true that the
-//! host's files are seen in the machine and never changed by it: writes stay in its memory and end with it.
+//! host's files are seen in the machine and never changed by it: it can write below `/tmp`, `/var/tmp` and `/run` only, and
+//! what it writes stays in its memory and ends with it.
 //!
 //! ```text
 //!   host: run() ── qemu ── guest: init.sh ─ guest.sh ─ command.sh ─ the command
