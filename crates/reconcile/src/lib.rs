@@ -6,6 +6,7 @@
 //! access and that nothing of others is ever named in an op.
 
 mod actual;
+mod agent;
 mod desired;
 mod link;
 mod meaning;
@@ -15,6 +16,7 @@ mod reconcile;
 mod settings;
 
 pub use actual::{Actual, ActualPeer, Device, Link, Route};
+pub use agent::{Agent, AgentAction, AgentEvent, AgentWait, AskFailure, Changed};
 pub use desired::{Desired, DesiredPeer, Interface, desired, desired_peer};
 pub use link::{LinkKind, LinkName, LinkNameError};
 pub use op::Op;

@@ -1,0 +1,487 @@
+//! What the agent does about its server and broker: when to connect, ask, write down, carry out, report, and when to take
+//! everything down.
+//!
+//! ```text
+//!   broker:   Down ── its time ─► Connecting ── up ─► Up          ask:   Idle ◄── answered, broker up ── Asking
+//!               ▲                     │ failed         │                   │                             ▲  │
+//!               └─────────────────────┴───── lost ─────┘                   └─ broker up, gap, fetch ─────┘  │ failed, or
+//!                                                                        Waiting ── its time ─► Asking ◄────┘ broker down
+//! ```
+//!
+//! While the broker is up nothing is asked: changes are pushed. While it is down the server is asked over HTTP, ever more
+//! rarely. Tunnels stay as they are all the time.
+//!
+//! Sans-IO, as `Paths`: `handle*` in, `poll_action` and `poll_deadline` out, `now` since a fixed moment of the run. Actions
+//! are carried out in order, each before the next is polled: so the map is on disk before it is acted on. It keeps true
+//! that the generation only grows.
+
+mod backoff;
+mod report;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use model::{Endpoint, Generation, HostId, WgPublicKey};
+use wire::{Delta, Down, Facts, HostMap, MapReply, Outcome, Refusal, RefusalCode, Report, patch};
+
+use backoff::{Backoff, Jitter};
+use report::Reporter;
+
+const BROKER: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    most: Duration::from_secs(15),
+};
+const FAILED_ASK: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    most: Duration::from_secs(60),
+};
+/// How often the server is asked while the broker is away.
+const FALLBACK: Backoff = Backoff {
+    first: Duration::from_secs(5),
+    most: Duration::from_secs(60),
+};
+
+/// Why the server gave no map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AskFailure {
+    /// It cannot be reached, or its answer cannot be read.
+    Unreachable,
+    /// It has too much to do; it may say for how many seconds.
+    Busy(Option<u32>),
+    /// It does not know this host any more.
+    Removed,
+    /// It refused for another reason, such as clocks that differ.
+    Refused,
+}
+
+impl From<&Refusal> for AskFailure {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal.code {
+            RefusalCode::UnknownHost => Self::Removed,
+            RefusalCode::Busy => Self::Busy(refusal.retry_after),
+            RefusalCode::UnknownKey
+            | RefusalCode::ExpiredKey
+            | RefusalCode::SpentKey
+            | RefusalCode::ClockSkew
+            | RefusalCode::NotProved
+            | RefusalCode::Invalid
+            | RefusalCode::Internal
+            | RefusalCode::Other => Self::Refused,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentEvent {
+    /// Connected to the broker, and subscribed to the host's map topic.
+    BrokerUp,
+    /// Connecting failed, or the connection was lost.
+    BrokerDown,
+    /// A message came and was opened.
+    Pushed(Down),
+    /// A message came that cannot be opened or read.
+    PushedUnreadable,
+    /// The answer to `Ask`.
+    Answered(MapReply),
+    /// `Ask` brought no answer.
+    AskFailed(AskFailure),
+    /// `netclient pull`, or another reason to ask at once.
+    AskNow,
+    /// The ops for this generation were carried out; these failed.
+    CarriedOut(Generation, Vec<Outcome>),
+    /// The machine's addresses with its WireGuard port, ordered.
+    Local(Vec<Endpoint>),
+    /// What the machine is.
+    Facts(Facts),
+    /// The report reached server or broker.
+    Reported,
+    /// It did not.
+    ReportFailed,
+}
+
+/// What of the map changed since it was last carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// Anything.
+    Everything,
+    /// These peers alone.
+    Peers {
+        /// The peers that are new, changed or gone.
+        hosts: BTreeSet<HostId>,
+        /// The keys they have and had.
+        keys: BTreeSet<WgPublicKey>,
+    },
+}
+
+impl Changed {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Everything, _) | (_, Self::Everything) => Self::Everything,
+            (
+                Self::Peers { mut hosts, mut keys },
+                Self::Peers {
+                    hosts: more,
+                    keys: more_keys,
+                },
+            ) => {
+                hosts.extend(more);
+                keys.extend(more_keys);
+                Self::Peers { hosts, keys }
+            }
+        }
+    }
+
+    fn by(map: &HostMap, delta: &Delta) -> Self {
+        let Delta {
+            base: _,
+            generation: _,
+            host,
+            server,
+            networks,
+            networks_gone,
+            peers,
+            peers_gone,
+        } = delta;
+        if host.is_some() || server.is_some() || !networks.is_empty() || !networks_gone.is_empty() {
+            return Self::Everything;
+        }
+        let hosts: BTreeSet<HostId> = peers.keys().chain(peers_gone).copied().collect();
+        let before = hosts
+            .iter()
+            .filter_map(|host| map.peers.get(host))
+            .map(|peer| peer.key);
+        let keys = before.chain(peers.values().map(|peer| peer.key)).collect();
+        Self::Peers { hosts, keys }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentAction {
+    /// Write `Agent::map` to disk. A failure is told to people, and does not stop what follows.
+    Store,
+    /// Make the machine what `Agent::map` says, then `CarriedOut`.
+    CarryOut(Changed),
+    /// The host was removed: make the machine as if we had never been there, forget the map. Nothing follows.
+    TakeDown,
+    /// Connect to the broker and subscribe, then `BrokerUp` or `BrokerDown`.
+    ConnectBroker,
+    /// The broker is back after it was away: `Paths::handle_server_back`.
+    ServerBack,
+    /// Ask for the map over HTTP, then `Answered` or `AskFailed`.
+    Ask {
+        /// What the agent has.
+        have: Generation,
+    },
+    /// Send this, over the broker if it is up and else over HTTP, then `Reported` or `ReportFailed`.
+    Report(Report),
+}
+
+/// What `poll_deadline` is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentWait {
+    /// Connecting to the broker again.
+    Broker,
+    /// Asking the server.
+    Ask,
+    /// Reporting.
+    Report,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broker {
+    Down { until: Duration, failures: u32 },
+    Connecting { failures: u32 },
+    Up,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    Idle,
+    /// Under way; `again` when it may already be too old.
+    Asking {
+        again: bool,
+    },
+    Waiting {
+        until: Duration,
+    },
+}
+
+/// The agent's part towards server and broker. See the module.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    map: Option<HostMap>,
+    broker: Broker,
+    ask: Ask,
+    /// Answers in a row without a broker, and failures in a row.
+    asked: u32,
+    ask_failures: u32,
+    /// What we have cannot be built upon.
+    want_whole: bool,
+    was_up: bool,
+    removed: bool,
+    reporter: Reporter,
+    jitter: Jitter,
+    store: bool,
+    carry_out: Option<Changed>,
+    server_back: bool,
+    take_down: bool,
+    now: Duration,
+}
+
+impl Agent {
+    /// An agent that starts with the map on its disk. It carries that out first, whatever the server says later.
+    pub fn new(stored: Option<HostMap>, seed: u64, now: Duration) -> Self {
+        let carry_out = stored.is_some().then_some(Changed::Everything);
+        Self {
+            map: stored,
+            broker: Broker::Down {
+                until: now,
+                failures: 0,
+            },
+            ask: Ask::Waiting { until: now },
+            asked: 0,
+            ask_failures: 0,
+            want_whole: false,
+            was_up: false,
+            removed: false,
+            reporter: Reporter::default(),
+            jitter: Jitter::new(seed),
+            store: false,
+            carry_out,
+            server_back: false,
+            take_down: false,
+            now,
+        }
+    }
+
+    /// The newest map.
+    pub const fn map(&self) -> Option<&HostMap> {
+        self.map.as_ref()
+    }
+
+    /// Whether changes are pushed at the moment.
+    pub fn broker_is_up(&self) -> bool {
+        self.broker == Broker::Up
+    }
+
+    /// Whether the server has removed this host.
+    pub const fn is_removed(&self) -> bool {
+        self.removed
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, event: AgentEvent, now: Duration) {
+        self.now = now;
+        match event {
+            AgentEvent::BrokerUp => self.broker_up(),
+            AgentEvent::BrokerDown => self.broker_down(),
+            AgentEvent::Pushed(Down::Delta(delta)) => self.pushed(delta),
+            AgentEvent::Pushed(Down::Fetch(generation)) if generation <= self.have() => {}
+            AgentEvent::Pushed(Down::Fetch(_)) | AgentEvent::PushedUnreadable | AgentEvent::AskNow => {
+                self.ask_now();
+            }
+            AgentEvent::Pushed(Down::Removed) => self.remove(),
+            AgentEvent::Answered(reply) => self.answered(reply),
+            AgentEvent::AskFailed(failure) => self.ask_failed(&failure),
+            AgentEvent::CarriedOut(generation, failures) => self.reporter.change(now, |report| {
+                report.generation = generation;
+                report.failures = failures;
+            }),
+            AgentEvent::Local(local) => self.reporter.change(now, |report| report.local = local),
+            AgentEvent::Facts(facts) => self.reporter.change(now, |report| report.facts = facts),
+            AgentEvent::Reported => self.reporter.sent(now),
+            AgentEvent::ReportFailed => self.reporter.failed(now, &mut self.jitter),
+        }
+    }
+
+    /// A deadline of `poll_deadline` has come.
+    pub const fn handle_deadline(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    /// What is to be done next.
+    pub fn poll_action(&mut self) -> Option<AgentAction> {
+        if std::mem::take(&mut self.take_down) {
+            return Some(AgentAction::TakeDown);
+        }
+        if self.removed {
+            return None;
+        }
+        if std::mem::take(&mut self.store) {
+            return Some(AgentAction::Store);
+        }
+        if let Some(changed) = self.carry_out.take() {
+            return Some(AgentAction::CarryOut(changed));
+        }
+        if std::mem::take(&mut self.server_back) {
+            return Some(AgentAction::ServerBack);
+        }
+        if let Broker::Down { until, failures } = self.broker
+            && until <= self.now
+        {
+            self.broker = Broker::Connecting { failures };
+            return Some(AgentAction::ConnectBroker);
+        }
+        if let Ask::Waiting { until } = self.ask
+            && until <= self.now
+        {
+            self.ask = Ask::Asking { again: false };
+            let have = if self.want_whole {
+                Generation::NONE
+            } else {
+                self.have()
+            };
+            return Some(AgentAction::Ask { have });
+        }
+        self.reporter.take(self.now).map(AgentAction::Report)
+    }
+
+    /// When `handle_deadline` is to be called, and why.
+    pub fn poll_deadline(&self) -> Option<(Duration, AgentWait)> {
+        if self.removed {
+            return None;
+        }
+        let broker = match self.broker {
+            Broker::Down { until, .. } => Some((until, AgentWait::Broker)),
+            Broker::Connecting { .. } | Broker::Up => None,
+        };
+        let ask = match self.ask {
+            Ask::Waiting { until } => Some((until, AgentWait::Ask)),
+            Ask::Idle | Ask::Asking { .. } => None,
+        };
+        let report = self.reporter.deadline().map(|at| (at, AgentWait::Report));
+        broker
+            .into_iter()
+            .chain(ask)
+            .chain(report)
+            .min_by_key(|(at, _)| *at)
+    }
+
+    fn have(&self) -> Generation {
+        self.map.as_ref().map_or(Generation::NONE, |map| map.generation)
+    }
+
+    fn broker_up(&mut self) {
+        self.broker = Broker::Up;
+        self.server_back = std::mem::replace(&mut self.was_up, true);
+        self.asked = 0;
+        self.ask_failures = 0;
+        self.reporter.say_again(self.now);
+        // What was pushed before the subscription was lost.
+        self.ask_now();
+    }
+
+    fn broker_down(&mut self) {
+        let failures = match self.broker {
+            Broker::Connecting { failures } => failures + 1,
+            Broker::Down { .. } | Broker::Up => 0,
+        };
+        self.broker = Broker::Down {
+            until: self.now + BROKER.after(failures, &mut self.jitter),
+            failures,
+        };
+        if self.ask == Ask::Idle {
+            self.ask = Ask::Waiting {
+                until: self.now + FALLBACK.after(0, &mut self.jitter),
+            };
+        }
+    }
+
+    fn ask_now(&mut self) {
+        self.ask = match self.ask {
+            Ask::Asking { .. } => Ask::Asking { again: true },
+            Ask::Idle | Ask::Waiting { .. } => Ask::Waiting { until: self.now },
+        };
+    }
+
+    fn pushed(&mut self, delta: Delta) {
+        if delta.generation <= self.have() {
+            return;
+        }
+        if !self.follow(delta) {
+            self.ask_now();
+        }
+    }
+
+    /// Applies a delta; whether it fitted.
+    fn follow(&mut self, delta: Delta) -> bool {
+        let Some(map) = self.map.as_mut() else {
+            return false;
+        };
+        if delta.generation <= map.generation {
+            return delta.generation == map.generation;
+        }
+        let changed = Changed::by(map, &delta);
+        if patch(map, delta).is_err() {
+            return false;
+        }
+        self.changed(changed);
+        true
+    }
+
+    fn changed(&mut self, changed: Changed) {
+        self.store = true;
+        self.carry_out = Some(match self.carry_out.take() {
+            Some(before) => before.and(changed),
+            None => changed,
+        });
+    }
+
+    fn answered(&mut self, reply: MapReply) {
+        let again = matches!(self.ask, Ask::Asking { again: true });
+        self.ask_failures = 0;
+        self.want_whole = match reply {
+            MapReply::Current(_) => false,
+            MapReply::Full(map) => {
+                self.adopt(map);
+                false
+            }
+            MapReply::Deltas(deltas) => !deltas.into_iter().all(|delta| self.follow(delta)),
+        };
+        self.ask = match self.broker {
+            Broker::Down { .. } | Broker::Connecting { .. } if !again && !self.want_whole => {
+                self.asked += 1;
+                Ask::Waiting {
+                    until: self.now + FALLBACK.after(self.asked, &mut self.jitter),
+                }
+            }
+            Broker::Up if !again && !self.want_whole => Ask::Idle,
+            Broker::Down { .. } | Broker::Connecting { .. } | Broker::Up => Ask::Waiting { until: self.now },
+        };
+    }
+
+    fn adopt(&mut self, map: HostMap) {
+        if map.generation <= self.have() {
+            return;
+        }
+        self.map = Some(map);
+        self.changed(Changed::Everything);
+    }
+
+    fn ask_failed(&mut self, failure: &AskFailure) {
+        let wait = FAILED_ASK.after(self.ask_failures, &mut self.jitter);
+        self.ask_failures += 1;
+        let wait = match failure {
+            AskFailure::Removed => return self.remove(),
+            AskFailure::Busy(Some(seconds)) => {
+                let least = Duration::from_secs(u64::from(*seconds).min(600));
+                self.jitter.between(least, least * 3 / 2)
+            }
+            AskFailure::Busy(None) | AskFailure::Unreachable | AskFailure::Refused => wait,
+        };
+        self.ask = Ask::Waiting {
+            until: self.now + wait,
+        };
+    }
+
+    fn remove(&mut self) {
+        self.removed = true;
+        self.take_down = true;
+        self.map = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;
