@@ -1,10 +1,6 @@
 //! How many changes a second the database takes, one at a time and in groups, beside bare SQLite writing the same rows on
 //! the same disk: `cargo run --release -p store --example commits [FOLDER]`. The ratio is what can be compared between machines.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a program that measures and tells"
-)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program that measures and tells")]
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -35,11 +31,7 @@ fn commit(seq: u64) -> Commit {
         command: "create-network".into(),
         records: vec![RecordChange::made(network(seq))],
     };
-    Commit {
-        seq,
-        time: Timestamp::from_millis(1_800_000_000_000),
-        change,
-    }
+    Commit { seq, time: Timestamp::from_millis(1_800_000_000_000), change }
 }
 
 fn per_second(count: u64, work: impl FnOnce()) -> f64 {
@@ -61,22 +53,16 @@ fn ours(path: &Path, count: u64, group: usize) -> f64 {
 
 fn bare(path: &Path, count: u64, group: usize) -> f64 {
     let mut connection = Connection::open(path).unwrap();
-    connection
-        .query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))
-        .unwrap();
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
     connection
         .execute_batch("PRAGMA synchronous = FULL; CREATE TABLE records (id TEXT PRIMARY KEY, json TEXT)")
         .unwrap();
-    connection
-        .execute_batch("CREATE TABLE journal (seq INTEGER PRIMARY KEY, json TEXT)")
-        .unwrap();
+    connection.execute_batch("CREATE TABLE journal (seq INTEGER PRIMARY KEY, json TEXT)").unwrap();
     let json = serde_json::to_string(&network(1)).unwrap();
     let numbers: Vec<u64> = (1..=count).collect();
     per_second(count, || {
         for group in numbers.chunks(group) {
-            let transaction = connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)
-                .unwrap();
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
             for seq in group {
                 let id = network(*seq).id.to_string();
                 transaction
@@ -84,9 +70,7 @@ fn bare(path: &Path, count: u64, group: usize) -> f64 {
                     .unwrap()
                     .execute(params![id, json])
                     .unwrap();
-                let mut journal = transaction
-                    .prepare("INSERT INTO journal (json) VALUES (?1)")
-                    .unwrap();
+                let mut journal = transaction.prepare("INSERT INTO journal (json) VALUES (?1)").unwrap();
                 journal.execute([&json]).unwrap();
             }
             transaction.commit().unwrap();
@@ -100,10 +84,7 @@ fn main() {
         None => tempfile::tempdir().unwrap(),
     };
     let file = |name: &str| folder.path().join(name);
-    println!(
-        "{:<12}{:>16}{:>16}{:>8}",
-        "", "commits/s", "bare SQLite/s", "ratio"
-    );
+    println!("{:<12}{:>16}{:>16}{:>8}", "", "commits/s", "bare SQLite/s", "ratio");
     for (name, count, group) in [("one by one", SINGLE, 1), ("in groups", GROUPED, GROUP)] {
         let ours = ours(&file(&format!("ours-{group}")), count, group);
         let bare = bare(&file(&format!("bare-{group}")), count, group);

@@ -72,17 +72,10 @@ fn without_secrets(kind: Kind, before: &mut Option<Value>, after: &mut Option<Va
 pub(crate) fn records_of(change: &Change) -> Vec<JournalRecord> {
     let records = change.records.iter().filter_map(|change| {
         let key = change.key()?;
-        let (mut before, mut after) = (
-            change.before.as_ref().map(value_of),
-            change.after.as_ref().map(value_of),
-        );
+        let (mut before, mut after) =
+            (change.before.as_ref().map(value_of), change.after.as_ref().map(value_of));
         without_secrets(key.kind, &mut before, &mut after);
-        Some(JournalRecord {
-            kind: key.kind.to_string(),
-            id: key.id_text(),
-            before,
-            after,
-        })
+        Some(JournalRecord { kind: key.kind.to_string(), id: key.id_text(), before, after })
     });
     records.collect()
 }
@@ -105,28 +98,16 @@ mod tests {
     }
 
     fn journal(records: Vec<RecordChange>) -> String {
-        let change = Change {
-            actor: ActorName::from_text("system".to_owned()),
-            command: "test".into(),
-            records,
-        };
+        let change =
+            Change { actor: ActorName::from_text("system".to_owned()), command: "test".into(), records };
         serde_json::to_string(&records_of(&change)).unwrap()
     }
 
     #[test]
     fn a_changed_password_shows_as_changed_and_not_as_what_it_is() {
-        let text = journal(vec![RecordChange::changed(
-            user("$argon2id$old"),
-            user("$argon2id$new"),
-        )]);
-        assert!(
-            !text.contains("argon2") && text.contains(NEW_SECRET) && text.contains("anna"),
-            "{text}"
-        );
-        let text = journal(vec![RecordChange::changed(
-            user("$argon2id$old"),
-            user("$argon2id$old"),
-        )]);
+        let text = journal(vec![RecordChange::changed(user("$argon2id$old"), user("$argon2id$new"))]);
+        assert!(!text.contains("argon2") && text.contains(NEW_SECRET) && text.contains("anna"), "{text}");
+        let text = journal(vec![RecordChange::changed(user("$argon2id$old"), user("$argon2id$old"))]);
         assert!(!text.contains("argon2") && !text.contains(NEW_SECRET), "{text}");
     }
 
@@ -144,10 +125,7 @@ mod tests {
         };
         for change in [RecordChange::made(token.clone()), RecordChange::removed(token)] {
             let text = journal(vec![change]);
-            assert!(
-                !text.contains(&digest.to_string()) && text.contains("backup"),
-                "{text}"
-            );
+            assert!(!text.contains(&digest.to_string()) && text.contains("backup"), "{text}");
         }
     }
 }

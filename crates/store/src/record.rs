@@ -13,11 +13,8 @@ pub(crate) fn to_json(record: &Record) -> String {
 
 /// The record that this row holds.
 pub(crate) fn from_row(path: &Path, kind: &str, id: &str, json: &str) -> Result<Record, StoreError> {
-    let unreadable = |detail: String| StoreError::Record {
-        path: path.to_owned(),
-        key: format!("{kind}/{id}"),
-        detail,
-    };
+    let unreadable =
+        |detail: String| StoreError::Record { path: path.to_owned(), key: format!("{kind}/{id}"), detail };
     let key = key_of(kind, id).map_err(unreadable)?;
     let mut from = serde_json::Deserializer::from_str(json);
     let record =
@@ -30,9 +27,7 @@ pub(crate) fn from_row(path: &Path, kind: &str, id: &str, json: &str) -> Result<
 
 /// The key that these texts name.
 pub(crate) fn key_of(kind: &str, id: &str) -> Result<RecordKey, String> {
-    let kind: Kind = kind
-        .parse()
-        .map_err(|error: control::UnknownKind| error.to_string())?;
+    let kind: Kind = kind.parse().map_err(|error: control::UnknownKind| error.to_string())?;
     RecordKey::parse(kind, id).map_err(|error| error.to_string())
 }
 
@@ -46,13 +41,8 @@ mod tests {
     fn a_row_that_cannot_be_read_is_named() {
         let id = NetworkId::from_bytes([1; 16]).to_string();
         for (kind, json) in [("network", "{}"), ("network", "{"), ("spaceship", "{}")] {
-            let error = from_row(Path::new("/x/netloom.db"), kind, &id, json)
-                .unwrap_err()
-                .to_string();
-            assert!(
-                error.contains("/x/netloom.db") && error.contains(&format!("{kind}/{id}")),
-                "{error}"
-            );
+            let error = from_row(Path::new("/x/netloom.db"), kind, &id, json).unwrap_err().to_string();
+            assert!(error.contains("/x/netloom.db") && error.contains(&format!("{kind}/{id}")), "{error}");
         }
     }
 }

@@ -54,15 +54,9 @@ impl Sqlite {
             drop(statements);
             drop(claim);
         };
-        let thread = std::thread::Builder::new()
-            .name("database".to_owned())
-            .spawn(work);
+        let thread = std::thread::Builder::new().name("database".to_owned()).spawn(work);
         let thread = thread.map_err(|error| of_file(&path, &error))?;
-        Ok(Self {
-            path,
-            jobs: Some(jobs),
-            thread: Some(thread),
-        })
+        Ok(Self { path, jobs: Some(jobs), thread: Some(thread) })
     }
 
     async fn ask<T: Send + 'static>(

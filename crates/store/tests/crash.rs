@@ -23,11 +23,7 @@ fn random(below: u64) -> u64 {
 }
 
 fn records_of(loaded: Loaded) -> Records {
-    loaded
-        .records
-        .into_iter()
-        .map(|record| (record.key(), record))
-        .collect()
+    loaded.records.into_iter().map(|record| (record.key(), record)).collect()
 }
 
 /// What a plain history holds after this many commits.
@@ -38,11 +34,7 @@ fn expected(seq: u64) -> Records {
 }
 
 fn next_commit(records: &mut Records, seq: u64) -> Commit {
-    Commit {
-        seq,
-        time: time_of(seq),
-        change: change(records, &plain_wishes(seq - 1)),
-    }
+    Commit { seq, time: time_of(seq), change: change(records, &plain_wishes(seq - 1)) }
 }
 
 /// The child: commits in groups of random size until it is killed, and says which were acknowledged.
@@ -56,9 +48,7 @@ fn child_that_commits_until_it_is_killed() {
     let (mut seq, mut records) = (loaded.seq, records_of(loaded));
     loop {
         let last = seq + 1 + random(5);
-        let group = (seq + 1..=last)
-            .map(|seq| next_commit(&mut records, seq))
-            .collect();
+        let group = (seq + 1..=last).map(|seq| next_commit(&mut records, seq)).collect();
         wait(database.commit(group)).unwrap();
         seq = last;
         let mut out = std::io::stdout().lock();
@@ -77,10 +67,8 @@ fn burst(path: &Path) -> u64 {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let acknowledged = |line: String| {
-        line.strip_prefix("acknowledged ")
-            .map(|seq| seq.parse::<u64>().unwrap())
-    };
+    let acknowledged =
+        |line: String| line.strip_prefix("acknowledged ").map(|seq| seq.parse::<u64>().unwrap());
     let mut next = || lines.by_ref().map_while(Result::ok).find_map(acknowledged);
     let mut last = 0;
     for _ in 0..=random(40) {
@@ -104,10 +92,7 @@ fn killed_at_any_instant_no_acknowledged_commit_is_lost() {
         let acknowledged = burst(&path);
         let loaded = wait(Sqlite::open(&path).unwrap().load()).unwrap();
         let seq = loaded.seq;
-        assert!(
-            seq >= acknowledged,
-            "round {round}: {acknowledged} was acknowledged, {seq} is there"
-        );
+        assert!(seq >= acknowledged, "round {round}: {acknowledged} was acknowledged, {seq} is there");
         assert_eq!(records_of(loaded), expected(seq), "round {round}: half a commit");
     }
 }
@@ -126,9 +111,7 @@ fn child_that_fills_its_disk() {
     let (mut seq, mut records) = (0, Records::new());
     let error = loop {
         let before = records.clone();
-        let group = (seq + 1..=seq + 20)
-            .map(|seq| next_commit(&mut records, seq))
-            .collect();
+        let group = (seq + 1..=seq + 20).map(|seq| next_commit(&mut records, seq)).collect();
         match wait(database.commit(group)) {
             Ok(()) => seq += 20,
             Err(error) => {
@@ -141,11 +124,7 @@ fn child_that_fills_its_disk() {
     assert_eq!(error, full);
     assert!(error.to_string().contains("make room"), "{error}");
     let loaded = wait(database.load()).unwrap();
-    assert_eq!(
-        (loaded.seq, records_of(loaded)),
-        (seq, records.clone()),
-        "nothing half done"
-    );
+    assert_eq!((loaded.seq, records_of(loaded)), (seq, records.clone()), "nothing half done");
 
     std::fs::remove_file(ballast).unwrap();
     wait(database.commit(vec![next_commit(&mut records, seq + 1)])).unwrap();
@@ -159,28 +138,12 @@ fn on_a_disk_of(options: &str, child: &str) {
     let folder = tempfile::tempdir().unwrap();
     let script = r#"mount -t tmpfs -o "$1" tmpfs "$2" && exec "$3" --exact "$4" --nocapture"#;
     let output = Command::new("unshare")
-        .args([
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "sh",
-            "-c",
-            script,
-            "sh",
-            options,
-        ])
-        .args([
-            folder.path().as_os_str(),
-            std::env::current_exe().unwrap().as_os_str(),
-            child.as_ref(),
-        ])
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", options])
+        .args([folder.path().as_os_str(), std::env::current_exe().unwrap().as_os_str(), child.as_ref()])
         .env(CHILD, folder.path())
         .output()
         .expect("`unshare` of util-linux is there");
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(
         output.status.success(),
         "needs user namespaces (kernel.unprivileged_userns_clone=1)\n{out}\n{err}"
@@ -200,10 +163,7 @@ fn child_that_may_not_write() {
         return;
     };
     let error = Sqlite::open(&Path::new(&folder).join("netloom.db")).unwrap_err();
-    assert!(
-        matches!(error, StoreError::ReadOnly(_)) && error.to_string().contains("netloom.db"),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::ReadOnly(_)) && error.to_string().contains("netloom.db"), "{error}");
     let error = Sqlite::open(&Path::new(&folder).join("new/netloom.db")).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
 }

@@ -24,9 +24,7 @@ impl Folder {
 
 impl Place for Folder {
     fn empty() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
+        Self { folder: tempfile::tempdir().unwrap() }
     }
 
     fn open(&self) -> Arc<dyn Database> {
@@ -55,10 +53,7 @@ fn a_second_server_is_refused_and_told_who_has_the_file() {
     let place = Folder::empty();
     let first = place.open();
     let error = refusal(&place.file()).to_string();
-    assert!(
-        error.contains(&format!("process {}", std::process::id())),
-        "{error}"
-    );
+    assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
     drop(first);
     place.open();
 }
@@ -70,10 +65,8 @@ fn every_file_is_for_its_owner_alone() {
     wait(database.commit(plain(1))).unwrap();
     let backup = place.folder.path().join("backup");
     wait(database.backup(&backup)).unwrap();
-    let files: Vec<PathBuf> = std::fs::read_dir(&place.folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let files: Vec<PathBuf> =
+        std::fs::read_dir(&place.folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(files.len() >= 4, "database, log, lock, backup: {files:?}");
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
@@ -83,21 +76,17 @@ fn every_file_is_for_its_owner_alone() {
 #[test]
 fn a_file_of_something_else_is_left_alone() {
     let place = Folder::empty();
-    std::fs::write(
-        place.file(),
-        "To whom it may concern: this is a letter, and a long one. ".repeat(40),
-    )
-    .unwrap();
+    std::fs::write(place.file(), "To whom it may concern: this is a letter, and a long one. ".repeat(40))
+        .unwrap();
     let before = std::fs::read(place.file()).unwrap();
     assert!(matches!(refusal(&place.file()), StoreError::Damaged { .. }));
     assert_eq!(std::fs::read(place.file()).unwrap(), before);
 
     let other = place.folder.path().join("songs.db");
-    rusqlite::Connection::open(&other)
-        .unwrap()
-        .execute_batch("CREATE TABLE songs (title TEXT)")
-        .unwrap();
-    assert_eq!(refusal(&other), StoreError::Foreign(other));
+    rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
+    let before = std::fs::read(&other).unwrap();
+    assert_eq!(refusal(&other), StoreError::Foreign(other.clone()));
+    assert_eq!(std::fs::read(&other).unwrap(), before);
 }
 
 #[test]
@@ -114,10 +103,7 @@ fn a_damaged_file_is_named_with_what_to_do() {
         Err(error) => error,
     };
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-    assert!(
-        error.to_string().contains("netloom.db") && error.to_string().contains("restore"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("netloom.db") && error.to_string().contains("restore"), "{error}");
 }
 
 #[test]
@@ -125,13 +111,9 @@ fn a_newer_schema_is_refused() {
     let place = Folder::empty();
     drop(place.open());
     let raw = rusqlite::Connection::open(place.file()).unwrap();
-    raw.execute("UPDATE meta SET value = '999' WHERE key = 'schema'", [])
-        .unwrap();
+    raw.execute("UPDATE meta SET value = '999' WHERE key = 'schema'", []).unwrap();
     drop(raw);
-    assert!(matches!(
-        refusal(&place.file()),
-        StoreError::Newer { found: 999, .. }
-    ));
+    assert!(matches!(refusal(&place.file()), StoreError::Newer { found: 999, .. }));
 }
 
 #[test]
@@ -139,8 +121,7 @@ fn a_record_that_cannot_be_read_is_named() {
     let place = Folder::empty();
     drop(place.open());
     let raw = rusqlite::Connection::open(place.file()).unwrap();
-    raw.execute("INSERT INTO records VALUES ('spaceship', '1', '{}')", [])
-        .unwrap();
+    raw.execute("INSERT INTO records VALUES ('spaceship', '1', '{}')", []).unwrap();
     drop(raw);
     let error = wait(place.open().load()).unwrap_err().to_string();
     assert!(error.contains("spaceship/1"), "{error}");
@@ -153,17 +134,11 @@ fn every_released_version_opens_and_moves_forward() {
         let fixture = fixture.unwrap().path();
         let place = Folder::empty();
         let raw = rusqlite::Connection::open(place.file()).unwrap();
-        raw.execute_batch(&std::fs::read_to_string(&fixture).unwrap())
-            .unwrap();
+        raw.execute_batch(&std::fs::read_to_string(&fixture).unwrap()).unwrap();
         drop(raw);
         let database = place.open();
         let loaded = wait(database.load()).unwrap();
-        assert_eq!(
-            (loaded.seq, loaded.records.len()),
-            (1, 1),
-            "{}",
-            fixture.display()
-        );
+        assert_eq!((loaded.seq, loaded.records.len()), (1, 1), "{}", fixture.display());
         assert_eq!(wait(database.next_epoch()).unwrap().number(), 8);
         assert_eq!(wait(database.inventory()).unwrap().len(), 1);
         wait(database.commit(plain(2)[1..].to_vec())).unwrap();
@@ -177,10 +152,12 @@ fn restoring_overwrites_nothing_and_leaves_nothing_behind() {
     let database = place.open();
     wait(database.backup(&backup)).unwrap();
     drop(database);
-    assert_eq!(
-        restore(&backup, &place.file()),
-        Err(StoreError::Exists(place.file()))
-    );
+    assert_eq!(restore(&backup, &place.file()), Err(StoreError::Exists(place.file())));
+
+    let log = place.folder.path().join("netloom.db-wal");
+    std::fs::remove_file(place.file()).unwrap();
+    std::fs::write(&log, "left behind").unwrap();
+    assert_eq!(restore(&backup, &place.file()), Err(StoreError::Exists(log)));
 
     let letter = place.folder.path().join("letter");
     std::fs::write(&letter, "dear".repeat(1_000)).unwrap();
@@ -190,15 +167,10 @@ fn restoring_overwrites_nothing_and_leaves_nothing_behind() {
     let missing = place.folder.path().join("nothing");
     assert!(matches!(restore(&missing, &to), Err(StoreError::Open { path, .. }) if path == missing));
     let other = place.folder.path().join("songs.db");
-    rusqlite::Connection::open(&other)
-        .unwrap()
-        .execute_batch("CREATE TABLE songs (title TEXT)")
-        .unwrap();
+    rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
     assert_eq!(restore(&other, &to), Err(StoreError::Foreign(other)));
-    let left: Vec<_> = std::fs::read_dir(&elsewhere)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let left: Vec<_> =
+        std::fs::read_dir(&elsewhere).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name == "netloom.db.lock"), "{left:?}");
 }
 

@@ -82,41 +82,22 @@ pub struct RequestSignature {
 impl RequestSignature {
     /// Signs a request.
     pub fn sign(secret: &SigningSecret, host: HostId, time: Timestamp, request: &SignedRequest<'_>) -> Self {
-        Self {
-            host,
-            time,
-            signature: secret.sign(&request.message(host, time)),
-        }
+        Self { host, time, signature: secret.sign(&request.message(host, time)) }
     }
 
     /// The header's value.
     pub fn header(&self) -> String {
-        let Self {
-            host,
-            time,
-            signature,
-        } = self;
-        format!(
-            "{SCHEME}{host}.{}.{}",
-            time.as_millis(),
-            BASE64URL_NOPAD.encode(signature)
-        )
+        let Self { host, time, signature } = self;
+        format!("{SCHEME}{host}.{}.{}", time.as_millis(), BASE64URL_NOPAD.encode(signature))
     }
 
     /// Reads a header's value. Nothing is proved yet.
     pub fn parse(header: &str) -> Result<Self, CredentialError> {
-        let mut parts = header
-            .strip_prefix(SCHEME)
-            .ok_or(CredentialError::Form)?
-            .splitn(3, '.');
+        let mut parts = header.strip_prefix(SCHEME).ok_or(CredentialError::Form)?.splitn(3, '.');
         let mut part = || parts.next().ok_or(CredentialError::Form);
         let host = part()?.parse().map_err(|_| CredentialError::Form)?;
         let time = parse_time(part()?)?;
-        Ok(Self {
-            host,
-            time,
-            signature: parse_signature(part()?)?,
-        })
+        Ok(Self { host, time, signature: parse_signature(part()?)? })
     }
 
     /// Proves that the host with this key signed this request just now.
@@ -135,15 +116,11 @@ impl RequestSignature {
 }
 
 fn parse_time(text: &str) -> Result<Timestamp, CredentialError> {
-    text.parse()
-        .map(Timestamp::from_millis)
-        .map_err(|_| CredentialError::Form)
+    text.parse().map(Timestamp::from_millis).map_err(|_| CredentialError::Form)
 }
 
 fn parse_signature(text: &str) -> Result<[u8; 64], CredentialError> {
-    let bytes = BASE64URL_NOPAD
-        .decode(text.as_bytes())
-        .map_err(|_| CredentialError::Form)?;
+    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| CredentialError::Form)?;
     bytes.try_into().map_err(|_| CredentialError::Form)
 }
 
@@ -186,25 +163,15 @@ mod tests {
     #[test]
     fn a_request_proves_its_sender_and_nothing_else_passes() {
         let (secret, host) = host();
-        let request = SignedRequest {
-            method: "POST",
-            target: "/agent/v1/leave",
-            body: b"x",
-        };
+        let request = SignedRequest { method: "POST", target: "/agent/v1/leave", body: b"x" };
         let header = RequestSignature::sign(&secret, host, NOW, &request).header();
         let signature = RequestSignature::parse(&header).unwrap();
         assert_eq!(signature.verify(&secret.public(), NOW, &request), Ok(()));
 
-        let other_body = SignedRequest {
-            body: b"y",
-            ..request
-        };
+        let other_body = SignedRequest { body: b"y", ..request };
         let refused = Err(CredentialError::Signature);
         assert_eq!(signature.verify(&secret.public(), NOW, &other_body), refused);
-        let other_target = SignedRequest {
-            target: "/agent/v1/node",
-            ..request
-        };
+        let other_target = SignedRequest { target: "/agent/v1/node", ..request };
         assert_eq!(signature.verify(&secret.public(), NOW, &other_target), refused);
         let stranger = SigningSecret::from_random([1; 32]).public();
         assert_eq!(signature.verify(&stranger, NOW, &request), refused);
@@ -216,13 +183,7 @@ mod tests {
         let yesterday = Timestamp::from_millis(NOW.as_millis() - 86_400_000);
         let password = mqtt_password(&secret, host, yesterday);
         let error = verify_mqtt_password(&secret.public(), host, &password, NOW).unwrap_err();
-        assert_eq!(
-            error,
-            CredentialError::Clock(ClockSkew {
-                host: yesterday,
-                server: NOW
-            })
-        );
+        assert_eq!(error, CredentialError::Clock(ClockSkew { host: yesterday, server: NOW }));
         assert!(error.to_string().contains("set the clock"));
     }
 
@@ -230,21 +191,12 @@ mod tests {
     fn a_password_is_only_its_hosts() {
         let (secret, host) = host();
         let password = mqtt_password(&secret, host, NOW);
-        assert_eq!(
-            verify_mqtt_password(&secret.public(), host, &password, NOW),
-            Ok(NOW)
-        );
+        assert_eq!(verify_mqtt_password(&secret.public(), host, &password, NOW), Ok(NOW));
         let other = HostId::from_bytes([1; 16]);
         let refused = Err(CredentialError::Signature);
-        assert_eq!(
-            verify_mqtt_password(&secret.public(), other, &password, NOW),
-            refused
-        );
+        assert_eq!(verify_mqtt_password(&secret.public(), other, &password, NOW), refused);
         for text in ["", ".", "1.2", "x.y", "99999999999999999999.AA"] {
-            assert!(
-                verify_mqtt_password(&secret.public(), host, text, NOW).is_err(),
-                "{text}"
-            );
+            assert!(verify_mqtt_password(&secret.public(), host, text, NOW).is_err(), "{text}");
             assert!(RequestSignature::parse(text).is_err(), "{text}");
         }
     }

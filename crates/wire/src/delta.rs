@@ -42,16 +42,7 @@ pub struct Delta {
 impl Delta {
     /// Whether it changes anything but the generation.
     pub fn is_empty(&self) -> bool {
-        let Self {
-            base: _,
-            generation: _,
-            host,
-            server,
-            networks,
-            networks_gone,
-            peers,
-            peers_gone,
-        } = self;
+        let Self { base: _, generation: _, host, server, networks, networks_gone, peers, peers_gone } = self;
         host.is_none()
             && server.is_none()
             && networks.is_empty()
@@ -76,17 +67,11 @@ fn changed<K: Ord + Copy, V: PartialEq + Clone>(
     to: &BTreeMap<K, V>,
 ) -> BTreeMap<K, V> {
     let differs = |(key, value): &(&K, &V)| from.get(*key) != Some(*value);
-    to.iter()
-        .filter(differs)
-        .map(|(key, value)| (*key, value.clone()))
-        .collect()
+    to.iter().filter(differs).map(|(key, value)| (*key, value.clone())).collect()
 }
 
 fn gone<K: Ord + Copy, V>(from: &BTreeMap<K, V>, to: &BTreeMap<K, V>) -> Vec<K> {
-    from.keys()
-        .filter(|key| !to.contains_key(*key))
-        .copied()
-        .collect()
+    from.keys().filter(|key| !to.contains_key(*key)).copied().collect()
 }
 
 /// The difference of two maps of the same host.
@@ -106,21 +91,9 @@ pub fn delta(from: &HostMap, to: &HostMap) -> Delta {
 /// Applies a delta in place. A wrong base changes nothing.
 pub fn patch(map: &mut HostMap, delta: Delta) -> Result<(), WrongBase> {
     if delta.base != map.generation {
-        return Err(WrongBase {
-            base: delta.base,
-            have: map.generation,
-        });
+        return Err(WrongBase { base: delta.base, have: map.generation });
     }
-    let Delta {
-        base: _,
-        generation,
-        host,
-        server,
-        networks,
-        networks_gone,
-        peers,
-        peers_gone,
-    } = delta;
+    let Delta { base: _, generation, host, server, networks, networks_gone, peers, peers_gone } = delta;
     map.generation = generation;
     map.host = host.unwrap_or_else(|| map.host.clone());
     map.server = server.unwrap_or_else(|| map.server.clone());

@@ -63,10 +63,7 @@ pub struct DecodeError(String);
 /// Decodes a value, refusing more than `MOST_BYTES`.
 pub fn decode<'b, T: Decode<'b>>(bytes: &'b [u8]) -> Result<T, DecodeError> {
     if bytes.len() > MOST_BYTES {
-        return Err(DecodeError(format!(
-            "{} bytes are more than the {MOST_BYTES} allowed",
-            bytes.len()
-        )));
+        return Err(DecodeError(format!("{} bytes are more than the {MOST_BYTES} allowed", bytes.len())));
     }
     minicbor::decode(bytes).map_err(|error| DecodeError(error.to_string()))
 }

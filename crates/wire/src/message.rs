@@ -6,10 +6,7 @@ use model::{Generation, NetworkName};
 use crate::{Delta, HostMap};
 
 /// A message pushed to an agent. One that cannot be read makes the agent ask for its map.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every message is a delta, and none is kept"
-)]
+#[expect(clippy::large_enum_variant, reason = "nearly every message is a delta, and none is kept")]
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Down {
     /// The next change of its map.

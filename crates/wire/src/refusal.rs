@@ -58,9 +58,7 @@ impl RefusalCode {
 impl<'b, C> Decode<'b, C> for RefusalCode {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, Error> {
         let number = d.u32()?;
-        let known = usize::try_from(number)
-            .ok()
-            .and_then(|index| Self::KNOWN.get(index));
+        let known = usize::try_from(number).ok().and_then(|index| Self::KNOWN.get(index));
         Ok(known.copied().unwrap_or(Self::Other))
     }
 }

@@ -45,11 +45,7 @@ impl WireguardProof {
 
     fn matches(&self, other: &Self) -> bool {
         // No early end: the time taken tells nothing about where they differ.
-        self.0
-            .iter()
-            .zip(other.0)
-            .fold(0, |differs, (a, b)| differs | (a ^ b))
-            == 0
+        self.0.iter().zip(other.0).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
     }
 }
 
@@ -118,11 +114,7 @@ impl RegisterRequest {
         let bytes = crate::encode(registration);
         let signature = signing.sign(&bytes);
         let wireguard_proof = WireguardProof::of(wireguard, server, &bytes);
-        Self {
-            registration: bytes,
-            signature,
-            wireguard_proof,
-        }
+        Self { registration: bytes, signature, wireguard_proof }
     }
 
     /// The registration, if it was made just now by somebody who has the private keys of all it names. That the sealing
@@ -131,11 +123,7 @@ impl RegisterRequest {
         let registration: Registration =
             crate::decode(&self.registration).map_err(|_| CredentialError::Form)?;
         if registration.time.distance(now) > crate::MOST_SKEW {
-            return Err(crate::ClockSkew {
-                host: registration.time,
-                server: now,
-            }
-            .into());
+            return Err(crate::ClockSkew { host: registration.time, server: now }.into());
         }
         if !verifies(&registration.signing_key, &self.registration, &self.signature) {
             return Err(CredentialError::Signature);
@@ -200,21 +188,13 @@ mod tests {
             facts: Facts::default(),
             time: NOW,
         };
-        Agent {
-            signing,
-            wireguard,
-            registration,
-        }
+        Agent { signing, wireguard, registration }
     }
 
     #[test]
     fn a_registration_is_believed_only_with_every_private_key() {
         let server = WgSecret::from_random([6; 32]);
-        let Agent {
-            signing,
-            wireguard,
-            registration,
-        } = agent();
+        let Agent { signing, wireguard, registration } = agent();
         let good = RegisterRequest::prove(&registration, &signing, &wireguard, &server.public());
         assert_eq!(good.verify(&server, NOW).unwrap(), registration);
 
@@ -230,11 +210,7 @@ mod tests {
     #[test]
     fn a_changed_registration_is_refused() {
         let server = WgSecret::from_random([6; 32]);
-        let Agent {
-            signing,
-            wireguard,
-            mut registration,
-        } = agent();
+        let Agent { signing, wireguard, mut registration } = agent();
         let mut request = RegisterRequest::prove(&registration, &signing, &wireguard, &server.public());
         registration.hostname = HostName::nearest("db-01");
         request.registration = crate::encode(&registration);
@@ -244,16 +220,9 @@ mod tests {
     #[test]
     fn an_old_registration_is_told_about_the_clock() {
         let server = WgSecret::from_random([6; 32]);
-        let Agent {
-            signing,
-            wireguard,
-            registration,
-        } = agent();
+        let Agent { signing, wireguard, registration } = agent();
         let request = RegisterRequest::prove(&registration, &signing, &wireguard, &server.public());
         let later = NOW + std::time::Duration::from_secs(86_400);
-        assert!(matches!(
-            request.verify(&server, later),
-            Err(CredentialError::Clock(_))
-        ));
+        assert!(matches!(request.verify(&server, later), Err(CredentialError::Clock(_))));
     }
 }

@@ -110,11 +110,7 @@ impl Agreement {
 
     /// The channel of the host that the server made of the registration.
     pub fn into_channel(self, host: HostId) -> Channel {
-        Channel {
-            host,
-            down: self.down,
-            up: self.up,
-        }
+        Channel { host, down: self.down, up: self.up }
     }
 }
 
@@ -159,11 +155,7 @@ impl Channel {
 
     /// The channel from keys that were kept on the agent's disk.
     pub fn restore(host: HostId, down: [u8; 32], up: [u8; 32]) -> Self {
-        Self {
-            host,
-            down: Zeroizing::new(down),
-            up: Zeroizing::new(up),
-        }
+        Self { host, down: Zeroizing::new(down), up: Zeroizing::new(up) }
     }
 
     /// The keys, down and up, for the agent's key file.
@@ -184,21 +176,12 @@ impl Channel {
             Direction::Down => b'd',
             Direction::Up => b'u',
         };
-        [
-            b"netloom/v1".as_slice(),
-            &[mark],
-            self.host.as_bytes(),
-            &sequence.to_be_bytes(),
-        ]
-        .concat()
+        [b"netloom/v1".as_slice(), &[mark], self.host.as_bytes(), &sequence.to_be_bytes()].concat()
     }
 
     /// Seals a message. The nonce must be fresh randomness.
     pub fn seal(&self, direction: Direction, sequence: u64, nonce: [u8; NONCE], plaintext: &[u8]) -> Vec<u8> {
-        let payload = Payload {
-            msg: plaintext,
-            aad: &self.bound(direction, sequence),
-        };
+        let payload = Payload { msg: plaintext, aad: &self.bound(direction, sequence) };
         let Ok(sealed) = self.cipher(direction).encrypt(&XNonce::from(nonce), payload) else {
             unreachable!("the cipher refuses only messages beyond 256 GiB");
         };
@@ -217,14 +200,8 @@ impl Channel {
         }
         let sequence = u64::from_be_bytes(sequence.try_into().map_err(|_| SealError::Short)?);
         let nonce = XNonce::try_from(nonce).map_err(|_| SealError::Short)?;
-        let payload = Payload {
-            msg: &message[HEAD..],
-            aad: &self.bound(direction, sequence),
-        };
-        let plaintext = self
-            .cipher(direction)
-            .decrypt(&nonce, payload)
-            .map_err(|_| SealError::Broken)?;
+        let payload = Payload { msg: &message[HEAD..], aad: &self.bound(direction, sequence) };
+        let plaintext = self.cipher(direction).decrypt(&nonce, payload).map_err(|_| SealError::Broken)?;
         Ok(Opened { sequence, plaintext })
     }
 }
@@ -302,9 +279,7 @@ mod tests {
         let host = HostId::from_bytes([3; 16]);
         let agreement = Agreement::initiate(&thief, &server.public(), &mut Counting(9)).unwrap();
         let accepted = Channel::accept(&server, host, &agent.public(), &agreement.encapsulated).unwrap();
-        let sealed = agreement
-            .into_channel(host)
-            .seal(Direction::Up, 1, [0; 24], b"forged");
+        let sealed = agreement.into_channel(host).seal(Direction::Up, 1, [0; 24], b"forged");
         assert_eq!(accepted.open(Direction::Up, &sealed), Err(SealError::Broken));
     }
 }

@@ -91,8 +91,7 @@ pub(crate) fn verifies(key: &SigningPublicKey, message: &[u8], signature: &[u8; 
     let Ok(key) = ed25519_dalek::VerifyingKey::from_bytes(key.as_bytes()) else {
         return false;
     };
-    key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature))
-        .is_ok()
+    key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
 }
 
 #[cfg(test)]

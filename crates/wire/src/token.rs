@@ -85,11 +85,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let record = Record {
-            servers: self.servers.clone(),
-            secret: *self.secret.expose(),
-            pin: self.pin,
-        };
+        let record = Record { servers: self.servers.clone(), secret: *self.secret.expose(), pin: self.pin };
         let mut bytes = crate::encode(&record);
         let sum = checksum(&bytes);
         bytes.extend(sum);
@@ -102,20 +98,14 @@ impl FromStr for Token {
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
         // Mail programs and terminals break long lines; white space carries no meaning.
-        let text: String = text
-            .chars()
-            .filter(|c| !c.is_whitespace())
-            .take(MOST_CHARACTERS + 1)
-            .collect();
+        let text: String = text.chars().filter(|c| !c.is_whitespace()).take(MOST_CHARACTERS + 1).collect();
         if text.is_empty() {
             return Err(TokenError::Empty);
         }
         if text.len() > MOST_CHARACTERS {
             return Err(TokenError::Damaged);
         }
-        let bytes = BASE64URL_NOPAD
-            .decode(text.as_bytes())
-            .map_err(|_| TokenError::Damaged)?;
+        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| TokenError::Damaged)?;
         let (record, sum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(TokenError::Damaged)?;
         if checksum(record) != *sum {
             return Err(TokenError::Damaged);
@@ -125,11 +115,7 @@ impl FromStr for Token {
             return Err(TokenError::NoServer);
         }
         let secret = TokenSecret::from_random(record.secret);
-        Ok(Self {
-            servers: record.servers,
-            secret,
-            pin: record.pin,
-        })
+        Ok(Self { servers: record.servers, secret, pin: record.pin })
     }
 }
 

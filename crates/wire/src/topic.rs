@@ -54,14 +54,9 @@ impl FromStr for HostTopic {
     type Err = NotATopic;
 
     fn from_str(text: &str) -> Result<Self, NotATopic> {
-        let (host, suffix) = text
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split_once('/'))
-            .ok_or(NotATopic)?;
-        let kind = TopicKind::ALL
-            .into_iter()
-            .find(|kind| kind.suffix() == suffix)
-            .ok_or(NotATopic)?;
+        let (host, suffix) =
+            text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')).ok_or(NotATopic)?;
+        let kind = TopicKind::ALL.into_iter().find(|kind| kind.suffix() == suffix).ok_or(NotATopic)?;
         let host: HostId = host.parse().map_err(|_| NotATopic)?;
         let topic = Self { host, kind };
         // A host has one spelling only: what a rule compares must be what the broker routes.
@@ -82,17 +77,10 @@ mod tests {
         for kind in TopicKind::ALL {
             let topic = HostTopic { host, kind };
             assert_eq!(topic.to_string().parse(), Ok(topic));
-            assert_eq!(
-                topic.to_string().to_uppercase().parse::<HostTopic>(),
-                Err(NotATopic)
-            );
+            assert_eq!(topic.to_string().to_uppercase().parse::<HostTopic>(), Err(NotATopic));
         }
-        for text in [
-            "netloom/v1/host/+/map",
-            "#",
-            "netloom/v1/host/x/map",
-            "$share/g/netloom/v1/host/x/map",
-        ] {
+        for text in ["netloom/v1/host/+/map", "#", "netloom/v1/host/x/map", "$share/g/netloom/v1/host/x/map"]
+        {
             assert_eq!(text.parse::<HostTopic>(), Err(NotATopic));
         }
     }

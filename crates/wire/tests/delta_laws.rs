@@ -30,11 +30,7 @@ fn addresses() -> impl Strategy<Value = Addresses> {
 }
 
 fn nat() -> impl Strategy<Value = NatMapping> {
-    prop_oneof![
-        Just(NatMapping::Unknown),
-        Just(NatMapping::Endpoint),
-        Just(NatMapping::PerDestination)
-    ]
+    prop_oneof![Just(NatMapping::Unknown), Just(NatMapping::Endpoint), Just(NatMapping::PerDestination)]
 }
 
 fn membership() -> impl Strategy<Value = Membership> {
@@ -71,33 +67,14 @@ fn map() -> impl Strategy<Value = HostMap> {
     let networks = prop::collection::btree_map(network(), membership(), 0..4);
     let host = (0u8..6).prop_map(|number| HostId::from_bytes([number; 16]));
     let peers = prop::collection::btree_map(host, peer(), 0..6);
-    let parts = (
-        any::<u64>(),
-        0u8..2,
-        endpoints(),
-        nat(),
-        0usize..2,
+    let parts = (any::<u64>(), 0u8..2, endpoints(), nat(), 0usize..2, networks, peers);
+    parts.prop_map(|(generation, named, seen, nat, brokers, networks, peers)| HostMap {
+        generation: Generation::from_number(generation),
+        host: OwnHost { id: HostId::from_bytes([9; 16]), name: name(named), mtu: Mtu::DEFAULT, seen, nat },
+        server: ServerLinks { brokers: vec!["wss://a/mqtt".to_owned(); brokers], ..ServerLinks::default() },
         networks,
         peers,
-    );
-    parts.prop_map(
-        |(generation, named, seen, nat, brokers, networks, peers)| HostMap {
-            generation: Generation::from_number(generation),
-            host: OwnHost {
-                id: HostId::from_bytes([9; 16]),
-                name: name(named),
-                mtu: Mtu::DEFAULT,
-                seen,
-                nat,
-            },
-            server: ServerLinks {
-                brokers: vec!["wss://a/mqtt".to_owned(); brokers],
-                ..ServerLinks::default()
-            },
-            networks,
-            peers,
-        },
-    )
+    })
 }
 
 fn patched(map: &HostMap, delta: Delta) -> Result<HostMap, WrongBase> {

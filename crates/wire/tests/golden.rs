@@ -21,9 +21,7 @@ use wire::{
 };
 
 fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden/v1")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(name)
 }
 
 /// The file's content; written first when it is missing and the caller of the tests wants that.
@@ -36,10 +34,7 @@ fn golden(name: &str, now: impl FnOnce() -> String) -> String {
         std::fs::write(&path, now()).unwrap();
     }
     std::fs::read_to_string(&path).unwrap_or_else(|error| {
-        panic!(
-            "{}: {error}; `UPDATE_EXPECT=1 cargo test -p wire --test golden` writes it",
-            path.display()
-        )
+        panic!("{}: {error}; `UPDATE_EXPECT=1 cargo test -p wire --test golden` writes it", path.display())
     })
 }
 
@@ -47,11 +42,7 @@ fn hex_file(bytes: &[u8]) -> String {
     let mut diagnostic = String::new();
     diagnose(&mut Decoder::new(bytes), &mut diagnostic);
     let hex = HEXLOWER.encode(bytes);
-    let lines: Vec<&str> = hex
-        .as_bytes()
-        .chunks(64)
-        .map(|line| std::str::from_utf8(line).unwrap())
-        .collect();
+    let lines: Vec<&str> = hex.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     format!("# {diagnostic}\n{}\n", lines.join("\n"))
 }
 
@@ -61,11 +52,7 @@ fn diagnose(d: &mut Decoder<'_>, out: &mut String) {
         for index in 0..count {
             diagnose(d, out);
             let last = index + 1 == count;
-            out.push_str(if last {
-                ""
-            } else {
-                after[usize::from(index % 2 == 1)]
-            });
+            out.push_str(if last { "" } else { after[usize::from(index % 2 == 1)] });
         }
     };
     match d.datatype().unwrap() {
@@ -93,11 +80,7 @@ fn diagnose(d: &mut Decoder<'_>, out: &mut String) {
 }
 
 fn bytes_of(file: &str) -> Vec<u8> {
-    let hex: String = file
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .flat_map(str::chars)
-        .collect();
+    let hex: String = file.lines().filter(|line| !line.starts_with('#')).flat_map(str::chars).collect();
     HEXLOWER.decode(hex.as_bytes()).unwrap()
 }
 
@@ -112,14 +95,7 @@ fn with_unknown_fields(d: &mut Decoder<'_>, e: &mut Encoder<Vec<u8>>) {
                 with_unknown_fields(d, e);
             }
             if numbered {
-                e.u32(77_777)
-                    .unwrap()
-                    .array(2)
-                    .unwrap()
-                    .str("later")
-                    .unwrap()
-                    .map(1)
-                    .unwrap();
+                e.u32(77_777).unwrap().array(2).unwrap().str("later").unwrap().map(1).unwrap();
                 e.u8(0).unwrap().null().unwrap();
             }
         }
@@ -143,9 +119,7 @@ fn with_unknown_fields(d: &mut Decoder<'_>, e: &mut Encoder<Vec<u8>>) {
 
 /// Both directions, and once more with fields that are not known yet.
 fn holds<T: Encode<()> + for<'b> Decode<'b, ()> + PartialEq + Debug>(name: &str, value: &T) {
-    let bytes = bytes_of(&golden(&format!("{name}.cbor.hex"), || {
-        hex_file(&wire::encode(value))
-    }));
+    let bytes = bytes_of(&golden(&format!("{name}.cbor.hex"), || hex_file(&wire::encode(value))));
     assert_eq!(
         &wire::decode::<T>(&bytes).unwrap(),
         value,
@@ -168,9 +142,7 @@ fn holds<T: Encode<()> + for<'b> Decode<'b, ()> + PartialEq + Debug>(name: &str,
 }
 
 fn holds_text(name: &str, now: &str) -> String {
-    let text = golden(&format!("{name}.txt"), || format!("{now}\n"))
-        .trim_end()
-        .to_owned();
+    let text = golden(&format!("{name}.txt"), || format!("{now}\n")).trim_end().to_owned();
     assert_eq!(text, now, "{name}: is written differently now");
     text
 }
@@ -197,10 +169,7 @@ fn every_message_reads_and_writes_as_it_always_did() {
     holds("down-removed", &Down::Removed);
     holds("map-reply-current", &MapReply::Current(join_delta().base));
     holds("map-reply-full", &MapReply::Full(messages::host_map()));
-    holds(
-        "map-reply-deltas",
-        &MapReply::Deltas(vec![join_delta(), messages::delta_everything()]),
-    );
+    holds("map-reply-deltas", &MapReply::Deltas(vec![join_delta(), messages::delta_everything()]));
     holds("report", &messages::report());
     for (name, refusal) in messages::refusals() {
         holds(&format!("refusal-{name}"), &refusal);
@@ -209,10 +178,9 @@ fn every_message_reads_and_writes_as_it_always_did() {
 
 #[test]
 fn a_token_reads_and_writes_as_it_always_did() {
-    for (name, token) in [
-        ("token-pinned", messages::token_pinned()),
-        ("token-trusted", messages::token_trusted()),
-    ] {
+    for (name, token) in
+        [("token-pinned", messages::token_pinned()), ("token-trusted", messages::token_trusted())]
+    {
         let text = holds_text(name, &token.to_string());
         assert_eq!(text.parse::<Token>().unwrap(), token);
     }
@@ -225,49 +193,33 @@ fn a_sealed_message_opens_as_it_always_did() {
         let sealed = channel().seal(direction, 7, [0x24; 24], &plaintext);
         let file = golden(&format!("{name}.hex"), || hex_lines(&sealed));
         assert_eq!(HEXLOWER.encode(&sealed), HEXLOWER.encode(&bytes_of(&file)));
-        let opened = Opened {
-            sequence: 7,
-            plaintext: plaintext.clone(),
-        };
+        let opened = Opened { sequence: 7, plaintext: plaintext.clone() };
         assert_eq!(channel().open(direction, &bytes_of(&file)), Ok(opened));
     }
 }
 
 fn hex_lines(bytes: &[u8]) -> String {
     let hex = HEXLOWER.encode(bytes);
-    hex.as_bytes()
-        .chunks(64)
-        .flat_map(|line| [std::str::from_utf8(line).unwrap(), "\n"])
-        .collect()
+    hex.as_bytes().chunks(64).flat_map(|line| [std::str::from_utf8(line).unwrap(), "\n"]).collect()
 }
 
 #[test]
 fn signatures_prove_what_they_always_did() {
     let (secret, get) = (signing(), messages::signed_request());
-    let header = holds_text(
-        "authorization-header",
-        &RequestSignature::sign(&secret, HOST, NOW, &get).header(),
-    );
+    let header =
+        holds_text("authorization-header", &RequestSignature::sign(&secret, HOST, NOW, &get).header());
     let signature = RequestSignature::parse(&header).unwrap();
     assert_eq!(signature.verify(&secret.public(), NOW, &get), Ok(()));
 
     let password = holds_text("mqtt-password", &mqtt_password(&secret, HOST, NOW));
-    assert_eq!(
-        verify_mqtt_password(&secret.public(), HOST, &password, NOW),
-        Ok(NOW)
-    );
+    assert_eq!(verify_mqtt_password(&secret.public(), HOST, &password, NOW), Ok(NOW));
 }
 
 #[test]
 fn a_registration_proves_what_it_always_did() {
-    let bytes = bytes_of(&golden("register-request.cbor.hex", || {
-        hex_file(&wire::encode(&request()))
-    }));
+    let bytes = bytes_of(&golden("register-request.cbor.hex", || hex_file(&wire::encode(&request()))));
     let request: RegisterRequest = wire::decode(&bytes).unwrap();
-    assert_eq!(
-        request.verify(&server_wireguard(), NOW).unwrap(),
-        messages::registration()
-    );
+    assert_eq!(request.verify(&server_wireguard(), NOW).unwrap(), messages::registration());
 }
 
 #[test]
@@ -277,10 +229,7 @@ fn every_golden_file_is_still_asked_for() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let stem = name.split('.').next().unwrap();
         let stem = stem.strip_prefix("refusal-").unwrap_or(stem);
-        assert!(
-            source.contains(&format!("\"{stem}\"")),
-            "{name} is read by no test"
-        );
+        assert!(source.contains(&format!("\"{stem}\"")), "{name} is read by no test");
     }
 }
 
@@ -288,19 +237,9 @@ fn every_golden_file_is_still_asked_for() {
 fn what_a_later_version_invents_does_no_harm() {
     let mut e = Encoder::new(Vec::new());
     e.map(3).unwrap().u8(0).unwrap().u32(999).unwrap();
-    e.u8(1)
-        .unwrap()
-        .str("a reason of next year")
-        .unwrap()
-        .u8(2)
-        .unwrap()
-        .i64(5)
-        .unwrap();
+    e.u8(1).unwrap().str("a reason of next year").unwrap().u8(2).unwrap().i64(5).unwrap();
     let refusal: Refusal = wire::decode(&e.into_writer()).unwrap();
-    assert_eq!(
-        (refusal.code, refusal.message.as_str()),
-        (RefusalCode::Other, "a reason of next year")
-    );
+    assert_eq!((refusal.code, refusal.message.as_str()), (RefusalCode::Other, "a reason of next year"));
 
     let unknown_down = [0x82, 0x18, 99, 0x80];
     assert!(
@@ -330,27 +269,13 @@ fn a_kind_of_nat_of_a_later_version_leaves_the_map_readable() {
 fn fields_that_may_be_missing_may_be_missing() {
     let delta: wire::Delta = wire::decode(&[0xa2, 0x00, 0x01, 0x01, 0x02]).unwrap();
     assert!(delta.is_empty());
-    assert_eq!(
-        wire::decode::<wire::HostSettings>(&[0xa0]).unwrap(),
-        wire::HostSettings::default()
-    );
-    assert!(
-        wire::decode::<HostMap>(&[0xa0]).is_err(),
-        "a map without a generation is none"
-    );
+    assert_eq!(wire::decode::<wire::HostSettings>(&[0xa0]).unwrap(), wire::HostSettings::default());
+    assert!(wire::decode::<HostMap>(&[0xa0]).is_err(), "a map without a generation is none");
 }
 
 #[test]
 fn one_host_that_joins_costs_each_other_host_less_than_230_bytes() {
-    let sealed = channel().seal(
-        Direction::Down,
-        7,
-        [0x24; 24],
-        &wire::encode(&Down::Delta(join_delta())),
-    );
-    println!(
-        "one host joins: {} bytes to each other host, sealed",
-        sealed.len()
-    );
+    let sealed = channel().seal(Direction::Down, 7, [0x24; 24], &wire::encode(&Down::Delta(join_delta())));
+    println!("one host joins: {} bytes to each other host, sealed", sealed.len());
     assert!(sealed.len() < 230, "{} bytes", sealed.len());
 }

@@ -21,58 +21,18 @@ fn reads<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> bool {
 fn decoders() -> Vec<(&'static str, Reads, Vec<u8>)> {
     vec![
         ("hello", reads::<wire::Hello>, wire::encode(&messages::hello())),
-        (
-            "registration",
-            reads::<wire::Registration>,
-            wire::encode(&messages::registration()),
-        ),
-        (
-            "request",
-            reads::<wire::RegisterRequest>,
-            wire::encode(&messages::request()),
-        ),
-        (
-            "reply",
-            reads::<wire::RegisterReply>,
-            wire::encode(&messages::register_reply()),
-        ),
-        (
-            "leave",
-            reads::<wire::Leave>,
-            wire::encode(&messages::leave_network()),
-        ),
-        (
-            "switch",
-            reads::<wire::NodeSwitch>,
-            wire::encode(&messages::node_switch()),
-        ),
-        (
-            "settings",
-            reads::<wire::HostSettings>,
-            wire::encode(&messages::host_settings()),
-        ),
+        ("registration", reads::<wire::Registration>, wire::encode(&messages::registration())),
+        ("request", reads::<wire::RegisterRequest>, wire::encode(&messages::request())),
+        ("reply", reads::<wire::RegisterReply>, wire::encode(&messages::register_reply())),
+        ("leave", reads::<wire::Leave>, wire::encode(&messages::leave_network())),
+        ("switch", reads::<wire::NodeSwitch>, wire::encode(&messages::node_switch())),
+        ("settings", reads::<wire::HostSettings>, wire::encode(&messages::host_settings())),
         ("map", reads::<wire::HostMap>, wire::encode(&messages::host_map())),
-        (
-            "delta",
-            reads::<wire::Delta>,
-            wire::encode(&messages::delta_everything()),
-        ),
-        (
-            "down",
-            reads::<Down>,
-            wire::encode(&Down::Delta(messages::delta_everything())),
-        ),
-        (
-            "answer",
-            reads::<MapReply>,
-            wire::encode(&MapReply::Deltas(vec![messages::delta_everything()])),
-        ),
+        ("delta", reads::<wire::Delta>, wire::encode(&messages::delta_everything())),
+        ("down", reads::<Down>, wire::encode(&Down::Delta(messages::delta_everything()))),
+        ("answer", reads::<MapReply>, wire::encode(&MapReply::Deltas(vec![messages::delta_everything()]))),
         ("report", reads::<wire::Report>, wire::encode(&messages::report())),
-        (
-            "refusal",
-            reads::<wire::Refusal>,
-            wire::encode(&messages::refusals()[7].1),
-        ),
+        ("refusal", reads::<wire::Refusal>, wire::encode(&messages::refusals()[7].1)),
     ]
 }
 
@@ -135,11 +95,7 @@ fn a_claim_of_more_elements_than_there_are_bytes_is_answered_at_once() {
             }
         }
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(60),
-        "took {:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(60), "took {:?}", start.elapsed());
 }
 
 #[test]
@@ -152,21 +108,12 @@ fn deep_nesting_under_an_unknown_field_costs_neither_stack_nor_time() {
             assert!(!reads(&bytes), "{name}");
         }
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(60),
-        "took {:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(60), "took {:?}", start.elapsed());
 }
 
 #[test]
 fn more_than_the_limit_is_refused_unread() {
     let mut bytes = wire::encode(&messages::hello());
     bytes.resize(wire::MOST_BYTES + 1, 0);
-    assert!(
-        wire::decode::<wire::Hello>(&bytes)
-            .unwrap_err()
-            .to_string()
-            .contains("are more than")
-    );
+    assert!(wire::decode::<wire::Hello>(&bytes).unwrap_err().to_string().contains("are more than"));
 }

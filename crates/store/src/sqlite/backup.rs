@@ -27,17 +27,14 @@ pub fn restore(backup: &Path, database: &Path) -> Result<(), StoreError> {
     let refuse = |error: rusqlite::Error| Failed::from(error).at(backup);
     std::fs::metadata(backup).map_err(|error| of_file(backup, &error))?;
     let source = Connection::open_with_flags(backup, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(refuse)?;
-    let sound: String = source
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(refuse)?;
+    let sound: String = source.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(refuse)?;
     if sound != "ok" {
-        return Err(StoreError::Damaged {
-            path: backup.to_owned(),
-            detail: sound,
-        });
+        return Err(StoreError::Damaged { path: backup.to_owned(), detail: sound });
     }
-    if database.exists() {
-        return Err(StoreError::Exists(database.to_owned()));
+    // A log that an earlier database left behind would be taken for the restored one's.
+    let names = ["", "-wal", "-journal"].map(|suffix| beside(database, suffix));
+    if let Some(there) = names.into_iter().find(|path| path.exists()) {
+        return Err(StoreError::Exists(there));
     }
     let folder = claim_empty(database)?;
     into_new_file(&source, backup, database, |copy| later_epoch(copy, backup))?;
@@ -56,10 +53,8 @@ fn claim_empty(database: &Path) -> Result<impl Sized + use<>, StoreError> {
 fn later_epoch(copy: &Path, backup: &Path) -> Result<(), StoreError> {
     let statements = Statements::open(copy).map_err(|failed| named(failed.at(copy), backup))?;
     let sql = "UPDATE meta SET value = min(CAST(value AS INTEGER) + ?1, 16777214) WHERE key = 'epoch'";
-    let done = statements
-        .connection
-        .execute(sql, [EPOCHS_SINCE])
-        .and_then(|_| one_file(&statements.connection));
+    let done =
+        statements.connection.execute(sql, [EPOCHS_SINCE]).and_then(|_| one_file(&statements.connection));
     done.map_err(|error| Failed::from(error).at(copy))
 }
 
@@ -76,9 +71,7 @@ fn named(error: StoreError, backup: &Path) -> StoreError {
 
 /// Ends the write-ahead log, so that the file is all there is.
 fn one_file(connection: &Connection) -> rusqlite::Result<()> {
-    connection
-        .query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0))
-        .map(drop)
+    connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0)).map(drop)
 }
 
 fn into_new_file(
@@ -90,14 +83,10 @@ fn into_new_file(
     // Reserves the name: whoever else wants it is refused from here on.
     create_private(to).map_err(|error| of_file(to, &error))?;
     let part = beside(to, ".part");
-    let copied = copy(source, from, &part)
-        .and_then(|()| finish(&part))
-        .and_then(|()| publish(&part, to));
+    let copied = copy(source, from, &part).and_then(|()| finish(&part)).and_then(|()| publish(&part, to));
     if copied.is_err() {
         // What is wrong was said already; that the remains cannot be removed either adds nothing.
-        [&part, to]
-            .into_iter()
-            .for_each(|path| drop(std::fs::remove_file(path)));
+        [&part, to].into_iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
     copied
 }
@@ -107,23 +96,16 @@ fn copy(source: &Connection, from: &Path, part: &Path) -> Result<(), StoreError>
     create_private(part).map_err(|error| of_file(part, &error))?;
     let mut target = connect(part).map_err(refuse)?;
     // All pages in one step: that is one read transaction, which with a write-ahead log holds up nobody.
-    let step = Backup::new(source, &mut target)
-        .and_then(|backup| backup.step(-1))
-        .map_err(refuse)?;
+    let step = Backup::new(source, &mut target).and_then(|backup| backup.step(-1)).map_err(refuse)?;
     match step {
         StepResult::Done => one_file(&target).map_err(refuse),
         StepResult::Busy | StepResult::Locked => Err(StoreError::Busy(from.to_owned())),
         // `step(-1)` is never `More`, and the enum is not ours to list.
-        _ => Err(StoreError::Other {
-            path: from.to_owned(),
-            detail: "the copy ended early".to_owned(),
-        }),
+        _ => Err(StoreError::Other { path: from.to_owned(), detail: "the copy ended early".to_owned() }),
     }
 }
 
 fn publish(part: &Path, to: &Path) -> Result<(), StoreError> {
     let synced = std::fs::File::open(part).and_then(|file| file.sync_all());
-    synced
-        .and_then(|()| std::fs::rename(part, to))
-        .map_err(|error| of_file(to, &error))
+    synced.and_then(|()| std::fs::rename(part, to)).map_err(|error| of_file(to, &error))
 }

@@ -63,10 +63,7 @@ pub(super) fn of_file(path: &Path, error: &io::Error) -> StoreError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(path),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(path),
         io::ErrorKind::AlreadyExists => StoreError::Exists(path),
-        _ => StoreError::Open {
-            path,
-            reason: error.to_string(),
-        },
+        _ => StoreError::Open { path, reason: error.to_string() },
     }
 }
 
@@ -90,9 +87,7 @@ mod tests {
         ];
         for (code, expected) in cases {
             let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-            let text = Failed::from(error)
-                .at(Path::new("/var/lib/netloom/netloom.db"))
-                .to_string();
+            let text = Failed::from(error).at(Path::new("/var/lib/netloom/netloom.db")).to_string();
             assert!(
                 text.contains("/var/lib/netloom/netloom.db") && text.contains(expected),
                 "{code}: {text}"
@@ -105,9 +100,6 @@ mod tests {
         let connection = rusqlite::Connection::open_in_memory().unwrap();
         connection.execute_batch("PRAGMA query_only = ON").unwrap();
         let error = connection.execute_batch("CREATE TABLE t (c)").unwrap_err();
-        assert_eq!(
-            Failed::from(error).at(Path::new("x")),
-            StoreError::ReadOnly("x".into())
-        );
+        assert_eq!(Failed::from(error).at(Path::new("x")), StoreError::ReadOnly("x".into()));
     }
 }

@@ -38,30 +38,18 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
     let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
         return Ok(());
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| of_file(folder, &error))
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| of_file(folder, &error))
 }
 
 fn lock(path: &Path) -> Result<Claim, StoreError> {
     let lock_path = beside(path, ".lock");
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&lock_path);
+    let opened =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
     let mut lock = opened.map_err(|error| of_file(&lock_path, &error))?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            return Err(StoreError::InUse {
-                path: path.to_owned(),
-                holder: holder(&mut lock),
-            });
+            return Err(StoreError::InUse { path: path.to_owned(), holder: holder(&mut lock) });
         }
         Err(error) => return Err(of_file(&lock_path, &error.into())),
     }
@@ -98,10 +86,7 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
 }
 
 fn take_others_rights(path: &Path) -> Result<(), StoreError> {
-    let mode = std::fs::metadata(path)
-        .map_err(|error| of_file(path, &error))?
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(path).map_err(|error| of_file(path, &error))?.permissions().mode();
     if mode & 0o077 == 0 {
         return Ok(());
     }
@@ -110,11 +95,7 @@ fn take_others_rights(path: &Path) -> Result<(), StoreError> {
 
 /// A new file for its owner alone.
 pub(super) fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 #[cfg(test)]

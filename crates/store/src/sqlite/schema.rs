@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 use super::failure::Failed;
 use crate::StoreError;
@@ -25,6 +25,11 @@ const V1: &str = "
 /// From each version to the next; the first makes version 1 of an empty file.
 const STEPS: &[&str] = &[V1];
 
+/// Refuses a file that is not ours or too new, before anything in it is changed.
+pub(super) fn recognise(connection: &Connection, path: &Path) -> Result<(), Failed> {
+    recognise_by(connection, path, STEPS).map(drop)
+}
+
 /// Brings the tables to the newest version.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failed> {
     migrate_by(connection, path, STEPS)
@@ -32,16 +37,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fa
 
 fn migrate_by(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), Failed> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let found = version(&transaction, path)?;
-    let known = u32::try_from(steps.len()).expect("there are few steps");
-    if found > known {
-        return Err(StoreError::Newer {
-            path: path.to_owned(),
-            found,
-            known,
-        }
-        .into());
-    }
+    let (found, known) = recognise_by(&transaction, path, steps)?;
     if found == known {
         return Ok(());
     }
@@ -54,11 +50,21 @@ fn migrate_by(connection: &mut Connection, path: &Path, steps: &[&str]) -> Resul
     Ok(transaction.commit()?)
 }
 
+/// The version that is there, and the newest there is.
+fn recognise_by(connection: &Connection, path: &Path, steps: &[&str]) -> Result<(u32, u32), Failed> {
+    let found = version(connection, path)?;
+    let known = u32::try_from(steps.len()).expect("there are few steps");
+    if found > known {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known }.into());
+    }
+    Ok((found, known))
+}
+
 /// The version of the tables; 0 of an empty file.
-fn version(transaction: &Transaction<'_>, path: &Path) -> Result<u32, Failed> {
+fn version(connection: &Connection, path: &Path) -> Result<u32, Failed> {
     let tables = |name: &str| {
         let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE ?1 AND name NOT LIKE 'sqlite%'";
-        transaction.query_row(sql, [name], |row| row.get::<_, u32>(0))
+        connection.query_row(sql, [name], |row| row.get::<_, u32>(0))
     };
     if tables("%")? == 0 {
         return Ok(0);
@@ -66,18 +72,11 @@ fn version(transaction: &Transaction<'_>, path: &Path) -> Result<u32, Failed> {
     if tables("meta")? == 0 || tables("records")? == 0 {
         return Err(StoreError::Foreign(path.to_owned()).into());
     }
-    let kept = transaction.query_row("SELECT value FROM meta WHERE key = 'schema'", [], |row| {
-        row.get::<_, String>(0)
-    });
+    let kept = connection
+        .query_row("SELECT value FROM meta WHERE key = 'schema'", [], |row| row.get::<_, String>(0));
     let version = kept.optional()?.and_then(|text| text.parse().ok());
     let detail = "its schema version is missing or no number".to_owned();
-    version.ok_or_else(|| {
-        StoreError::Damaged {
-            path: path.to_owned(),
-            detail,
-        }
-        .into()
-    })
+    version.ok_or_else(|| StoreError::Damaged { path: path.to_owned(), detail }.into())
 }
 
 #[cfg(test)]
@@ -91,19 +90,13 @@ mod tests {
     }
 
     fn schema(connection: &Connection) -> String {
-        connection
-            .query_row("SELECT value FROM meta WHERE key = 'schema'", [], |row| {
-                row.get(0)
-            })
-            .unwrap()
+        connection.query_row("SELECT value FROM meta WHERE key = 'schema'", [], |row| row.get(0)).unwrap()
     }
 
     fn older() -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         at("x", &mut connection, &[V1]).unwrap();
-        connection
-            .execute("INSERT INTO records VALUES ('host', '1', '{}')", [])
-            .unwrap();
+        connection.execute("INSERT INTO records VALUES ('host', '1', '{}')", []).unwrap();
         connection
     }
 
@@ -120,13 +113,8 @@ mod tests {
         let mut connection = older();
         at("x", &mut connection, &[V1, V2]).unwrap();
         let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
-        let row = connection
-            .query_row("SELECT id, colour FROM records", [], read)
-            .unwrap();
-        assert_eq!(
-            (row.0.as_str(), row.1.as_str(), schema(&connection).as_str()),
-            ("1", "none", "2")
-        );
+        let row = connection.query_row("SELECT id, colour FROM records", [], read).unwrap();
+        assert_eq!((row.0.as_str(), row.1.as_str(), schema(&connection).as_str()), ("1", "none", "2"));
     }
 
     #[test]
@@ -142,28 +130,13 @@ mod tests {
         let mut connection = older();
         at("x", &mut connection, &[V1, V2]).unwrap();
         let error = at("/var/lib/netloom/netloom.db", &mut connection, &[V1]).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                StoreError::Newer {
-                    found: 2,
-                    known: 1,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
     }
 
     #[test]
     fn what_others_made_is_not_touched() {
         let mut connection = Connection::open_in_memory().unwrap();
-        connection
-            .execute_batch("CREATE TABLE songs (title TEXT)")
-            .unwrap();
-        assert!(matches!(
-            at("x", &mut connection, STEPS),
-            Err(StoreError::Foreign(_))
-        ));
+        connection.execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
+        assert!(matches!(at("x", &mut connection, STEPS), Err(StoreError::Foreign(_))));
     }
 }

@@ -88,22 +88,16 @@ impl Statements {
     /// Opens the file, which is there, and brings its tables to the newest version.
     pub(super) fn open(path: &Path) -> Result<Self, Failed> {
         let mut connection = connect(path)?;
+        schema::recognise(&connection, path)?;
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
             let reason = "its file system cannot share memory between programs; use a local disk".to_owned();
-            return Err(StoreError::Open {
-                path: path.to_owned(),
-                reason,
-            }
-            .into());
+            return Err(StoreError::Open { path: path.to_owned(), reason }.into());
         }
         // Each commit reaches the disk before it is answered.
         connection.pragma_update(None, "synchronous", "FULL")?;
         schema::migrate(&mut connection, path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            connection,
-        })
+        Ok(Self { path: path.to_owned(), connection })
     }
 
     /// The file.
@@ -114,9 +108,8 @@ impl Statements {
     pub(super) fn load(&mut self) -> Result<Loaded, Failed> {
         let transaction = self.connection.transaction()?;
         let seq = transaction.query_row(LAST_SEQ, [], seq)?;
-        let server = transaction.query_row("SELECT value FROM meta WHERE key = 'server'", [], |row| {
-            row.get(0)
-        })?;
+        let server =
+            transaction.query_row("SELECT value FROM meta WHERE key = 'server'", [], |row| row.get(0))?;
         let mut statement = transaction.prepare("SELECT kind, id, json FROM records ORDER BY kind, id")?;
         let mut rows = statement.query([])?;
         let mut records = Vec::new();
@@ -128,16 +121,11 @@ impl Statements {
     }
 
     pub(super) fn commit(&mut self, group: &[Commit]) -> Result<Committed, Failed> {
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let next = transaction.query_row(LAST_SEQ, [], seq)? + 1;
         let mut numbered = (next..).zip(group);
         if let Some((next, commit)) = numbered.find(|(next, commit)| commit.seq != *next) {
-            return Ok(Committed::Conflict {
-                given: commit.seq,
-                next,
-            });
+            return Ok(Committed::Conflict { given: commit.seq, next });
         }
         write(&transaction, group)?;
         transaction.commit()?;
@@ -155,12 +143,8 @@ impl Statements {
         let mut records = Vec::new();
         for key in touched(&transaction, &self.path, after)? {
             let (kind, id) = (key.kind.as_str(), key.id_text());
-            let json = current
-                .query_row([kind, &id], |row| row.get::<_, String>(0))
-                .optional()?;
-            let record = json
-                .map(|json| from_row(&self.path, kind, &id, &json))
-                .transpose()?;
+            let json = current.query_row([kind, &id], |row| row.get::<_, String>(0)).optional()?;
+            let record = json.map(|json| from_row(&self.path, kind, &id, &json)).transpose()?;
             records.push(Current { key, record });
         }
         Ok(Followed::Changed { seq: last, records })
@@ -179,28 +163,20 @@ impl Statements {
 
     /// Removes the oldest entries, no more than fit one short transaction.
     pub(super) fn prune(&mut self, older_than: Timestamp) -> Result<u64, Failed> {
-        let removed = self
-            .connection
-            .execute(PRUNE, params![older_than.as_millis(), number(PRUNED_AT_ONCE)])?;
+        let removed =
+            self.connection.execute(PRUNE, params![older_than.as_millis(), number(PRUNED_AT_ONCE)])?;
         Ok(removed as u64)
     }
 
     pub(super) fn next_epoch(&mut self) -> Result<Epoch, Failed> {
-        let number = self
-            .connection
-            .query_row(NEXT_EPOCH, [], |row| row.get(0))
-            .optional()?;
-        let used_up = || StoreError::Damaged {
-            path: self.path.clone(),
-            detail: "no epoch is left".to_owned(),
-        };
+        let number = self.connection.query_row(NEXT_EPOCH, [], |row| row.get(0)).optional()?;
+        let used_up =
+            || StoreError::Damaged { path: self.path.clone(), detail: "no epoch is left".to_owned() };
         Ok(Epoch::new(number.ok_or_else(used_up)?))
     }
 
     pub(super) fn put_inventory(&mut self, hosts: &[InventoryRow]) -> Result<(), Failed> {
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
             let mut put = transaction.prepare(PUT_INVENTORY)?;
             let mut delete = transaction.prepare(DELETE_INVENTORY)?;
@@ -215,20 +191,14 @@ impl Statements {
     }
 
     pub(super) fn inventory(&mut self) -> Result<Vec<InventoryRow>, Failed> {
-        let mut statement = self
-            .connection
-            .prepare("SELECT host, json FROM inventory ORDER BY host")?;
+        let mut statement = self.connection.prepare("SELECT host, json FROM inventory ORDER BY host")?;
         let mut rows = statement.query([])?;
         let mut hosts = Vec::new();
         while let Some(row) = rows.next()? {
             let host: String = row.get(0)?;
-            let host = host
-                .parse::<HostId>()
-                .map_err(|error| self.unreadable("inventory", error.to_string()))?;
-            hosts.push(InventoryRow {
-                host,
-                json: Some(row.get(1)?),
-            });
+            let host =
+                host.parse::<HostId>().map_err(|error| self.unreadable("inventory", error.to_string()))?;
+            hosts.push(InventoryRow { host, json: Some(row.get(1)?) });
         }
         Ok(hosts)
     }
@@ -238,11 +208,7 @@ impl Statements {
     }
 
     fn unreadable(&self, key: &str, detail: String) -> StoreError {
-        StoreError::Record {
-            path: self.path.clone(),
-            key: key.to_owned(),
-            detail,
-        }
+        StoreError::Record { path: self.path.clone(), key: key.to_owned(), detail }
     }
 }
 
@@ -290,11 +256,7 @@ fn touched(transaction: &Transaction<'_>, path: &Path, after: u64) -> Result<BTr
 
 fn unreadable_entry(path: &Path, row: &Row<'_>, detail: String) -> StoreError {
     let seq = seq(row).unwrap_or(0);
-    StoreError::Record {
-        path: path.to_owned(),
-        key: format!("{seq} of the journal"),
-        detail,
-    }
+    StoreError::Record { path: path.to_owned(), key: format!("{seq} of the journal"), detail }
 }
 
 fn entry(row: &Row<'_>, path: &Path) -> Result<JournalEntry, Failed> {

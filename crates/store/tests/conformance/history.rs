@@ -45,10 +45,7 @@ pub fn record(kind: Kind, id: u8, version: u8) -> Record {
             id: NodeId::from_bytes([id; 16]),
             host: HostId::from_bytes([id; 16]),
             network: NetworkId::from_bytes([version; 16]),
-            addresses: Addresses {
-                v4: format!("10.0.{id}.{version}").parse().ok(),
-                v6: None,
-            },
+            addresses: Addresses { v4: format!("10.0.{id}.{version}").parse().ok(), v6: None },
             connected: version.is_multiple_of(2),
             created,
         }
@@ -138,11 +135,7 @@ pub fn history(wishes: &[Vec<Wish>]) -> (Vec<Commit>, Vec<Records>) {
     let mut commits = Vec::new();
     for (seq, wishes) in (1..).zip(wishes) {
         let mut records = states.last().unwrap().clone();
-        commits.push(Commit {
-            seq,
-            time: time_of(seq),
-            change: change(&mut records, wishes),
-        });
+        commits.push(Commit { seq, time: time_of(seq), change: change(&mut records, wishes) });
         states.push(records);
     }
     (commits, states)

@@ -1,23 +1,22 @@
 //! The laws, one function each, for any backend.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control::{Kind, Record};
+use control::{Intent, Kind, Record};
 use model::{HostId, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use store::{Commit, CommitError, Database, Followed, InventoryRow, Loaded, StoreError};
 
+use super::decided::{decided, wishes as wishes_of_all_kinds};
 use super::history::{Records, SECRET, history, plain, record, time_of, wishes};
 use super::{Place, wait};
 
 fn records_of(loaded: Loaded) -> Records {
-    loaded
-        .records
-        .into_iter()
-        .map(|record| (record.key(), record))
-        .collect()
+    loaded.records.into_iter().map(|record| (record.key(), record)).collect()
 }
 
 fn commit_in_groups(database: &dyn Database, commits: &[Commit], size: usize) {
@@ -27,11 +26,7 @@ fn commit_in_groups(database: &dyn Database, commits: &[Commit], size: usize) {
 }
 
 fn cases(cases: u32) -> TestRunner {
-    TestRunner::new(ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })
+    TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() })
 }
 
 pub fn loading_gives_what_the_commits_made<P: Place>() {
@@ -53,6 +48,37 @@ pub fn loading_gives_what_the_commits_made<P: Place>() {
     cases(24).run(&inputs, law).unwrap();
 }
 
+pub fn intent_that_was_decided_comes_back_as_it_was_applied<P: Place>() {
+    let kinds = RefCell::new(BTreeSet::new());
+    let law = |(wishes, size, from): (Vec<_>, usize, prop::sample::Index)| {
+        let (commits, mut intents) = decided(&wishes);
+        let place = P::empty();
+        let database = place.open();
+        commit_in_groups(&*database, &commits, size);
+        let loaded = wait(database.load()).unwrap();
+        let intent = Intent::from_records(loaded.seq, loaded.records).unwrap();
+        prop_assert_eq!(Some(&intent), intents.last());
+        kinds.borrow_mut().extend(commits.iter().map(|commit| commit.change.command.to_string()));
+
+        // Another server that stopped following anywhere gets there too.
+        let mut follower = intents.swap_remove(from.index(intents.len()));
+        if let Followed::Changed { seq, records } = wait(database.follow(follower.seq())).unwrap() {
+            let mut all: Records = follower.records().map(|record| (record.key(), record)).collect();
+            records.iter().for_each(|current| drop(all.remove(&current.key)));
+            let now = records.into_iter().filter_map(|current| current.record);
+            follower = Intent::from_records(seq, all.into_values().chain(now)).unwrap();
+        }
+        prop_assert_eq!(follower, intent);
+        Ok(())
+    };
+    let inputs = (wishes_of_all_kinds(), 1usize..8, any::<prop::sample::Index>());
+    cases(32).run(&inputs, law).unwrap();
+    let kinds = kinds.into_inner();
+    for command in ["create-network", "register", "create-token", "delete-network", "remove-host"] {
+        assert!(kinds.contains(command), "no history had {command}: {kinds:?}");
+    }
+}
+
 pub fn following_from_anywhere_leads_to_the_same_records<P: Place>() {
     let inputs = (wishes(), any::<prop::sample::Index>());
     let law = |(wishes, from): (Vec<_>, prop::sample::Index)| {
@@ -62,11 +88,7 @@ pub fn following_from_anywhere_leads_to_the_same_records<P: Place>() {
         commit_in_groups(&*database, &commits, 10);
         let after = from.index(states.len());
         let mut records = states[after].clone();
-        let Followed::Changed {
-            seq,
-            records: changed,
-        } = wait(database.follow(after as u64)).unwrap()
-        else {
+        let Followed::Changed { seq, records: changed } = wait(database.follow(after as u64)).unwrap() else {
             return Err(TestCaseError::fail("too far"));
         };
         prop_assert_eq!(seq, commits.len() as u64);
@@ -92,10 +114,7 @@ pub fn a_number_that_is_not_the_next_is_a_conflict_and_changes_nothing<P: Place>
     for group in refused {
         let group: Vec<Commit> = group.iter().map(|index| commits[*index].clone()).collect();
         let error = wait(database.commit(group)).unwrap_err();
-        assert!(
-            matches!(error, CommitError::Conflict { given, next } if given != next),
-            "{error}"
-        );
+        assert!(matches!(error, CommitError::Conflict { given, next } if given != next), "{error}");
         assert_eq!(wait(database.load()).unwrap(), before);
     }
     wait(database.commit(commits[3..].to_vec())).unwrap();
@@ -127,11 +146,7 @@ fn version(loaded: &Loaded) -> i64 {
         Record::ApiToken(value) => value.created,
         Record::Host(_) | Record::Node(_) | Record::EnrollmentKey(_) => panic!("not of a plain history"),
     };
-    let versions: Vec<i64> = loaded
-        .records
-        .iter()
-        .map(|record| created(record).as_millis())
-        .collect();
+    let versions: Vec<i64> = loaded.records.iter().map(|record| created(record).as_millis()).collect();
     assert_eq!(versions, [versions[0]; 3], "half a commit");
     versions[0] - 1_700_000_000_000
 }
@@ -172,16 +187,11 @@ pub fn the_journal_is_paged_newest_first_and_holds_no_secret<P: Place>() {
         pages.extend(page);
     }
     assert!(pages.iter().map(|entry| entry.seq).eq((1..=25).rev()));
-    assert_eq!(
-        (pages[0].time, pages[0].actor.as_str()),
-        (time_of(25), "user anna")
-    );
+    assert_eq!((pages[0].time, pages[0].actor.as_str()), (time_of(25), "user anna"));
     let text = serde_json::to_string(&pages).unwrap();
     assert!(text.contains("name-1-7") && !text.contains(SECRET));
     for version in 1..=25 {
-        let Record::ApiToken(token) = record(Kind::ApiToken, 1, version) else {
-            panic!()
-        };
+        let Record::ApiToken(token) = record(Kind::ApiToken, 1, version) else { panic!() };
         assert!(!text.contains(&token.digest.to_string()));
     }
 }
@@ -197,11 +207,7 @@ pub fn pruning_takes_the_oldest_and_leaves_the_order<P: Place>() {
 
     let the_end_of_time = Timestamp::from_millis(i64::MAX);
     assert_eq!(wait(database.prune(the_end_of_time)), Ok(19));
-    assert_eq!(
-        wait(database.load()).unwrap().seq,
-        30,
-        "the newest entry stays: it counts"
-    );
+    assert_eq!(wait(database.load()).unwrap().seq, 30, "the newest entry stays: it counts");
     wait(database.commit(commits[30..].to_vec())).unwrap();
 }
 
@@ -211,22 +217,9 @@ pub fn who_follows_from_before_the_journal_is_told_to_load<P: Place>() {
     wait(database.commit(plain(30))).unwrap();
     wait(database.prune(time_of(11))).unwrap();
     assert_eq!(wait(database.follow(9)), Ok(Followed::TooFar));
-    assert!(matches!(
-        wait(database.follow(10)),
-        Ok(Followed::Changed { seq: 30, .. })
-    ));
-    assert_eq!(
-        wait(database.follow(30)),
-        Ok(Followed::Changed {
-            seq: 30,
-            records: vec![]
-        })
-    );
-    assert_eq!(
-        wait(database.follow(31)),
-        Ok(Followed::TooFar),
-        "it comes from another database"
-    );
+    assert!(matches!(wait(database.follow(10)), Ok(Followed::Changed { seq: 30, .. })));
+    assert_eq!(wait(database.follow(30)), Ok(Followed::Changed { seq: 30, records: vec![] }));
+    assert_eq!(wait(database.follow(31)), Ok(Followed::TooFar), "it comes from another database");
 }
 
 pub fn inventory_comes_back_as_it_was_put<P: Place>() {
@@ -236,12 +229,8 @@ pub fn inventory_comes_back_as_it_was_put<P: Place>() {
         host: HostId::from_bytes([id; 16]),
         json: json.map(str::to_owned),
     };
-    wait(database.put_inventory(vec![
-        row(1, Some("{}")),
-        row(2, Some(r#"{"a":1}"#)),
-        row(3, Some("[]")),
-    ]))
-    .unwrap();
+    wait(database.put_inventory(vec![row(1, Some("{}")), row(2, Some(r#"{"a":1}"#)), row(3, Some("[]"))]))
+        .unwrap();
     wait(database.put_inventory(vec![row(2, Some(r#"{"a":2}"#)), row(3, None), row(4, None)])).unwrap();
     drop(database);
     let expected = vec![row(1, Some("{}")), row(2, Some(r#"{"a":2}"#))];
@@ -279,10 +268,7 @@ pub fn a_backup_is_one_instant_of_a_running_database<P: Place>() {
     assert_eq!(last, 2_000);
     let loaded = wait(P::restored(&to).open().load()).unwrap();
     assert!((500..=2_000).contains(&loaded.seq), "{}", loaded.seq);
-    assert_eq!(
-        u64::try_from(version(&loaded)).unwrap(),
-        1 + (loaded.seq - 1) % 200
-    );
+    assert_eq!(u64::try_from(version(&loaded)).unwrap(), 1 + (loaded.seq - 1) % 200);
     assert_eq!(loaded.server, wait(database.load()).unwrap().server);
 }
 

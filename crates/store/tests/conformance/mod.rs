@@ -7,6 +7,7 @@
     reason = "tests: each binary uses the part it needs"
 )]
 
+pub mod decided;
 pub mod history;
 pub mod laws;
 
@@ -27,11 +28,7 @@ pub trait Place: Sized {
 
 /// Waits for an answer on a small runtime of its own.
 pub fn wait<T>(answer: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(answer)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(answer)
 }
 
 /// Makes a test of each law, for this kind of place.
@@ -48,6 +45,7 @@ macro_rules! conformance {
     ($place:ty) => {
         $crate::conformance! { $place:
             loading_gives_what_the_commits_made
+            intent_that_was_decided_comes_back_as_it_was_applied
             following_from_anywhere_leads_to_the_same_records
             a_number_that_is_not_the_next_is_a_conflict_and_changes_nothing
             of_many_who_want_the_same_number_one_gets_it

@@ -1,9 +1,5 @@
 //! The values behind the golden files, and those from which the robustness tests start. Never changed: only added to.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary uses the part it needs"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses the part it needs")]
 
 use std::collections::BTreeMap;
 
@@ -29,18 +25,13 @@ fn at(text: &str) -> Endpoint {
 }
 
 fn generation(counter: usize) -> Generation {
-    std::iter::successors(Some(Generation::first_of(Epoch::new(3))), |last| {
-        Some(last.next())
-    })
-    .nth(counter)
-    .unwrap()
+    std::iter::successors(Some(Generation::first_of(Epoch::new(3))), |last| Some(last.next()))
+        .nth(counter)
+        .unwrap()
 }
 
 fn addresses(v4: &str, v6: &str) -> Addresses {
-    Addresses {
-        v4: v4.parse().ok(),
-        v6: v6.parse().ok(),
-    }
+    Addresses { v4: v4.parse().ok(), v6: v6.parse().ok() }
 }
 
 pub fn signing() -> SigningSecret {
@@ -57,10 +48,7 @@ pub fn channel() -> Channel {
 
 pub fn token_pinned() -> Token {
     Token {
-        servers: vec![
-            "https://vpn.example.org:8443".to_owned(),
-            "https://203.0.113.1:8443".to_owned(),
-        ],
+        servers: vec!["https://vpn.example.org:8443".to_owned(), "https://203.0.113.1:8443".to_owned()],
         secret: TokenSecret::from_random([0x61; 32]),
         pin: Some(Digest::from_bytes([0x62; 32])),
     }
@@ -122,20 +110,11 @@ pub fn registration() -> Registration {
 }
 
 pub fn registration_renewed() -> Registration {
-    Registration {
-        enrollment: None,
-        settings: HostSettings::default(),
-        ..registration()
-    }
+    Registration { enrollment: None, settings: HostSettings::default(), ..registration() }
 }
 
 pub fn request() -> RegisterRequest {
-    RegisterRequest::prove(
-        &registration(),
-        &signing(),
-        &host_wireguard(),
-        &server_wireguard().public(),
-    )
+    RegisterRequest::prove(&registration(), &signing(), &host_wireguard(), &server_wireguard().public())
 }
 
 pub fn register_reply() -> RegisterReply {
@@ -151,10 +130,7 @@ pub fn leave_network() -> Leave {
 }
 
 pub fn node_switch() -> NodeSwitch {
-    NodeSwitch {
-        network: "office".parse().unwrap(),
-        connected: false,
-    }
+    NodeSwitch { network: "office".parse().unwrap(), connected: false }
 }
 
 pub fn own_host() -> OwnHost {
@@ -174,10 +150,7 @@ pub fn server_links() -> ServerLinks {
         host: host.map(str::to_owned),
     };
     ServerLinks {
-        rendezvous: vec![
-            rendezvous(0x31, 51_821, None),
-            rendezvous(0x32, 51_822, Some("203.0.113.1")),
-        ],
+        rendezvous: vec![rendezvous(0x31, 51_821, None), rendezvous(0x32, 51_822, Some("203.0.113.1"))],
         brokers: vec!["wss://vpn.example.org:8443/mqtt".to_owned()],
         keepalive: Some(Keepalive::new(60).unwrap()),
     }
@@ -195,12 +168,7 @@ fn membership(name: &str, v4: &str, v6: Option<&str>, host: Addresses) -> Member
 }
 
 fn office() -> Membership {
-    membership(
-        "office",
-        "10.20.0.0/16",
-        Some("fd00:20::/64"),
-        addresses("10.20.0.1", "fd00:20::1"),
-    )
+    membership("office", "10.20.0.0/16", Some("fd00:20::/64"), addresses("10.20.0.1", "fd00:20::1"))
 }
 
 fn lab() -> Membership {
@@ -212,10 +180,7 @@ pub fn peer() -> Peer {
     Peer {
         name: "web-0042".parse().unwrap(),
         key: WgPublicKey::from_bytes([0x33; 32]),
-        nodes: vec![PeerNode {
-            network: OFFICE,
-            addresses: addresses("10.20.0.2", ""),
-        }],
+        nodes: vec![PeerNode { network: OFFICE, addresses: addresses("10.20.0.2", "") }],
         seen: vec![at("198.51.100.9:51820")],
         local: vec![at("192.168.1.20:51820")],
         fixed: None,
@@ -226,14 +191,8 @@ pub fn peer() -> Peer {
 fn peer_with_everything() -> Peer {
     Peer {
         nodes: vec![
-            PeerNode {
-                network: OFFICE,
-                addresses: addresses("10.20.0.3", "fd00:20::3"),
-            },
-            PeerNode {
-                network: LAB,
-                addresses: addresses("10.21.0.3", ""),
-            },
+            PeerNode { network: OFFICE, addresses: addresses("10.20.0.3", "fd00:20::3") },
+            PeerNode { network: LAB, addresses: addresses("10.21.0.3", "") },
         ],
         seen: vec![at("198.51.100.10:40000"), at("[2001:db8::10]:51820")],
         local: vec![],
@@ -257,11 +216,7 @@ pub fn host_map() -> HostMap {
 pub fn host_map_alone() -> HostMap {
     HostMap {
         generation: generation(0),
-        host: OwnHost {
-            seen: vec![],
-            nat: NatMapping::Unknown,
-            ..own_host()
-        },
+        host: OwnHost { seen: vec![], nat: NatMapping::Unknown, ..own_host() },
         server: ServerLinks::default(),
         networks: BTreeMap::new(),
         peers: BTreeMap::new(),
@@ -279,11 +234,7 @@ pub fn join_delta() -> Delta {
 }
 
 pub fn delta_nothing() -> Delta {
-    Delta {
-        base: generation(40),
-        generation: generation(41),
-        ..Delta::default()
-    }
+    Delta { base: generation(40), generation: generation(41), ..Delta::default() }
 }
 
 pub fn delta_everything() -> Delta {
@@ -319,40 +270,18 @@ pub fn refusals() -> [(&'static str, Refusal); 9] {
         retry_after: None,
     };
     [
-        (
-            "unknown-key",
-            refusal(RefusalCode::UnknownKey, "the key is not known"),
-        ),
-        (
-            "expired-key",
-            refusal(RefusalCode::ExpiredKey, "the key has expired"),
-        ),
+        ("unknown-key", refusal(RefusalCode::UnknownKey, "the key is not known")),
+        ("expired-key", refusal(RefusalCode::ExpiredKey, "the key has expired")),
         ("spent-key", refusal(RefusalCode::SpentKey, "the key is spent")),
         ("clock-skew", refusal(RefusalCode::ClockSkew, "set the clock")),
-        (
-            "unknown-host",
-            refusal(RefusalCode::UnknownHost, "the host was removed"),
-        ),
-        (
-            "not-proved",
-            refusal(RefusalCode::NotProved, "the signature is wrong"),
-        ),
+        ("unknown-host", refusal(RefusalCode::UnknownHost, "the host was removed")),
+        ("not-proved", refusal(RefusalCode::NotProved, "the signature is wrong")),
         ("invalid", refusal(RefusalCode::Invalid, "it cannot be read")),
-        (
-            "busy",
-            Refusal {
-                retry_after: Some(5),
-                ..refusal(RefusalCode::Busy, "too much at once")
-            },
-        ),
+        ("busy", Refusal { retry_after: Some(5), ..refusal(RefusalCode::Busy, "too much at once") }),
         ("internal", refusal(RefusalCode::Internal, "see the log")),
     ]
 }
 
 pub fn signed_request() -> SignedRequest<'static> {
-    SignedRequest {
-        method: "POST",
-        target: path::LEAVE,
-        body: b"\x82\x01\x80",
-    }
+    SignedRequest { method: "POST", target: path::LEAVE, body: b"\x82\x01\x80" }
 }
