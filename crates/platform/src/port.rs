@@ -16,7 +16,8 @@ pub fn udp_port_is_free(port: u16) -> bool {
 
 /// A free UDP port: the wanted one, else one of the next, else any.
 pub fn choose_udp_port(wanted: u16) -> io::Result<u16> {
-    let near = (wanted..=wanted.saturating_add(NEIGHBOURS)).find(|port| *port != 0 && udp_port_is_free(*port));
+    let near =
+        (wanted..=wanted.saturating_add(NEIGHBOURS)).find(|port| *port != 0 && udp_port_is_free(*port));
     match near {
         Some(port) => Ok(port),
         None => bind(0),

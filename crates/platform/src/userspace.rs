@@ -58,13 +58,16 @@ impl ControlSocket {
     pub(crate) async fn read(&self, at: Timestamp) -> anyhow::Result<Device> {
         let doing = format!("read the WireGuard device {}", self.interface);
         let answer = self.call(uapi::GET).await.map_err(|error| words::could_not(&doing, error))?;
-        self.check(&answer).and_then(|()| uapi::parse(&answer, at)).with_context(|| format!("could not {doing}"))
+        self.check(&answer)
+            .and_then(|()| uapi::parse(&answer, at))
+            .with_context(|| format!("could not {doing}"))
     }
 
     /// Changes the device.
     pub(crate) async fn apply(&self, change: &DeviceChange) -> anyhow::Result<()> {
         let doing = format!("change the WireGuard device {}", self.interface);
-        let answer = self.call(&uapi::encode(change)).await.map_err(|error| words::could_not(&doing, error))?;
+        let answer =
+            self.call(&uapi::encode(change)).await.map_err(|error| words::could_not(&doing, error))?;
         self.check(&answer).with_context(|| format!("could not {doing}"))
     }
 
@@ -76,9 +79,9 @@ impl ControlSocket {
     }
 
     async fn call(&self, request: &str) -> io::Result<Zeroizing<String>> {
-        timeout(PATIENCE, self.converse(request))
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer at {}", self.path.display())))?
+        timeout(PATIENCE, self.converse(request)).await.map_err(|_| {
+            io::Error::new(io::ErrorKind::TimedOut, format!("no answer at {}", self.path.display()))
+        })?
     }
 
     async fn converse(&self, request: &str) -> io::Result<Zeroizing<String>> {
@@ -106,7 +109,9 @@ impl ControlSocket {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     return remove_if_there(&self.path);
                 }
-                Err(error) => return Err(words::could_not(&format!("look at {}", self.path.display()), error)),
+                Err(error) => {
+                    return Err(words::could_not(&format!("look at {}", self.path.display()), error));
+                }
             }
             if Instant::now() > deadline {
                 bail!(
@@ -116,6 +121,17 @@ impl ControlSocket {
             }
             sleep(POLL_EVERY).await;
         }
+    }
+
+    /// Waits until the process has ended, and removes what it made besides: the folder of the sockets, if no other
+    /// device uses it.
+    pub(crate) async fn clear_away(&self) -> anyhow::Result<()> {
+        self.wait_until_gone().await?;
+        if let Some(dir) = self.path.parent() {
+            // A folder that is not empty, or not there, is as good.
+            let _ = std::fs::remove_dir(dir);
+        }
+        Ok(())
     }
 
     /// Starts the process unless one answers already, and waits until it does.
@@ -148,7 +164,8 @@ impl ControlSocket {
 
     fn no_start(&self, program: &DeviceProgram, why: &str) -> anyhow::Error {
         let tail = tail(&program.log);
-        let said = if tail.is_empty() { "it said nothing".to_owned() } else { format!("its last words: {tail}") };
+        let said =
+            if tail.is_empty() { "it said nothing".to_owned() } else { format!("its last words: {tail}") };
         let program = program.program.display();
         anyhow!("the WireGuard process {program} for {} did not start: {why}; {said}", self.interface)
     }

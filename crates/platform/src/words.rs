@@ -10,7 +10,8 @@ use rustix::io::Errno;
 /// The sentence for an attempt that the system refused.
 pub(crate) fn could_not(doing: &str, error: io::Error) -> Error {
     if is(&error, &[Errno::PERM, Errno::ACCESS]) {
-        return Error::new(error).context(format!("no permission to {doing}: run as root (with CAP_NET_ADMIN)"));
+        return Error::new(error)
+            .context(format!("no permission to {doing}: run as root (with CAP_NET_ADMIN)"));
     }
     Error::new(error).context(format!("could not {doing}"))
 }
@@ -18,7 +19,9 @@ pub(crate) fn could_not(doing: &str, error: io::Error) -> Error {
 /// The sentence for what a WireGuard device refused.
 pub(crate) fn of_device(error: &io::Error) -> Error {
     if is(error, &[Errno::ADDRINUSE]) {
-        return anyhow!("its UDP port is taken by another program; choose another port, or 0 for any ({error})");
+        return anyhow!(
+            "its UDP port is taken by another program; choose another port, or 0 for any ({error})"
+        );
     }
     anyhow!("the device refused: {error}")
 }
@@ -42,7 +45,8 @@ mod tests {
 
     #[test]
     fn a_missing_right_says_run_as_root_and_other_errors_keep_their_words() {
-        let denied = could_not("make the interface x", io::Error::from_raw_os_error(Errno::PERM.raw_os_error()));
+        let denied =
+            could_not("make the interface x", io::Error::from_raw_os_error(Errno::PERM.raw_os_error()));
         assert!(denied.to_string().contains("run as root"), "{denied:#}");
         let full = could_not("write the log", io::Error::from_raw_os_error(Errno::NOSPC.raw_os_error()));
         assert!(format!("{full:#}").contains("No space left"), "{full:#}");

@@ -10,7 +10,7 @@ use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use rtnetlink::AddressMessageBuilder;
 use rtnetlink::packet_route::address::{
-    AddressAttribute, AddressFlags, AddressMessage, AddressScope,
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 use rustix::io::Errno;
 
@@ -42,18 +42,27 @@ impl Netlink {
             let listed: Result<Vec<AddressMessage>, _> = request.execute().try_collect().await;
             let listed = match listed.map_err(refusal) {
                 // A kernel without IPv6, or a link that went in between.
-                Err(error) if words::is(&error, &[Errno::OPNOTSUPP, Errno::AFNOSUPPORT, Errno::NODEV]) => continue,
+                Err(error) if words::is(&error, &[Errno::OPNOTSUPP, Errno::AFNOSUPPORT, Errno::NODEV]) => {
+                    continue;
+                }
                 listed => listed?,
             };
             let listed = listed.iter().filter(|message| message.header.family == family);
-            all.extend(listed.filter_map(parse).filter(|address| link.is_none_or(|link| address.link == link)));
+            all.extend(
+                listed.filter_map(parse).filter(|address| link.is_none_or(|link| address.link == link)),
+            );
         }
         Ok(all)
     }
 
     pub(super) async fn add_address(&self, link: u32, net: IpNet) -> io::Result<()> {
-        let added = self.handle.address().add(link, net.addr(), net.prefix_len()).execute().await;
-        words::unless(added.map_err(refusal), &[Errno::EXIST])
+        let mut request = self.handle.address().add(link, net.addr(), net.prefix_len());
+        if net.addr().is_ipv6() {
+            // A tunnel has no neighbours with the same address, and until a search for them ends the kernel takes no
+            // route from it.
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
+        words::unless(request.execute().await.map_err(refusal), &[Errno::EXIST])
     }
 
     pub(super) async fn remove_address(&self, link: u32, net: IpNet) -> io::Result<()> {
@@ -64,12 +73,14 @@ impl Netlink {
 
 fn removal(link: u32, net: IpNet) -> AddressMessage {
     match net {
-        IpNet::V4(v4) => {
-            AddressMessageBuilder::<std::net::Ipv4Addr>::new().index(link).address(v4.addr(), v4.prefix_len()).build()
-        }
-        IpNet::V6(v6) => {
-            AddressMessageBuilder::<std::net::Ipv6Addr>::new().index(link).address(v6.addr(), v6.prefix_len()).build()
-        }
+        IpNet::V4(v4) => AddressMessageBuilder::<std::net::Ipv4Addr>::new()
+            .index(link)
+            .address(v4.addr(), v4.prefix_len())
+            .build(),
+        IpNet::V6(v6) => AddressMessageBuilder::<std::net::Ipv6Addr>::new()
+            .index(link)
+            .address(v6.addr(), v6.prefix_len())
+            .build(),
     }
 }
 

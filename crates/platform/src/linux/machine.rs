@@ -50,17 +50,20 @@ impl Machine {
             .map_err(|error| words::could_not("find out whether the kernel has WireGuard", error))?;
         match (there, choice) {
             (true, _) => Ok(LinkKind::Kernel),
-            (false, Choice::Only(LinkKind::Kernel)) => bail!(
-                "this kernel has no WireGuard: load it with `modprobe wireguard`, or choose userspace"
-            ),
+            (false, Choice::Only(LinkKind::Kernel)) => {
+                bail!("this kernel has no WireGuard: load it with `modprobe wireguard`, or choose userspace")
+            }
             (false, _) => Ok(LinkKind::Userspace),
         }
     }
 
     /// What exists under our link's name.
     pub async fn observe(&self) -> anyhow::Result<Actual> {
-        let Some(link) = self.find().await? else { return Ok(Actual { link: None }) };
-        let addresses = self.netlink.addresses(Some(link.index)).await.map_err(|error| self.looking(error))?;
+        let Some(link) = self.find().await? else {
+            return Ok(Actual { link: None });
+        };
+        let addresses =
+            self.netlink.addresses(Some(link.index)).await.map_err(|error| self.looking(error))?;
         let routes = self.netlink.routes(link.index).await.map_err(|error| self.looking(error))?;
         let device = self.device(&link).await?;
         let link = reconcile::Link {
@@ -130,13 +133,17 @@ impl Machine {
             Op::SetUp => self.set_up().await,
             Op::AddAddress(address) => self.add_address(*address).await,
             Op::RemoveAddress(net) => {
-                let Some(link) = self.find().await? else { return Ok(()) };
+                let Some(link) = self.find().await? else {
+                    return Ok(());
+                };
                 let removed = self.netlink.remove_address(link.index, *net).await;
                 self.said(removed, || format!("remove the address {net} from {}", self.link))
             }
             Op::AddRoute(route) => self.add_route(route).await,
             Op::RemoveRoute(route) => {
-                let Some(link) = self.find().await? else { return Ok(()) };
+                let Some(link) = self.find().await? else {
+                    return Ok(());
+                };
                 let removed = self.netlink.remove_route(link.index, route).await;
                 self.said(removed, || format!("remove the route to {} over {}", route.destination, self.link))
             }
@@ -190,16 +197,22 @@ impl Machine {
         match self.find().await? {
             None => Ok(false),
             Some(link) if link.kind == kind => Ok(true),
-            Some(_) => bail!("an interface {} of another kind exists; choose another name for ours", self.link),
+            Some(_) => {
+                bail!("an interface {} of another kind exists; choose another name for ours", self.link)
+            }
         }
     }
 
     async fn delete(&self) -> anyhow::Result<()> {
-        if let Some(link) = self.find().await? {
+        let link = self.find().await?;
+        if let Some(link) = &link {
             let deleted = self.netlink.delete_link(link.index).await;
             self.said(deleted, || format!("delete the interface {}", self.link))?;
         }
-        self.socket.wait_until_gone().await
+        if self.socket.exists() || link.is_some_and(|link| link.kind == Kind::Tun) {
+            return self.socket.clear_away().await;
+        }
+        Ok(())
     }
 
     async fn set_key(&self, key: &WgPublicKey, secret: &WgSecret) -> anyhow::Result<()> {
@@ -214,7 +227,9 @@ impl Machine {
         if let Err(error) = &set
             && words::is(error, &[Errno::ADDRINUSE])
         {
-            return Err(words::of_device(error).context(format!("could not bring the interface {} up", self.link)));
+            return Err(
+                words::of_device(error).context(format!("could not bring the interface {} up", self.link))
+            );
         }
         self.said(set, || format!("bring the interface {} up", self.link))
     }
@@ -272,7 +287,8 @@ fn is_about_a_peer(op: &Op) -> bool {
 
 fn peer_changes(op: &Op) -> Vec<PeerChange> {
     let update = |key: &WgPublicKey, settings| PeerChange { key: *key, step: PeerStep::Update(settings) };
-    let keepalive = |keepalive: Option<Keepalive>| PeerSettings { keepalive: Some(keepalive), ..PeerSettings::default() };
+    let keepalive =
+        |keepalive: Option<Keepalive>| PeerSettings { keepalive: Some(keepalive), ..PeerSettings::default() };
     let allowed = |allowed| PeerSettings { allowed, ..PeerSettings::default() };
     match op {
         Op::AddPeer(key, DesiredPeer { allowed, keepalive, endpoint }) => {
@@ -282,7 +298,9 @@ fn peer_changes(op: &Op) -> Vec<PeerChange> {
         }
         Op::RemovePeer(key) => vec![PeerChange { key: *key, step: PeerStep::Remove }],
         Op::AllowMore(key, more) => vec![update(key, allowed(Allowed::More(more.iter().copied().collect())))],
-        Op::SetAllowed(key, all) => vec![update(key, allowed(Allowed::Exactly(all.iter().copied().collect())))],
+        Op::SetAllowed(key, all) => {
+            vec![update(key, allowed(Allowed::Exactly(all.iter().copied().collect())))]
+        }
         Op::SetKeepalive(key, seconds) => vec![update(key, keepalive(Some(*seconds)))],
         Op::SetEndpoint(key, endpoint) => {
             vec![update(key, PeerSettings { endpoint: Some(*endpoint), ..PeerSettings::default() })]

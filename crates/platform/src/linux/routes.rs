@@ -30,7 +30,8 @@ impl Netlink {
             let mut wanted = RouteMessage::default();
             wanted.header.address_family = family;
             wanted.attributes.push(RouteAttribute::Oif(link));
-            let listed: Result<Vec<RouteMessage>, _> = self.handle.route().get(wanted).execute().try_collect().await;
+            let listed: Result<Vec<RouteMessage>, _> =
+                self.handle.route().get(wanted).execute().try_collect().await;
             let listed = match listed.map_err(refusal) {
                 // A kernel without IPv6, a table without routes, or a link that went in between.
                 Err(error)
@@ -54,9 +55,12 @@ impl Netlink {
         for family in FAMILIES {
             let mut wanted = RouteMessage::default();
             wanted.header.address_family = family;
-            let listed: Result<Vec<RouteMessage>, _> = self.handle.route().get(wanted).execute().try_collect().await;
+            let listed: Result<Vec<RouteMessage>, _> =
+                self.handle.route().get(wanted).execute().try_collect().await;
             let listed = match listed.map_err(refusal) {
-                Err(error) if words::is(&error, &[Errno::OPNOTSUPP, Errno::AFNOSUPPORT, Errno::NOENT]) => continue,
+                Err(error) if words::is(&error, &[Errno::OPNOTSUPP, Errno::AFNOSUPPORT, Errno::NOENT]) => {
+                    continue;
+                }
                 listed => listed?,
             };
             let defaults = listed.iter().filter(|message| {
@@ -73,7 +77,9 @@ impl Netlink {
     pub(super) async fn add_route(&self, link: u32, route: &Route) -> io::Result<()> {
         let added = self.handle.route().add(message(link, route)).execute().await.map_err(refusal);
         match added {
-            Err(error) if words::is(&error, &[Errno::EXIST]) && self.routes(link).await?.contains(route) => Ok(()),
+            Err(error) if words::is(&error, &[Errno::EXIST]) && self.routes(link).await?.contains(route) => {
+                Ok(())
+            }
             added => added,
         }
     }
@@ -124,7 +130,8 @@ fn outgoing(message: &RouteMessage) -> Vec<u32> {
 }
 
 fn parse(message: &RouteMessage, link: u32) -> Option<Route> {
-    let RouteHeader { address_family: family, destination_prefix_length: length, protocol, kind, .. } = message.header;
+    let RouteHeader { address_family: family, destination_prefix_length: length, protocol, kind, .. } =
+        message.header;
     if kind != RouteType::Unicast || table(message) != ROUTE_TABLE || outgoing(message) != [link] {
         return None;
     }
@@ -142,7 +149,12 @@ fn parse(message: &RouteMessage, link: u32) -> Option<Route> {
             _ => {}
         }
     }
-    Some(Route { destination: IpNet::new(destination, length).ok()?, source, metric, protocol: protocol.into() })
+    Some(Route {
+        destination: IpNet::new(destination, length).ok()?,
+        source,
+        metric,
+        protocol: protocol.into(),
+    })
 }
 
 fn address(address: &RouteAddress) -> Option<IpAddr> {
@@ -159,7 +171,9 @@ mod tests {
 
     #[test]
     fn a_route_reads_back_from_its_message() {
-        for (destination, source) in [("10.20.0.0/16", "10.20.0.5"), ("fd20::/64", "fd20::5"), ("0.0.0.0/0", "10.20.0.5")] {
+        for (destination, source) in
+            [("10.20.0.0/16", "10.20.0.5"), ("fd20::/64", "fd20::5"), ("0.0.0.0/0", "10.20.0.5")]
+        {
             let route = Route::ours(destination.parse().unwrap(), source.parse().unwrap());
             let message = message(7, &route);
             assert_eq!(parse(&message, 7), Some(route));

@@ -44,9 +44,11 @@ pub struct Watch {
 impl Machine {
     /// Notices from now on. Look at the machine after this, so that nothing falls in between.
     pub async fn watch(&self) -> anyhow::Result<Watch> {
-        let socket = listen().map_err(|error| words::could_not("listen to the kernel's netlink notices", error))?;
+        let socket =
+            listen().map_err(|error| words::could_not("listen to the kernel's netlink notices", error))?;
         let index = self.netlink.link(self.link.as_str()).await;
-        let index = index.map_err(|error| words::could_not("look at our interface", error))?.map(|link| link.index);
+        let index =
+            index.map_err(|error| words::could_not("look at our interface", error))?.map(|link| link.index);
         Ok(Watch { link: self.link.clone(), index, socket, buffer: Vec::with_capacity(LARGEST) })
     }
 }
@@ -94,14 +96,18 @@ impl Watch {
     }
 
     fn understand(&mut self, message: NetlinkMessage<RouteNetlinkMessage>, notice: &mut Notice) {
-        let NetlinkPayload::InnerMessage(message) = message.payload else { return };
+        let NetlinkPayload::InnerMessage(message) = message.payload else {
+            return;
+        };
         let ours = match &message {
             RouteNetlinkMessage::NewLink(link) => self.link_changed(link),
             RouteNetlinkMessage::DelLink(link) => self.link_gone(link),
             RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
                 self.index == Some(address.header.index)
             }
-            RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => self.is_over_ours(route),
+            RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
+                self.is_over_ours(route)
+            }
             _ => return,
         };
         notice.ours |= ours;

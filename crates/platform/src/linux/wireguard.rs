@@ -83,7 +83,9 @@ impl Wireguard {
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 NetlinkPayload::Done(_) | NetlinkPayload::Noop => {}
                 NetlinkPayload::Overrun(_) => return Ok(None),
-                other => return Err(io::Error::other(format!("unexpected answer {:#x}", other.message_type()))),
+                other => {
+                    return Err(io::Error::other(format!("unexpected answer {:#x}", other.message_type())));
+                }
             }
         }
         Ok(Some(device))
@@ -114,7 +116,12 @@ impl Wireguard {
         Ok(())
     }
 
-    fn message(&self, cmd: WireguardCmd, attributes: Vec<WireguardAttribute>, flags: u16) -> NetlinkMessage<Message> {
+    fn message(
+        &self,
+        cmd: WireguardCmd,
+        attributes: Vec<WireguardAttribute>,
+        flags: u16,
+    ) -> NetlinkMessage<Message> {
         let mut message = GenlMessage::from_payload(WireguardMessage { cmd, attributes });
         message.set_resolved_family_id(self.family);
         let mut message = NetlinkMessage::from(message);
@@ -145,8 +152,10 @@ async fn family() -> io::Result<u16> {
     let (connection, handle, _) = rtnetlink::proto::new_connection::<GenlMessage<GenlCtrl>>(NETLINK_GENERIC)?;
     let _driver = Driver::spawn(connection);
     let name = GenlCtrlAttrs::FamilyName("wireguard".to_owned());
-    let mut request =
-        NetlinkMessage::from(GenlMessage::from_payload(GenlCtrl { cmd: GenlCtrlCmd::GetFamily, nlas: vec![name] }));
+    let mut request = NetlinkMessage::from(GenlMessage::from_payload(GenlCtrl {
+        cmd: GenlCtrlCmd::GetFamily,
+        nlas: vec![name],
+    }));
     request.header.flags = NLM_F_REQUEST;
     let mut answers = handle.request(request, KernelAddress::new(0, 0)).map_err(io::Error::other)?;
     while let Some(answer) = answers.next().await {
@@ -189,14 +198,18 @@ fn merge_peer(device: &mut Device, WireguardPeer(attributes): WireguardPeer) {
     for attribute in attributes {
         match attribute {
             WireguardPeerAttribute::Endpoint(endpoint) => peer.endpoint = Endpoint::new(endpoint).ok(),
-            WireguardPeerAttribute::PersistentKeepalive(seconds) => peer.keepalive = Keepalive::new(seconds).ok(),
+            WireguardPeerAttribute::PersistentKeepalive(seconds) => {
+                peer.keepalive = Keepalive::new(seconds).ok()
+            }
             WireguardPeerAttribute::LastHandshake(at) => {
                 let millis = at.seconds.saturating_mul(1000).saturating_add(at.nano_seconds / 1_000_000);
                 peer.last_handshake = (millis != 0).then(|| Timestamp::from_millis(millis));
             }
             WireguardPeerAttribute::RxBytes(bytes) => peer.rx = bytes,
             WireguardPeerAttribute::TxBytes(bytes) => peer.tx = bytes,
-            WireguardPeerAttribute::AllowedIps(allowed) => peer.allowed.extend(allowed.iter().filter_map(net)),
+            WireguardPeerAttribute::AllowedIps(allowed) => {
+                peer.allowed.extend(allowed.iter().filter_map(net))
+            }
             _ => {}
         }
     }
@@ -256,7 +269,8 @@ fn pieces(change: &PeerChange) -> Vec<(WireguardPeer, usize)> {
     let mut chunks = settings.allowed.named().chunks(PREFIXES_AT_ONCE);
     let first = chunks.next().unwrap_or_default();
     let mut attributes = vec![key.clone(), WireguardPeerAttribute::Flags(flags)];
-    attributes.extend(settings.endpoint.map(|endpoint| WireguardPeerAttribute::Endpoint(endpoint.socket_addr())));
+    attributes
+        .extend(settings.endpoint.map(|endpoint| WireguardPeerAttribute::Endpoint(endpoint.socket_addr())));
     attributes.extend(settings.keepalive_seconds().map(WireguardPeerAttribute::PersistentKeepalive));
     attributes.extend(allowed(first));
     let mut pieces = vec![(WireguardPeer(attributes), first.len())];
@@ -348,16 +362,14 @@ mod tests {
         let found: Vec<_> = pieces.iter().map(|(piece, size)| (flags(piece).unwrap(), *size)).collect();
         assert_eq!(
             found,
-            [
-                (WireguardPeerFlags::ReplaceAllowedIps, PREFIXES_AT_ONCE),
-                (WireguardPeerFlags::UpdateOnly, 1)
-            ]
+            [(WireguardPeerFlags::ReplaceAllowedIps, PREFIXES_AT_ONCE), (WireguardPeerFlags::UpdateOnly, 1)]
         );
     }
 
     #[test]
     fn a_change_of_an_endpoint_touches_nothing_else() {
-        let moved = PeerSettings { endpoint: Some("203.0.113.9:7".parse().unwrap()), ..PeerSettings::default() };
+        let moved =
+            PeerSettings { endpoint: Some("203.0.113.9:7".parse().unwrap()), ..PeerSettings::default() };
         let pieces = pieces(&PeerChange { key: key(1), step: PeerStep::Update(moved) });
         let expected = vec![
             WireguardPeerAttribute::PublicKey(*key(1).as_bytes()),
@@ -376,11 +388,10 @@ mod tests {
         };
         let messages = messages("wg0", &change);
         let name = WireguardAttribute::IfName("wg0".to_owned());
-        assert_eq!(messages[0], [
-            name.clone(),
-            WireguardAttribute::PrivateKey([7; 32]),
-            WireguardAttribute::ListenPort(51820)
-        ]);
+        assert_eq!(
+            messages[0],
+            [name.clone(), WireguardAttribute::PrivateKey([7; 32]), WireguardAttribute::ListenPort(51820)]
+        );
         let gone = WireguardPeer(vec![
             WireguardPeerAttribute::PublicKey(*key(1).as_bytes()),
             WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe),

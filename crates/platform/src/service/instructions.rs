@@ -27,7 +27,8 @@ pub(super) fn by_hand(service: &Service, root: &Path) -> String {
 }
 
 fn command(service: &Service) -> String {
-    let words = std::iter::once(service.program.display().to_string()).chain(service.arguments.iter().cloned());
+    let words =
+        std::iter::once(service.program.display().to_string()).chain(service.arguments.iter().cloned());
     words.map(|word| shell(&word)).collect::<Vec<_>>().join(" ")
 }
 
@@ -114,7 +115,10 @@ mod tests {
     #[test]
     fn without_systemd_the_command_and_the_managers_own_recipe_are_told() {
         let bare = told(&[]);
-        assert!(bare.contains("    /usr/local/bin/netclient daemon\n") && bare.contains("does not run systemd"), "{bare}");
+        assert!(
+            bare.contains("    /usr/local/bin/netclient daemon\n") && bare.contains("does not run systemd"),
+            "{bare}"
+        );
         assert!(told(&["sbin/openrc-run"]).contains("rc-update add netclient"));
         assert!(told(&["etc/runit"]).contains("exec /usr/local/bin/netclient daemon"));
         assert!(told(&["sbin/procd"]).contains("procd_set_param command /usr/local/bin/netclient daemon"));

@@ -115,7 +115,10 @@ impl Systemd {
     }
 
     fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
-        let output = Command::new(&self.options.systemctl).args(["--no-pager", "--no-ask-password"]).args(arguments).output();
+        let output = Command::new(&self.options.systemctl)
+            .args(["--no-pager", "--no-ask-password"])
+            .args(arguments)
+            .output();
         output.with_context(|| format!("could not run {}", self.options.systemctl.display()))
     }
 
@@ -123,10 +126,14 @@ impl Systemd {
     /// addresses of the netlink family, and the capability to change the network.
     fn unit(&self) -> String {
         let Service { description, program, arguments, writable, .. } = &self.service;
-        let command: Vec<String> =
-            std::iter::once(program.display().to_string()).chain(arguments.iter().cloned()).map(|word| quoted(&word)).collect();
-        let writable: Vec<String> =
-            writable.iter().map(|path| format!("ReadWritePaths={}\n", quoted(&format!("-{}", path.display())))).collect();
+        let command: Vec<String> = std::iter::once(program.display().to_string())
+            .chain(arguments.iter().cloned())
+            .map(|word| quoted(&word))
+            .collect();
+        let writable: Vec<String> = writable
+            .iter()
+            .map(|path| format!("ReadWritePaths={}\n", quoted(&format!("-{}", path.display()))))
+            .collect();
         format!(
             "{MARK}\n\
              [Unit]\n\
@@ -230,7 +237,9 @@ mod tests {
             writable: vec!["/etc/netclient".into()],
         };
         let options = ServiceOptions { root: root.path().into(), systemctl };
-        let Supervisor::Systemd(systemd) = Supervisor::find(service, options) else { panic!("systemd is there") };
+        let Supervisor::Systemd(systemd) = Supervisor::find(service, options) else {
+            panic!("systemd is there")
+        };
         (root, systemd)
     }
 
