@@ -9,22 +9,8 @@ use crate::{test, tidy};
 pub(crate) fn ci() -> Result<()> {
     run(cargo(&["fmt", "--all", "--check"]))?;
     tidy::tidy()?;
-    run(cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ]))?;
-    let mut docs = cargo(&[
-        "doc",
-        "--workspace",
-        "--no-deps",
-        "--locked",
-        "--document-private-items",
-    ]);
+    run(cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     run(docs)?;
     deny()?;
@@ -37,33 +23,16 @@ pub(crate) fn ci() -> Result<()> {
 fn deny() -> Result<()> {
     if !is_there("cargo-deny") {
         say("cargo-deny is not installed; building it (once)");
-        run(cargo(&[
-            "install",
-            "cargo-deny",
-            "--locked",
-            "--version",
-            "0.20.2",
-        ]))?;
+        run(cargo(&["install", "cargo-deny", "--locked", "--version", "0.20.2"]))?;
     }
-    run(cargo(&[
-        "deny", "--locked", "check", "licenses", "bans", "sources",
-    ]))
+    run(cargo(&["deny", "--locked", "check", "licenses", "bans", "sources"]))
 }
 
 /// Writes `openapi/netloom.json` from the server's own routes, or checks that it is in step.
 pub(crate) fn codegen(check: bool) -> Result<()> {
     const FILE: &str = "openapi/netloom.json";
-    let mut command = cargo(&[
-        "run",
-        "--quiet",
-        "--locked",
-        "-p",
-        "server",
-        "--bin",
-        "netloom-server",
-        "--",
-        "openapi",
-    ]);
+    let mut command =
+        cargo(&["run", "--quiet", "--locked", "-p", "server", "--bin", "netloom-server", "--", "openapi"]);
     say("netloom-server openapi");
     let output = command.stderr(std::process::Stdio::inherit()).output()?;
     if !output.status.success() {

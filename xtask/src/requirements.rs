@@ -14,11 +14,7 @@ struct Need {
 }
 
 const fn need(program: &'static str, package: &'static str, why: &'static str) -> Need {
-    Need {
-        program,
-        package,
-        why,
-    }
+    Need { program, package, why }
 }
 
 const BUILD: &[Need] = &[need("cc", "gcc", "builds SQLite and the cryptography")];
@@ -33,11 +29,7 @@ const LAB: &[Need] = &[
 ];
 
 const VM: &[Need] = &[
-    need(
-        "qemu-system-x86_64",
-        "qemu-system-x86",
-        "boots a kernel that has WireGuard",
-    ),
+    need("qemu-system-x86_64", "qemu-system-x86", "boots a kernel that has WireGuard"),
     need("busybox", "busybox-static", "the virtual machine's first program"),
     need("modprobe", "kmod", "orders the kernel's modules"),
 ];
@@ -71,15 +63,8 @@ fn provide(needs: &[&Need]) -> Result<()> {
     let mut packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     packages.dedup();
     let install = format!("apt-get install {}", packages.join(" "));
-    for Need {
-        program,
-        package,
-        why,
-    } in missing
-    {
-        say(&format!(
-            "missing: {program} ({why}); Debian and Ubuntu have it in the package {package}"
-        ));
+    for Need { program, package, why } in missing {
+        say(&format!("missing: {program} ({why}); Debian and Ubuntu have it in the package {package}"));
     }
     if !is_root() || !is_there("apt-get") {
         bail!("some programs are missing; install them (`sudo {install}`) and run this again");
@@ -92,10 +77,7 @@ fn provide(needs: &[&Need]) -> Result<()> {
 
 fn apt(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
-    command
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(std::process::Stdio::null());
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(std::process::Stdio::null());
     command
 }
 

@@ -54,17 +54,8 @@ const EDGES: &[Edge] = &[
 const PURE: &[&str] = &["model", "wire", "control", "reconcile", "api", "settings"];
 
 /// Crates that a pure crate never names: runtimes, randomness, clocks, systems.
-const IMPURE: &[&str] = &[
-    "tokio",
-    "getrandom",
-    "rand",
-    "reqwest",
-    "rustix",
-    "axum",
-    "rusqlite",
-    "tempfile",
-    "tracing",
-];
+const IMPURE: &[&str] =
+    &["tokio", "getrandom", "rand", "reqwest", "rustix", "axum", "rusqlite", "tempfile", "tracing"];
 
 /// Paths that a pure crate's code never names.
 const IMPURE_PATHS: &[&str] = &[
@@ -87,10 +78,7 @@ const MOST_LINES: usize = 800;
 pub(crate) fn tidy() -> Result<()> {
     say("tidy");
     let mut wrong = edges()?;
-    for file in sources(Path::new("crates"))?
-        .into_iter()
-        .chain(sources(Path::new("xtask"))?)
-    {
+    for file in sources(Path::new("crates"))?.into_iter().chain(sources(Path::new("xtask"))?) {
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         wrong.extend(check_file(&file, &text));
     }
@@ -102,31 +90,20 @@ pub(crate) fn tidy() -> Result<()> {
 }
 
 fn edges() -> Result<Vec<String>> {
-    let metadata = output(cargo(&[
-        "metadata",
-        "--format-version",
-        "1",
-        "--no-deps",
-        "--locked",
-    ]))
-    .context("`cargo metadata` failed; is Cargo.lock in step?")?;
+    let metadata = output(cargo(&["metadata", "--format-version", "1", "--no-deps", "--locked"]))
+        .context("`cargo metadata` failed; is Cargo.lock in step?")?;
     let metadata: Value = serde_json::from_str(&metadata)?;
-    let packages = metadata["packages"]
-        .as_array()
-        .context("cargo metadata lists packages")?;
-    let dependencies: BTreeMap<&str, Vec<&Value>> = packages
-        .iter()
-        .map(|package| (name(package), deps(package)))
-        .collect();
+    let packages = metadata["packages"].as_array().context("cargo metadata lists packages")?;
+    let dependencies: BTreeMap<&str, Vec<&Value>> =
+        packages.iter().map(|package| (name(package), deps(package))).collect();
     let mut wrong = Vec::new();
     for (from, deps) in &dependencies {
         for to in deps.iter().map(|dep| name(dep)) {
             let ours = dependencies.contains_key(to);
             let allowed = EDGES.iter().any(|(a, b, _)| a == from && *b == to);
             if ours && !allowed {
-                wrong.push(format!(
-                    "crates/{from} may not depend on {to}: no such edge in xtask/src/tidy.rs"
-                ));
+                wrong
+                    .push(format!("crates/{from} may not depend on {to}: no such edge in xtask/src/tidy.rs"));
             }
             if PURE.contains(from) && IMPURE.contains(&to) {
                 wrong.push(format!("crates/{from} is pure and may not use {to}"));
@@ -142,10 +119,7 @@ fn name(value: &Value) -> &str {
 
 fn deps(package: &Value) -> Vec<&Value> {
     let all = package["dependencies"].as_array();
-    all.into_iter()
-        .flatten()
-        .filter(|dep| dep["kind"].is_null())
-        .collect()
+    all.into_iter().flatten().filter(|dep| dep["kind"].is_null()).collect()
 }
 
 fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -178,14 +152,9 @@ fn check_file(file: &Path, text: &str) -> Vec<String> {
         return wrong;
     }
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let statements: Vec<&str> = code
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect();
+    let statements: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let names = |word: &str| statements.iter().any(|line| line.contains(word));
-    let pure = PURE
-        .iter()
-        .any(|pure| file.starts_with(Path::new("crates").join(pure).join("src")));
+    let pure = PURE.iter().any(|pure| file.starts_with(Path::new("crates").join(pure).join("src")));
     if pure {
         wrong.extend(
             IMPURE_PATHS

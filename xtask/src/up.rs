@@ -10,16 +10,7 @@ pub(crate) fn demo(once: bool, machines: u8) -> Result<()> {
     requirements::for_demo()?;
     run(cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     let machines = machines.to_string();
-    let mut command = cargo(&[
-        "run",
-        "--quiet",
-        "--locked",
-        "-p",
-        "testkit",
-        "--bin",
-        "netloom-demo",
-        "--",
-    ]);
+    let mut command = cargo(&["run", "--quiet", "--locked", "-p", "testkit", "--bin", "netloom-demo", "--"]);
     command.args(["--machines", &machines]);
     if once {
         command.arg("--once");
@@ -29,16 +20,8 @@ pub(crate) fn demo(once: bool, machines: u8) -> Result<()> {
 
 /// Just the server.
 pub(crate) fn server(arguments: &[String]) -> Result<()> {
-    let mut command = cargo(&[
-        "run",
-        "--release",
-        "--locked",
-        "-p",
-        "server",
-        "--bin",
-        "netloom-server",
-        "--",
-    ]);
+    let mut command =
+        cargo(&["run", "--release", "--locked", "-p", "server", "--bin", "netloom-server", "--"]);
     command.args(arguments);
     run(command)
 }
@@ -46,24 +29,9 @@ pub(crate) fn server(arguments: &[String]) -> Result<()> {
 /// The benchmarks, optimised.
 pub(crate) fn bench(name: Option<&str>) -> Result<()> {
     requirements::for_demo()?;
-    run(cargo(&[
-        "build",
-        "--release",
-        "--workspace",
-        "--bins",
-        "--locked",
-    ]))?;
-    let mut command = cargo(&[
-        "run",
-        "--release",
-        "--quiet",
-        "--locked",
-        "-p",
-        "testkit",
-        "--bin",
-        "netloom-bench",
-        "--",
-    ]);
+    run(cargo(&["build", "--release", "--workspace", "--bins", "--locked"]))?;
+    let mut command =
+        cargo(&["run", "--release", "--quiet", "--locked", "-p", "testkit", "--bin", "netloom-bench", "--"]);
     command.args(name);
     run(command)
 }

@@ -2,5 +2,15 @@
 //!
 //! Not for other crates: nothing but this crate's binary and tests links it.
 
+pub mod agents;
+pub mod attempts;
+pub mod brain;
 pub mod broker;
+pub mod channels;
 pub mod front;
+pub mod http;
+pub mod identity;
+pub mod serve;
+pub mod settings;
+pub mod setup;
+pub mod telemetry;

@@ -1,2 +1,84 @@
-//! server
-fn main() {}
+//! `netloom-server`: reads its arguments, starts the parts, and waits for the end.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use server::serve::Server;
+use server::settings::{Flags, Settings};
+use server::telemetry::{self, Telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The server of Netloom: private WireGuard networks
+#[derive(Parser)]
+#[command(name = "netloom-server", version)]
+struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server (what happens without a command, too)
+    Run,
+    /// Print the OpenAPI document of the API
+    Openapi,
+    /// Put a backup's database into an empty data folder
+    Restore {
+        /// The file that `netloom backup` wrote
+        backup: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _closed = writeln!(std::io::stderr(), "netloom-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        None | Some(Command::Run) => run(&arguments.flags),
+        Some(Command::Openapi) => {
+            let document = server::http::document()?;
+            std::io::stdout().write_all(document.as_bytes()).context("the document cannot be printed")
+        }
+        Some(Command::Restore { backup }) => {
+            let settings = Settings::load(&arguments.flags)?;
+            server::identity::create_private_folder(&settings.data)?;
+            Ok(store::restore(&backup, &settings.data.join("netloom.db"))?)
+        }
+    }
+}
+
+fn run(flags: &Flags) -> Result<()> {
+    let settings = Settings::load(flags)?;
+    telemetry::start_log(&settings.log, settings.log_format)?;
+    server::front::install_crypto_provider();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("the runtime cannot be started")?.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<()> {
+    let urls = settings.urls.join(", ");
+    let server = Server::start(settings, Telemetry::install()?).await?;
+    let pin = server.pin.map(|pin| pin.to_string()).unwrap_or_default();
+    let [first, second] = server.rendezvous;
+    tracing::info!(listen = %server.address(), urls, pin, rendezvous = %format!("{first}, {second}"), "the server is up");
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("signals cannot be received")?,
+    }
+    tracing::info!("shutting down");
+    server.shutdown().await;
+    Ok(())
+}

@@ -38,11 +38,7 @@ fn remaining_length(input: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
             return Ok(Some((length, index + 2)));
         }
     }
-    if input.len() >= 5 {
-        Err(Malformed::Length)
-    } else {
-        Ok(None)
-    }
+    if input.len() >= 5 { Err(Malformed::Length) } else { Ok(None) }
 }
 
 fn packet(first: u8, mut body: Bytes) -> Result<Packet, Malformed> {
@@ -58,20 +54,14 @@ fn packet(first: u8, mut body: Bytes) -> Result<Packet, Malformed> {
     let packet = match kind {
         1 => Packet::Connect(connect(&mut body)?),
         3 => return publish(flags, body).map(Packet::Publish),
-        4 => Packet::PubAck {
-            id: packet_id(&mut body)?,
-        },
+        4 => Packet::PubAck { id: packet_id(&mut body)? },
         8 => Packet::Subscribe(subscribe(&mut body)?),
         10 => unsubscribe(&mut body)?,
         12 => Packet::PingReq,
         14 => Packet::Disconnect,
         other => return Err(Malformed::Kind(other)),
     };
-    if body.has_remaining() {
-        Err(Malformed::Shape)
-    } else {
-        Ok(packet)
-    }
+    if body.has_remaining() { Err(Malformed::Shape) } else { Ok(packet) }
 }
 
 fn connect(body: &mut Bytes) -> Result<Connect, Malformed> {
@@ -96,13 +86,7 @@ fn connect(body: &mut Bytes) -> Result<Connect, Malformed> {
     }
     let user_name = if user { Some(text(body)?) } else { None };
     let password = if password { Some(binary(body)?) } else { None };
-    Ok(Connect {
-        client_id,
-        keepalive,
-        will_topic,
-        user_name,
-        password,
-    })
+    Ok(Connect { client_id, keepalive, will_topic, user_name, password })
 }
 
 fn publish(flags: u8, mut body: Bytes) -> Result<Publish, Malformed> {
@@ -112,11 +96,7 @@ fn publish(flags: u8, mut body: Bytes) -> Result<Publish, Malformed> {
         1 => Some(packet_id(&mut body)?),
         _ => return Err(Malformed::Qos),
     };
-    Ok(Publish {
-        topic,
-        id,
-        payload: body,
-    })
+    Ok(Publish { topic, id, payload: body })
 }
 
 fn subscribe(body: &mut Bytes) -> Result<Subscribe, Malformed> {

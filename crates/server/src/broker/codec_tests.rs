@@ -19,10 +19,7 @@ fn connect_packet(flags: u8, fields: &[&[u8]]) -> Vec<u8> {
 
 #[test]
 fn a_connect_with_will_and_credentials_is_read_whole() {
-    let bytes = connect_packet(
-        0b1100_1110,
-        &[b"h1", b"will/topic", b"gone", b"h1", b"\xffsecret"],
-    );
+    let bytes = connect_packet(0b1100_1110, &[b"h1", b"will/topic", b"gone", b"h1", b"\xffsecret"]);
     let Ok(Some(Packet::Connect(connect))) = read_one(&bytes) else {
         panic!("not read: {:?}", read_one(&bytes));
     };
@@ -40,12 +37,7 @@ fn connect_flags_that_contradict_each_other_are_refused() {
     let will_qos_without_will = connect_packet(0b0000_1010, &[b"h1"]);
     let will_qos_three = connect_packet(0b0001_1110, &[b"h1", b"t", b"m"]);
     let password_without_user = connect_packet(0b0100_0010, &[b"h1", b"p"]);
-    for bytes in [
-        reserved,
-        will_qos_without_will,
-        will_qos_three,
-        password_without_user,
-    ] {
+    for bytes in [reserved, will_qos_without_will, will_qos_three, password_without_user] {
         assert_eq!(read_one(&bytes), Err(Malformed::Flags));
     }
 }
@@ -66,11 +58,7 @@ fn a_packet_is_read_only_when_it_is_whole_and_the_next_one_stays() {
         input.put_u8(byte);
     }
     input.put_slice(&[0xc0, 0]);
-    let expected = Publish {
-        topic: "a/b".into(),
-        id: Some(7),
-        payload: Bytes::from_static(&[1, 2]),
-    };
+    let expected = Publish { topic: "a/b".into(), id: Some(7), payload: Bytes::from_static(&[1, 2]) };
     assert_eq!(read(&mut input, 1024), Ok(Some(Packet::Publish(expected))));
     assert_eq!(read(&mut input, 1024), Ok(Some(Packet::PingReq)));
     assert_eq!(read(&mut input, 1024), Ok(None));
@@ -78,10 +66,7 @@ fn a_packet_is_read_only_when_it_is_whole_and_the_next_one_stays() {
 
 #[test]
 fn a_large_packet_is_refused_by_its_header_alone() {
-    assert_eq!(
-        read_one(&[0x30, 0x80, 0x80, 0x01]),
-        Err(Malformed::TooLarge { limit: 1024 })
-    );
+    assert_eq!(read_one(&[0x30, 0x80, 0x80, 0x01]), Err(Malformed::TooLarge { limit: 1024 }));
     assert_eq!(read_one(&[0x30, 0xff, 0xff, 0xff, 0xff]), Err(Malformed::Length));
 }
 
@@ -101,14 +86,8 @@ fn quality_two_and_packets_of_a_server_are_refused() {
 #[test]
 fn a_subscription_is_capped_at_what_is_granted() {
     let bytes = [0x82, 10, 0, 1, 0, 1, b'a', 2, 0, 1, b'b', 0];
-    let filters = vec![
-        ("a".to_owned(), Qos::AtLeastOnce),
-        ("b".to_owned(), Qos::AtMostOnce),
-    ];
-    assert_eq!(
-        read_one(&bytes),
-        Ok(Some(Packet::Subscribe(Subscribe { id: 1, filters })))
-    );
+    let filters = vec![("a".to_owned(), Qos::AtLeastOnce), ("b".to_owned(), Qos::AtMostOnce)];
+    assert_eq!(read_one(&bytes), Ok(Some(Packet::Subscribe(Subscribe { id: 1, filters }))));
     let many: Vec<u8> = [0, 1].into_iter().chain([0, 1, b'a', 0].repeat(9)).collect();
     let bytes = [&[0x82, u8::try_from(many.len()).unwrap()], &many[..]].concat();
     assert_eq!(read_one(&bytes), Err(Malformed::Filters { limit: 8 }));

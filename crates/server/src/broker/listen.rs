@@ -33,12 +33,7 @@ impl Embedded {
             connecting: Arc::new(Semaphore::new(limits.connecting)),
             limits,
         };
-        (
-            Self {
-                shared: Arc::new(shared),
-            },
-            events,
-        )
+        (Self { shared: Arc::new(shared) }, events)
     }
 
     /// Serves MQTT over WebSocket at `/mqtt`; to be merged into the router that the front serves.
@@ -48,9 +43,7 @@ impl Embedded {
 
     /// Serves MQTT on a TCP port of its own, over TLS if certificates are given.
     pub fn open_port(&self, listen: SocketAddr, certificates: Option<&Arc<Certificates>>) -> Result<Running> {
-        let tls = certificates
-            .map(|certificates| certificates.server_config(&[]))
-            .transpose()?;
+        let tls = certificates.map(|certificates| certificates.server_config(&[])).transpose()?;
         let acceptor = Acceptor::bind(listen, tls, &crate::front::Limits::default())?;
         let shared = self.shared.clone();
         Ok(acceptor.run(move |stream, peer, _stopping| {

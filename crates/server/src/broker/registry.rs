@@ -94,10 +94,7 @@ impl Client {
 impl Registry {
     pub(super) fn new(limits: &Limits, events: mpsc::Sender<BrokerEvent>) -> Self {
         Self {
-            state: Mutex::new(State {
-                clients: HashMap::new(),
-                open: true,
-            }),
+            state: Mutex::new(State { clients: HashMap::new(), open: true }),
             events,
             queue_messages: limits.queue_messages,
             queue_bytes: limits.queue_bytes,
@@ -113,12 +110,8 @@ impl Registry {
         if !state.open || (older.is_none() && state.clients.len() >= self.connections) {
             return Err(Welcome::Unavailable);
         }
-        let announced = older
-            .as_ref()
-            .is_some_and(|older| older.announced.load(Ordering::Relaxed));
-        let host: Arc<str> = older
-            .as_ref()
-            .map_or_else(|| host.into(), |older| older.host.clone());
+        let announced = older.as_ref().is_some_and(|older| older.announced.load(Ordering::Relaxed));
+        let host: Arc<str> = older.as_ref().map_or_else(|| host.into(), |older| older.host.clone());
         let client = Arc::new(Client {
             host: host.clone(),
             queue,
@@ -148,10 +141,7 @@ impl Registry {
             return;
         }
         if let Ok(permit) = permit {
-            permit.send(BrokerEvent::Offline {
-                host: client.host.clone(),
-                reason,
-            });
+            permit.send(BrokerEvent::Offline { host: client.host.clone(), reason });
         }
     }
 
@@ -169,10 +159,7 @@ impl Registry {
         if online {
             permit.send(BrokerEvent::Online { host });
         } else if before {
-            permit.send(BrokerEvent::Offline {
-                host,
-                reason: Ended::Left,
-            });
+            permit.send(BrokerEvent::Offline { host, reason: Ended::Left });
         }
     }
 
@@ -183,18 +170,13 @@ impl Registry {
         };
         let state = self.lock();
         if state.is_registered(client) {
-            permit.send(BrokerEvent::Report {
-                host: client.host.clone(),
-                payload,
-            });
+            permit.send(BrokerEvent::Report { host: client.host.clone(), payload });
         }
     }
 
     pub(super) fn publish(&self, host: &str, payload: Bytes) -> Delivery {
         let client = self.lock().clients.get(host).cloned();
-        client.map_or(Delivery::Offline, |client| {
-            client.offer(payload, self.queue_bytes)
-        })
+        client.map_or(Delivery::Offline, |client| client.offer(payload, self.queue_bytes))
     }
 
     pub(super) fn kick(&self, host: &str) -> bool {
@@ -207,10 +189,7 @@ impl Registry {
 
     pub(super) fn is_online(&self, host: &str) -> bool {
         let state = self.lock();
-        state
-            .clients
-            .get(host)
-            .is_some_and(|client| client.announced.load(Ordering::Relaxed))
+        state.clients.get(host).is_some_and(|client| client.announced.load(Ordering::Relaxed))
     }
 
     pub(super) fn connected(&self) -> usize {
@@ -234,9 +213,7 @@ impl Registry {
 
 impl State {
     fn is_registered(&self, client: &Arc<Client>) -> bool {
-        self.clients
-            .get(&client.host)
-            .is_some_and(|current| Arc::ptr_eq(current, client))
+        self.clients.get(&client.host).is_some_and(|current| Arc::ptr_eq(current, client))
     }
 
     fn remove(&mut self, client: &Arc<Client>) -> bool {
@@ -275,10 +252,7 @@ mod tests {
         registry.leave(&new, Ended::Lost).await;
         assert_eq!(events.recv().await, Some(online("a")));
         assert_eq!(events.recv().await, Some(online("a")));
-        let last = BrokerEvent::Offline {
-            host: "a".into(),
-            reason: Ended::Lost,
-        };
+        let last = BrokerEvent::Offline { host: "a".into(), reason: Ended::Lost };
         assert_eq!(events.recv().await, Some(last));
         assert!(events.try_recv().is_err());
     }
@@ -292,21 +266,14 @@ mod tests {
         registry.leave(&old, Ended::TakenOver).await;
         registry.leave(&new, Ended::Lost).await;
         assert_eq!(events.recv().await, Some(online("a")));
-        let last = BrokerEvent::Offline {
-            host: "a".into(),
-            reason: Ended::Lost,
-        };
+        let last = BrokerEvent::Offline { host: "a".into(), reason: Ended::Lost };
         assert_eq!(events.recv().await, Some(last));
         assert_eq!(registry.connected(), 0);
     }
 
     #[test]
     fn messages_wait_only_for_a_host_that_listens_and_keeps_up() {
-        let limits = Limits {
-            queue_messages: 2,
-            queue_bytes: 100,
-            ..Limits::default()
-        };
+        let limits = Limits { queue_messages: 2, queue_bytes: 100, ..Limits::default() };
         let (registry, _events) = registry(limits);
         let payload = |size| Bytes::from(vec![0; size]);
         assert_eq!(registry.publish("a", payload(1)), Delivery::Offline);
@@ -328,10 +295,7 @@ mod tests {
 
     #[test]
     fn a_full_or_closed_registry_admits_only_who_replaces_a_connection() {
-        let (registry, _events) = registry(Limits {
-            connections: 1,
-            ..Limits::default()
-        });
+        let (registry, _events) = registry(Limits { connections: 1, ..Limits::default() });
         let _first = registry.admit("a").expect("there is room");
         assert_eq!(registry.admit("b").err(), Some(Welcome::Unavailable));
         assert!(registry.admit("a").is_ok());

@@ -40,11 +40,7 @@ pub(super) async fn serve<W: Wire>(
     connecting: OwnedSemaphorePermit,
 ) {
     let mut input = BytesMut::new();
-    let welcomed = timeout(
-        shared.limits.connect_timeout,
-        welcome(&shared, &mut wire, &mut input),
-    )
-    .await;
+    let welcomed = timeout(shared.limits.connect_timeout, welcome(&shared, &mut wire, &mut input)).await;
     drop(connecting);
     let (client, queue, keepalive) = match welcomed {
         Ok(Ok(welcomed)) => welcomed,
@@ -111,11 +107,7 @@ async fn welcome<W: Wire>(
     }
     let wanted = Duration::from_secs(connect.keepalive.into());
     let longest = shared.limits.max_keepalive;
-    let keepalive = if wanted.is_zero() {
-        longest
-    } else {
-        wanted.min(longest)
-    };
+    let keepalive = if wanted.is_zero() { longest } else { wanted.min(longest) };
     Ok((client, queue, keepalive))
 }
 
@@ -249,9 +241,7 @@ impl<W: Wire> Session<'_, W> {
             match own_channel(&self.client.host, &publish.topic) {
                 Some(Channel::Report) => registry.report(self.client, publish.payload).await,
                 Some(Channel::Presence) => {
-                    registry
-                        .announce(self.client, publish.payload != PRESENCE_OFFLINE)
-                        .await;
+                    registry.announce(self.client, publish.payload != PRESENCE_OFFLINE).await;
                 }
                 Some(Channel::Map) | None => {
                     let topic: String = publish.topic.chars().take(128).collect();

@@ -67,10 +67,7 @@ impl Wire for WebSocketWire {
     }
 
     async fn send(&mut self, bytes: Bytes) -> io::Result<()> {
-        self.0
-            .send(Message::Binary(bytes))
-            .await
-            .map_err(io::Error::other)
+        self.0.send(Message::Binary(bytes)).await.map_err(io::Error::other)
     }
 
     async fn close(&mut self) {

@@ -143,10 +143,7 @@ impl Acceptor {
         drop(self.listener);
         let drained = async { while tasks.join_next().await.is_some() {} };
         if timeout(self.grace, drained).await.is_err() {
-            debug!(
-                left = tasks.len(),
-                "connections were cut at the end of the grace time"
-            );
+            debug!(left = tasks.len(), "connections were cut at the end of the grace time");
         }
         tasks.shutdown().await;
     }
@@ -181,19 +178,11 @@ struct Permits {
 }
 
 async fn permit(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    semaphore
-        .clone()
-        .acquire_owned()
-        .await
-        .expect("this semaphore is never closed")
+    semaphore.clone().acquire_owned().await.expect("this semaphore is never closed")
 }
 
 fn listen_on(listen: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = if listen.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(listen)?;
     socket.listen(backlog)
@@ -203,9 +192,7 @@ async fn handshake(tls: Option<TlsAcceptor>, tcp: TcpStream, limit: Duration) ->
     let Some(tls) = tls else {
         return Ok(Stream::Plain(tcp));
     };
-    let stream = timeout(limit, tls.accept(tcp))
-        .await
-        .map_err(|_| io::ErrorKind::TimedOut)??;
+    let stream = timeout(limit, tls.accept(tcp)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     Ok(Stream::Tls(Box::new(stream)))
 }
 

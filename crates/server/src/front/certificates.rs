@@ -74,11 +74,7 @@ impl Certificates {
     /// Uses a certificate chain and its key, both PEM.
     pub fn from_files(certificate_file: PathBuf, key_file: PathBuf) -> Result<Arc<Self>> {
         let loaded = load(&certificate_file, &key_file)?;
-        Ok(Arc::new(Self {
-            certificate_file,
-            key_file,
-            current: ArcSwap::from_pointee(loaded),
-        }))
+        Ok(Arc::new(Self { certificate_file, key_file, current: ArcSwap::from_pointee(loaded) }))
     }
 
     /// The pin of the certificate in force.
@@ -91,8 +87,7 @@ impl Certificates {
         if stamps(&self.certificate_file, &self.key_file)? == self.current.load().stamps {
             return Ok(false);
         }
-        self.current
-            .store(Arc::new(load(&self.certificate_file, &self.key_file)?));
+        self.current.store(Arc::new(load(&self.certificate_file, &self.key_file)?));
         Ok(true)
     }
 
@@ -149,25 +144,15 @@ fn load(certificate_file: &Path, key_file: &Path) -> Result<Loaded> {
     let key = PrivateKeyDer::from_pem_file(key_file)
         .with_context(|| format!("cannot read a private key from {}", key_file.display()))?;
     let certified = CertifiedKey::from_der(chain, key, &provider()).with_context(|| {
-        format!(
-            "{} and {} do not belong together",
-            certificate_file.display(),
-            key_file.display()
-        )
+        format!("{} and {} do not belong together", certificate_file.display(), key_file.display())
     })?;
-    Ok(Loaded {
-        certified: Arc::new(certified),
-        pin,
-        stamps,
-    })
+    Ok(Loaded { certified: Arc::new(certified), pin, stamps })
 }
 
 fn stamps(certificate_file: &Path, key_file: &Path) -> Result<Stamps> {
     let stamp = |file: &Path| {
         let metadata = fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let modified = metadata
-            .modified()
-            .context("this file system keeps no modification times")?;
+        let modified = metadata.modified().context("this file system keeps no modification times")?;
         anyhow::Ok((modified, metadata.len()))
     };
     Ok([stamp(certificate_file)?, stamp(key_file)?])
@@ -193,9 +178,7 @@ fn make(folder: &Path, certificate_file: &Path, key_file: &Path, names: &[String
         key
     };
     let mut params = CertificateParams::new(names).context("a name of the server is not a host name")?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "netloom-server");
+    params.distinguished_name.push(DnType::CommonName, "netloom-server");
     // Agents go by the pin, so the dates only must never be in the way, whatever a machine's clock says.
     params.not_before = rcgen::date_time_ymd(2000, 1, 1);
     params.not_after = rcgen::date_time_ymd(2200, 1, 1);
@@ -211,11 +194,7 @@ fn write_whole(file: &Path, text: &str, mode: u32) -> Result<()> {
             fs::remove_file(&unfinished)?;
         }
         let mut options = OpenOptions::new();
-        let mut handle = options
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&unfinished)?;
+        let mut handle = options.write(true).create_new(true).mode(mode).open(&unfinished)?;
         handle.write_all(text.as_bytes())?;
         handle.sync_all()?;
         fs::rename(&unfinished, file)
@@ -267,10 +246,7 @@ mod tests {
         let new = Certificates::self_signed(other.path(), &["a.longer.name.example".to_owned()]).unwrap();
         fs::copy(other.path().join("cert.pem"), folder.path().join("cert.pem")).unwrap();
         let error = certificates.reload_if_changed().unwrap_err();
-        assert!(
-            format!("{error:#}").contains("do not belong together"),
-            "{error:#}"
-        );
+        assert!(format!("{error:#}").contains("do not belong together"), "{error:#}");
         assert_eq!(certificates.pin(), old);
         fs::copy(other.path().join("key.pem"), folder.path().join("key.pem")).unwrap();
         assert!(certificates.reload_if_changed().unwrap());

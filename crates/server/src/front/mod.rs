@@ -69,15 +69,9 @@ impl Front {
         proxies: TrustedProxies,
         limits: Limits,
     ) -> Result<Self> {
-        let tls = certificates
-            .map(|certificates| certificates.server_config(&ALPN))
-            .transpose()?;
+        let tls = certificates.map(|certificates| certificates.server_config(&ALPN)).transpose()?;
         let acceptor = Acceptor::bind(listen, tls, &limits)?;
-        Ok(Self {
-            acceptor,
-            proxies,
-            limits,
-        })
+        Ok(Self { acceptor, proxies, limits })
     }
 
     /// The address that was bound, with the port chosen if port 0 was asked for.
@@ -92,7 +86,6 @@ impl Front {
             proxies: self.proxies,
             header_timeout: self.limits.header_timeout,
         });
-        self.acceptor
-            .run(move |stream, peer, stopping| http::serve(serving.clone(), stream, peer, stopping))
+        self.acceptor.run(move |stream, peer, stopping| http::serve(serving.clone(), stream, peer, stopping))
     }
 }

@@ -26,10 +26,7 @@ impl TrustedProxies {
         if !self.trusts(peer.ip()) {
             return peer;
         }
-        let lines = headers
-            .get_all(HEADER)
-            .iter()
-            .filter_map(|line| line.to_str().ok());
+        let lines = headers.get_all(HEADER).iter().filter_map(|line| line.to_str().ok());
         let hops: Vec<&str> = lines.flat_map(|line| line.split(',')).collect();
         let mut client = peer;
         for hop in hops.iter().rev() {
@@ -52,10 +49,7 @@ impl TrustedProxies {
 /// Proxies write plain addresses, some with a port.
 fn parse_hop(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim();
-    let address = hop
-        .parse()
-        .ok()
-        .or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    let address = hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()));
     address.map(|address: IpAddr| address.to_canonical())
 }
 
@@ -72,9 +66,7 @@ mod tests {
             headers.append(HEADER, HeaderValue::from_str(line).expect("a header"));
         }
         let peer = SocketAddr::new(peer.parse().expect("an address"), 4000);
-        TrustedProxies::new(ranges.to_vec())
-            .client(peer, &headers)
-            .to_string()
+        TrustedProxies::new(ranges.to_vec()).client(peer, &headers).to_string()
     }
 
     #[test]
@@ -84,18 +76,9 @@ mod tests {
 
     #[test]
     fn the_rightmost_address_that_is_no_proxy_is_the_client() {
-        assert_eq!(
-            client("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.0.0.2"]),
-            "198.51.100.1:0"
-        );
-        assert_eq!(
-            client("10.0.0.1", &["1.1.1.1", "198.51.100.1:77"]),
-            "198.51.100.1:0"
-        );
-        assert_eq!(
-            client("fd00::1", &["[2001:db8::5]:1, ::ffff:10.1.1.1"]),
-            "[2001:db8::5]:0"
-        );
+        assert_eq!(client("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.0.0.2"]), "198.51.100.1:0");
+        assert_eq!(client("10.0.0.1", &["1.1.1.1", "198.51.100.1:77"]), "198.51.100.1:0");
+        assert_eq!(client("fd00::1", &["[2001:db8::5]:1, ::ffff:10.1.1.1"]), "[2001:db8::5]:0");
     }
 
     #[test]

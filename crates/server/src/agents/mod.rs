@@ -1,0 +1,101 @@
+//! The agents' part of the HTTP API (`wire::path`): registration, maps, reports, and what a host may do to itself.
+//!
+//! Not for deciding: each handler proves who speaks, hands a command to the brain, and encodes the answer. A host can speak
+//! of itself only: no request names a host but the one that signed it.
+
+mod map;
+mod own;
+mod refuse;
+mod register;
+mod replay;
+mod signed;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+use wire::{ServerLinks, path};
+
+use crate::attempts::Attempts;
+use crate::brain::Brain;
+use crate::channels::Channels;
+use crate::identity::Identity;
+pub(crate) use refuse::Refused;
+pub(crate) use replay::Replays;
+
+/// The largest request of an agent, in bytes; reports of many local addresses and failures fit.
+const MOST_BODY: usize = 64 * 1024;
+/// Maps that are made and sent at the same time. Whoever comes when all are taken waits its turn, or is told to come later.
+const MOST_MAPS: usize = 64;
+
+/// What the handlers need.
+pub struct Agents {
+    /// The way to the brain.
+    pub brain: Brain,
+    /// The server's keys.
+    pub identity: Arc<Identity>,
+    /// The sealed channels of hosts.
+    pub channels: Arc<Channels>,
+    /// What the server calls itself.
+    pub name: String,
+    /// Failed registrations by source.
+    pub attempts: Arc<Attempts>,
+    replays: Replays,
+    maps: Semaphore,
+}
+
+impl Agents {
+    /// With nothing remembered yet.
+    pub fn new(
+        brain: Brain,
+        identity: Arc<Identity>,
+        channels: Arc<Channels>,
+        name: String,
+        attempts: Arc<Attempts>,
+    ) -> Self {
+        Self {
+            brain,
+            identity,
+            channels,
+            name,
+            attempts,
+            replays: Replays::default(),
+            maps: Semaphore::new(MOST_MAPS),
+        }
+    }
+}
+
+/// The routes.
+pub fn router(agents: Arc<Agents>) -> Router {
+    Router::new()
+        .route(path::HELLO, get(register::hello))
+        .route(path::REGISTER, post(register::register))
+        .route(path::MAP, get(map::map))
+        .route(path::REPORT, post(map::report))
+        .route(path::SETTINGS, post(own::settings))
+        .route(path::NODE, post(own::node))
+        .route(path::LEAVE, post(own::leave))
+        .layer(DefaultBodyLimit::max(MOST_BODY))
+        .with_state(agents)
+}
+
+/// A CBOR body.
+fn cbor<T: wire::Encode>(value: &T) -> Response {
+    ([(CONTENT_TYPE, path::MEDIA_TYPE)], wire::encode(value)).into_response()
+}
+
+/// The server's doors, as its settings say and its ports came out.
+pub fn links(
+    identity: &Identity,
+    ports: [u16; 2],
+    host: Option<String>,
+    keepalive: model::Keepalive,
+) -> ServerLinks {
+    let keys = identity.rendezvous.iter().map(wire::WgSecret::public);
+    let rendezvous = keys.zip(ports).map(|(key, port)| wire::Rendezvous { key, port, host: host.clone() });
+    ServerLinks { rendezvous: rendezvous.collect(), brokers: Vec::new(), keepalive: Some(keepalive) }
+}

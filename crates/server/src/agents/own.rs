@@ -1,0 +1,43 @@
+//! What a host may do to itself.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use control::{Actor, Command};
+use wire::Leave;
+
+use super::signed::Signed;
+use super::{Agents, Refused};
+
+async fn submit(agents: &Agents, signed: &Signed, command: Command) -> Result<StatusCode, Refused> {
+    agents.brain.submit(Actor::Host(signed.host.id), command).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Its own settings changed.
+pub(super) async fn settings(
+    State(agents): State<Arc<Agents>>,
+    signed: Signed,
+) -> Result<StatusCode, Refused> {
+    let command = Command::OwnSettings(signed.message()?);
+    submit(&agents, &signed, command).await
+}
+
+/// It takes part in a network, or pauses.
+pub(super) async fn node(State(agents): State<Arc<Agents>>, signed: Signed) -> Result<StatusCode, Refused> {
+    let command = Command::OwnSwitch(signed.message()?);
+    submit(&agents, &signed, command).await
+}
+
+/// It leaves one network, or everything.
+pub(super) async fn leave(State(agents): State<Arc<Agents>>, signed: Signed) -> Result<StatusCode, Refused> {
+    let leave: Leave = signed.message()?;
+    let everything = leave == Leave::Server;
+    let status = submit(&agents, &signed, Command::OwnLeave(leave)).await?;
+    if everything {
+        agents.replays.forget(signed.host.id);
+        tracing::info!(host = %signed.host.name, "host left");
+    }
+    Ok(status)
+}

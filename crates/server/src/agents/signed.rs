@@ -1,0 +1,52 @@
+//! The extractor that proves which host speaks: nothing behind it sees a request that is not signed by a known host.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, OriginalUri, Request};
+use axum::http::header::AUTHORIZATION;
+use model::Host;
+use wire::{CredentialError, RefusalCode, RequestSignature, SignedRequest};
+
+use super::{Agents, Refused};
+use crate::brain::now;
+
+/// A request that its host signed.
+pub(crate) struct Signed {
+    /// The host, as intent knows it now.
+    pub(crate) host: Host,
+    /// The body.
+    pub(crate) body: Bytes,
+}
+
+impl Signed {
+    /// The body as a message.
+    pub(crate) fn message<T: for<'b> wire::Decode<'b>>(&self) -> Result<T, Refused> {
+        wire::decode(&self.body).map_err(|error| Refused::new(RefusalCode::Invalid, error.to_string()))
+    }
+}
+
+impl FromRequest<Arc<Agents>> for Signed {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, agents: &Arc<Agents>) -> Result<Self, Refused> {
+        let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let signature = RequestSignature::parse(header.ok_or(CredentialError::Form)?)?;
+        let method = request.method().clone();
+        let uri = request
+            .extensions()
+            .get::<OriginalUri>()
+            .map_or_else(|| request.uri().clone(), |uri| uri.0.clone());
+        let body = Bytes::from_request(request, agents).await;
+        let body = body.map_err(|error| Refused::new(RefusalCode::Invalid, error.body_text()))?;
+        let intent = agents.brain.intent();
+        let host = intent.host(signature.host).ok_or_else(Refused::unknown_host)?;
+        let target = uri.path_and_query().map_or(uri.path(), |target| target.as_str());
+        let signed = SignedRequest { method: method.as_str(), target, body: &body };
+        signature.verify(&host.signing_key, now(), &signed)?;
+        if !agents.replays.take(host.id, signature.time) {
+            return Err(Refused::new(RefusalCode::NotProved, "this request was made before; make a new one"));
+        }
+        Ok(Self { host: host.clone(), body })
+    }
+}

@@ -1,0 +1,308 @@
+//! The hub: gathers what changed for a moment, works out what that means for whom, and tells exactly those hosts.
+//!
+//! It owns inventory. Intent comes from the writer. Deltas are made of two snapshots, the one told last and the one now, so
+//! that what changes back within the moment sends nothing, and no map is kept for any host.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use control::plan::{Picture, Touched, deltas};
+use control::{Change, Door, Effect, Intent, Inventory, Record};
+use dataplane::rendezvous::Peers;
+use model::{Endpoint, Epoch, HostId, WgPublicKey};
+use store::Database;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use wire::{Direction, Report, ServerLinks};
+
+use super::inventory::Keeper;
+use super::outbox::Outbox;
+use super::{Told, now};
+use crate::broker::Broker;
+use crate::channels::Channels;
+
+/// What the hub is told.
+#[derive(Debug)]
+pub enum Notice {
+    /// Intent changed.
+    Intent {
+        /// Intent after all of the changes.
+        intent: Arc<Intent>,
+        /// The changes, in order.
+        changes: Vec<Arc<Change>>,
+    },
+    /// A machine registered and said what it is.
+    Registered {
+        /// The host it became.
+        host: HostId,
+        /// Only its facts count.
+        report: Report,
+    },
+    /// The rendezvous saw a host's WireGuard socket.
+    Seen {
+        /// Whose.
+        key: WgPublicKey,
+        /// At which door.
+        door: Door,
+        /// Where.
+        endpoint: Endpoint,
+    },
+    /// A host connected to the broker or is gone from it.
+    Presence {
+        /// The host.
+        host: HostId,
+        /// Whether it is there.
+        online: bool,
+    },
+    /// A host reported.
+    Report {
+        /// The host.
+        host: HostId,
+        /// The sealed report.
+        sealed: Bytes,
+    },
+}
+
+/// What the hub works with.
+pub(super) struct HubParts {
+    /// Notices to it.
+    pub(super) notices: mpsc::Receiver<Notice>,
+    /// Where it shows what was told.
+    pub(super) told: watch::Sender<Arc<Told>>,
+    /// The broker.
+    pub(super) broker: Arc<dyn Broker>,
+    /// The sealed channels.
+    pub(super) channels: Arc<Channels>,
+    /// The peers of both doors of the rendezvous.
+    pub(super) doors: [Peers; 2],
+    /// Where inventory is kept.
+    pub(super) database: Arc<dyn Database>,
+    /// How long changes are gathered.
+    pub(super) coalesce: Duration,
+}
+
+/// The one task that tells agents what changed.
+pub(super) struct Hub {
+    notices: mpsc::Receiver<Notice>,
+    told: watch::Sender<Arc<Told>>,
+    outbox: Outbox,
+    channels: Arc<Channels>,
+    doors: [Peers; 2],
+    keeper: Keeper,
+    coalesce: Duration,
+    intent: Arc<Intent>,
+    inventory: Inventory,
+    touched: Touched,
+    flush_at: Option<Instant>,
+    reported: HashMap<HostId, u64>,
+}
+
+impl Hub {
+    /// The hub as it is right after the server's start.
+    pub(super) fn new(parts: HubParts) -> Self {
+        let HubParts { notices, told, broker, channels, doors, database, coalesce } = parts;
+        let (intent, inventory) = {
+            let told = told.borrow();
+            (Arc::clone(&told.intent), told.inventory.clone())
+        };
+        let hub = Self {
+            notices,
+            told,
+            outbox: Outbox::new(broker, Arc::clone(&channels)),
+            channels,
+            doors,
+            keeper: Keeper::new(database),
+            coalesce,
+            intent,
+            inventory,
+            touched: Touched::default(),
+            flush_at: None,
+            reported: HashMap::new(),
+        };
+        hub.intent.hosts(None).for_each(|host| hub.welcome(&host.wireguard_key));
+        hub
+    }
+
+    /// The first snapshot: nothing was told yet in this epoch.
+    pub(super) fn first_told(
+        intent: Arc<Intent>,
+        mut inventory: Inventory,
+        links: ServerLinks,
+        epoch: Epoch,
+    ) -> Told {
+        inventory.forget_presence();
+        Told::new(intent, inventory, links, epoch)
+    }
+
+    /// Works until nobody can tell it anything any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            let flush_at = self.flush_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(flush_at), if self.flush_at.is_some() => self.flush(),
+                () = self.keeper.due() => self.keeper.save(&self.inventory).await,
+                notice = self.notices.recv() => match notice {
+                    Some(notice) => self.handle(notice),
+                    None => break,
+                },
+            }
+        }
+        self.flush();
+        self.keeper.save(&self.inventory).await;
+    }
+
+    fn handle(&mut self, notice: Notice) {
+        match notice {
+            Notice::Intent { intent, changes } => self.intent_changed(intent, &changes),
+            Notice::Registered { host, report } => {
+                self.inventory.observe_facts(host, &report.facts, now());
+                self.keeper.changed(host);
+            }
+            Notice::Seen { key, door, endpoint } => self.seen(&key, door, endpoint),
+            Notice::Presence { host, online } => self.presence(host, online),
+            Notice::Report { host, sealed } => self.report(host, &sealed),
+        }
+    }
+
+    fn touch(&mut self, touched: Touched) {
+        self.touched = std::mem::take(&mut self.touched).and(touched);
+        self.flush_at.get_or_insert_with(|| Instant::now() + self.coalesce);
+    }
+
+    fn intent_changed(&mut self, intent: Arc<Intent>, changes: &[Arc<Change>]) {
+        for change in changes {
+            // Each change is looked at from both ends of the whole batch: what it touches is there at one of them, and a
+            // record that came and went in between touches nobody.
+            self.touch(Touched::by_change(&self.intent, &intent, change));
+            self.follow_keys(change);
+        }
+        self.intent = intent;
+    }
+
+    /// The rendezvous answers exactly the keys of hosts that exist.
+    fn follow_keys(&mut self, change: &Change) {
+        for record in &change.records {
+            let old = record.before.as_ref().and_then(as_host);
+            let new = record.after.as_ref().and_then(as_host);
+            let (old_key, new_key) = (old.map(|host| host.wireguard_key), new.map(|host| host.wireguard_key));
+            if old_key != new_key {
+                old_key.iter().for_each(|key| self.part_from(key));
+                new_key.iter().for_each(|key| self.welcome(key));
+            }
+            if let (Some(gone), None) = (old, new) {
+                self.inventory.forget(gone.id);
+                self.keeper.changed(gone.id);
+                self.reported.remove(&gone.id);
+            }
+        }
+    }
+
+    fn welcome(&self, key: &WgPublicKey) {
+        for door in &self.doors {
+            if let Err(full) = door.add_peer(*key.as_bytes()) {
+                tracing::error!(%key, "the rendezvous does not answer this host: {full}");
+            }
+        }
+    }
+
+    fn part_from(&self, key: &WgPublicKey) {
+        for door in &self.doors {
+            door.remove_peer(key.as_bytes());
+        }
+    }
+
+    fn seen(&mut self, key: &WgPublicKey, door: Door, endpoint: Endpoint) {
+        let Some(host) = self.intent.host_by_wireguard_key(key).map(|host| host.id) else {
+            return;
+        };
+        let effect = self.inventory.observe_seen(host, door, endpoint, now());
+        tracing::debug!(%host, ?door, %endpoint, ?effect, "host seen");
+        self.observed(host, effect);
+    }
+
+    fn observed(&mut self, host: HostId, effect: Effect) {
+        self.keeper.changed(host);
+        match effect {
+            Effect::None => {}
+            Effect::Maps => self.touch(Touched::by_inventory(&self.intent, host)),
+        }
+    }
+
+    fn presence(&mut self, host: HostId, online: bool) {
+        if self.intent.host(host).is_none() {
+            return;
+        }
+        tracing::info!(%host, online, "presence changed");
+        self.inventory.observe_presence(host, online, now());
+        self.keeper.changed(host);
+        // Shown to people only, but they read it from what was told.
+        self.flush_at.get_or_insert_with(|| Instant::now() + self.coalesce);
+    }
+
+    fn report(&mut self, host: HostId, sealed: &[u8]) {
+        let Some(report) = self.open_report(host, sealed) else {
+            return;
+        };
+        let effect = self.inventory.observe_report(host, &report, now());
+        self.observed(host, effect);
+        self.flush_at.get_or_insert_with(|| Instant::now() + self.coalesce);
+    }
+
+    /// A report that is the host's own and newer than all before.
+    fn open_report(&mut self, host: HostId, sealed: &[u8]) -> Option<Report> {
+        let known = self.intent.host(host)?;
+        let opened = match self.channels.open(known, Direction::Up, sealed) {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::warn!(%host, "a report was not opened: {error:#}");
+                return None;
+            }
+        };
+        let last = self.reported.entry(host).or_default();
+        if opened.sequence <= *last {
+            tracing::debug!(%host, "a report came late or twice");
+            return None;
+        }
+        *last = opened.sequence;
+        let report = wire::decode(&opened.plaintext);
+        report.inspect_err(|error| tracing::warn!(%host, "a report was not read: {error}")).ok()
+    }
+
+    /// Shows the new snapshot, then tells the hosts whose maps differ from what they were told.
+    fn flush(&mut self) {
+        self.flush_at = None;
+        let touched = std::mem::take(&mut self.touched);
+        let before = self.told.borrow().clone();
+        let old = Picture { intent: &before.intent, inventory: &before.inventory, links: &before.links };
+        let new = Picture { intent: &self.intent, inventory: &self.inventory, links: &before.links };
+        let deltas = deltas(&old, &new, &touched);
+
+        let mut after = Told::clone(&before);
+        after.intent = Arc::clone(&self.intent);
+        after.inventory = self.inventory.clone();
+        after.last =
+            if deltas.changed.is_empty() && deltas.new.is_empty() { after.last } else { after.last.next() };
+        let fresh: BTreeSet<HostId> = deltas.changed.keys().chain(&deltas.new).copied().collect();
+        after.generations.extend(fresh.into_iter().map(|host| (host, after.last)));
+        for gone in &deltas.removed {
+            after.generations.remove(gone);
+        }
+        let after = Arc::new(after);
+        self.told.send_replace(Arc::clone(&after));
+        self.outbox.send(&before, &after, deltas);
+    }
+}
+
+fn as_host(record: &Record) -> Option<&model::Host> {
+    match record {
+        Record::Host(host) => Some(host),
+        Record::Network(_)
+        | Record::Node(_)
+        | Record::EnrollmentKey(_)
+        | Record::User(_)
+        | Record::ApiToken(_) => None,
+    }
+}

@@ -1,0 +1,168 @@
+//! The brain's shell: one writer that decides and commits, one hub that tells agents what changed, and snapshots that
+//! anybody reads without waiting.
+//!
+//! Not for deciding (that is `control`) and not for HTTP. It keeps true that what was answered is committed, that intent
+//! is written by one task only, and that the hub's deltas and the maps that are fetched come from the same snapshot.
+
+mod hub;
+mod inventory;
+mod outbox;
+mod told;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use control::{Actor, Change, Command, Intent, Rejection};
+use dataplane::rendezvous::Peers;
+use model::Timestamp;
+use store::Database;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use wire::ServerLinks;
+
+use crate::broker::Broker;
+use crate::channels::Channels;
+use hub::{Hub, HubParts};
+use writer::Writer;
+
+pub use hub::Notice;
+pub use told::Told;
+
+/// Commands that may wait for the writer. When it is full the askers wait, up to `MOST_WAIT`.
+const MOST_WAITING: usize = 1024;
+/// Notices that may wait for the hub. When it is full the writer and the brokers' connections wait.
+const MOST_NOTICES: usize = 4096;
+const MOST_WAIT: Duration = Duration::from_secs(10);
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Refused by the rules.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The database could not take it. Nothing was changed.
+    #[error("the change was not saved, nothing was changed: {0}")]
+    Unavailable(store::CommitError),
+    /// Too much is waiting already. Nothing was changed.
+    #[error("the server has too much to do; nothing was changed, try again in a few seconds")]
+    Overloaded,
+}
+
+/// A command that was carried out.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// What it did; empty when everything was as wanted.
+    pub change: Arc<Change>,
+    /// Intent right after it.
+    pub intent: Intent,
+}
+
+/// A command on its way to the writer.
+#[derive(Debug)]
+pub struct Job {
+    actor: Actor,
+    command: Command,
+    answer: oneshot::Sender<Result<Committed, Refused>>,
+}
+
+/// The way to the brain, for every handler.
+#[derive(Clone)]
+pub struct Brain {
+    intent: Arc<ArcSwap<Intent>>,
+    jobs: mpsc::Sender<Job>,
+    notices: mpsc::Sender<Notice>,
+    told: watch::Receiver<Arc<Told>>,
+}
+
+/// What a brain is started with.
+pub struct Parts {
+    /// Where intent and inventory are kept.
+    pub database: Arc<dyn Database>,
+    /// The broker that carries changes to agents.
+    pub broker: Arc<dyn Broker>,
+    /// The sealed channels to hosts.
+    pub channels: Arc<Channels>,
+    /// The peers of both doors of the rendezvous.
+    pub doors: [Peers; 2],
+    /// The server's doors, for the maps.
+    pub links: ServerLinks,
+    /// How long changes are gathered before they are sent.
+    pub coalesce: Duration,
+}
+
+impl Brain {
+    /// Loads everything and starts the writer and the hub. They end when the last `Brain` is dropped.
+    pub async fn start(parts: Parts) -> Result<(Self, JoinHandle<()>)> {
+        let Parts { database, broker, channels, doors, links, coalesce } = parts;
+        let loaded = database.load().await.context("the database cannot be read")?;
+        let intent = Intent::from_records(loaded.seq, loaded.records)
+            .context("the database does not hold together")?;
+        let inventory = inventory::load(&*database).await?;
+        let epoch = database.next_epoch().await.context("the database cannot be written")?;
+        let (jobs, waiting) = mpsc::channel(MOST_WAITING);
+        let (notices, noticed) = mpsc::channel(MOST_NOTICES);
+        let intent = Arc::new(intent);
+        let first = Hub::first_told(Arc::clone(&intent), inventory, links, epoch);
+        let (tell, told) = watch::channel(Arc::new(first));
+        let intent = Arc::new(ArcSwap::new(intent));
+        let hub = HubParts {
+            notices: noticed,
+            told: tell,
+            broker,
+            channels,
+            doors,
+            database: Arc::clone(&database),
+            coalesce,
+        };
+        let hub = Hub::new(hub);
+        let writer = Writer { database, intent: Arc::clone(&intent), jobs: waiting, hub: notices.clone() };
+        let tasks = tokio::spawn(async move {
+            tokio::join!(writer.run(), hub.run());
+        });
+        Ok((Self { intent, jobs, notices, told }, tasks))
+    }
+
+    /// Intent as it was committed last.
+    pub fn intent(&self) -> Arc<Intent> {
+        self.intent.load_full()
+    }
+
+    /// What agents were told last, with the inventory it was made of.
+    pub fn told(&self) -> Arc<Told> {
+        self.told.borrow().clone()
+    }
+
+    /// What agents were told, as soon as it includes everything that is committed now.
+    pub async fn told_now(&self) -> Result<Arc<Told>, Refused> {
+        let seq = self.intent().seq();
+        let mut told = self.told.clone();
+        let caught_up = told.wait_for(|told| told.intent.seq() >= seq);
+        let told = tokio::time::timeout(MOST_WAIT, caught_up).await.map_err(|_| Refused::Overloaded)?;
+        Ok(told.map_err(|_| Refused::Overloaded)?.clone())
+    }
+
+    /// Has a command decided and committed.
+    pub async fn submit(&self, actor: Actor, command: Command) -> Result<Committed, Refused> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job { actor, command, answer };
+        let sent = tokio::time::timeout(MOST_WAIT, self.jobs.send(job)).await;
+        sent.map_err(|_| Refused::Overloaded)?.map_err(|_| Refused::Overloaded)?;
+        answered.await.map_err(|_| Refused::Overloaded)?
+    }
+
+    /// Tells the hub what an agent or the rendezvous saw. Waits while the hub has too much to do.
+    pub async fn notice(&self, notice: Notice) {
+        if self.notices.send(notice).await.is_err() {
+            tracing::warn!("the hub has ended; what agents report is lost until the server restarts");
+        }
+    }
+}
+
+/// The time now.
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,138 @@
+//! The administrators' API (`api::path`), its OpenAPI document, `/healthz` and `/metrics`.
+//!
+//! Not for deciding: handlers prove who asks, turn the request into a command, and show the result. What somebody may do is
+//! decided in `control`, per command; reading needs a role that may look.
+
+mod body;
+mod caller;
+mod failure;
+mod find;
+mod hosts;
+mod keys;
+mod networks;
+mod nodes;
+mod passwords;
+mod probes;
+mod server;
+mod sessions;
+mod tokens;
+mod users;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use control::{Actor, Command};
+use model::{Digest, Timestamp};
+use store::Database;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::attempts::Attempts;
+use crate::brain::{Brain, Committed, now};
+use crate::broker::Broker;
+use crate::settings::Settings;
+use crate::setup::SetupCode;
+use crate::telemetry::Telemetry;
+use failure::{Failure, Problems};
+use passwords::Passwords;
+
+/// What the handlers are made of.
+pub struct AdminParts {
+    /// The way to the brain.
+    pub brain: Brain,
+    /// For the journal, backups and checks.
+    pub database: Arc<dyn Database>,
+    /// For its state.
+    pub broker: Arc<dyn Broker>,
+    /// The server's settings.
+    pub settings: Settings,
+    /// Failed log-ins by source.
+    pub attempts: Arc<Attempts>,
+    /// The one-time code of the first administrator.
+    pub setup: SetupCode,
+    /// What tokens pin.
+    pub pin: Option<Digest>,
+    /// Metrics.
+    pub telemetry: Telemetry,
+    /// The identities of the rendezvous.
+    pub rendezvous: Vec<api::Rendezvous>,
+}
+
+/// What the handlers need.
+pub struct Admin {
+    parts: AdminParts,
+    passwords: Passwords,
+    started: Timestamp,
+}
+
+type Shared = Arc<Admin>;
+type Answer<T> = Result<axum::Json<T>, Failure>;
+
+impl Admin {
+    /// Starts its clock now.
+    pub fn new(parts: AdminParts) -> Self {
+        Self { parts, passwords: Passwords::default(), started: now() }
+    }
+
+    async fn submit(&self, actor: Actor, command: Command) -> Result<Committed, Failure> {
+        Ok(self.parts.brain.submit(actor, command).await?)
+    }
+}
+
+fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(api::document())
+        .routes(routes!(sessions::setup_state, sessions::setup))
+        .routes(routes!(sessions::login))
+        .routes(routes!(sessions::logout))
+        .routes(routes!(sessions::me))
+        .routes(routes!(sessions::change_password))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::get, users::patch, users::delete))
+        .routes(routes!(users::set_password))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(networks::list, networks::create))
+        .routes(routes!(networks::get, networks::patch, networks::delete))
+        .routes(routes!(nodes::list, nodes::add))
+        .routes(routes!(nodes::get, nodes::patch, nodes::delete))
+        .routes(routes!(hosts::list))
+        .routes(routes!(hosts::get, hosts::patch, hosts::delete))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::get, keys::patch, keys::delete))
+        .routes(routes!(server::status))
+        .routes(routes!(server::journal))
+        .routes(routes!(server::backup))
+}
+
+/// The routes.
+pub fn router(admin: Shared) -> Result<Router> {
+    let (router, document) = routes().split_for_parts();
+    let document = print(&document)?;
+    let serve = move || {
+        let document = document.clone();
+        async move { ([(CONTENT_TYPE, "application/json")], document).into_response() }
+    };
+    Ok(router
+        .route(api::path::DOCUMENT, get(serve))
+        .route("/healthz", get(probes::healthz))
+        .route("/metrics", get(probes::metrics))
+        .fallback(failure::no_such_path)
+        .method_not_allowed_fallback(failure::no_such_method)
+        .layer(DefaultBodyLimit::max(api::MOST_BODY))
+        .with_state(admin))
+}
+
+/// The OpenAPI document, as it is served and checked in.
+pub fn document() -> Result<String> {
+    print(&routes().into_openapi())
+}
+
+fn print(document: &utoipa::openapi::OpenApi) -> Result<String> {
+    let text = document.to_pretty_json().context("the OpenAPI document cannot be written")?;
+    Ok(text + "\n")
+}

@@ -1,0 +1,127 @@
+//! The server's state, the journal, and backups.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use api::{
+    BrokerStatus, Counts, Cursor, DatabaseStatus, JournalEntry, Page, Paging, RecordChange, ServerStatus,
+};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use control::{Actor, Rejection};
+use futures_util::stream;
+use model::Role;
+use tokio::io::AsyncReadExt as _;
+
+use super::body::Params;
+use super::caller::{Caller, Reader};
+use super::{Answer, Failure, Problems, Shared};
+use crate::brain::now;
+use crate::identity::random;
+
+/// The server's state
+#[utoipa::path(get, path = "/api/v1/server", tag = "server", responses((status = 200, body = ServerStatus), Problems))]
+pub(super) async fn status(State(admin): State<Shared>, reader: Reader) -> Json<ServerStatus> {
+    let parts = &admin.parts;
+    let checked = parts.database.check().await;
+    let file = parts.settings.data.join("netloom.db");
+    let agents = parts.broker.connected() as u64;
+    let intent = &reader.intent;
+    Json(ServerStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: admin.started,
+        now: now(),
+        addresses: parts.settings.urls.clone(),
+        pin: parts.pin,
+        rendezvous: parts.rendezvous.clone(),
+        seq: intent.seq(),
+        database: DatabaseStatus {
+            kind: "sqlite".to_owned(),
+            ok: checked.is_ok(),
+            detail: checked.err().map(|error| error.to_string()),
+            bytes: std::fs::metadata(file).ok().map(|file| file.len()),
+        },
+        broker: BrokerStatus { kind: "embedded".to_owned(), ok: true, detail: None, agents },
+        counts: Counts {
+            networks: intent.networks(None).count() as u64,
+            hosts: intent.host_count() as u64,
+            hosts_online: agents,
+            nodes: intent.nodes(None).count() as u64,
+            keys: intent.enrollment_keys(None).count() as u64,
+            users: intent.users(None).count() as u64,
+        },
+    })
+}
+
+/// Who changed what and when, newest first
+#[utoipa::path(get, path = "/api/v1/journal", tag = "server", params(Paging),
+    responses((status = 200, body = Page<JournalEntry>), Problems))]
+pub(super) async fn journal(
+    State(admin): State<Shared>,
+    _reader: Reader,
+    Params(paging): Params<Paging>,
+) -> Answer<Page<JournalEntry>> {
+    let before = paging.after.as_ref().and_then(|after| after.key().parse().ok());
+    let most = paging.limit.get();
+    // One more than the page has, to know whether there is another page.
+    let entries = admin.parts.database.journal(before, u32::try_from(most + 1).unwrap_or(u32::MAX)).await?;
+    let more = entries.len() > most;
+    let items: Vec<JournalEntry> = entries.into_iter().take(most).map(show).collect();
+    let last = items.last().filter(|_| more);
+    let next = last.map(|entry| Cursor::after(&entry.seq.to_string()));
+    Ok(Json(Page { items, next }))
+}
+
+fn show(entry: store::JournalEntry) -> JournalEntry {
+    let store::JournalEntry { seq, time, actor, command, records } = entry;
+    let change = |record: store::JournalRecord| {
+        let store::JournalRecord { kind, id, before, after } = record;
+        RecordChange { kind, id, before, after }
+    };
+    let changes = records.into_iter().map(change).collect();
+    JournalEntry { seq, time, actor: actor.to_string(), command, changes }
+}
+
+/// The database as a file: everything but the server's own keys. Administrators only: it holds the hashes of secrets
+#[utoipa::path(get, path = "/api/v1/backup", tag = "server",
+    responses((status = 200, body = Vec<u8>, content_type = "application/vnd.sqlite3"), Problems))]
+pub(super) async fn backup(State(admin): State<Shared>, caller: Caller) -> Result<Response, Failure> {
+    let administrator = matches!(caller.actor, Actor::User(_)) && caller.user.role == Role::Administrator;
+    if !administrator {
+        return Err(Rejection::NotAllowed { command: "backup" }.into());
+    }
+    let name = data_encoding::HEXLOWER.encode(&random::<8>()?);
+    let copy = Copy(admin.parts.settings.data.join(format!("backup-{name}.tmp")));
+    admin.parts.database.backup(&copy.0).await?;
+    let file = tokio::fs::File::open(&copy.0).await.context("the copy cannot be read")?;
+    let length = file.metadata().await.context("the copy cannot be read")?.len();
+    let headers = [
+        (CONTENT_TYPE, "application/vnd.sqlite3".to_owned()),
+        (axum::http::header::CONTENT_LENGTH, length.to_string()),
+        (CONTENT_DISPOSITION, "attachment; filename=\"netloom-backup.db\"".to_owned()),
+    ];
+    Ok((headers, Body::from_stream(chunks(file, copy))).into_response())
+}
+
+/// A file that is removed when nobody needs it any more, also when the download is broken off.
+struct Copy(PathBuf);
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(file = %self.0.display(), %error, "a copy of the database was not removed");
+        }
+    }
+}
+
+fn chunks(file: tokio::fs::File, copy: Copy) -> impl futures_util::Stream<Item = std::io::Result<Vec<u8>>> {
+    stream::try_unfold((file, copy), |(mut file, copy)| async move {
+        let mut chunk = vec![0; 64 * 1024];
+        let read = file.read(&mut chunk).await?;
+        chunk.truncate(read);
+        Ok((read > 0).then_some((chunk, (file, copy))))
+    })
+}

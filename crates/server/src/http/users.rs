@@ -1,0 +1,91 @@
+//! Accounts.
+
+use api::{CreateUser, Page, Paging, PatchUser, SetPassword, User, UserSelector};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use control::Command;
+
+use super::body::{Body, Params, Segments};
+use super::caller::{Caller, Reader};
+use super::{Answer, Failure, Problems, Shared, find};
+
+/// All accounts
+#[utoipa::path(get, path = "/api/v1/users", tag = "users", params(Paging),
+    responses((status = 200, body = Page<User>), Problems))]
+pub(super) async fn list(reader: Reader, Params(paging): Params<Paging>) -> Json<Page<User>> {
+    let after = paging.after.as_ref().and_then(|after| after.key().parse().ok());
+    let page = Page::cut(reader.intent.users(after), &paging, |user| user.id.to_string());
+    Json(page.map(User::from))
+}
+
+/// Make an account
+#[utoipa::path(post, path = "/api/v1/users", tag = "users", request_body = CreateUser,
+    responses((status = 201, body = User), Problems))]
+pub(super) async fn create(
+    State(admin): State<Shared>,
+    caller: Caller,
+    Body(create): Body<CreateUser>,
+) -> Result<(StatusCode, Json<User>), Failure> {
+    let password = admin.passwords.hash(create.password.expose().to_owned()).await?;
+    let command = Command::CreateUser { name: create.name.clone(), password, role: create.role.into() };
+    let committed = admin.submit(caller.actor, command).await?;
+    let selector = find::spelt(&create.name)?;
+    Ok((StatusCode::CREATED, Json(find::user(&committed.intent, &selector)?.into())))
+}
+
+/// One account
+#[utoipa::path(get, path = "/api/v1/users/{user}", tag = "users", params(("user" = api::schema::Selector, Path)),
+    responses((status = 200, body = User), Problems))]
+pub(super) async fn get(reader: Reader, Segments(user): Segments<UserSelector>) -> Answer<User> {
+    Ok(Json(find::user(&reader.intent, &user)?.into()))
+}
+
+/// Change what somebody may do
+#[utoipa::path(patch, path = "/api/v1/users/{user}", tag = "users", params(("user" = api::schema::Selector, Path)),
+    request_body = PatchUser, responses((status = 200, body = User), Problems))]
+pub(super) async fn patch(
+    State(admin): State<Shared>,
+    caller: Caller,
+    Segments(user): Segments<UserSelector>,
+    Body(patch): Body<PatchUser>,
+) -> Answer<User> {
+    let user = find::user(&admin.parts.brain.intent(), &user)?.id;
+    let committed = admin.submit(caller.actor, Command::SetRole { user, role: patch.role.into() }).await?;
+    let changed = committed.intent.user(user).ok_or(control::Rejection::NoSuchUser { user })?;
+    Ok(Json(changed.into()))
+}
+
+/// Remove an account with its tokens
+#[utoipa::path(delete, path = "/api/v1/users/{user}", tag = "users", params(("user" = api::schema::Selector, Path)),
+    responses((status = 204, description = "Removed"), Problems))]
+pub(super) async fn delete(
+    State(admin): State<Shared>,
+    caller: Caller,
+    Segments(user): Segments<UserSelector>,
+) -> Result<StatusCode, Failure> {
+    let user = find::user(&admin.parts.brain.intent(), &user)?.id;
+    admin.submit(caller.actor, Command::DeleteUser { user }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Set somebody's password; all log-ins of the account end
+#[utoipa::path(put, path = "/api/v1/users/{user}/password", tag = "users",
+    params(("user" = api::schema::Selector, Path)), request_body = SetPassword,
+    responses((status = 204, description = "Set"), Problems))]
+pub(super) async fn set_password(
+    State(admin): State<Shared>,
+    caller: Caller,
+    Segments(user): Segments<UserSelector>,
+    Body(set): Body<SetPassword>,
+) -> Result<StatusCode, Failure> {
+    let user = find::user(&admin.parts.brain.intent(), &user)?.id;
+    // One's own password needs the current one: a stolen token must not be enough.
+    if user == caller.user.id {
+        let detail = format!("change your own password at {}, with the current one", api::path::MY_PASSWORD);
+        return Err(Failure::new(api::ProblemKind::Forbidden, detail));
+    }
+    let password = admin.passwords.hash(set.password.expose().to_owned()).await?;
+    admin.submit(caller.actor, Command::ChangePassword { user, password, keep: None }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

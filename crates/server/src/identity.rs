@@ -1,0 +1,113 @@
+//! The server's own secrets, in the data folder: made at the first start, readable by its owner only, never sent anywhere.
+//!
+//! Losing them means that every agent has to join again, so a backup of the data folder includes them.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use data_encoding::BASE64;
+use wire::{SealingSecret, WgSecret};
+
+/// The private keys of the server.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its end of every sealed channel.
+    pub sealing: SealingSecret,
+    /// The two WireGuard identities of the rendezvous.
+    pub rendezvous: [WgSecret; 2],
+}
+
+impl Identity {
+    /// Reads the keys, making those that are not there yet.
+    pub fn load_or_create(data: &Path) -> Result<Self> {
+        let folder = data.join("keys");
+        create_private_folder(&folder)?;
+        Ok(Self {
+            sealing: SealingSecret::from_random(key(&folder.join("sealing.key"))?),
+            rendezvous: [
+                WgSecret::from_random(key(&folder.join("rendezvous-1.key"))?),
+                WgSecret::from_random(key(&folder.join("rendezvous-2.key"))?),
+            ],
+        })
+    }
+}
+
+/// Makes a folder that only its owner can enter.
+pub fn create_private_folder(folder: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(folder).with_context(|| {
+        format!("cannot make the folder {}; choose another with `data` or NETLOOM_DATA", folder.display())
+    })
+}
+
+fn key(path: &Path) -> Result<[u8; 32]> {
+    match fs::read_to_string(path) {
+        Ok(text) => parse(&text).with_context(|| {
+            format!("{} does not hold a key (32 bytes of base64); restore it from a backup", path.display())
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let random = random()?;
+            write_private(path, BASE64.encode(&random).as_bytes())?;
+            Ok(random)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn parse(text: &str) -> Result<[u8; 32]> {
+    let bytes = BASE64.decode(text.trim().as_bytes())?;
+    let Ok(key) = bytes.try_into() else { bail!("wrong length") };
+    Ok(key)
+}
+
+/// Randomness from the operating system.
+pub fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).context("the operating system gives no randomness")?;
+    Ok(bytes)
+}
+
+/// Writes a file that only its owner can read: whole or not at all, also when the power fails.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let fresh = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)?;
+        path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_made_once_and_only_their_owner_reads_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Identity::load_or_create(folder.path()).unwrap();
+        let second = Identity::load_or_create(folder.path()).unwrap();
+        assert_eq!(first.sealing, second.sealing);
+        assert_eq!(first.rendezvous, second.rendezvous);
+        assert_ne!(first.rendezvous[0], first.rendezvous[1]);
+        let mode = fs::metadata(folder.path().join("keys/sealing.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_key_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        Identity::load_or_create(folder.path()).unwrap();
+        fs::write(folder.path().join("keys/sealing.key"), "short").unwrap();
+        let error = format!("{:#}", Identity::load_or_create(folder.path()).unwrap_err());
+        assert!(error.contains("sealing.key") && error.contains("backup"), "{error}");
+    }
+}

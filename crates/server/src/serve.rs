@@ -1,0 +1,249 @@
+//! Puts the server together: data folder, keys, database, rendezvous, broker, brain, and the front before all of them.
+//!
+//! Not for any of their work. It keeps one order: everything that can fail at the start fails before a port answers, and a
+//! shutdown lets what was acknowledged be written.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use control::Door;
+use dataplane::rendezvous::Rendezvous;
+use model::{Digest, Endpoint, HostId, WgPublicKey};
+use store::{Database, Sqlite};
+use tokio::task::JoinHandle;
+
+use crate::agents::{self, Agents};
+use crate::attempts::Attempts;
+use crate::brain::{self, Brain, Notice, Parts, now};
+use crate::broker::{Authenticate, BrokerEvent, Embedded, Events};
+use crate::channels::Channels;
+use crate::front::{Certificates, Front, Limits, Running, TrustedProxies};
+use crate::http::{self, Admin};
+use crate::identity::{Identity, create_private_folder};
+use crate::settings::{Settings, Tls};
+use crate::setup::SetupCode;
+use crate::telemetry::Telemetry;
+
+/// How often certificate files are looked at.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the journal is pruned.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
+/// A running server.
+pub struct Server {
+    front: Running,
+    broker: Embedded,
+    tasks: Vec<JoinHandle<()>>,
+    brain: JoinHandle<()>,
+    /// The way to its brain.
+    pub handle: Brain,
+    /// The pin of its certificate; none without TLS.
+    pub pin: Option<Digest>,
+    /// The UDP ports of the rendezvous.
+    pub rendezvous: [u16; 2],
+}
+
+impl Server {
+    /// Starts everything the settings ask for.
+    pub async fn start(settings: Settings, telemetry: Telemetry) -> Result<Self> {
+        create_private_folder(&settings.data)?;
+        let identity = Arc::new(Identity::load_or_create(&settings.data)?);
+        let certificates = certificates(&settings)?;
+        let pin = certificates.as_ref().map(|certificates| Digest::from_bytes(certificates.pin()));
+        let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
+        let front = Front::bind(settings.listen, certificates.as_ref(), proxies, Limits::default())?;
+        let doors = bind_doors(&settings, &identity)?;
+        let ports = [doors[0].local_addr().port(), doors[1].local_addr().port()];
+        let database: Arc<dyn Database> = Arc::new(Sqlite::open(&settings.data.join("netloom.db"))?);
+
+        let gate = Arc::new(OnceLock::new());
+        let limits = crate::broker::Limits::default();
+        let (broker, events) = Embedded::new(limits, authenticate(Arc::clone(&gate)));
+        let channels = Arc::new(Channels::new(identity.sealing.clone()));
+        let links = agents::links(&identity, ports, settings.rendezvous_host.clone(), settings.keepalive);
+        let parts = Parts {
+            database: Arc::clone(&database),
+            broker: Arc::new(broker.clone()),
+            channels: Arc::clone(&channels),
+            doors: [doors[0].peers(), doors[1].peers()],
+            links: links.clone(),
+            coalesce: settings.coalesce,
+        };
+        let (handle, brain) = Brain::start(parts).await?;
+        // Nobody can have set it: it was made above.
+        let _set = gate.set(handle.clone());
+
+        let tasks = Tasks { events, doors, certificates, database: Arc::clone(&database) };
+        let tasks = tasks.spawn(&handle, settings.journal_lifetime);
+        let attempts = Arc::new(Attempts::default());
+        let setup = SetupCode::prepare(&settings.data, &handle.intent())?;
+        let name = settings.name.to_string();
+        let agents = Agents::new(handle.clone(), identity, channels, name, Arc::clone(&attempts));
+        let door = |door: &wire::Rendezvous| api::Rendezvous { port: door.port, key: door.key };
+        let admin = Admin::new(http::AdminParts {
+            brain: handle.clone(),
+            database,
+            broker: Arc::new(broker.clone()),
+            pin: pinned(&settings.tls, pin),
+            settings,
+            attempts,
+            setup,
+            telemetry,
+            rendezvous: links.rendezvous.iter().map(door).collect(),
+        });
+        let router = Router::new()
+            .merge(agents::router(Arc::new(agents)))
+            .merge(http::router(Arc::new(admin))?)
+            .merge(broker.router());
+        let front = front.serve(router);
+        Ok(Self { front, broker, tasks, brain, handle, pin, rendezvous: ports })
+    }
+
+    /// Where HTTPS is served.
+    pub fn address(&self) -> SocketAddr {
+        self.front.address()
+    }
+
+    /// Lets open requests finish, writes what is to be written, and ends.
+    pub async fn shutdown(self) {
+        let Self { front, broker, tasks, brain, handle, .. } = self;
+        front.shutdown().await;
+        broker.shutdown();
+        for task in tasks {
+            task.abort();
+            let _aborted = task.await;
+        }
+        drop(handle);
+        if tokio::time::timeout(Duration::from_secs(10), brain).await.is_err() {
+            tracing::warn!(
+                "the brain did not end in time; inventory that was not written will be reported again"
+            );
+        }
+    }
+}
+
+/// What tokens pin: nothing where the certificate is publicly trusted, or somebody else's business.
+fn pinned(tls: &Tls, pin: Option<Digest>) -> Option<Digest> {
+    match tls {
+        Tls::Files { publicly_trusted: true, .. } | Tls::Off => None,
+        Tls::Files { publicly_trusted: false, .. } | Tls::SelfSigned => pin,
+    }
+}
+
+/// What works beside the brain for as long as the server runs.
+struct Tasks {
+    events: Events,
+    doors: [Rendezvous; 2],
+    certificates: Option<Arc<Certificates>>,
+    database: Arc<dyn Database>,
+}
+
+impl Tasks {
+    fn spawn(self, brain: &Brain, journal_lifetime: Duration) -> Vec<JoinHandle<()>> {
+        let Self { events, doors, certificates, database } = self;
+        let mut tasks = vec![
+            tokio::spawn(follow_broker(events, brain.clone())),
+            tokio::spawn(prune(database, journal_lifetime)),
+        ];
+        let doors = [Door::First, Door::Second].into_iter().zip(doors);
+        tasks.extend(doors.map(|(name, door)| tokio::spawn(follow_door(name, door, brain.clone()))));
+        tasks.extend(certificates.map(|files| tokio::spawn(files.follow_files(CERTIFICATE_INTERVAL))));
+        tasks
+    }
+}
+
+fn certificates(settings: &Settings) -> Result<Option<Arc<Certificates>>> {
+    match &settings.tls {
+        Tls::SelfSigned => {
+            let names: Vec<String> = settings.urls.iter().filter_map(|url| host_of(url)).collect();
+            Certificates::self_signed(&settings.data.join("tls"), &names).map(Some)
+        }
+        Tls::Files { certificate, key, .. } => {
+            Certificates::from_files(certificate.clone(), key.clone()).map(Some)
+        }
+        Tls::Off => Ok(None),
+    }
+}
+
+/// The host of `https://host:port`, without the brackets of an IPv6 address.
+fn host_of(url: &str) -> Option<String> {
+    let authority = url.split_once("://")?.1;
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next()?,
+        None => authority.split(':').next()?,
+    };
+    Some(host.to_owned())
+}
+
+fn bind_doors(settings: &Settings, identity: &Identity) -> Result<[Rendezvous; 2]> {
+    let bind = |at: usize| {
+        let address = settings.rendezvous[at];
+        Rendezvous::bind(address, *identity.rendezvous[at].expose()).with_context(|| {
+            format!("the rendezvous cannot listen on UDP {address}; choose other ports with `rendezvous`")
+        })
+    };
+    Ok([bind(0)?, bind(1)?])
+}
+
+/// A host logs in to the broker by a signature over its id and the time.
+fn authenticate(gate: Arc<OnceLock<Brain>>) -> Authenticate {
+    Arc::new(move |host, password| {
+        let (Some(brain), Ok(id), Ok(password)) =
+            (gate.get(), host.parse::<HostId>(), std::str::from_utf8(password))
+        else {
+            return false;
+        };
+        let intent = brain.intent();
+        let Some(known) = intent.host(id) else {
+            return false;
+        };
+        let verified = wire::verify_mqtt_password(&known.signing_key, id, password, now());
+        verified
+            .inspect_err(|error| tracing::info!(host = %known.name, "broker log-in refused: {error}"))
+            .is_ok()
+    })
+}
+
+async fn follow_broker(mut events: Events, brain: Brain) {
+    while let Some(event) = events.recv().await {
+        let notice = match event {
+            BrokerEvent::Online { host } => host.parse().map(|host| Notice::Presence { host, online: true }),
+            BrokerEvent::Offline { host, .. } => {
+                host.parse().map(|host| Notice::Presence { host, online: false })
+            }
+            BrokerEvent::Report { host, payload } => {
+                host.parse().map(|host| Notice::Report { host, sealed: payload })
+            }
+        };
+        // The broker lets in only names that were ids when they were authenticated.
+        if let Ok(notice) = notice {
+            brain.notice(notice).await;
+        }
+    }
+}
+
+async fn follow_door(name: Door, mut door: Rendezvous, brain: Brain) {
+    loop {
+        let seen = door.next_seen().await;
+        if let Ok(endpoint) = Endpoint::new(seen.endpoint) {
+            let key = WgPublicKey::from_bytes(seen.public_key);
+            brain.notice(Notice::Seen { key, door: name, endpoint }).await;
+        }
+    }
+}
+
+async fn prune(database: Arc<dyn Database>, lifetime: Duration) {
+    loop {
+        let lifetime = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
+        let older_than = model::Timestamp::from_millis(brain::now().as_millis().saturating_sub(lifetime));
+        match database.prune(older_than).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "old entries of the journal were removed"),
+            Err(error) => tracing::warn!(%error, "the journal was not pruned"),
+        }
+        tokio::time::sleep(PRUNE_INTERVAL).await;
+    }
+}
