@@ -9,7 +9,8 @@ mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 for module in /modules/*; do insmod "$module" || failed "cannot load $module"; done
-mount -t virtiofs -o ro host /host || failed "cannot mount the host's files"
+# Seen by a user without rights, root's set-user-id programs belong to nobody, and would make root nobody.
+mount -t virtiofs -o ro,nosuid host /host || failed "cannot mount the host's files"
 mount -t tmpfs -o size=70% layer /new || failed "cannot mount memory"
 root=/host
 # Only over these: a layer over everything would open files in a way that is refused to a user who does not own them.
