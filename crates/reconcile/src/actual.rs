@@ -52,12 +52,7 @@ pub struct Route {
 impl Route {
     /// A route of ours: `ip route add DESTINATION dev LINK src SOURCE proto 78 metric 20044 table main`.
     pub const fn ours(destination: IpNet, source: IpAddr) -> Self {
-        Self {
-            destination,
-            source: Some(source),
-            metric: ROUTE_METRIC,
-            protocol: ROUTE_PROTOCOL,
-        }
+        Self { destination, source: Some(source), metric: ROUTE_METRIC, protocol: ROUTE_PROTOCOL }
     }
 
     /// Whether it carries our mark.

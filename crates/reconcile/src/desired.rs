@@ -59,11 +59,7 @@ pub struct DesiredPeer {
 impl Desired {
     /// Nothing of ours.
     pub const fn absent(link: LinkName, key: WgPublicKey) -> Self {
-        Self {
-            link,
-            key,
-            interface: None,
-        }
+        Self { link, key, interface: None }
     }
 }
 
@@ -77,49 +73,30 @@ pub fn desired(
         kind: settings.kind,
         mtu: settings.mtu.unwrap_or(map.host.mtu),
         port: settings.port,
-        addresses: connected(map)
-            .flat_map(|membership| membership.addresses.iter())
-            .collect(),
+        addresses: connected(map).flat_map(|membership| membership.addresses.iter()).collect(),
         routes: connected(map).flat_map(routes).collect(),
         peers: peers(map, settings.key, endpoints),
     };
-    Desired {
-        link: settings.link.clone(),
-        key: settings.key,
-        interface: Some(interface),
-    }
+    Desired { link: settings.link.clone(), key: settings.key, interface: Some(interface) }
 }
 
 /// One peer as it should be, without looking at the others: for a change that touches it alone.
 pub fn desired_peer(map: &HostMap, peer: &Peer, endpoint: Option<Endpoint>) -> DesiredPeer {
     let given = peer.nodes.iter().flat_map(|node| {
-        let membership = map
-            .networks
-            .get(&node.network)
-            .filter(|membership| membership.connected);
+        let membership = map.networks.get(&node.network).filter(|membership| membership.connected);
         let within = move |ip: &IpAddr| membership.is_some_and(|membership| membership.ranges.contains(*ip));
         node.addresses.iter().filter(within)
     });
     let ours =
         |ip: &IpAddr| connected(map).any(|membership| membership.addresses.iter().any(|own| own == *ip));
     let allowed = given.filter(|ip| !ours(ip)).map(IpNet::from).collect();
-    DesiredPeer {
-        allowed,
-        keepalive: keepalive(map, peer),
-        endpoint,
-    }
+    DesiredPeer { allowed, keepalive: keepalive(map, peer), endpoint }
 }
 
 /// The keepalive to a peer: the shortest of the networks shared with it.
 pub(crate) fn keepalive(map: &HostMap, peer: &Peer) -> Keepalive {
-    let shared = peer
-        .nodes
-        .iter()
-        .filter_map(|node| map.networks.get(&node.network));
-    shared
-        .map(|membership| membership.keepalive)
-        .min()
-        .unwrap_or(Keepalive::DEFAULT)
+    let shared = peer.nodes.iter().filter_map(|node| map.networks.get(&node.network));
+    shared.map(|membership| membership.keepalive).min().unwrap_or(Keepalive::DEFAULT)
 }
 
 fn connected(map: &HostMap) -> impl Iterator<Item = &Membership> {
@@ -127,16 +104,8 @@ fn connected(map: &HostMap) -> impl Iterator<Item = &Membership> {
 }
 
 fn routes(membership: &Membership) -> impl Iterator<Item = (IpNet, IpAddr)> {
-    let v4 = membership
-        .ranges
-        .v4()
-        .map(IpNet::from)
-        .zip(membership.addresses.v4.map(IpAddr::from));
-    let v6 = membership
-        .ranges
-        .v6()
-        .map(IpNet::from)
-        .zip(membership.addresses.v6.map(IpAddr::from));
+    let v4 = membership.ranges.v4().map(IpNet::from).zip(membership.addresses.v4.map(IpAddr::from));
+    let v6 = membership.ranges.v6().map(IpNet::from).zip(membership.addresses.v6.map(IpAddr::from));
     v4.into_iter().chain(v6)
 }
 
@@ -152,12 +121,7 @@ fn peers(
         wanted.allowed.retain(|address| taken.insert(*address));
         peers.entry(peer.key).or_insert(wanted);
     }
-    for rendezvous in map
-        .server
-        .rendezvous
-        .iter()
-        .filter(|rendezvous| rendezvous.key != own)
-    {
+    for rendezvous in map.server.rendezvous.iter().filter(|rendezvous| rendezvous.key != own) {
         peers.entry(rendezvous.key).or_insert_with(|| DesiredPeer {
             allowed: BTreeSet::new(),
             keepalive: Keepalive::DEFAULT,

@@ -65,10 +65,7 @@ impl Actual {
     }
 
     fn device(&mut self, change: impl FnOnce(&mut Device)) {
-        self.link
-            .as_mut()
-            .and_then(|link| link.device.as_mut())
-            .map(change);
+        self.link.as_mut().and_then(|link| link.device.as_mut()).map(change);
     }
 
     fn peer(&mut self, key: &WgPublicKey, change: impl FnOnce(&mut ActualPeer)) {
@@ -81,8 +78,7 @@ impl Actual {
 fn remove_address(link: &mut Link, net: &IpNet) {
     link.addresses.remove(net);
     let still_there = link.addresses.iter().any(|other| other.addr() == net.addr());
-    link.routes
-        .retain(|route| still_there || route.source != Some(net.addr()));
+    link.routes.retain(|route| still_there || route.source != Some(net.addr()));
 }
 
 fn set_allowed(device: &mut Device, key: WgPublicKey, allowed: &BTreeSet<IpNet>) {

@@ -107,3 +107,29 @@ impl fmt::Display for Op {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_op_is_one_clear_line() {
+        let key = WgPublicKey::from_bytes([0; 32]);
+        let peer = DesiredPeer {
+            allowed: BTreeSet::from(["10.0.0.2/32".parse().unwrap(), "fd00::2/128".parse().unwrap()]),
+            keepalive: Keepalive::DEFAULT,
+            endpoint: Some("192.0.2.1:51820".parse().unwrap()),
+        };
+        let name = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let line = |op: Op| op.to_string().replace(name, "KEY");
+        assert_eq!(line(Op::CreateLink(LinkKind::Kernel)), "create link, kernel WireGuard");
+        assert_eq!(
+            line(Op::AddPeer(key, peer)),
+            "add peer KEY, addresses 10.0.0.2/32, fd00::2/128, keepalive 20 s, at 192.0.2.1:51820"
+        );
+        assert_eq!(line(Op::SetAllowed(key, BTreeSet::new())), "allow peer KEY exactly none");
+        let route = Route::ours("10.0.0.0/24".parse().unwrap(), "10.0.0.1".parse().unwrap());
+        assert_eq!(line(Op::AddRoute(route)), "add route 10.0.0.0/24 from 10.0.0.1");
+        assert_eq!(line(Op::Poke(key, Keepalive::DEFAULT)), "send a packet to peer KEY at once");
+    }
+}

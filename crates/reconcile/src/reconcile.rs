@@ -32,10 +32,7 @@ pub fn conflict(desired: &Desired, actual: &Actual) -> Option<Conflict> {
         }
         Some(_) => return None,
     };
-    Some(Conflict {
-        link: desired.link.clone(),
-        what,
-    })
+    Some(Conflict { link: desired.link.clone(), what })
 }
 
 /// The ops that make `actual` what is `desired`; none when it is.
@@ -43,10 +40,7 @@ pub fn reconcile(desired: &Desired, actual: &Actual) -> Vec<Op> {
     if conflict(desired, actual).is_some() {
         return Vec::new();
     }
-    let link = actual
-        .link
-        .as_ref()
-        .and_then(|link| Some((link, link.device.as_ref()?)));
+    let link = actual.link.as_ref().and_then(|link| Some((link, link.device.as_ref()?)));
     match (&desired.interface, link) {
         (None, None) => Vec::new(),
         (None, Some(_)) => vec![Op::DeleteLink],
@@ -88,10 +82,7 @@ fn peer(
 ) {
     let missing: BTreeSet<IpNet> = wanted.allowed.difference(&there.allowed).copied().collect();
     if !there.allowed.is_subset(&wanted.allowed) {
-        less.push(Op::SetAllowed(
-            key,
-            wanted.allowed.intersection(&there.allowed).copied().collect(),
-        ));
+        less.push(Op::SetAllowed(key, wanted.allowed.intersection(&there.allowed).copied().collect()));
     }
     if !missing.is_empty() {
         more.push(Op::AllowMore(key, missing));
@@ -106,19 +97,10 @@ fn peer(
 
 fn created(desired: &Desired, interface: &Interface) -> Vec<Op> {
     let mut ops = vec![Op::CreateLink(interface.kind)];
-    ops.extend([
-        Op::SetKey(desired.key),
-        Op::SetPort(interface.port),
-        Op::SetMtu(interface.mtu),
-    ]);
+    ops.extend([Op::SetKey(desired.key), Op::SetPort(interface.port), Op::SetMtu(interface.mtu)]);
     ops.extend(interface.addresses.iter().copied().map(Op::AddAddress));
     ops.push(Op::SetUp);
-    ops.extend(
-        interface
-            .peers
-            .iter()
-            .map(|(key, peer)| Op::AddPeer(*key, peer.clone())),
-    );
+    ops.extend(interface.peers.iter().map(|(key, peer)| Op::AddPeer(*key, peer.clone())));
     ops.extend(routes(interface).map(Op::AddRoute));
     ops
 }
@@ -136,19 +118,12 @@ fn changed(desired: &Desired, interface: &Interface, link: &Link, device: &Devic
     }
 
     let wanted: BTreeSet<Route> = routes(interface).collect();
-    let too_much = link
-        .routes
-        .iter()
-        .filter(|route| route.is_ours() && !wanted.contains(route));
+    let too_much = link.routes.iter().filter(|route| route.is_ours() && !wanted.contains(route));
     ops.extend(too_much.copied().map(Op::RemoveRoute));
     let alone = |ip: &IpAddr| IpNet::from(*ip);
     let addresses: BTreeSet<IpNet> = interface.addresses.iter().map(alone).collect();
-    let gone: Vec<IpNet> = link
-        .addresses
-        .iter()
-        .filter(|net| !is_kernels(net) && !addresses.contains(net))
-        .copied()
-        .collect();
+    let gone: Vec<IpNet> =
+        link.addresses.iter().filter(|net| !is_kernels(net) && !addresses.contains(net)).copied().collect();
     ops.extend(gone.iter().copied().map(Op::RemoveAddress));
     let missing = addresses.difference(&link.addresses);
     ops.extend(missing.map(|net| Op::AddAddress(net.addr())));
@@ -160,20 +135,12 @@ fn changed(desired: &Desired, interface: &Interface, link: &Link, device: &Devic
     ops.extend(reconcile_peers(interface, device, keys));
     // The kernel drops a route together with the address it prefers as source, whatever the address's prefix.
     let dropped = |route: &Route| gone.iter().any(|net| Some(net.addr()) == route.source);
-    ops.extend(
-        wanted
-            .into_iter()
-            .filter(|r| !link.routes.contains(r) || dropped(r))
-            .map(Op::AddRoute),
-    );
+    ops.extend(wanted.into_iter().filter(|r| !link.routes.contains(r) || dropped(r)).map(Op::AddRoute));
     ops
 }
 
 fn routes(interface: &Interface) -> impl Iterator<Item = Route> {
-    interface
-        .routes
-        .iter()
-        .map(|(destination, source)| Route::ours(*destination, *source))
+    interface.routes.iter().map(|(destination, source)| Route::ours(*destination, *source))
 }
 
 /// Link-local addresses are of the kernel's making, also on our link.

@@ -47,15 +47,10 @@ mod tests {
 
     #[test]
     fn waits_grow_to_the_most_and_differ_between_agents() {
-        let backoff = Backoff {
-            first: Duration::from_secs(1),
-            most: Duration::from_secs(60),
-        };
+        let backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) };
         let waits = |seed| -> Vec<Duration> {
             let mut jitter = Jitter::new(seed);
-            (0..20)
-                .map(|failures| backoff.after(failures, &mut jitter))
-                .collect()
+            (0..20).map(|failures| backoff.after(failures, &mut jitter)).collect()
         };
         let (one, other) = (waits(1), waits(2));
         assert!(one[0] >= Duration::from_millis(500) && one[0] <= Duration::from_secs(1));

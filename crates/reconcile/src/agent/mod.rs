@@ -16,178 +16,23 @@
 //! that the generation only grows.
 
 mod backoff;
+mod event;
 mod report;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::{Endpoint, Generation, HostId, WgPublicKey};
-use wire::{Delta, Down, Facts, HostMap, MapReply, Outcome, Refusal, RefusalCode, Report, patch};
+use model::Generation;
+use wire::{Delta, Down, HostMap, MapReply, patch};
+
+pub use event::{AgentAction, AgentEvent, AgentWait, AskFailure, Changed};
 
 use backoff::{Backoff, Jitter};
 use report::Reporter;
 
-const BROKER: Backoff = Backoff {
-    first: Duration::from_secs(1),
-    most: Duration::from_secs(15),
-};
-const FAILED_ASK: Backoff = Backoff {
-    first: Duration::from_secs(1),
-    most: Duration::from_secs(60),
-};
+const BROKER: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(15) };
+const FAILED_ASK: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) };
 /// How often the server is asked while the broker is away.
-const FALLBACK: Backoff = Backoff {
-    first: Duration::from_secs(5),
-    most: Duration::from_secs(60),
-};
-
-/// Why the server gave no map.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AskFailure {
-    /// It cannot be reached, or its answer cannot be read.
-    Unreachable,
-    /// It has too much to do; it may say for how many seconds.
-    Busy(Option<u32>),
-    /// It does not know this host any more.
-    Removed,
-    /// It refused for another reason, such as clocks that differ.
-    Refused,
-}
-
-impl From<&Refusal> for AskFailure {
-    fn from(refusal: &Refusal) -> Self {
-        match refusal.code {
-            RefusalCode::UnknownHost => Self::Removed,
-            RefusalCode::Busy => Self::Busy(refusal.retry_after),
-            RefusalCode::UnknownKey
-            | RefusalCode::ExpiredKey
-            | RefusalCode::SpentKey
-            | RefusalCode::ClockSkew
-            | RefusalCode::NotProved
-            | RefusalCode::Invalid
-            | RefusalCode::Internal
-            | RefusalCode::Other => Self::Refused,
-        }
-    }
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AgentEvent {
-    /// Connected to the broker, and subscribed to the host's map topic.
-    BrokerUp,
-    /// Connecting failed, or the connection was lost.
-    BrokerDown,
-    /// A message came and was opened.
-    Pushed(Down),
-    /// A message came that cannot be opened or read.
-    PushedUnreadable,
-    /// The answer to `Ask`.
-    Answered(MapReply),
-    /// `Ask` brought no answer.
-    AskFailed(AskFailure),
-    /// `netclient pull`, or another reason to ask at once.
-    AskNow,
-    /// The ops for this generation were carried out; these failed.
-    CarriedOut(Generation, Vec<Outcome>),
-    /// The machine's addresses with its WireGuard port, ordered.
-    Local(Vec<Endpoint>),
-    /// What the machine is.
-    Facts(Facts),
-    /// The report reached server or broker.
-    Reported,
-    /// It did not.
-    ReportFailed,
-}
-
-/// What of the map changed since it was last carried out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Changed {
-    /// Anything.
-    Everything,
-    /// These peers alone.
-    Peers {
-        /// The peers that are new, changed or gone.
-        hosts: BTreeSet<HostId>,
-        /// The keys they have and had.
-        keys: BTreeSet<WgPublicKey>,
-    },
-}
-
-impl Changed {
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Everything, _) | (_, Self::Everything) => Self::Everything,
-            (
-                Self::Peers { mut hosts, mut keys },
-                Self::Peers {
-                    hosts: more,
-                    keys: more_keys,
-                },
-            ) => {
-                hosts.extend(more);
-                keys.extend(more_keys);
-                Self::Peers { hosts, keys }
-            }
-        }
-    }
-
-    fn by(map: &HostMap, delta: &Delta) -> Self {
-        let Delta {
-            base: _,
-            generation: _,
-            host,
-            server,
-            networks,
-            networks_gone,
-            peers,
-            peers_gone,
-        } = delta;
-        if host.is_some() || server.is_some() || !networks.is_empty() || !networks_gone.is_empty() {
-            return Self::Everything;
-        }
-        let hosts: BTreeSet<HostId> = peers.keys().chain(peers_gone).copied().collect();
-        let before = hosts
-            .iter()
-            .filter_map(|host| map.peers.get(host))
-            .map(|peer| peer.key);
-        let keys = before.chain(peers.values().map(|peer| peer.key)).collect();
-        Self::Peers { hosts, keys }
-    }
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AgentAction {
-    /// Write `Agent::map` to disk. A failure is told to people, and does not stop what follows.
-    Store,
-    /// Make the machine what `Agent::map` says, then `CarriedOut`.
-    CarryOut(Changed),
-    /// The host was removed: make the machine as if we had never been there, forget the map. Nothing follows.
-    TakeDown,
-    /// Connect to the broker and subscribe, then `BrokerUp` or `BrokerDown`.
-    ConnectBroker,
-    /// The broker is back after it was away: `Paths::handle_server_back`.
-    ServerBack,
-    /// Ask for the map over HTTP, then `Answered` or `AskFailed`.
-    Ask {
-        /// What the agent has.
-        have: Generation,
-    },
-    /// Send this, over the broker if it is up and else over HTTP, then `Reported` or `ReportFailed`.
-    Report(Report),
-}
-
-/// What `poll_deadline` is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AgentWait {
-    /// Connecting to the broker again.
-    Broker,
-    /// Asking the server.
-    Ask,
-    /// Reporting.
-    Report,
-}
+const FALLBACK: Backoff = Backoff { first: Duration::from_secs(5), most: Duration::from_secs(60) };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Broker {
@@ -236,10 +81,7 @@ impl Agent {
         let carry_out = stored.is_some().then_some(Changed::Everything);
         Self {
             map: stored,
-            broker: Broker::Down {
-                until: now,
-                failures: 0,
-            },
+            broker: Broker::Down { until: now, failures: 0 },
             ask: Ask::Waiting { until: now },
             asked: 0,
             ask_failures: 0,
@@ -328,11 +170,7 @@ impl Agent {
             && until <= self.now
         {
             self.ask = Ask::Asking { again: false };
-            let have = if self.want_whole {
-                Generation::NONE
-            } else {
-                self.have()
-            };
+            let have = if self.want_whole { Generation::NONE } else { self.have() };
             return Some(AgentAction::Ask { have });
         }
         self.reporter.take(self.now).map(AgentAction::Report)
@@ -352,11 +190,7 @@ impl Agent {
             Ask::Idle | Ask::Asking { .. } => None,
         };
         let report = self.reporter.deadline().map(|at| (at, AgentWait::Report));
-        broker
-            .into_iter()
-            .chain(ask)
-            .chain(report)
-            .min_by_key(|(at, _)| *at)
+        broker.into_iter().chain(ask).chain(report).min_by_key(|(at, _)| *at)
     }
 
     fn have(&self) -> Generation {
@@ -378,14 +212,9 @@ impl Agent {
             Broker::Connecting { failures } => failures + 1,
             Broker::Down { .. } | Broker::Up => 0,
         };
-        self.broker = Broker::Down {
-            until: self.now + BROKER.after(failures, &mut self.jitter),
-            failures,
-        };
+        self.broker = Broker::Down { until: self.now + BROKER.after(failures, &mut self.jitter), failures };
         if self.ask == Ask::Idle {
-            self.ask = Ask::Waiting {
-                until: self.now + FALLBACK.after(0, &mut self.jitter),
-            };
+            self.ask = Ask::Waiting { until: self.now + FALLBACK.after(0, &mut self.jitter) };
         }
     }
 
@@ -443,9 +272,7 @@ impl Agent {
         self.ask = match self.broker {
             Broker::Down { .. } | Broker::Connecting { .. } if !again && !self.want_whole => {
                 self.asked += 1;
-                Ask::Waiting {
-                    until: self.now + FALLBACK.after(self.asked, &mut self.jitter),
-                }
+                Ask::Waiting { until: self.now + FALLBACK.after(self.asked, &mut self.jitter) }
             }
             Broker::Up if !again && !self.want_whole => Ask::Idle,
             Broker::Down { .. } | Broker::Connecting { .. } | Broker::Up => Ask::Waiting { until: self.now },
@@ -471,9 +298,7 @@ impl Agent {
             }
             AskFailure::Busy(None) | AskFailure::Unreachable | AskFailure::Refused => wait,
         };
-        self.ask = Ask::Waiting {
-            until: self.now + wait,
-        };
+        self.ask = Ask::Waiting { until: self.now + wait };
     }
 
     fn remove(&mut self) {

@@ -10,10 +10,7 @@ use super::backoff::{Backoff, Jitter};
 
 /// That a map was carried out is no news in itself: it waits a little, so that a burst of changes is one report.
 const PATIENCE: Duration = Duration::from_millis(300);
-const RETRY: Backoff = Backoff {
-    first: Duration::from_secs(2),
-    most: Duration::from_secs(60),
-};
+const RETRY: Backoff = Backoff { first: Duration::from_secs(2), most: Duration::from_secs(60) };
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reporter {
@@ -35,10 +32,7 @@ impl Reporter {
         if self.current == before {
             return;
         }
-        let only_generation = Report {
-            generation: self.current.generation,
-            ..before
-        } == self.current;
+        let only_generation = Report { generation: self.current.generation, ..before } == self.current;
         let at = if only_generation { now + PATIENCE } else { now };
         self.at = Some(self.at.map_or(at, |before| before.min(at)));
     }

@@ -30,17 +30,8 @@ pub struct Own {
 impl Own {
     /// What the map and the machine's addresses say.
     pub fn new(map: &HostMap, local: BTreeSet<IpNet>) -> Self {
-        let ranges = map
-            .networks
-            .values()
-            .flat_map(|membership| membership.ranges.iter())
-            .collect();
-        Self {
-            local,
-            seen: map.host.seen.clone(),
-            nat: map.host.nat,
-            ranges,
-        }
+        let ranges = map.networks.values().flat_map(|membership| membership.ranges.iter()).collect();
+        Self { local, seen: map.host.seen.clone(), nat: map.host.nat, ranges }
     }
 
     fn has(&self, ip: IpAddr) -> bool {
@@ -48,9 +39,7 @@ impl Own {
     }
 
     fn connected(&self, ip: IpAddr) -> bool {
-        self.local
-            .iter()
-            .any(|net| net.prefix_len() < net.max_prefix_len() && net.contains(&ip))
+        self.local.iter().any(|net| net.prefix_len() < net.max_prefix_len() && net.contains(&ip))
     }
 
     fn reaches_ipv6(&self) -> bool {
@@ -58,10 +47,7 @@ impl Own {
     }
 
     fn public_v4(&self) -> Option<IpAddr> {
-        self.seen
-            .iter()
-            .map(|endpoint| endpoint.ip())
-            .find(IpAddr::is_ipv4)
+        self.seen.iter().map(|endpoint| endpoint.ip()).find(IpAddr::is_ipv4)
     }
 }
 
@@ -83,23 +69,9 @@ pub struct PeerView {
 impl PeerView {
     /// What the map says of this peer.
     pub fn new(map: &HostMap, peer: &Peer) -> Self {
-        let Peer {
-            name: _,
-            key: _,
-            nodes: _,
-            seen,
-            local,
-            fixed,
-            nat,
-        } = peer;
+        let Peer { name: _, key: _, nodes: _, seen, local, fixed, nat } = peer;
         let keepalive = crate::desired::keepalive(map, peer);
-        Self {
-            seen: seen.clone(),
-            local: local.clone(),
-            fixed: *fixed,
-            nat: *nat,
-            keepalive,
-        }
+        Self { seen: seen.clone(), local: local.clone(), fixed: *fixed, nat: *nat, keepalive }
     }
 
     pub(super) fn says(&self, endpoint: &Endpoint) -> bool {
@@ -180,27 +152,18 @@ pub fn candidates(own: &Own, peer: &PeerView) -> Vec<Candidate> {
         (kind, doubt, endpoint)
     });
     let seen = peer.seen.iter().map(|&endpoint| {
-        let kind = if is_global_v6(endpoint.ip()) {
-            PathKind::Ipv6
-        } else {
-            PathKind::Seen
-        };
+        let kind = if is_global_v6(endpoint.ip()) { PathKind::Ipv6 } else { PathKind::Seen };
         (kind, 0, endpoint)
     });
     let fixed = peer.fixed.map(|endpoint| (PathKind::Fixed, 0, endpoint));
 
-    let mut all: Vec<_> = local
-        .chain(seen)
-        .chain(fixed)
-        .filter(|(_, _, endpoint)| sendable(own, endpoint.ip()))
-        .collect();
+    let mut all: Vec<_> =
+        local.chain(seen).chain(fixed).filter(|(_, _, endpoint)| sendable(own, endpoint.ip())).collect();
     all.sort();
     let mut known = BTreeSet::new();
     all.retain(|(_, _, endpoint)| known.insert(*endpoint));
     all.truncate(MOST_CANDIDATES);
-    all.into_iter()
-        .map(|(kind, _, endpoint)| Candidate { endpoint, kind })
-        .collect()
+    all.into_iter().map(|(kind, _, endpoint)| Candidate { endpoint, kind }).collect()
 }
 
 /// What an endpoint in use is.
@@ -237,10 +200,8 @@ mod tests {
 
     #[track_caller]
     fn check(own: &Own, peer: &PeerView, expected: &[&str]) {
-        let found: Vec<String> = candidates(own, peer)
-            .iter()
-            .map(|c| format!("{:?} {}", c.kind, c.endpoint))
-            .collect();
+        let found: Vec<String> =
+            candidates(own, peer).iter().map(|c| format!("{:?} {}", c.kind, c.endpoint)).collect();
         assert_eq!(found, expected);
     }
 
@@ -267,20 +228,8 @@ mod tests {
     #[test]
     fn behind_the_same_nat_private_addresses_are_the_lan() {
         let own = own(&["192.168.1.5/24"], &["203.0.113.1:4000"]);
-        let peer = peer(
-            &["192.168.2.9:51820", "192.168.1.9:51820"],
-            &["203.0.113.1:4001"],
-            None,
-        );
-        check(
-            &own,
-            &peer,
-            &[
-                "Lan 192.168.1.9:51820",
-                "Lan 192.168.2.9:51820",
-                "Seen 203.0.113.1:4001",
-            ],
-        );
+        let peer = peer(&["192.168.2.9:51820", "192.168.1.9:51820"], &["203.0.113.1:4001"], None);
+        check(&own, &peer, &["Lan 192.168.1.9:51820", "Lan 192.168.2.9:51820", "Seen 203.0.113.1:4001"]);
     }
 
     #[test]

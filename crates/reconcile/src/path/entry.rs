@@ -81,10 +81,7 @@ impl Entry {
     /// Computes the candidates anew; if they differ, the next look decides what that means.
     pub(super) fn refresh(&mut self, own: &Own) {
         let list = candidates(own, &self.view);
-        let given = self
-            .list
-            .iter()
-            .filter(|candidate| candidate.kind != PathKind::Learned);
+        let given = self.list.iter().filter(|candidate| candidate.kind != PathKind::Learned);
         if given.clone().eq(&list) {
             return;
         }
@@ -118,11 +115,7 @@ impl Entry {
     }
 
     pub(super) fn observe(&mut self, peer: &ActualPeer, at: Timestamp, now: Duration) {
-        let seen = Observation {
-            endpoint: peer.endpoint,
-            handshake: peer.last_handshake,
-            rx: peer.rx,
-        };
+        let seen = Observation { endpoint: peer.endpoint, handshake: peer.last_handshake, rx: peer.rx };
         let last = self.last.replace(seen);
         let life = self.life(last, peer, at);
         let due = std::mem::take(&mut self.due);
@@ -153,15 +146,13 @@ impl Entry {
     pub(super) fn status(&self, own: &Own) -> PathStatus {
         let used = self.last.and_then(|last| last.endpoint).or(self.target);
         match (self.state, used) {
-            (State::Direct, Some(endpoint)) => PathStatus::Direct {
-                endpoint,
-                kind: kind_in_use(own, &self.list, endpoint),
-            },
+            (State::Direct, Some(endpoint)) => {
+                PathStatus::Direct { endpoint, kind: kind_in_use(own, &self.list, endpoint) }
+            }
             (State::Verifying { .. }, Some(endpoint)) => PathStatus::Checking { endpoint },
-            (State::Trying { round: 0..ROUNDS, .. }, Some(_)) => PathStatus::Trying {
-                endpoint: self.target,
-                addresses: self.list.len(),
-            },
+            (State::Trying { round: 0..ROUNDS, .. }, Some(_)) => {
+                PathStatus::Trying { endpoint: self.target, addresses: self.list.len() }
+            }
             (
                 State::Trying { .. } | State::Verifying { .. } | State::Direct | State::Unreachable { .. },
                 _,
@@ -189,10 +180,7 @@ impl Entry {
         self.target = used;
         self.list.retain(|candidate| candidate.kind != PathKind::Learned);
         if !self.list.iter().any(|candidate| candidate.endpoint == endpoint) {
-            self.list.push(Candidate {
-                endpoint,
-                kind: PathKind::Learned,
-            });
+            self.list.push(Candidate { endpoint, kind: PathKind::Learned });
         }
     }
 
@@ -201,11 +189,7 @@ impl Entry {
         let Some(before) = self.changed_from.take() else {
             return;
         };
-        let at = |endpoint| {
-            self.list
-                .iter()
-                .position(|candidate| Some(candidate.endpoint) == endpoint)
-        };
+        let at = |endpoint| self.list.iter().position(|candidate| Some(candidate.endpoint) == endpoint);
         let is_new = |c: &Candidate| c.kind != PathKind::Learned && !before.contains(&c.endpoint);
         let new = self.list.iter().position(is_new);
         let event = match self.state {
@@ -217,17 +201,10 @@ impl Entry {
                 new.map_or(Event::Doubt, Event::Candidate)
             }
             State::Direct | State::Verifying { .. } => Event::Doubt,
-            State::Trying {
-                round, until, heard, ..
-            } => match (new, at(self.target)) {
+            State::Trying { round, until, heard, .. } => match (new, at(self.target)) {
                 (Some(new), _) => Event::Candidate(new),
                 (None, Some(at)) => {
-                    self.state = State::Trying {
-                        round,
-                        at,
-                        until,
-                        heard,
-                    };
+                    self.state = State::Trying { round, at, until, heard };
                     return;
                 }
                 (None, None) => Event::Candidate(0),

@@ -59,20 +59,14 @@ impl PathAction {
         let peer = |key| interface.peers.get(key);
         match self {
             Self::Look => Vec::new(),
-            Self::Poke(key) => peer(key)
-                .map(|peer| Op::Poke(*key, peer.keepalive))
-                .into_iter()
-                .collect(),
+            Self::Poke(key) => peer(key).map(|peer| Op::Poke(*key, peer.keepalive)).into_iter().collect(),
             Self::Point(key, endpoint, Pointing::Move) => {
                 let Some(peer) = peer(key) else { return Vec::new() };
                 vec![Op::SetEndpoint(*key, *endpoint), Op::Poke(*key, peer.keepalive)]
             }
             Self::Point(key, endpoint, Pointing::Restart) => {
                 let Some(peer) = peer(key) else { return Vec::new() };
-                let fresh = DesiredPeer {
-                    endpoint: Some(*endpoint),
-                    ..peer.clone()
-                };
+                let fresh = DesiredPeer { endpoint: Some(*endpoint), ..peer.clone() };
                 vec![Op::RemovePeer(*key), Op::AddPeer(*key, fresh)]
             }
         }
@@ -196,28 +190,19 @@ impl Paths {
     /// When `handle_deadline` is to be called, and why.
     pub fn poll_deadline(&self) -> Option<(Duration, PathWait)> {
         let peer = self.due.first().map(|(at, _)| *at);
-        let trying = peer
-            .into_iter()
-            .chain(self.doors.deadline())
-            .min()
-            .map(|at| (at, PathWait::Trying));
+        let trying = peer.into_iter().chain(self.doors.deadline()).min().map(|at| (at, PathWait::Trying));
         let rest = (!self.peers.is_empty()).then_some((self.rest_at, PathWait::Rest));
         trying.into_iter().chain(rest).min_by_key(|(at, _)| *at)
     }
 
     /// Where a peer is to be sent when it is added.
     pub fn endpoint(&self, key: &WgPublicKey) -> Option<Endpoint> {
-        self.doors
-            .endpoint(key)
-            .or_else(|| self.peers.get(key).and_then(Entry::target))
+        self.doors.endpoint(key).or_else(|| self.peers.get(key).and_then(Entry::target))
     }
 
     /// All endpoints, for `desired`.
     pub fn endpoints(&self) -> BTreeMap<WgPublicKey, Endpoint> {
-        let targets = self
-            .peers
-            .iter()
-            .filter_map(|(key, entry)| Some((*key, entry.target()?)));
+        let targets = self.peers.iter().filter_map(|(key, entry)| Some((*key, entry.target()?)));
         targets.chain(self.doors.endpoints()).collect()
     }
 
@@ -262,8 +247,7 @@ impl Paths {
 }
 
 fn has_session(peer: &ActualPeer, at: Timestamp) -> bool {
-    peer.last_handshake
-        .is_some_and(|handshake| at.distance(handshake) < SESSION)
+    peer.last_handshake.is_some_and(|handshake| at.distance(handshake) < SESSION)
 }
 
 #[cfg(test)]

@@ -56,21 +56,8 @@ impl Doors {
         for (key, endpoint) in doors {
             let Some(door) = self.0.get_mut(&key) else {
                 // It is added with its endpoint, and thereby called.
-                let call = Some(Call {
-                    calls: 1,
-                    until: now + WAITS[0],
-                    due: false,
-                });
-                self.0.insert(
-                    key,
-                    Door {
-                        endpoint,
-                        handshake: None,
-                        answers: false,
-                        called_at: now,
-                        call,
-                    },
-                );
+                let call = Some(Call { calls: 1, until: now + WAITS[0], due: false });
+                self.0.insert(key, Door { endpoint, handshake: None, answers: false, called_at: now, call });
                 continue;
             };
             if std::mem::replace(&mut door.endpoint, endpoint) != endpoint {
@@ -82,10 +69,7 @@ impl Doors {
 
     /// Calls all of them.
     pub(super) fn call(&mut self, now: Duration) -> Calls {
-        self.0
-            .iter_mut()
-            .filter_map(|(key, door)| door.begin(*key, now))
-            .collect()
+        self.0.iter_mut().filter_map(|(key, door)| door.begin(*key, now)).collect()
     }
 
     /// Takes note of answers, and calls again those whose time is up.
@@ -97,20 +81,12 @@ impl Doors {
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.0
-            .values()
-            .filter_map(|door| door.call)
-            .map(|call| call.until)
-            .min()
+        self.0.values().filter_map(|door| door.call).map(|call| call.until).min()
     }
 
     /// Whose time has come: the next look decides; should it bring nothing, it is asked for again at `later`.
     pub(super) fn fall_due(&mut self, now: Duration, later: Duration) -> bool {
-        let due = self
-            .0
-            .values_mut()
-            .filter_map(|door| door.call.as_mut())
-            .filter(|call| call.until <= now);
+        let due = self.0.values_mut().filter_map(|door| door.call.as_mut()).filter(|call| call.until <= now);
         due.map(|call| (call.due, call.until) = (true, later)).count() > 0
     }
 
@@ -130,11 +106,7 @@ impl Doors {
 impl Door {
     fn begin(&mut self, key: WgPublicKey, now: Duration) -> Option<(WgPublicKey, PathAction)> {
         if now < self.called_at + APART {
-            self.call = Some(Call {
-                calls: 0,
-                until: self.called_at + APART,
-                due: false,
-            });
+            self.call = Some(Call { calls: 0, until: self.called_at + APART, due: false });
             return None;
         }
         self.again(key, 0, now)
@@ -147,11 +119,7 @@ impl Door {
             return None;
         };
         self.called_at = now;
-        self.call = Some(Call {
-            calls: calls + 1,
-            until: now + *wait,
-            due: false,
-        });
+        self.call = Some(Call { calls: calls + 1, until: now + *wait, due: false });
         Some((key, PathAction::Point(key, self.endpoint, Pointing::Restart)))
     }
 

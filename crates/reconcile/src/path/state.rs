@@ -26,11 +26,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Rounds through all candidates before a peer counts as unreachable.
 pub(super) const ROUNDS: u32 = 4;
 /// When a verifying peer is poked again, and at last given up.
-const POKES: [Duration; 3] = [
-    Duration::from_millis(250),
-    Duration::from_millis(400),
-    Duration::from_millis(550),
-];
+const POKES: [Duration; 3] =
+    [Duration::from_millis(250), Duration::from_millis(400), Duration::from_millis(550)];
 /// The pause of an unreachable peer; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
@@ -39,12 +36,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// No session; candidate `at` was given a fresh start and has until `until` to answer.
-    Trying {
-        round: u32,
-        at: usize,
-        until: Duration,
-        heard: bool,
-    },
+    Trying { round: u32, at: usize, until: Duration, heard: bool },
     /// A session that may have lost its path; it was poked `pokes` times.
     Verifying { pokes: usize, until: Duration },
     /// A session that lives.
@@ -97,17 +89,7 @@ impl State {
     /// The same with another deadline: an answer was awaited that did not come.
     pub(super) const fn postponed(self, until: Duration) -> Self {
         match self {
-            Self::Trying {
-                round,
-                at,
-                until: _,
-                heard,
-            } => Self::Trying {
-                round,
-                at,
-                until,
-                heard,
-            },
+            Self::Trying { round, at, until: _, heard } => Self::Trying { round, at, until, heard },
             Self::Verifying { pokes, until: _ } => Self::Verifying { pokes, until },
             Self::Unreachable { failures, until: _ } => Self::Unreachable { failures, until },
             Self::Direct => Self::Direct,
@@ -119,12 +101,7 @@ impl State {
         if candidates == 0 {
             return unreachable(0, now);
         }
-        Self::Trying {
-            round: 0,
-            at: 0,
-            until: now + wait(0),
-            heard: false,
-        }
+        Self::Trying { round: 0, at: 0, until: now + wait(0), heard: false }
     }
 }
 
@@ -143,15 +120,7 @@ fn attempt(round: u32, at: usize, candidates: usize, now: Duration) -> (State, E
     if candidates == 0 {
         return (unreachable(0, now), Effect::None);
     }
-    (
-        State::Trying {
-            round,
-            at,
-            until: now + wait(round),
-            heard: false,
-        },
-        Effect::Restart(at),
-    )
+    (State::Trying { round, at, until: now + wait(round), heard: false }, Effect::Restart(at))
 }
 
 fn next_attempt(round: u32, at: usize, candidates: usize, now: Duration) -> (State, Effect) {
@@ -165,13 +134,7 @@ fn next_attempt(round: u32, at: usize, candidates: usize, now: Duration) -> (Sta
 }
 
 fn verify(effect: Effect, now: Duration) -> (State, Effect) {
-    (
-        State::Verifying {
-            pokes: 1,
-            until: now + POKES[0],
-        },
-        effect,
-    )
+    (State::Verifying { pokes: 1, until: now + POKES[0] }, effect)
 }
 
 /// The transition. `candidates` is how many there are now.
@@ -183,65 +146,25 @@ pub(super) fn step(state: State, event: Event, candidates: usize, now: Duration)
         ) => (State::Direct, Effect::None),
 
         // An initiation of the peer's came through: its session is about to be made, do not tear it down.
-        (
-            State::Trying {
-                round,
-                at,
-                until,
-                heard: _,
-            },
-            Event::Heard,
-        ) => (
-            State::Trying {
-                round,
-                at,
-                until,
-                heard: true,
-            },
-            Effect::None,
-        ),
+        (State::Trying { round, at, until, heard: _ }, Event::Heard) => {
+            (State::Trying { round, at, until, heard: true }, Effect::None)
+        }
         (State::Trying { .. }, Event::Doubt) => attempt(0, 0, candidates, now),
         (State::Trying { .. }, Event::Candidate(at)) => attempt(0, at, candidates, now),
         (State::Trying { .. }, Event::Silent) => (state, Effect::None),
-        (
-            State::Trying {
-                round,
-                at,
-                until: _,
-                heard: true,
-            },
-            Event::Due,
-        ) => (
-            State::Trying {
-                round,
-                at,
-                until: now + wait(round),
-                heard: false,
-            },
-            Effect::None,
-        ),
-        (
-            State::Trying {
-                round,
-                at,
-                until: _,
-                heard: false,
-            },
-            Event::Due,
-        ) => next_attempt(round, at, candidates, now),
+        (State::Trying { round, at, until: _, heard: true }, Event::Due) => {
+            (State::Trying { round, at, until: now + wait(round), heard: false }, Effect::None)
+        }
+        (State::Trying { round, at, until: _, heard: false }, Event::Due) => {
+            next_attempt(round, at, candidates, now)
+        }
 
         (State::Verifying { .. }, Event::Heard) => (State::Direct, Effect::None),
         (State::Verifying { .. }, Event::Doubt) => verify(Effect::Poke, now),
         (State::Verifying { .. }, Event::Candidate(at)) => verify(Effect::Move(at), now),
         (State::Verifying { .. }, Event::Silent) => (state, Effect::None),
         (State::Verifying { pokes, until: _ }, Event::Due) => match POKES.get(pokes) {
-            Some(&pause) => (
-                State::Verifying {
-                    pokes: pokes + 1,
-                    until: now + pause,
-                },
-                Effect::Poke,
-            ),
+            Some(&pause) => (State::Verifying { pokes: pokes + 1, until: now + pause }, Effect::Poke),
             None => attempt(0, 0, candidates, now),
         },
 

@@ -121,10 +121,7 @@ impl fmt::Display for PathStatus {
         match self {
             Self::Direct { endpoint, kind } => write!(f, "{kind} ({endpoint})"),
             Self::Checking { endpoint } => write!(f, "checking after a change ({endpoint})"),
-            Self::Trying {
-                endpoint: Some(endpoint),
-                addresses,
-            } => {
+            Self::Trying { endpoint: Some(endpoint), addresses } => {
                 write!(f, "trying {endpoint}, one of {addresses} addresses")
             }
             Self::Trying { endpoint: None, .. } => f.write_str("waiting for an address"),

@@ -1,0 +1,137 @@
+//! What the agent hears and what it wants done: the words between `Agent` and its shell.
+
+use std::collections::BTreeSet;
+
+use model::{Endpoint, Generation, HostId, WgPublicKey};
+use wire::{Delta, Down, Facts, HostMap, MapReply, Outcome, Refusal, RefusalCode, Report};
+
+/// Why the server gave no map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AskFailure {
+    /// It cannot be reached, or its answer cannot be read.
+    Unreachable,
+    /// It has too much to do; it may say for how many seconds.
+    Busy(Option<u32>),
+    /// It does not know this host any more.
+    Removed,
+    /// It refused for another reason, such as clocks that differ.
+    Refused,
+}
+
+impl From<&Refusal> for AskFailure {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal.code {
+            RefusalCode::UnknownHost => Self::Removed,
+            RefusalCode::Busy => Self::Busy(refusal.retry_after),
+            RefusalCode::UnknownKey
+            | RefusalCode::ExpiredKey
+            | RefusalCode::SpentKey
+            | RefusalCode::ClockSkew
+            | RefusalCode::NotProved
+            | RefusalCode::Invalid
+            | RefusalCode::Internal
+            | RefusalCode::Other => Self::Refused,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentEvent {
+    /// Connected to the broker, and subscribed to the host's map topic.
+    BrokerUp,
+    /// Connecting failed, or the connection was lost.
+    BrokerDown,
+    /// A message came and was opened.
+    Pushed(Down),
+    /// A message came that cannot be opened or read.
+    PushedUnreadable,
+    /// The answer to `Ask`.
+    Answered(MapReply),
+    /// `Ask` brought no answer.
+    AskFailed(AskFailure),
+    /// `netclient pull`, or another reason to ask at once.
+    AskNow,
+    /// The ops for this generation were carried out; these failed.
+    CarriedOut(Generation, Vec<Outcome>),
+    /// The machine's addresses with its WireGuard port, ordered.
+    Local(Vec<Endpoint>),
+    /// What the machine is.
+    Facts(Facts),
+    /// The report reached server or broker.
+    Reported,
+    /// It did not.
+    ReportFailed,
+}
+
+/// What of the map changed since it was last carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// Anything.
+    Everything,
+    /// These peers alone.
+    Peers {
+        /// The peers that are new, changed or gone.
+        hosts: BTreeSet<HostId>,
+        /// The keys they have and had.
+        keys: BTreeSet<WgPublicKey>,
+    },
+}
+
+impl Changed {
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Everything, _) | (_, Self::Everything) => Self::Everything,
+            (Self::Peers { mut hosts, mut keys }, Self::Peers { hosts: more, keys: more_keys }) => {
+                hosts.extend(more);
+                keys.extend(more_keys);
+                Self::Peers { hosts, keys }
+            }
+        }
+    }
+
+    pub(super) fn by(map: &HostMap, delta: &Delta) -> Self {
+        let Delta { base: _, generation: _, host, server, networks, networks_gone, peers, peers_gone } =
+            delta;
+        if host.is_some() || server.is_some() || !networks.is_empty() || !networks_gone.is_empty() {
+            return Self::Everything;
+        }
+        let hosts: BTreeSet<HostId> = peers.keys().chain(peers_gone).copied().collect();
+        let before = hosts.iter().filter_map(|host| map.peers.get(host)).map(|peer| peer.key);
+        let keys = before.chain(peers.values().map(|peer| peer.key)).collect();
+        Self::Peers { hosts, keys }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentAction {
+    /// Write `Agent::map` to disk. A failure is told to people, and does not stop what follows.
+    Store,
+    /// Make the machine what `Agent::map` says, then `CarriedOut`.
+    CarryOut(Changed),
+    /// The host was removed: make the machine as if we had never been there, forget the map. Nothing follows.
+    TakeDown,
+    /// Connect to the broker and subscribe, then `BrokerUp` or `BrokerDown`.
+    ConnectBroker,
+    /// The broker is back after it was away: `Paths::handle_server_back`.
+    ServerBack,
+    /// Ask for the map over HTTP, then `Answered` or `AskFailed`.
+    Ask {
+        /// What the agent has.
+        have: Generation,
+    },
+    /// Send this, over the broker if it is up and else over HTTP, then `Reported` or `ReportFailed`.
+    Report(Report),
+}
+
+/// What `poll_deadline` is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentWait {
+    /// Connecting to the broker again.
+    Broker,
+    /// Asking the server.
+    Ask,
+    /// Reporting.
+    Report,
+}
