@@ -1,0 +1,163 @@
+//! What can be typed. Each command's own arguments are beside it in `command`.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::command::{
+    backup, completion, context, host, journal, key, network, node, server, session, setup, token, user,
+};
+
+const SURROUNDINGS: &str = "\
+Environment (wins over the contexts file):
+  NETLOOM_CONTEXT  the context to use
+  NETLOOM_SERVER   the server's address, https://host:port
+  NETLOOM_TOKEN    an API token, for programs
+  NETLOOM_PIN      the pin of the server's certificate
+  NETLOOM_CA       a PEM file of certificate authorities
+  NETLOOM_CONFIG   the contexts file instead of ~/.config/netloom/contexts.toml
+
+Exit codes: 0 done, 1 refused or failed, 2 used wrongly.";
+
+/// Administers a Netloom server: networks, hosts, and the keys that let machines join.
+#[derive(Debug, Parser)]
+#[command(name = "netloom", version, after_help = SURROUNDINGS, subcommand_required = true, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// Print the API's JSON instead of tables
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Do not ask before something is deleted
+    #[arg(long, short = 'y', global = true)]
+    pub yes: bool,
+    /// The context to use instead of the current one
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The server to talk to instead of the context's
+    #[arg(long, global = true, value_name = "URL")]
+    pub server: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the first administrator of a new server, and log in
+    Setup(setup::Setup),
+    /// Log in
+    Login(session::Login),
+    /// Log out
+    Logout,
+    /// Show who is logged in, and where
+    Whoami,
+    /// Servers this command line knows
+    #[command(subcommand, visible_alias = "contexts")]
+    Context(context::Context),
+    /// Networks
+    #[command(subcommand, visible_alias = "networks")]
+    Network(network::Network),
+    /// Machines
+    #[command(subcommand, visible_alias = "hosts")]
+    Host(host::Host),
+    /// Machines in a network
+    #[command(subcommand, visible_alias = "nodes")]
+    Node(node::Node),
+    /// Enrollment keys: what lets machines join
+    #[command(subcommand, visible_alias = "keys")]
+    Key(key::Key),
+    /// Accounts
+    #[command(subcommand, visible_alias = "users")]
+    User(user::User),
+    /// API tokens, for programs
+    #[command(subcommand, visible_alias = "tokens")]
+    Token(token::Token),
+    /// The server itself
+    #[command(subcommand)]
+    Server(server::Server),
+    /// Who changed what and when
+    Journal(journal::Journal),
+    /// Save the server's database into a file
+    Backup(backup::Backup),
+    /// Print a completion script for a shell
+    Completion(completion::Completion),
+    /// Print this program's version
+    Version,
+}
+
+/// How much of a list.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct AtMost {
+    /// List at most this many
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace()).map(|arguments| arguments.command)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_the_guide_is_understood() {
+        for line in [
+            "netloom setup --server https://a.example:8443 --code 1234 --name alice --accept-pin",
+            "netloom login alice --password-file -",
+            "netloom --context home whoami --json",
+            "netloom context add home --server https://a.example --pin QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI=",
+            "netloom network create home --v4 10.1.0.0/16 --v6 fd00:1::/64 --keepalive 25",
+            "netloom network delete home --force -y",
+            "netloom host list --network home --online --limit 5",
+            "netloom host update web --mtu default --static-endpoint none --name web-2",
+            "netloom node add home web --v4 10.1.0.9",
+            "netloom node disconnect home web",
+            "netloom key create office -n home -n lab --uses 3 --expires-in 7d",
+            "netloom key create forever --expires 2027-01-01T00:00:00Z",
+            "netloom user create bob --role auditor",
+            "netloom token create ci --expires-in 90d",
+            "netloom server status",
+            "netloom journal --limit 10",
+            "netloom backup /tmp/x.db",
+            "netloom completion fish",
+            "netloom version",
+        ] {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn mistakes_are_found_before_anything_is_sent() {
+        for (line, expected) in [
+            ("netloom network create my_net", "a-z, 0-9 and -"),
+            ("netloom network create home --v4 10.0.0.0/33", "10.0.0.0/33"),
+            ("netloom host update web --mtu 5", "1280 to 9000"),
+            ("netloom host update web", "--name"),
+            ("netloom host update web --static-endpoint web:1", "is not an endpoint"),
+            ("netloom key create x --uses 0", "--uses"),
+            ("netloom key create x --expires-in soon", "7d"),
+            ("netloom key create x --expires-in 1d --expires 2027-01-01T00:00:00Z", "cannot be used with"),
+            ("netloom context add home --server https://x --pin abc", "not a key"),
+            ("netloom completion tcsh2", "tcsh2"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(expected), "{line}: {error}");
+        }
+    }
+}

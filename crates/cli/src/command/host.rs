@@ -1,0 +1,272 @@
+//! `netloom host`.
+
+use std::str::FromStr;
+
+use api::{Edit, Nat, PatchHost, path};
+use clap::Subcommand;
+use model::{Endpoint, EndpointError, HostName, Mtu, SettingError};
+
+use crate::arguments::AtMost;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::render::{View, addresses, details, joined, online, or_dash, table};
+
+/// Machines.
+#[derive(Debug, Subcommand)]
+pub enum Host {
+    /// List them
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only those in this network
+        #[arg(long, short)]
+        network: Option<String>,
+        /// Only those whose agent is connected
+        #[arg(long, conflicts_with = "offline")]
+        online: bool,
+        /// Only those whose agent is not connected
+        #[arg(long)]
+        offline: bool,
+        /// Only those with this in their name, an address or the WireGuard key
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
+        #[command(flatten)]
+        most: AtMost,
+    },
+    /// Show one
+    Show {
+        /// Its name or id
+        host: String,
+    },
+    /// Change one
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Update {
+        /// Its name or id
+        host: String,
+        /// Its new name
+        #[arg(long, group = "change")]
+        name: Option<HostName>,
+        /// The MTU of its interface in bytes, or `default`
+        #[arg(long, value_name = "BYTES", group = "change")]
+        mtu: Option<MtuEdit>,
+        /// Where it can always be reached, such as 203.0.113.7:51820, or `none`
+        #[arg(long, value_name = "ENDPOINT", group = "change")]
+        static_endpoint: Option<EndpointEdit>,
+    },
+    /// Remove one from everything
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Its name or id
+        host: String,
+    },
+}
+
+/// What becomes of the MTU.
+#[derive(Debug, Clone)]
+pub struct MtuEdit(Edit<Mtu>);
+
+impl FromStr for MtuEdit {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<Self, SettingError> {
+        if text == "default" {
+            return Ok(Self(Edit::Clear));
+        }
+        text.parse().map(|mtu| Self(Edit::Set(mtu)))
+    }
+}
+
+/// What becomes of the static endpoint.
+#[derive(Debug, Clone)]
+pub struct EndpointEdit(Edit<Endpoint>);
+
+impl FromStr for EndpointEdit {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        if text == "none" {
+            return Ok(Self(Edit::Clear));
+        }
+        text.parse().map(|endpoint| Self(Edit::Set(endpoint)))
+    }
+}
+
+impl Host {
+    pub(crate) async fn run(self, console: &mut Console) -> Result<(), Failure> {
+        let client = console.client()?;
+        match self {
+            Self::List { network, online, offline, search, most } => {
+                let mut query = Vec::new();
+                query.extend(network.map(|network| ("network", network)));
+                query.extend((online || offline).then(|| ("online", online.to_string())));
+                query.extend(search.map(|search| ("search", search)));
+                let answer = client.list(path::HOSTS, &query, most.limit).await?;
+                console.show(&answer, |hosts: &Vec<api::Host>, view| all(hosts, view))
+            }
+            Self::Show { host } => {
+                let answer = client.get(&path::fill(path::HOST, &[&host]), &[]).await?;
+                console.show(&answer, one)
+            }
+            Self::Update { host, name, mtu, static_endpoint } => {
+                let mtu = mtu.map_or(Edit::Keep, |edit| edit.0);
+                let static_endpoint = static_endpoint.map_or(Edit::Keep, |edit| edit.0);
+                let body = PatchHost { name, mtu, static_endpoint };
+                let answer = client.patch(&path::fill(path::HOST, &[&host]), &body).await?;
+                console.show(&answer, one)
+            }
+            Self::Delete { host } => {
+                console.confirm(&format!("remove host `{host}` from all networks and from the server"))?;
+                let answer = client.delete(&path::fill(path::HOST, &[&host]), &[]).await?;
+                console.done(&answer, &format!("Host `{host}` is removed."))
+            }
+        }
+    }
+}
+
+fn networks(host: &api::Host) -> String {
+    joined(host.networks.iter().map(|node| {
+        let pause = if node.connected { "" } else { " (paused)" };
+        format!("{}{pause}", node.network.name)
+    }))
+}
+
+fn all(hosts: &[api::Host], view: &View) -> String {
+    table(
+        view,
+        ["name", "state", "networks", "addresses", "seen at", "last seen"],
+        hosts,
+        |host| {
+            let nodes = host.networks.iter();
+            [
+                host.name.to_string(),
+                state(host),
+                or_dash(networks(host)),
+                or_dash(joined(nodes.map(|node| addresses(node.v4, node.v6)))),
+                or_dash(joined(&host.inventory.endpoints)),
+                view.moment_or(host.inventory.last_seen, "never"),
+            ]
+        },
+        "No hosts here. Let one join: `netloom key create TITLE --network NETWORK`, then `netclient join -t TOKEN` on it.",
+    )
+}
+
+fn state(host: &api::Host) -> String {
+    let connected = online(host.inventory.online);
+    if host.inventory.failures.is_empty() { connected } else { format!("{connected}, failing") }
+}
+
+fn one(host: &api::Host, view: &View) -> String {
+    let seen = &host.inventory;
+    let facts = seen.facts.clone().unwrap_or_default();
+    let mut lines = vec![
+        ("Name", host.name.to_string()),
+        ("Id", host.id.to_string()),
+        ("State", state(host)),
+        ("Last seen", view.moment_or(seen.last_seen, "never")),
+        ("WireGuard key", host.wireguard_key.to_string()),
+        ("MTU", host.mtu.map_or_else(|| format!("{} (default)", Mtu::DEFAULT), |mtu| mtu.to_string())),
+        ("Static endpoint", host.static_endpoint.map(|endpoint| endpoint.to_string()).unwrap_or_default()),
+        ("Seen at", joined(&seen.endpoints)),
+        ("Own addresses", joined(&seen.local)),
+        ("NAT", nat(seen.nat).to_owned()),
+        ("Map", map(seen)),
+        (
+            "Machine",
+            joined([&facts.os, &facts.release, &facts.arch].into_iter().filter(|fact| !fact.is_empty())),
+        ),
+        ("Kernel", facts.kernel),
+        ("Agent", facts.agent),
+        ("WireGuard", facts.wireguard),
+        ("Created", view.moment(host.created)),
+    ];
+    lines.extend(host.networks.iter().map(|node| {
+        let pause = if node.connected { "" } else { " (paused)" };
+        ("Network", format!("{}: {}{pause}", node.network.name, addresses(node.v4, node.v6)))
+    }));
+    lines.extend(
+        seen.failures.iter().map(|failure| ("Failing", format!("{}: {}", failure.op, failure.error))),
+    );
+    details(view, &lines)
+}
+
+fn nat(nat: Nat) -> &'static str {
+    match nat {
+        Nat::Unknown => "not known yet",
+        Nat::Endpoint => "none, or one that peers can reach",
+        Nat::PerDestination => "another port for each destination: peers may not reach it directly",
+    }
+}
+
+fn map(seen: &api::Inventory) -> String {
+    match (&seen.wanted_generation, &seen.applied_generation) {
+        (Some(wanted), Some(applied)) if wanted == applied => format!("{applied}, up to date"),
+        (Some(wanted), Some(applied)) => format!("{applied}, {wanted} is wanted"),
+        (Some(wanted), None) => format!("none yet, {wanted} is wanted"),
+        (None, Some(applied)) => applied.clone(),
+        (None, None) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Timestamp;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn host() -> api::Host {
+        api::Host {
+            id: model::HostId::from_bytes([1; 16]),
+            name: "web".parse().unwrap(),
+            wireguard_key: model::WgPublicKey::from_bytes([2; 32]),
+            mtu: None,
+            static_endpoint: None,
+            networks: vec![api::HostNetwork {
+                network: api::NetworkRef {
+                    id: model::NetworkId::from_bytes([3; 16]),
+                    name: "home".parse().unwrap(),
+                },
+                node: model::NodeId::from_bytes([4; 16]),
+                v4: Some([10, 1, 0, 2].into()),
+                v6: None,
+                connected: false,
+            }],
+            inventory: api::Inventory {
+                online: true,
+                last_seen: Some(Timestamp::from_millis(NOW.as_millis() - 120_000)),
+                endpoints: vec!["203.0.113.7:51820".parse().unwrap()],
+                wanted_generation: Some("5.2".to_owned()),
+                applied_generation: Some("5.1".to_owned()),
+                failures: vec![api::Failure {
+                    op: "add route".to_owned(),
+                    error: "no\u{1b} right".to_owned(),
+                }],
+                ..api::Inventory::default()
+            },
+            created: NOW,
+        }
+    }
+
+    #[test]
+    fn a_list_of_hosts_tells_state_networks_and_endpoints() {
+        let expected = "\
+NAME  STATE            NETWORKS       ADDRESSES  SEEN AT            LAST SEEN
+web   online, failing  home (paused)  10.1.0.2   203.0.113.7:51820  2027-01-15T07:58:00.000Z";
+        assert_eq!(all(&[host()], &View { now: NOW, width: None }), expected);
+    }
+
+    #[test]
+    fn a_host_tells_what_fails_and_whether_its_map_is_current() {
+        let text = one(&host(), &View { now: NOW, width: Some(120) });
+        for expected in [
+            "Last seen      2 minutes ago",
+            "MTU            1420 (default)",
+            "Map            5.1, 5.2 is wanted",
+            "Network        home: 10.1.0.2 (paused)",
+            "Failing        add route: no\u{fffd} right",
+        ] {
+            assert!(text.contains(expected), "{expected}\n{text}");
+        }
+        assert!(!text.contains("Static endpoint"), "{text}");
+    }
+}

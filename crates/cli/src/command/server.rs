@@ -1,0 +1,62 @@
+//! `netloom server`: the server itself.
+
+use api::{ServerStatus, path};
+use clap::Subcommand;
+
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::render::{View, details, joined};
+use crate::span::Words;
+
+/// The server itself.
+#[derive(Debug, Subcommand)]
+pub enum Server {
+    /// Show how it is
+    Status,
+}
+
+impl Server {
+    pub(crate) async fn run(self, console: &mut Console) -> Result<(), Failure> {
+        match self {
+            Self::Status => {
+                let answer = console.client()?.get(path::SERVER, &[]).await?;
+                console.show(&answer, one)
+            }
+        }
+    }
+}
+
+fn part(kind: &str, ok: bool, detail: &Option<String>) -> String {
+    match (ok, detail) {
+        (true, _) => format!("{kind}, working"),
+        (false, Some(detail)) => format!("{kind}, NOT WORKING: {detail}"),
+        (false, None) => format!("{kind}, NOT WORKING"),
+    }
+}
+
+fn one(status: &ServerStatus, view: &View) -> String {
+    let ServerStatus { database, broker, counts, .. } = status;
+    let size = database.bytes.map(|bytes| format!(", {} KiB", bytes.div_ceil(1024))).unwrap_or_default();
+    let rendezvous = status.rendezvous.iter().map(|rendezvous| format!("UDP {}", rendezvous.port));
+    details(
+        view,
+        &[
+            ("Version", status.version.clone()),
+            ("Up", Words(status.now.since(status.started)).to_string()),
+            ("Addresses", joined(&status.addresses)),
+            ("Pin", status.pin.map_or_else(|| "none: publicly trusted".to_owned(), |pin| pin.to_string())),
+            ("Rendezvous", joined(rendezvous)),
+            ("Database", format!("{}{size}", part(&database.kind, database.ok, &database.detail))),
+            (
+                "Broker",
+                format!("{}, {} agents", part(&broker.kind, broker.ok, &broker.detail), broker.agents),
+            ),
+            ("Changes", status.seq.to_string()),
+            ("Networks", counts.networks.to_string()),
+            ("Hosts", format!("{}, {} online", counts.hosts, counts.hosts_online)),
+            ("Nodes", counts.nodes.to_string()),
+            ("Keys", counts.keys.to_string()),
+            ("Users", counts.users.to_string()),
+        ],
+    )
+}
