@@ -15,15 +15,9 @@ fn usable(range: IpNet) -> (IpAddr, IpAddr) {
     match range {
         IpNet::V4(v4) => {
             let first = Ipv4Addr::from_bits(v4.network().to_bits() + 1);
-            (
-                first.into(),
-                Ipv4Addr::from_bits(v4.broadcast().to_bits() - 1).into(),
-            )
+            (first.into(), Ipv4Addr::from_bits(v4.broadcast().to_bits() - 1).into())
         }
-        IpNet::V6(v6) => (
-            Ipv6Addr::from_bits(v6.network().to_bits() + 1).into(),
-            v6.broadcast().into(),
-        ),
+        IpNet::V6(v6) => (Ipv6Addr::from_bits(v6.network().to_bits() + 1).into(), v6.broadcast().into()),
     }
 }
 
@@ -37,33 +31,21 @@ pub(crate) fn is_usable(ranges: &Ranges, address: IpAddr) -> bool {
 
 fn free(intent: &Intent, network: &Network, range: IpNet) -> Result<IpAddr, Rejection> {
     let (first, last) = usable(range);
-    let left = || Rejection::NoAddressLeft {
-        network: network.name.clone(),
-        range,
-    };
+    let left = || Rejection::NoAddressLeft { network: network.name.clone(), range };
     intent.first_free_address(first, last).ok_or_else(left)
 }
 
 /// Whether the address chosen by hand can be a node's.
 fn chosen(intent: &Intent, network: &Network, address: IpAddr) -> Result<(), Rejection> {
     if !network.ranges.contains(address) {
-        return Err(Rejection::AddressOutside {
-            address,
-            network: network.name.clone(),
-        });
+        return Err(Rejection::AddressOutside { address, network: network.name.clone() });
     }
     if !is_usable(&network.ranges, address) {
-        return Err(Rejection::AddressReserved {
-            address,
-            network: network.name.clone(),
-        });
+        return Err(Rejection::AddressReserved { address, network: network.name.clone() });
     }
     match intent.host_by_address(address) {
         None => Ok(()),
-        Some(host) => Err(Rejection::AddressTaken {
-            address,
-            host: host.name.clone(),
-        }),
+        Some(host) => Err(Rejection::AddressTaken { address, host: host.name.clone() }),
     }
 }
 
@@ -78,11 +60,7 @@ pub(crate) fn addresses(
     }
     let mut addresses = wanted;
     for range in network.ranges.iter() {
-        let given = if range.addr().is_ipv4() {
-            wanted.v4.is_some()
-        } else {
-            wanted.v6.is_some()
-        };
+        let given = if range.addr().is_ipv4() { wanted.v4.is_some() } else { wanted.v6.is_some() };
         if given {
             continue;
         }
@@ -97,16 +75,9 @@ pub(crate) fn addresses(
 /// Refuses ranges that share addresses with a network's.
 pub(crate) fn free_of_overlap(intent: &Intent, ranges: &Ranges) -> Result<(), Rejection> {
     for network in intent.networks(None) {
-        for (range, other) in ranges
-            .iter()
-            .flat_map(|a| network.ranges.iter().map(move |b| (a, b)))
-        {
+        for (range, other) in ranges.iter().flat_map(|a| network.ranges.iter().map(move |b| (a, b))) {
             if range.contains(&other) || other.contains(&range) {
-                return Err(Rejection::RangesOverlap {
-                    range,
-                    other,
-                    network: network.name.clone(),
-                });
+                return Err(Rejection::RangesOverlap { range, other, network: network.name.clone() });
             }
         }
     }

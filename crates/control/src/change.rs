@@ -44,26 +44,17 @@ pub struct RecordChange {
 impl RecordChange {
     /// A record that is made.
     pub fn made(after: impl Into<Record>) -> Self {
-        Self {
-            before: None,
-            after: Some(after.into()),
-        }
+        Self { before: None, after: Some(after.into()) }
     }
 
     /// A record that becomes another.
     pub fn changed(before: impl Into<Record>, after: impl Into<Record>) -> Self {
-        Self {
-            before: Some(before.into()),
-            after: Some(after.into()),
-        }
+        Self { before: Some(before.into()), after: Some(after.into()) }
     }
 
     /// A record that is removed.
     pub fn removed(before: impl Into<Record>) -> Self {
-        Self {
-            before: Some(before.into()),
-            after: None,
-        }
+        Self { before: Some(before.into()), after: None }
     }
 
     /// The record's key; none only for a change of nothing, which `decide` never makes.
@@ -92,7 +83,6 @@ impl Change {
     /// The first record of this kind that it makes.
     pub fn made(&self, kind: Kind) -> Option<&Record> {
         let made = self.records.iter().filter(|change| change.before.is_none());
-        made.filter_map(|change| change.after.as_ref())
-            .find(|record| record.key().kind == kind)
+        made.filter_map(|change| change.after.as_ref()).find(|record| record.key().kind == kind)
     }
 }

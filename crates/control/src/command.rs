@@ -73,15 +73,7 @@ impl Register {
             ..
         } = registration;
         let settings = registration.settings;
-        Self {
-            enrollment,
-            hostname,
-            wireguard_key,
-            signing_key,
-            sealing_key,
-            encapsulated,
-            settings,
-        }
+        Self { enrollment, hostname, wireguard_key, signing_key, sealing_key, encapsulated, settings }
     }
 }
 

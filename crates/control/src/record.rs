@@ -26,10 +26,7 @@ impl RecordKey {
     pub fn parse(kind: Kind, id: &str) -> Result<Self, IdError> {
         // All ids are written alike.
         let id: HostId = id.parse()?;
-        Ok(Self {
-            kind,
-            id: *id.as_bytes(),
-        })
+        Ok(Self { kind, id: *id.as_bytes() })
     }
 
     /// The id as people see it.
@@ -155,10 +152,7 @@ mod tests {
     fn kinds_and_keys_read_back() {
         for kind in Kind::ALL {
             assert_eq!(kind.as_str().parse(), Ok(*kind));
-            let key = RecordKey {
-                kind: *kind,
-                id: [0xa5; 16],
-            };
+            let key = RecordKey { kind: *kind, id: [0xa5; 16] };
             assert_eq!(RecordKey::parse(*kind, &key.id_text()), Ok(key));
         }
         assert!("relay".parse::<Kind>().is_err());

@@ -25,10 +25,7 @@ pub fn authorise_reading(intent: &Intent, actor: &Actor) -> Result<(), Rejection
 }
 
 fn role(intent: &Intent, user: UserId) -> Result<Role, Rejection> {
-    intent
-        .user(user)
-        .map(|user| user.role)
-        .ok_or(Rejection::NotLoggedIn)
+    intent.user(user).map(|user| user.role).ok_or(Rejection::NotLoggedIn)
 }
 
 /// What it takes to give a command.
@@ -82,10 +79,7 @@ pub(super) fn authorise(intent: &Intent, actor: &Actor, command: &Command) -> Re
     let allowed = match (actor, needs(intent, command)?) {
         (Actor::Setup, Needs::SetupCode) | (Actor::Registrant, Needs::ProvedKeys) => true,
         (Actor::Host(host), Needs::AHost) => {
-            return intent
-                .host(*host)
-                .map(|_| ())
-                .ok_or(Rejection::NoSuchHost { host: *host });
+            return intent.host(*host).map(|_| ()).ok_or(Rejection::NoSuchHost { host: *host });
         }
         (Actor::System, Needs::Being(_) | Needs::BeingOrAdministrator(_) | Needs::Administrator) => true,
         (Actor::User(id), needs) => {
@@ -99,11 +93,5 @@ pub(super) fn authorise(intent: &Intent, actor: &Actor, command: &Command) -> Re
         }
         (Actor::Setup | Actor::Registrant | Actor::Host(_) | Actor::System, _) => false,
     };
-    if allowed {
-        Ok(())
-    } else {
-        Err(Rejection::NotAllowed {
-            command: command.name(),
-        })
-    }
+    if allowed { Ok(()) } else { Err(Rejection::NotAllowed { command: command.name() }) }
 }

@@ -24,18 +24,9 @@ fn check_title(intent: &Intent, title: &Title, own: Option<EnrollmentKeyId>) -> 
 }
 
 pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
-    let New {
-        title,
-        digest,
-        mut networks,
-        uses,
-        expires,
-    } = new;
+    let New { title, digest, mut networks, uses, expires } = new;
     if networks.len() > MOST_NETWORKS {
-        return Err(Rejection::TooManyNetworks {
-            given: networks.len(),
-            most: MOST_NETWORKS,
-        });
+        return Err(Rejection::TooManyNetworks { given: networks.len(), most: MOST_NETWORKS });
     }
     for id in &networks {
         network::find(intent, *id)?;
@@ -51,34 +42,18 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     }
     token::check_expiry(expires, env.now)?;
     let id = EnrollmentKeyId::new(env.now, env.bytes());
-    let key = EnrollmentKey {
-        id,
-        title,
-        digest,
-        networks,
-        uses,
-        expires,
-        created: env.now,
-    };
+    let key = EnrollmentKey { id, title, digest, networks, uses, expires, created: env.now };
     Ok(vec![RecordChange::made(key)])
 }
 
 fn find(intent: &Intent, key: EnrollmentKeyId) -> Result<&EnrollmentKey, Rejection> {
-    intent
-        .enrollment_key(key)
-        .ok_or(Rejection::NoSuchEnrollmentKey { key })
+    intent.enrollment_key(key).ok_or(Rejection::NoSuchEnrollmentKey { key })
 }
 
 pub(super) fn update(intent: &Intent, key: EnrollmentKeyId, title: Title) -> Decision {
     let before = find(intent, key)?;
     check_title(intent, &title, Some(key))?;
-    Ok(changed(
-        before,
-        EnrollmentKey {
-            title,
-            ..before.clone()
-        },
-    ))
+    Ok(changed(before, EnrollmentKey { title, ..before.clone() }))
 }
 
 pub(super) fn delete(intent: &Intent, key: EnrollmentKeyId) -> Decision {

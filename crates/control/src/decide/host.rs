@@ -37,26 +37,14 @@ pub(super) fn update(
 
 /// What settings leave open stays: an administrator may have set it.
 pub(super) fn own_settings(intent: &Intent, host: HostId, settings: HostSettings) -> Decision {
-    let HostSettings {
-        name,
-        mtu,
-        static_endpoint,
-    } = settings;
+    let HostSettings { name, mtu, static_endpoint } = settings;
     let or_keep = |endpoint: Option<Endpoint>| endpoint.map_or(Edit::Keep, Edit::Set);
-    update(
-        intent,
-        host,
-        name,
-        mtu.map_or(Edit::Keep, Edit::Set),
-        or_keep(static_endpoint),
-    )
+    update(intent, host, name, mtu.map_or(Edit::Keep, Edit::Set), or_keep(static_endpoint))
 }
 
 pub(super) fn remove(intent: &Intent, host: HostId) -> Decision {
     let before = find(intent, host)?;
-    let nodes = intent
-        .nodes_of_host(host)
-        .map(|node| RecordChange::removed(node.clone()));
+    let nodes = intent.nodes_of_host(host).map(|node| RecordChange::removed(node.clone()));
     Ok(nodes.chain([RecordChange::removed(before.clone())]).collect())
 }
 

@@ -31,11 +31,7 @@ pub fn decide(
     authorise::authorise(intent, actor, &command)?;
     let name = command.name();
     let records = dispatch(intent, actor, command, env)?;
-    Ok(Change {
-        actor: actor.name(intent),
-        command: Cow::Borrowed(name),
-        records,
-    })
+    Ok(Change { actor: actor.name(intent), command: Cow::Borrowed(name), records })
 }
 
 fn dispatch(intent: &Intent, actor: &Actor, command: Command, env: &mut Env<'_>) -> Decision {
@@ -47,66 +43,29 @@ fn dispatch(intent: &Intent, actor: &Actor, command: Command, env: &mut Env<'_>)
         }
         Command::SetRole { user, role } => user::set_role(intent, user, role),
         Command::DeleteUser { user } => user::delete(intent, user),
-        Command::CreateToken {
-            user,
-            title,
-            purpose,
-            digest,
-            expires,
-        } => token::create(
-            intent,
-            token::New {
-                user,
-                title,
-                purpose,
-                digest,
-                expires,
-            },
-            env,
-        ),
+        Command::CreateToken { user, title, purpose, digest, expires } => {
+            token::create(intent, token::New { user, title, purpose, digest, expires }, env)
+        }
         Command::DeleteToken { token } => token::delete(intent, token),
-        Command::CreateNetwork {
-            name,
-            ranges,
-            keepalive,
-        } => network::create(intent, name, ranges, keepalive, env),
-        Command::UpdateNetwork {
-            network,
-            name,
-            keepalive,
-        } => network::update(intent, network, name, keepalive),
+        Command::CreateNetwork { name, ranges, keepalive } => {
+            network::create(intent, name, ranges, keepalive, env)
+        }
+        Command::UpdateNetwork { network, name, keepalive } => {
+            network::update(intent, network, name, keepalive)
+        }
         Command::DeleteNetwork { network, force } => network::delete(intent, network, force),
-        Command::CreateEnrollmentKey {
-            title,
-            digest,
-            networks,
-            uses,
-            expires,
-        } => {
-            let new = enrollment_key::New {
-                title,
-                digest,
-                networks,
-                uses,
-                expires,
-            };
+        Command::CreateEnrollmentKey { title, digest, networks, uses, expires } => {
+            let new = enrollment_key::New { title, digest, networks, uses, expires };
             enrollment_key::create(intent, new, env)
         }
         Command::UpdateEnrollmentKey { key, title } => enrollment_key::update(intent, key, title),
         Command::DeleteEnrollmentKey { key } => enrollment_key::delete(intent, key),
         Command::Register(registration) => register::register(intent, registration, env),
-        Command::UpdateHost {
-            host,
-            name,
-            mtu,
-            static_endpoint,
-        } => host::update(intent, host, name, mtu, static_endpoint),
+        Command::UpdateHost { host, name, mtu, static_endpoint } => {
+            host::update(intent, host, name, mtu, static_endpoint)
+        }
         Command::RemoveHost { host } => host::remove(intent, host),
-        Command::AddNode {
-            host,
-            network,
-            addresses,
-        } => node::add(intent, host, network, addresses, env),
+        Command::AddNode { host, network, addresses } => node::add(intent, host, network, addresses, env),
         Command::UpdateNode { node, connected } => node::update(intent, node, connected),
         Command::RemoveNode { node } => node::remove(intent, node),
         Command::OwnSettings(settings) => host::own_settings(intent, own(actor)?, settings),

@@ -6,9 +6,7 @@ use super::{Decision, changed};
 use crate::{Env, Intent, RecordChange, Rejection, allocate};
 
 pub(super) fn find(intent: &Intent, network: NetworkId) -> Result<&Network, Rejection> {
-    intent
-        .network(network)
-        .ok_or(Rejection::NoSuchNetwork { network })
+    intent.network(network).ok_or(Rejection::NoSuchNetwork { network })
 }
 
 fn check_name(intent: &Intent, name: &NetworkName, own: Option<NetworkId>) -> Result<(), Rejection> {
@@ -32,13 +30,7 @@ pub(super) fn create(
     };
     let id = NetworkId::new(env.now, env.bytes());
     let keepalive = keepalive.unwrap_or(Keepalive::DEFAULT);
-    Ok(vec![RecordChange::made(Network {
-        id,
-        name,
-        ranges,
-        keepalive,
-        created: env.now,
-    })])
+    Ok(vec![RecordChange::made(Network { id, name, ranges, keepalive, created: env.now })])
 }
 
 pub(super) fn update(
@@ -61,22 +53,12 @@ pub(super) fn delete(intent: &Intent, network: NetworkId, force: bool) -> Decisi
     let before = find(intent, network)?;
     let nodes = intent.nodes_in_network(network, None).count();
     if nodes > 0 && !force {
-        return Err(Rejection::NetworkInUse {
-            network: before.name.clone(),
-            nodes,
-        });
+        return Err(Rejection::NetworkInUse { network: before.name.clone(), nodes });
     }
-    let nodes = intent
-        .nodes_in_network(network, None)
-        .map(|node| RecordChange::removed(node.clone()));
-    let keys = intent
-        .enrollment_keys(None)
-        .filter(|key| key.networks.contains(&network));
+    let nodes = intent.nodes_in_network(network, None).map(|node| RecordChange::removed(node.clone()));
+    let keys = intent.enrollment_keys(None).filter(|key| key.networks.contains(&network));
     let keys = keys.map(|key| without(key, network));
-    Ok(nodes
-        .chain(keys)
-        .chain([RecordChange::removed(before.clone())])
-        .collect())
+    Ok(nodes.chain(keys).chain([RecordChange::removed(before.clone())]).collect())
 }
 
 /// A key that led into this network alone goes with it: one without networks would mean something else.

@@ -16,21 +16,12 @@ pub(super) fn new(
 ) -> Result<Node, Rejection> {
     let addresses = allocate::addresses(intent, network, wanted)?;
     let id = NodeId::new(env.now, env.bytes());
-    Ok(Node {
-        id,
-        host,
-        network: network.id,
-        addresses,
-        connected: true,
-        created: env.now,
-    })
+    Ok(Node { id, host, network: network.id, addresses, connected: true, created: env.now })
 }
 
 /// Whether the node has every address that is wanted.
 fn has(node: &Node, wanted: Addresses) -> bool {
-    wanted
-        .iter()
-        .all(|wanted| node.addresses.iter().any(|ip| ip == wanted))
+    wanted.iter().all(|wanted| node.addresses.iter().any(|ip| ip == wanted))
 }
 
 pub(super) fn add(
@@ -60,13 +51,7 @@ fn find(intent: &Intent, node: NodeId) -> Result<&Node, Rejection> {
 
 pub(super) fn update(intent: &Intent, node: NodeId, connected: bool) -> Decision {
     let before = find(intent, node)?;
-    Ok(changed(
-        before,
-        Node {
-            connected,
-            ..before.clone()
-        },
-    ))
+    Ok(changed(before, Node { connected, ..before.clone() }))
 }
 
 pub(super) fn remove(intent: &Intent, node: NodeId) -> Decision {
@@ -81,22 +66,11 @@ pub(super) fn own<'a>(
     network: &NetworkName,
 ) -> Result<&'a Node, Rejection> {
     let Host { name, .. } = host::find(intent, host)?;
-    let found = intent
-        .network_by_name(network)
-        .and_then(|network| intent.node_of(host, network.id));
-    found.ok_or_else(|| Rejection::NotInNetwork {
-        host: name.clone(),
-        network: network.clone(),
-    })
+    let found = intent.network_by_name(network).and_then(|network| intent.node_of(host, network.id));
+    found.ok_or_else(|| Rejection::NotInNetwork { host: name.clone(), network: network.clone() })
 }
 
 pub(super) fn own_switch(intent: &Intent, host: HostId, switch: &NodeSwitch) -> Decision {
     let node = own(intent, host, &switch.network)?;
-    Ok(changed(
-        node,
-        Node {
-            connected: switch.connected,
-            ..node.clone()
-        },
-    ))
+    Ok(changed(node, Node { connected: switch.connected, ..node.clone() }))
 }

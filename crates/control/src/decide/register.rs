@@ -10,10 +10,7 @@ use crate::{Edit, Env, Intent, RecordChange, Register, Rejection};
 
 pub(super) fn register(intent: &Intent, registration: Register, env: &mut Env<'_>) -> Decision {
     let known = intent.host_by_signing_key(&registration.signing_key);
-    let key = registration
-        .enrollment
-        .map(|digest| find_key(intent, &digest))
-        .transpose()?;
+    let key = registration.enrollment.map(|digest| find_key(intent, &digest)).transpose()?;
     match intent.host_by_wireguard_key(&registration.wireguard_key) {
         Some(holder) if known.is_none_or(|known| known.id != holder.id) => {
             return Err(Rejection::WireguardKeyTaken);
@@ -28,25 +25,18 @@ pub(super) fn register(intent: &Intent, registration: Register, env: &mut Env<'_
 }
 
 fn find_key<'a>(intent: &'a Intent, digest: &Digest) -> Result<&'a EnrollmentKey, Rejection> {
-    intent
-        .enrollment_key_by_digest(digest)
-        .ok_or(Rejection::UnknownKey)
+    intent.enrollment_key_by_digest(digest).ok_or(Rejection::UnknownKey)
 }
 
 /// The key with one use less, if it is good for one.
 fn spend(key: &EnrollmentKey, now: Timestamp) -> Result<Vec<RecordChange>, Rejection> {
     if let Some(expired) = key.expires.filter(|expires| *expires <= now) {
-        return Err(Rejection::ExpiredKey {
-            title: key.title.clone(),
-            expired,
-        });
+        return Err(Rejection::ExpiredKey { title: key.title.clone(), expired });
     }
     let uses = match key.uses {
         Uses::Unlimited => Uses::Unlimited,
         Uses::Left(left) => {
-            let spent = || Rejection::SpentKey {
-                title: key.title.clone(),
-            };
+            let spent = || Rejection::SpentKey { title: key.title.clone() };
             Uses::Left(left.checked_sub(1).ok_or_else(spent)?)
         }
     };
@@ -56,30 +46,19 @@ fn spend(key: &EnrollmentKey, now: Timestamp) -> Result<Vec<RecordChange>, Rejec
 fn enrol(intent: &Intent, registration: Register, key: &EnrollmentKey, env: &mut Env<'_>) -> Decision {
     let spent = spend(key, env.now)?;
     let id = HostId::new(env.now, env.bytes());
-    let wanted = registration
-        .settings
-        .name
-        .as_ref()
-        .unwrap_or(&registration.hostname);
+    let wanted = registration.settings.name.as_ref().unwrap_or(&registration.hostname);
     let host = Host {
         id,
         name: free_name(intent, wanted),
         wireguard_key: registration.wireguard_key,
         signing_key: registration.signing_key,
-        sealing: SealingIdentity {
-            key: registration.sealing_key,
-            encapsulated: registration.encapsulated,
-        },
+        sealing: SealingIdentity { key: registration.sealing_key, encapsulated: registration.encapsulated },
         mtu: registration.settings.mtu,
         static_endpoint: registration.settings.static_endpoint,
         created: env.now,
     };
     let nodes = missing_nodes(intent, id, key, env)?;
-    Ok([RecordChange::made(host)]
-        .into_iter()
-        .chain(nodes)
-        .chain(spent)
-        .collect())
+    Ok([RecordChange::made(host)].into_iter().chain(nodes).chain(spent).collect())
 }
 
 fn renew(
@@ -91,26 +70,13 @@ fn renew(
 ) -> Decision {
     let mut after = before.clone();
     after.wireguard_key = registration.wireguard_key;
-    after.sealing = SealingIdentity {
-        key: registration.sealing_key,
-        encapsulated: registration.encapsulated,
-    };
+    after.sealing =
+        SealingIdentity { key: registration.sealing_key, encapsulated: registration.encapsulated };
     // A name that another host has is no reason to refuse the rest: this host has one already.
-    let name = registration
-        .settings
-        .name
-        .filter(|name| intent.host_by_name(name).is_none());
+    let name = registration.settings.name.filter(|name| intent.host_by_name(name).is_none());
     after.name = name.unwrap_or(after.name);
-    registration
-        .settings
-        .mtu
-        .map_or(Edit::Keep, Edit::Set)
-        .apply(&mut after.mtu);
-    registration
-        .settings
-        .static_endpoint
-        .map_or(Edit::Keep, Edit::Set)
-        .apply(&mut after.static_endpoint);
+    registration.settings.mtu.map_or(Edit::Keep, Edit::Set).apply(&mut after.mtu);
+    registration.settings.static_endpoint.map_or(Edit::Keep, Edit::Set).apply(&mut after.static_endpoint);
     let mut records = changed(before, after);
     if let Some(key) = key {
         let nodes = missing_nodes(intent, before.id, key, env)?;
@@ -124,18 +90,9 @@ fn renew(
 
 /// Nodes for those of the key's networks that the host is not in.
 fn missing_nodes(intent: &Intent, host: HostId, key: &EnrollmentKey, env: &mut Env<'_>) -> Decision {
-    let missing = key
-        .networks
-        .iter()
-        .filter(|id| intent.node_of(host, **id).is_none());
+    let missing = key.networks.iter().filter(|id| intent.node_of(host, **id).is_none());
     let made = missing.map(|id| {
-        let node = node::new(
-            intent,
-            host,
-            network::find(intent, *id)?,
-            model::Addresses::default(),
-            env,
-        )?;
+        let node = node::new(intent, host, network::find(intent, *id)?, model::Addresses::default(), env)?;
         Ok(RecordChange::made(node))
     });
     made.collect()

@@ -23,13 +23,7 @@ pub(super) fn check_expiry(expires: Option<Timestamp>, now: Timestamp) -> Result
 }
 
 pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
-    let New {
-        user,
-        title,
-        purpose,
-        digest,
-        expires,
-    } = new;
+    let New { user, title, purpose, digest, expires } = new;
     if intent.user(user).is_none() {
         return Err(Rejection::NoSuchUser { user });
     }
@@ -38,15 +32,7 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     }
     check_expiry(expires, env.now)?;
     let id = ApiTokenId::new(env.now, env.bytes());
-    Ok(vec![RecordChange::made(ApiToken {
-        id,
-        user,
-        title,
-        purpose,
-        digest,
-        expires,
-        created: env.now,
-    })])
+    Ok(vec![RecordChange::made(ApiToken { id, user, title, purpose, digest, expires, created: env.now })])
 }
 
 pub(super) fn delete(intent: &Intent, token: ApiTokenId) -> Decision {

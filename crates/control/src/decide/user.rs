@@ -23,19 +23,9 @@ pub(super) fn create(
         return Err(Rejection::UserNameTaken { name });
     }
     // The first account is an administrator's, whoever makes it: else nobody could make another.
-    let role = if intent.is_set_up() {
-        role
-    } else {
-        Role::Administrator
-    };
+    let role = if intent.is_set_up() { role } else { Role::Administrator };
     let id = UserId::new(env.now, env.bytes());
-    Ok(vec![RecordChange::made(User {
-        id,
-        name,
-        password,
-        role,
-        created: env.now,
-    })])
+    Ok(vec![RecordChange::made(User { id, name, password, role, created: env.now })])
 }
 
 fn find(intent: &Intent, user: UserId) -> Result<&User, Rejection> {
@@ -49,16 +39,8 @@ pub(super) fn change_password(
     keep: Option<ApiTokenId>,
 ) -> Decision {
     let before = find(intent, user)?;
-    let mut records = changed(
-        before,
-        User {
-            password,
-            ..before.clone()
-        },
-    );
-    let log_ins = intent
-        .api_tokens_of_user(user)
-        .filter(|token| token.purpose == TokenPurpose::Login);
+    let mut records = changed(before, User { password, ..before.clone() });
+    let log_ins = intent.api_tokens_of_user(user).filter(|token| token.purpose == TokenPurpose::Login);
     let ended = log_ins.filter(|token| Some(token.id) != keep);
     records.extend(ended.map(|token| RecordChange::removed(token.clone())));
     Ok(records)
@@ -66,9 +48,7 @@ pub(super) fn change_password(
 
 fn refuse_last_administrator(intent: &Intent, user: &User) -> Result<(), Rejection> {
     if user.role == Role::Administrator && !intent.has_other_administrator(user.id) {
-        return Err(Rejection::LastAdministrator {
-            name: user.name.clone(),
-        });
+        return Err(Rejection::LastAdministrator { name: user.name.clone() });
     }
     Ok(())
 }
@@ -78,20 +58,12 @@ pub(super) fn set_role(intent: &Intent, user: UserId, role: Role) -> Decision {
     if role != Role::Administrator {
         refuse_last_administrator(intent, before)?;
     }
-    Ok(changed(
-        before,
-        User {
-            role,
-            ..before.clone()
-        },
-    ))
+    Ok(changed(before, User { role, ..before.clone() }))
 }
 
 pub(super) fn delete(intent: &Intent, user: UserId) -> Decision {
     let before = find(intent, user)?;
     refuse_last_administrator(intent, before)?;
-    let tokens = intent
-        .api_tokens_of_user(user)
-        .map(|token| RecordChange::removed(token.clone()));
+    let tokens = intent.api_tokens_of_user(user).map(|token| RecordChange::removed(token.clone()));
     Ok(tokens.chain([RecordChange::removed(before.clone())]).collect())
 }

@@ -21,20 +21,11 @@ pub enum Violation {
     #[error("record {record} names {missing}, which is not there")]
     Dangling { record: RecordKey, missing: RecordKey },
     #[error("{what} `{value}` belongs to {first} and to {second}")]
-    Shared {
-        what: &'static str,
-        value: String,
-        first: RecordKey,
-        second: RecordKey,
-    },
+    Shared { what: &'static str, value: String, first: RecordKey, second: RecordKey },
     #[error("the ranges of networks `{0}` and `{1}` overlap")]
     Overlap(NetworkName, NetworkName),
     #[error("node {node} has {address}, which network `{network}` cannot give out")]
-    Address {
-        node: NodeId,
-        address: IpAddr,
-        network: NetworkName,
-    },
+    Address { node: NodeId, address: IpAddr, network: NetworkName },
     #[error("node {node} lacks an address of one of the ranges of network `{network}`, or has one too many")]
     Families { node: NodeId, network: NetworkName },
     #[error("there are accounts, but none is an administrator's")]
@@ -55,12 +46,7 @@ impl Findings<'_> {
                 None => drop(seen.insert(value, second)),
                 Some(first) => {
                     let value = value.to_string();
-                    self.found.push(Violation::Shared {
-                        what,
-                        value,
-                        first: *first,
-                        second,
-                    });
+                    self.found.push(Violation::Shared { what, value, first: *first, second });
                 }
             }
         }
@@ -68,48 +54,26 @@ impl Findings<'_> {
 
     fn refers(&mut self, record: impl Into<RecordKey>, to: impl Into<RecordKey>, there: bool) {
         if !there {
-            self.found.push(Violation::Dangling {
-                record: record.into(),
-                missing: to.into(),
-            });
+            self.found.push(Violation::Dangling { record: record.into(), missing: to.into() });
         }
     }
 
     fn names_and_keys(&mut self) {
-        let Intent {
-            networks,
-            hosts,
-            keys,
-            users,
-            tokens,
-            ..
-        } = self.intent;
+        let Intent { networks, hosts, keys, users, tokens, .. } = self.intent;
         self.unique("network name", networks.values().map(|v| (&v.name, v.id.into())));
         self.unique("host name", hosts.values().map(|v| (&v.name, v.id.into())));
-        self.unique(
-            "WireGuard key",
-            hosts.values().map(|v| (&v.wireguard_key, v.id.into())),
-        );
-        self.unique(
-            "signing key",
-            hosts.values().map(|v| (&v.signing_key, v.id.into())),
-        );
+        self.unique("WireGuard key", hosts.values().map(|v| (&v.wireguard_key, v.id.into())));
+        self.unique("signing key", hosts.values().map(|v| (&v.signing_key, v.id.into())));
         self.unique("key title", keys.values().map(|v| (&v.title, v.id.into())));
         self.unique("key digest", keys.values().map(|v| (&v.digest, v.id.into())));
         self.unique("user name", users.values().map(|v| (&v.name, v.id.into())));
         self.unique("token digest", tokens.values().map(|v| (&v.digest, v.id.into())));
         self.unique(
             "address",
-            self.intent
-                .nodes
-                .values()
-                .flat_map(|v| v.addresses.iter().map(|ip| (ip, v.id.into()))),
+            self.intent.nodes.values().flat_map(|v| v.addresses.iter().map(|ip| (ip, v.id.into()))),
         );
         let membership = |node: &Node| format!("{} in {}", node.host, node.network);
-        self.unique(
-            "membership",
-            self.intent.nodes.values().map(|v| (membership(v), v.id.into())),
-        );
+        self.unique("membership", self.intent.nodes.values().map(|v| (membership(v), v.id.into())));
     }
 
     fn references(&mut self) {
@@ -146,8 +110,7 @@ impl Findings<'_> {
                 continue;
             };
             if range.contains(next) {
-                self.found
-                    .push(Violation::Overlap(one.name.clone(), other.name.clone()));
+                self.found.push(Violation::Overlap(one.name.clone(), other.name.clone()));
             }
         }
     }
@@ -159,21 +122,10 @@ impl Findings<'_> {
             };
             let families = (network.ranges.v4().is_some(), network.ranges.v6().is_some());
             if families != (node.addresses.v4.is_some(), node.addresses.v6.is_some()) {
-                self.found.push(Violation::Families {
-                    node: node.id,
-                    network: network.name.clone(),
-                });
+                self.found.push(Violation::Families { node: node.id, network: network.name.clone() });
             }
-            for address in node
-                .addresses
-                .iter()
-                .filter(|ip| !allocate::is_usable(&network.ranges, *ip))
-            {
-                self.found.push(Violation::Address {
-                    node: node.id,
-                    address,
-                    network: network.name.clone(),
-                });
+            for address in node.addresses.iter().filter(|ip| !allocate::is_usable(&network.ranges, *ip)) {
+                self.found.push(Violation::Address { node: node.id, address, network: network.name.clone() });
             }
         }
     }
@@ -189,10 +141,7 @@ impl Findings<'_> {
 impl Intent {
     /// Everything that does not go together; empty, unless other hands than ours changed the records.
     pub fn check(&self) -> Vec<Violation> {
-        let mut findings = Findings {
-            intent: self,
-            found: Vec::new(),
-        };
+        let mut findings = Findings { intent: self, found: Vec::new() };
         findings.names_and_keys();
         findings.references();
         findings.ranges();

@@ -36,21 +36,13 @@ impl Indexes {
             Record::Network(Network { id, name, .. }) => {
                 self.network_by_name.insert(name.clone(), *id);
             }
-            Record::Host(Host {
-                id,
-                name,
-                signing_key,
-                wireguard_key,
-                ..
-            }) => {
+            Record::Host(Host { id, name, signing_key, wireguard_key, .. }) => {
                 self.host_by_name.insert(name.clone(), *id);
                 self.host_by_signing_key.insert(*signing_key, *id);
                 self.host_by_wireguard_key.insert(*wireguard_key, *id);
             }
             Record::Node(node) => self.insert_node(node),
-            Record::EnrollmentKey(EnrollmentKey {
-                id, digest, title, ..
-            }) => {
+            Record::EnrollmentKey(EnrollmentKey { id, digest, title, .. }) => {
                 self.key_by_digest.insert(*digest, *id);
                 self.key_by_title.insert(title.clone(), *id);
             }
@@ -69,12 +61,7 @@ impl Indexes {
             Record::Network(Network { name, .. }) => {
                 self.network_by_name.remove(name);
             }
-            Record::Host(Host {
-                name,
-                signing_key,
-                wireguard_key,
-                ..
-            }) => {
+            Record::Host(Host { name, signing_key, wireguard_key, .. }) => {
                 self.host_by_name.remove(name);
                 self.host_by_signing_key.remove(signing_key);
                 self.host_by_wireguard_key.remove(wireguard_key);
@@ -95,12 +82,7 @@ impl Indexes {
     }
 
     fn insert_node(&mut self, node: &Node) {
-        let Node {
-            host,
-            network,
-            addresses,
-            ..
-        } = *node;
+        let Node { host, network, addresses, .. } = *node;
         let node = Arc::new(node.clone());
         self.nodes_of_host.insert((host, network), Arc::clone(&node));
         self.nodes_in_network.insert((network, host), node);
@@ -111,12 +93,7 @@ impl Indexes {
     }
 
     fn remove_node(&mut self, node: &Node) {
-        let Node {
-            host,
-            network,
-            addresses,
-            ..
-        } = node;
+        let Node { host, network, addresses, .. } = node;
         self.nodes_of_host.remove(&(*host, *network));
         self.nodes_in_network.remove(&(*network, *host));
         for ip in addresses.iter() {

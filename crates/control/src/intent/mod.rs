@@ -62,10 +62,7 @@ fn more(violations: &[Violation]) -> String {
 impl Intent {
     /// The intent that these records make, after the change with this number.
     pub fn from_records(seq: u64, records: impl IntoIterator<Item = Record>) -> Result<Self, Damaged> {
-        let mut intent = Self {
-            seq,
-            ..Self::default()
-        };
+        let mut intent = Self { seq, ..Self::default() };
         for record in records {
             let key = record.key();
             if intent.remove(key).is_some() {
@@ -81,27 +78,13 @@ impl Intent {
 
     /// Every record, for a backup or a comparison.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
-        let networks = self
-            .networks
-            .values()
-            .map(|value| Record::from(Network::clone(value)));
+        let networks = self.networks.values().map(|value| Record::from(Network::clone(value)));
         let hosts = self.hosts.values().map(|value| Record::from(Host::clone(value)));
         let nodes = self.nodes.values().map(|value| Record::from(Node::clone(value)));
-        let keys = self
-            .keys
-            .values()
-            .map(|value| Record::from(EnrollmentKey::clone(value)));
+        let keys = self.keys.values().map(|value| Record::from(EnrollmentKey::clone(value)));
         let users = self.users.values().map(|value| Record::from(User::clone(value)));
-        let tokens = self
-            .tokens
-            .values()
-            .map(|value| Record::from(ApiToken::clone(value)));
-        networks
-            .chain(hosts)
-            .chain(nodes)
-            .chain(keys)
-            .chain(users)
-            .chain(tokens)
+        let tokens = self.tokens.values().map(|value| Record::from(ApiToken::clone(value)));
+        networks.chain(hosts).chain(nodes).chain(keys).chain(users).chain(tokens)
     }
 
     fn insert(&mut self, record: Record) {

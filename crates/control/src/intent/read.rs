@@ -43,10 +43,7 @@ impl Intent {
 
     /// The network of this name.
     pub fn network_by_name(&self, name: &NetworkName) -> Option<&Network> {
-        self.indexes
-            .network_by_name
-            .get(name)
-            .and_then(|id| self.network(*id))
+        self.indexes.network_by_name.get(name).and_then(|id| self.network(*id))
     }
 
     /// Networks by id, those behind `after`.
@@ -66,26 +63,17 @@ impl Intent {
 
     /// The host that signs with this key.
     pub fn host_by_signing_key(&self, key: &SigningPublicKey) -> Option<&Host> {
-        self.indexes
-            .host_by_signing_key
-            .get(key)
-            .and_then(|id| self.host(*id))
+        self.indexes.host_by_signing_key.get(key).and_then(|id| self.host(*id))
     }
 
     /// The host with this WireGuard key.
     pub fn host_by_wireguard_key(&self, key: &WgPublicKey) -> Option<&Host> {
-        self.indexes
-            .host_by_wireguard_key
-            .get(key)
-            .and_then(|id| self.host(*id))
+        self.indexes.host_by_wireguard_key.get(key).and_then(|id| self.host(*id))
     }
 
     /// The host with this address.
     pub fn host_by_address(&self, address: IpAddr) -> Option<&Host> {
-        self.indexes
-            .host_by_address
-            .get(&address)
-            .and_then(|id| self.host(*id))
+        self.indexes.host_by_address.get(&address).and_then(|id| self.host(*id))
     }
 
     /// Hosts by id, those behind `after`.
@@ -115,24 +103,15 @@ impl Intent {
 
     /// The nodes of a host, by network id.
     pub fn nodes_of_host(&self, host: HostId) -> impl Iterator<Item = &Node> {
-        let ids = all_of(
-            host,
-            NetworkId::from_bytes([0; 16]),
-            NetworkId::from_bytes([0xff; 16]),
-        );
+        let ids = all_of(host, NetworkId::from_bytes([0; 16]), NetworkId::from_bytes([0xff; 16]));
         self.indexes.nodes_of_host.range(ids).map(|(_, node)| &**node)
     }
 
     /// The nodes in a network, by host id, those behind `after`.
     pub fn nodes_in_network(&self, network: NetworkId, after: Option<HostId>) -> impl Iterator<Item = &Node> {
         let (first, last) = (HostId::from_bytes([0; 16]), HostId::from_bytes([0xff; 16]));
-        let from = after.map_or(Bound::Included((network, first)), |after| {
-            Bound::Excluded((network, after))
-        });
-        self.indexes
-            .nodes_in_network
-            .range((from, Bound::Included((network, last))))
-            .map(|(_, node)| &**node)
+        let from = after.map_or(Bound::Included((network, first)), |after| Bound::Excluded((network, after)));
+        self.indexes.nodes_in_network.range((from, Bound::Included((network, last)))).map(|(_, node)| &**node)
     }
 
     /// The lowest address from `first` to `last` that no node has.
@@ -147,18 +126,12 @@ impl Intent {
 
     /// The enrollment key whose secret has this digest.
     pub fn enrollment_key_by_digest(&self, digest: &Digest) -> Option<&EnrollmentKey> {
-        self.indexes
-            .key_by_digest
-            .get(digest)
-            .and_then(|id| self.enrollment_key(*id))
+        self.indexes.key_by_digest.get(digest).and_then(|id| self.enrollment_key(*id))
     }
 
     /// The enrollment key with this title.
     pub fn enrollment_key_by_title(&self, title: &Title) -> Option<&EnrollmentKey> {
-        self.indexes
-            .key_by_title
-            .get(title)
-            .and_then(|id| self.enrollment_key(*id))
+        self.indexes.key_by_title.get(title).and_then(|id| self.enrollment_key(*id))
     }
 
     /// Enrollment keys by id, those behind `after`.
@@ -183,9 +156,7 @@ impl Intent {
 
     /// Whether somebody besides this user may administer.
     pub(crate) fn has_other_administrator(&self, than: UserId) -> bool {
-        self.users
-            .values()
-            .any(|user| user.id != than && user.role == Role::Administrator)
+        self.users.values().any(|user| user.id != than && user.role == Role::Administrator)
     }
 
     /// A token.
@@ -195,10 +166,7 @@ impl Intent {
 
     /// The token whose secret has this digest.
     pub fn api_token_by_digest(&self, digest: &Digest) -> Option<&ApiToken> {
-        self.indexes
-            .token_by_digest
-            .get(digest)
-            .and_then(|id| self.api_token(*id))
+        self.indexes.token_by_digest.get(digest).and_then(|id| self.api_token(*id))
     }
 
     /// Tokens by id, those behind `after`.
@@ -208,14 +176,7 @@ impl Intent {
 
     /// The tokens of a user.
     pub fn api_tokens_of_user(&self, user: UserId) -> impl Iterator<Item = &ApiToken> {
-        let ids = all_of(
-            user,
-            ApiTokenId::from_bytes([0; 16]),
-            ApiTokenId::from_bytes([0xff; 16]),
-        );
-        self.indexes
-            .tokens_of_user
-            .range(ids)
-            .filter_map(|((_, token), ())| self.api_token(*token))
+        let ids = all_of(user, ApiTokenId::from_bytes([0; 16]), ApiTokenId::from_bytes([0xff; 16]));
+        self.indexes.tokens_of_user.range(ids).filter_map(|((_, token), ())| self.api_token(*token))
     }
 }

@@ -18,10 +18,7 @@ fn number(ip: IpAddr) -> u128 {
 impl Runs {
     /// The run that holds the number.
     fn holding(&self, number: u128) -> Option<(u128, u128)> {
-        self.0
-            .get_prev(&number)
-            .map(|(first, last)| (*first, *last))
-            .filter(|(_, last)| *last >= number)
+        self.0.get_prev(&number).map(|(first, last)| (*first, *last)).filter(|(_, last)| *last >= number)
     }
 
     /// Adds an address.

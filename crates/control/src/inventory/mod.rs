@@ -59,11 +59,7 @@ impl HostInventory {
 
     /// How its NAT maps. IPv4's counts where there is IPv4: that is where the NATs are.
     pub fn nat(&self) -> NatMapping {
-        if self.v4.seen().is_some() {
-            self.v4.nat()
-        } else {
-            self.v6.nat()
-        }
+        if self.v4.seen().is_some() { self.v4.nat() } else { self.v6.nat() }
     }
 }
 
@@ -80,14 +76,7 @@ fn cut(text: &str) -> String {
 }
 
 fn cut_facts(facts: &Facts) -> Facts {
-    let Facts {
-        os,
-        release,
-        arch,
-        kernel,
-        agent,
-        wireguard,
-    } = facts;
+    let Facts { os, release, arch, kernel, agent, wireguard } = facts;
     Facts {
         os: cut(os),
         release: cut(release),
@@ -100,12 +89,7 @@ fn cut_facts(facts: &Facts) -> Facts {
 
 impl FromIterator<(HostId, HostInventory)> for Inventory {
     fn from_iter<T: IntoIterator<Item = (HostId, HostInventory)>>(entries: T) -> Self {
-        Self {
-            hosts: entries
-                .into_iter()
-                .map(|(host, entry)| (host, Arc::new(entry)))
-                .collect(),
-        }
+        Self { hosts: entries.into_iter().map(|(host, entry)| (host, Arc::new(entry))).collect() }
     }
 }
 
@@ -129,17 +113,9 @@ impl Inventory {
         let entry = self.entry(host);
         entry.last_seen = entry.last_seen.max(Some(now));
         let before = (entry.seen(), entry.nat());
-        let views = if endpoint.ip().is_ipv4() {
-            &mut entry.v4
-        } else {
-            &mut entry.v6
-        };
+        let views = if endpoint.ip().is_ipv4() { &mut entry.v4 } else { &mut entry.v6 };
         views.observe(door, endpoint);
-        if before == (entry.seen(), entry.nat()) {
-            Effect::None
-        } else {
-            Effect::Maps
-        }
+        if before == (entry.seen(), entry.nat()) { Effect::None } else { Effect::Maps }
     }
 
     /// The host said what it saw and did. What is longer than it may be is cut.
@@ -149,12 +125,8 @@ impl Inventory {
         local.dedup();
         local.truncate(Report::MOST_LOCAL);
         let failures = report.failures.iter().take(Report::MOST_FAILURES);
-        let failures = failures
-            .map(|Outcome { op, error }| Outcome {
-                op: cut(op),
-                error: cut(error),
-            })
-            .collect();
+        let failures =
+            failures.map(|Outcome { op, error }| Outcome { op: cut(op), error: cut(error) }).collect();
         let entry = self.entry(host);
         entry.last_seen = entry.last_seen.max(Some(now));
         entry.applied = report.generation;
@@ -183,11 +155,8 @@ impl Inventory {
 
     /// Nobody is known to be connected: the server has just started.
     pub fn forget_presence(&mut self) {
-        let online: Vec<HostId> = self
-            .hosts()
-            .filter(|(_, entry)| entry.online)
-            .map(|(host, _)| host)
-            .collect();
+        let online: Vec<HostId> =
+            self.hosts().filter(|(_, entry)| entry.online).map(|(host, _)| host).collect();
         for host in online {
             self.entry(host).online = false;
         }
@@ -213,20 +182,11 @@ mod tests {
     #[test]
     fn a_report_that_says_the_same_addresses_changes_no_map() {
         let mut inventory = Inventory::default();
-        let local = vec![
-            endpoint("192.168.1.7:51820"),
-            endpoint("10.0.0.1:51820"),
-            endpoint("10.0.0.1:51820"),
-        ];
-        let report = Report {
-            local,
-            ..Report::default()
-        };
+        let local =
+            vec![endpoint("192.168.1.7:51820"), endpoint("10.0.0.1:51820"), endpoint("10.0.0.1:51820")];
+        let report = Report { local, ..Report::default() };
         assert_eq!(inventory.observe_report(HOST, &report, NOW), Effect::Maps);
-        let reversed = Report {
-            local: report.local.iter().rev().copied().collect(),
-            ..report
-        };
+        let reversed = Report { local: report.local.iter().rev().copied().collect(), ..report };
         assert_eq!(inventory.observe_report(HOST, &reversed, NOW), Effect::None);
         assert_eq!(inventory.host(HOST).unwrap().local.len(), 2);
     }
@@ -235,19 +195,9 @@ mod tests {
     fn a_report_too_long_is_cut() {
         let mut inventory = Inventory::default();
         let long = "x".repeat(100_000);
-        let failure = Outcome {
-            op: long.clone(),
-            error: long.clone(),
-        };
-        let facts = Facts {
-            os: long,
-            ..Facts::default()
-        };
-        let report = Report {
-            failures: vec![failure; 1_000],
-            facts,
-            ..Report::default()
-        };
+        let failure = Outcome { op: long.clone(), error: long.clone() };
+        let facts = Facts { os: long, ..Facts::default() };
+        let report = Report { failures: vec![failure; 1_000], facts, ..Report::default() };
         assert_eq!(inventory.observe_report(HOST, &report, NOW), Effect::None);
         let entry = inventory.host(HOST).unwrap();
         assert_eq!(entry.failures.len(), Report::MOST_FAILURES);

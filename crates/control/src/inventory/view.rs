@@ -93,12 +93,7 @@ mod tests {
 
     #[test]
     fn two_doors_that_disagree_find_a_mapping_per_destination() {
-        let told = story(&[
-            "1 203.0.113.7:9",
-            "2 203.0.113.7:10",
-            "1 203.0.113.7:11",
-            "2 203.0.113.7:12",
-        ]);
+        let told = story(&["1 203.0.113.7:9", "2 203.0.113.7:10", "1 203.0.113.7:11", "2 203.0.113.7:12"]);
         assert_eq!(told[1..], ["203.0.113.7:9 PerDestination"; 3]);
     }
 
@@ -111,25 +106,13 @@ mod tests {
             "1 198.51.100.1:5",
             "1 198.51.100.1:6",
         ]);
-        let expected = [
-            "198.51.100.1:5 Endpoint",
-            "198.51.100.1:5 Endpoint",
-            "198.51.100.1:6 Endpoint",
-        ];
+        let expected = ["198.51.100.1:5 Endpoint", "198.51.100.1:5 Endpoint", "198.51.100.1:6 Endpoint"];
         assert_eq!(told[2..], expected);
     }
 
     #[test]
     fn a_better_nat_is_noticed() {
-        let told = story(&[
-            "1 203.0.113.7:9",
-            "2 203.0.113.7:10",
-            "1 198.51.100.1:5",
-            "2 198.51.100.1:5",
-        ]);
-        assert_eq!(
-            told[2..],
-            ["198.51.100.1:5 PerDestination", "198.51.100.1:5 Endpoint"]
-        );
+        let told = story(&["1 203.0.113.7:9", "2 203.0.113.7:10", "1 198.51.100.1:5", "2 198.51.100.1:5"]);
+        assert_eq!(told[2..], ["198.51.100.1:5 PerDestination", "198.51.100.1:5 Endpoint"]);
     }
 }

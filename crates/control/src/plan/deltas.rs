@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{Generation, HostId, NetworkId};
 use wire::{Delta, Membership, OwnHost, Peer, ServerLinks};
 
-use super::{Picture, Touched, membership, own_host, peer_entry, shared};
+use super::{Picture, Touched, as_seen, membership, own_host, peer_entry, shared};
 
 /// What changes for one host. A peer that many hosts see alike is one value that they share.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,28 +33,9 @@ impl HostDelta {
 
     /// The delta as it is sent, from one generation to another.
     pub fn to_wire(&self, base: Generation, generation: Generation) -> Delta {
-        let Self {
-            host,
-            server,
-            networks,
-            networks_gone,
-            peers,
-            peers_gone,
-        } = self.clone();
-        let peers = peers
-            .into_iter()
-            .map(|(id, peer)| (id, Arc::unwrap_or_clone(peer)))
-            .collect();
-        Delta {
-            base,
-            generation,
-            host,
-            server,
-            networks,
-            networks_gone,
-            peers,
-            peers_gone,
-        }
+        let Self { host, server, networks, networks_gone, peers, peers_gone } = self.clone();
+        let peers = peers.into_iter().map(|(id, peer)| (id, Arc::unwrap_or_clone(peer))).collect();
+        Delta { base, generation, host, server, networks, networks_gone, peers, peers_gone }
     }
 }
 
@@ -97,9 +78,7 @@ fn own_part(
 ) -> HostDelta {
     let networks = |picture: &Picture<'_>| -> BTreeMap<NetworkId, Membership> {
         let nodes = picture.intent.nodes_of_host(host);
-        nodes
-            .filter_map(|node| Some((node.network, membership(picture.intent, node)?)))
-            .collect()
+        nodes.filter_map(|node| Some((node.network, membership(picture.intent, node)?))).collect()
     };
     let (from, mut to) = (networks(before), networks(after));
     let gone = from.keys().filter(|id| !to.contains_key(id)).copied().collect();
@@ -144,10 +123,10 @@ impl Verdicts<'_> {
     fn find(&self, (peer, from, to): &(HostId, Vec<NetworkId>, Vec<NetworkId>)) -> Verdict {
         let entry = |picture: &Picture<'_>, shared: &[NetworkId]| {
             if shared.is_empty() {
-                None
-            } else {
-                peer_entry(picture, *peer, shared)
+                return None;
             }
+            let nodes = shared.iter().filter_map(|network| picture.intent.node_of(*peer, *network));
+            peer_entry(picture, *peer, nodes.map(as_seen).collect())
         };
         match (entry(&self.before, from), entry(&self.after, to)) {
             (None, None) => Verdict::Same,
@@ -164,11 +143,7 @@ fn peers(
     touched: &Touched,
     changed: &mut BTreeMap<HostId, HostDelta>,
 ) {
-    let mut verdicts = Verdicts {
-        before: *before,
-        after: *after,
-        known: BTreeMap::new(),
-    };
+    let mut verdicts = Verdicts { before: *before, after: *after, known: BTreeMap::new() };
     let has_map = |picture: &Picture<'_>, host| picture.intent.host(host).is_some();
     for (host, peer) in touched.pairs() {
         if !has_map(before, *host) || !has_map(after, *host) {

@@ -36,27 +36,13 @@ pub fn host_map(
     host: HostId,
     generation: Generation,
 ) -> Option<HostMap> {
-    let picture = Picture {
-        intent,
-        inventory,
-        links,
-    };
+    let picture = Picture { intent, inventory, links };
     let own = own_host(&picture, host)?;
     let networks = intent.nodes_of_host(host);
-    let networks = networks
-        .filter_map(|node| Some((node.network, membership(intent, node)?)))
-        .collect();
-    let peers = peers_of(intent, host).into_iter();
-    let peers: BTreeMap<_, _> = peers
-        .filter_map(|peer| Some((peer, peer_entry(&picture, peer, &shared(intent, host, peer))?)))
-        .collect();
-    Some(HostMap {
-        generation,
-        host: own,
-        server: links.clone(),
-        networks,
-        peers,
-    })
+    let networks = networks.filter_map(|node| Some((node.network, membership(intent, node)?))).collect();
+    let peers = nodes_of_peers(intent, host).into_iter();
+    let peers = peers.filter_map(|(peer, nodes)| Some((peer, peer_entry(&picture, peer, nodes)?))).collect();
+    Some(HostMap { generation, host: own, server: links.clone(), networks, peers })
 }
 
 /// Whether the two may talk: they share a network in which both take part.
@@ -66,12 +52,28 @@ pub fn may_talk(intent: &Intent, one: HostId, other: HostId) -> bool {
 
 /// Everybody whom this host may talk to.
 pub fn peers_of(intent: &Intent, host: HostId) -> BTreeSet<HostId> {
-    let own = intent.nodes_of_host(host).filter(|node| node.connected);
-    let nodes = own.flat_map(|node| intent.nodes_in_network(node.network, None));
-    nodes
-        .filter(|node| node.connected && node.host != host)
-        .map(|node| node.host)
-        .collect()
+    let mine = intent.nodes_of_host(host).filter(|node| node.connected);
+    mine.flat_map(|node| others(intent, node.network, host)).map(|node| node.host).collect()
+}
+
+/// Who else takes part in the network.
+fn others(intent: &Intent, network: NetworkId, host: HostId) -> impl Iterator<Item = &Node> {
+    intent.nodes_in_network(network, None).filter(move |node| node.connected && node.host != host)
+}
+
+/// Everybody whom this host may talk to, with their nodes in the networks they share. One walk over these networks.
+fn nodes_of_peers(intent: &Intent, host: HostId) -> BTreeMap<HostId, Vec<PeerNode>> {
+    let mut peers: BTreeMap<HostId, Vec<PeerNode>> = BTreeMap::new();
+    for mine in intent.nodes_of_host(host).filter(|node| node.connected) {
+        for node in others(intent, mine.network, host) {
+            peers.entry(node.host).or_default().push(as_seen(node));
+        }
+    }
+    peers
+}
+
+fn as_seen(node: &Node) -> PeerNode {
+    PeerNode { network: node.network, addresses: node.addresses }
 }
 
 /// The networks in which both take part, by id.
@@ -107,22 +109,9 @@ fn membership(intent: &Intent, node: &Node) -> Option<Membership> {
     })
 }
 
-/// A host as those see it that share these networks with it. Nothing in it depends on who looks, beside the networks.
-fn peer_entry(picture: &Picture<'_>, peer: HostId, shared: &[NetworkId]) -> Option<Peer> {
-    let Host {
-        name,
-        wireguard_key,
-        static_endpoint,
-        ..
-    } = picture.intent.host(peer)?;
-    let node = |network: &NetworkId| picture.intent.node_of(peer, *network);
-    let nodes = shared.iter().filter_map(node);
-    let nodes = nodes
-        .map(|node| PeerNode {
-            network: node.network,
-            addresses: node.addresses,
-        })
-        .collect();
+/// A host as those see it that share these nodes' networks with it. Nothing else in it depends on who looks.
+fn peer_entry(picture: &Picture<'_>, peer: HostId, nodes: Vec<PeerNode>) -> Option<Peer> {
+    let Host { name, wireguard_key, static_endpoint, .. } = picture.intent.host(peer)?;
     let seen = picture.inventory.host(peer);
     Some(Peer {
         name: name.clone(),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{Host, HostId, Network, NetworkId, Node};
+use model::{Host, HostId, Network, Node};
 
 use crate::{Change, Intent, Record, RecordChange};
 
@@ -21,11 +21,7 @@ impl Touched {
     /// What the change touches that makes `after` of `before`.
     pub fn by_change(before: &Intent, after: &Intent, change: &Change) -> Self {
         let mut touched = Self::default();
-        for RecordChange {
-            before: old,
-            after: new,
-        } in &change.records
-        {
+        for RecordChange { before: old, after: new } in &change.records {
             for record in old.iter().chain(new) {
                 match record {
                     Record::Network(network) => touched.network(before, after, network),
@@ -40,15 +36,8 @@ impl Touched {
 
     /// What an observation of this host touches (`Effect::Maps`).
     pub fn by_inventory(intent: &Intent, host: HostId) -> Self {
-        let pairs = super::peers_of(intent, host)
-            .into_iter()
-            .map(|peer| (peer, host))
-            .collect();
-        Self {
-            own: BTreeSet::from([host]),
-            pairs,
-        }
-        .in_order()
+        let pairs = super::peers_of(intent, host).into_iter().map(|peer| (peer, host)).collect();
+        Self { own: BTreeSet::from([host]), pairs }.in_order()
     }
 
     /// What either touches: for changes that go out together.
@@ -72,8 +61,7 @@ impl Touched {
 
     fn network(&mut self, before: &Intent, after: &Intent, network: &Network) {
         for intent in [before, after] {
-            self.own
-                .extend(intent.nodes_in_network(network.id, None).map(|node| node.host));
+            self.own.extend(intent.nodes_in_network(network.id, None).map(|node| node.host));
         }
     }
 
@@ -88,11 +76,7 @@ impl Touched {
             return;
         }
         for intent in [before, after] {
-            self.pairs.extend(
-                super::peers_of(intent, host.id)
-                    .into_iter()
-                    .map(|peer| (peer, host.id)),
-            );
+            self.pairs.extend(super::peers_of(intent, host.id).into_iter().map(|peer| (peer, host.id)));
         }
     }
 
@@ -104,7 +88,7 @@ impl Touched {
         // A host without a map before or after gets it whole, or none: its own side needs no pairs.
         let both_ways = before.host(node.host).is_some() && after.host(node.host).is_some();
         for intent in [before, after] {
-            for other in others(intent, node.network, node.host) {
+            for other in super::others(intent, node.network, node.host).map(|node| node.host) {
                 self.pairs.push((other, node.host));
                 if both_ways {
                     self.pairs.push((node.host, other));
@@ -112,12 +96,4 @@ impl Touched {
             }
         }
     }
-}
-
-/// Who else takes part in the network.
-fn others(intent: &Intent, network: NetworkId, host: HostId) -> impl Iterator<Item = HostId> {
-    let nodes = intent.nodes_in_network(network, None);
-    nodes
-        .filter(move |node| node.connected && node.host != host)
-        .map(|node| node.host)
 }

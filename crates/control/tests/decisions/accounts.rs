@@ -8,13 +8,7 @@ use crate::server::{Server, digest, hash};
 fn token(server: &mut Server, user: UserId, number: u8, purpose: TokenPurpose) -> ApiTokenId {
     let expires = Some(server.now + std::time::Duration::from_secs(60));
     let title = "laptop".parse().unwrap();
-    let command = Command::CreateToken {
-        user,
-        title,
-        purpose,
-        digest: digest(number),
-        expires,
-    };
+    let command = Command::CreateToken { user, title, purpose, digest: digest(number), expires };
     server.give(Actor::User(user), command).unwrap();
     server.intent.api_token_by_digest(&digest(number)).unwrap().id
 }
@@ -22,15 +16,9 @@ fn token(server: &mut Server, user: UserId, number: u8, purpose: TokenPurpose) -
 #[test]
 fn the_first_account_is_an_administrators_and_set_up_is_once() {
     let mut server = Server::new();
-    let set_up = Command::SetUpFirstAdministrator {
-        name: "anna".parse().unwrap(),
-        password: hash("one"),
-    };
+    let set_up = Command::SetUpFirstAdministrator { name: "anna".parse().unwrap(), password: hash("one") };
     server.give(Actor::Setup, set_up.clone()).unwrap();
-    assert_eq!(
-        server.intent.users(None).next().unwrap().role,
-        Role::Administrator
-    );
+    assert_eq!(server.intent.users(None).next().unwrap().role, Role::Administrator);
     assert_eq!(server.give(Actor::Setup, set_up), Err(Rejection::AlreadySetUp));
 }
 
@@ -39,29 +27,11 @@ fn the_last_administrator_can_neither_go_nor_step_down() {
     let mut server = Server::new();
     let anna = server.user("anna", Role::Administrator);
     let ben = server.user("ben", Role::Auditor);
-    let refused = Err(Rejection::LastAdministrator {
-        name: "anna".parse().unwrap(),
-    });
-    assert_eq!(
-        server.give(Actor::User(anna), Command::DeleteUser { user: anna }),
-        refused
-    );
-    assert_eq!(
-        server.system(Command::SetRole {
-            user: anna,
-            role: Role::Auditor
-        }),
-        refused
-    );
-    server
-        .system(Command::SetRole {
-            user: ben,
-            role: Role::Administrator,
-        })
-        .unwrap();
-    server
-        .give(Actor::User(anna), Command::DeleteUser { user: anna })
-        .unwrap();
+    let refused = Err(Rejection::LastAdministrator { name: "anna".parse().unwrap() });
+    assert_eq!(server.give(Actor::User(anna), Command::DeleteUser { user: anna }), refused);
+    assert_eq!(server.system(Command::SetRole { user: anna, role: Role::Auditor }), refused);
+    server.system(Command::SetRole { user: ben, role: Role::Administrator }).unwrap();
+    server.give(Actor::User(anna), Command::DeleteUser { user: anna }).unwrap();
     assert!(server.intent.user(anna).is_none());
 }
 
@@ -71,15 +41,9 @@ fn an_account_that_goes_takes_its_tokens_along() {
     server.user("anna", Role::Administrator);
     let ben = server.user("ben", Role::Auditor);
     token(&mut server, ben, 1, TokenPurpose::Program);
-    assert_eq!(
-        authenticate(&server.intent, &digest(1), server.now),
-        Ok(Actor::User(ben))
-    );
+    assert_eq!(authenticate(&server.intent, &digest(1), server.now), Ok(Actor::User(ben)));
     server.system(Command::DeleteUser { user: ben }).unwrap();
-    assert_eq!(
-        authenticate(&server.intent, &digest(1), server.now),
-        Err(Rejection::NotLoggedIn)
-    );
+    assert_eq!(authenticate(&server.intent, &digest(1), server.now), Err(Rejection::NotLoggedIn));
 }
 
 #[test]
@@ -89,17 +53,9 @@ fn a_new_password_ends_the_other_log_ins_only() {
     let here = token(&mut server, anna, 1, TokenPurpose::Login);
     token(&mut server, anna, 2, TokenPurpose::Login);
     token(&mut server, anna, 3, TokenPurpose::Program);
-    let change = Command::ChangePassword {
-        user: anna,
-        password: hash("two"),
-        keep: Some(here),
-    };
+    let change = Command::ChangePassword { user: anna, password: hash("two"), keep: Some(here) };
     server.give(Actor::User(anna), change).unwrap();
-    let left: Vec<_> = server
-        .intent
-        .api_tokens_of_user(anna)
-        .map(|token| token.digest)
-        .collect();
+    let left: Vec<_> = server.intent.api_tokens_of_user(anna).map(|token| token.digest).collect();
     assert_eq!(left, [digest(1), digest(3)]);
     assert_eq!(server.intent.user(anna).unwrap().password, hash("two"));
 }
@@ -120,13 +76,7 @@ fn a_rejection_shows_no_secret() {
     let anna = server.user("anna", Role::Administrator);
     token(&mut server, anna, 0x41, TokenPurpose::Login);
     let (title, purpose) = ("again".parse().unwrap(), TokenPurpose::Program);
-    let again = Command::CreateToken {
-        user: anna,
-        title,
-        purpose,
-        digest: digest(0x41),
-        expires: None,
-    };
+    let again = Command::CreateToken { user: anna, title, purpose, digest: digest(0x41), expires: None };
     let refused = server.system(again).unwrap_err();
     assert_eq!(refused, Rejection::SecretTaken);
     assert!(!refused.to_string().contains(&digest(0x41).to_string()));

@@ -8,85 +8,50 @@ use crate::server::{Server, digest, hash, machine};
 
 /// One command of each kind. What they name is not there, unless it is `user`.
 fn commands(user: UserId) -> Vec<Command> {
-    let (network, host) = (NetworkId::from_bytes([9; 16]), HostId::from_bytes([9; 16]));
-    let (node, key) = (NodeId::from_bytes([9; 16]), EnrollmentKeyId::from_bytes([9; 16]));
-    let title = || "one".parse().unwrap();
-    let name = || "office".parse().unwrap();
-    let password = || hash("x");
-    let purpose = TokenPurpose::Program;
+    [about_people(user), about_networks(), about_hosts()].concat()
+}
+
+fn about_people(user: UserId) -> Vec<Command> {
+    let name = || "zoe".parse().unwrap();
+    let (title, purpose) = ("one".parse().unwrap(), TokenPurpose::Program);
     vec![
-        Command::SetUpFirstAdministrator {
-            name: "zoe".parse().unwrap(),
-            password: password(),
-        },
-        Command::CreateUser {
-            name: "zoe".parse().unwrap(),
-            password: password(),
-            role: Role::Auditor,
-        },
-        Command::ChangePassword {
-            user,
-            password: password(),
-            keep: None,
-        },
-        Command::SetRole {
-            user,
-            role: Role::Administrator,
-        },
+        Command::SetUpFirstAdministrator { name: name(), password: hash("x") },
+        Command::CreateUser { name: name(), password: hash("x"), role: Role::Auditor },
+        Command::ChangePassword { user, password: hash("x"), keep: None },
+        Command::SetRole { user, role: Role::Administrator },
         Command::DeleteUser { user },
-        Command::CreateToken {
-            user,
-            title: title(),
-            purpose,
-            digest: digest(1),
-            expires: None,
-        },
-        Command::DeleteToken {
-            token: ApiTokenId::from_bytes([9; 16]),
-        },
-        Command::CreateNetwork {
-            name: name(),
-            ranges: None,
-            keepalive: None,
-        },
-        Command::UpdateNetwork {
-            network,
-            name: None,
-            keepalive: None,
-        },
+        Command::CreateToken { user, title, purpose, digest: digest(1), expires: None },
+        Command::DeleteToken { token: ApiTokenId::from_bytes([9; 16]) },
+    ]
+}
+
+fn about_networks() -> Vec<Command> {
+    let (network, key) = (NetworkId::from_bytes([9; 16]), EnrollmentKeyId::from_bytes([9; 16]));
+    let title = || "one".parse().unwrap();
+    let (uses, networks) = (Uses::Unlimited, Vec::new());
+    vec![
+        Command::CreateNetwork { name: "office".parse().unwrap(), ranges: None, keepalive: None },
+        Command::UpdateNetwork { network, name: None, keepalive: None },
         Command::DeleteNetwork { network, force: true },
-        Command::CreateEnrollmentKey {
-            title: title(),
-            digest: digest(1),
-            networks: vec![],
-            uses: Uses::Unlimited,
-            expires: None,
-        },
+        Command::CreateEnrollmentKey { title: title(), digest: digest(1), networks, uses, expires: None },
         Command::UpdateEnrollmentKey { key, title: title() },
         Command::DeleteEnrollmentKey { key },
+    ]
+}
+
+fn about_hosts() -> Vec<Command> {
+    let (network, host) = (NetworkId::from_bytes([9; 16]), HostId::from_bytes([9; 16]));
+    let node = NodeId::from_bytes([9; 16]);
+    let name = || "office".parse().unwrap();
+    vec![
         Command::Register(machine(5, None)),
-        Command::UpdateHost {
-            host,
-            name: None,
-            mtu: Edit::Keep,
-            static_endpoint: Edit::Keep,
-        },
+        Command::UpdateHost { host, name: None, mtu: Edit::Keep, static_endpoint: Edit::Keep },
         Command::RemoveHost { host },
-        Command::AddNode {
-            host,
-            network,
-            addresses: None,
-        },
-        Command::UpdateNode {
-            node,
-            connected: true,
-        },
+        Command::AddNode { host, network, addresses: None },
+        Command::UpdateNode { node, connected: true },
         Command::RemoveNode { node },
         Command::OwnSettings(HostSettings::default()),
-        Command::OwnSwitch(NodeSwitch {
-            network: name(),
-            connected: true,
-        }),
+        Command::OwnSwitch(NodeSwitch { network: name(), connected: true }),
         Command::OwnLeave(Leave::Network(name())),
     ]
 }
@@ -126,22 +91,10 @@ fn each_actor_may_do_what_the_table_says_and_no_more() {
     assert_eq!(allowed(host, "ben"), ["own-settings", "own-switch", "own-leave"]);
     assert_eq!(allowed(ben, "ben"), ["change-password", "create-token"]);
     assert_eq!(allowed(ben, "cleo"), [""; 0]);
-    let not_administrators = [
-        "set-up-first-administrator",
-        "create-token",
-        "register",
-        "own-settings",
-        "own-switch",
-        "own-leave",
-    ];
-    let all: Vec<_> = commands(UserId::from_bytes([0; 16]))
-        .iter()
-        .map(Command::name)
-        .collect();
-    let administrators: Vec<_> = all
-        .into_iter()
-        .filter(|name| !not_administrators.contains(name))
-        .collect();
+    let not_administrators =
+        ["set-up-first-administrator", "create-token", "register", "own-settings", "own-switch", "own-leave"];
+    let all: Vec<_> = commands(UserId::from_bytes([0; 16])).iter().map(Command::name).collect();
+    let administrators: Vec<_> = all.into_iter().filter(|name| !not_administrators.contains(name)).collect();
     assert_eq!(allowed(anna, "ben"), administrators);
 }
 
@@ -149,28 +102,13 @@ fn each_actor_may_do_what_the_table_says_and_no_more() {
 fn a_role_that_was_taken_away_counts_at_once() {
     let (mut server, [anna, ben, _]) = server();
     let Actor::User(ben_id) = ben else { unreachable!() };
-    let create = || Command::CreateNetwork {
-        name: "lab".parse().unwrap(),
-        ranges: None,
-        keepalive: None,
-    };
+    let create = || Command::CreateNetwork { name: "lab".parse().unwrap(), ranges: None, keepalive: None };
     assert!(server.give(ben, create()).is_err());
-    server
-        .give(
-            anna,
-            Command::SetRole {
-                user: ben_id,
-                role: Role::Administrator,
-            },
-        )
-        .unwrap();
+    server.give(anna, Command::SetRole { user: ben_id, role: Role::Administrator }).unwrap();
     server.give(ben, create()).unwrap();
     server.give(anna, Command::DeleteUser { user: ben_id }).unwrap();
     assert_eq!(server.give(ben, create()), Err(Rejection::NotLoggedIn));
-    assert_eq!(
-        authorise_reading(&server.intent, &ben),
-        Err(Rejection::NotLoggedIn)
-    );
+    assert_eq!(authorise_reading(&server.intent, &ben), Err(Rejection::NotLoggedIn));
 }
 
 #[test]
@@ -189,25 +127,13 @@ fn others_tokens_are_ended_by_administrators_only() {
     let token = |server: &mut Server, actor: Actor, number| {
         let Actor::User(user) = actor else { unreachable!() };
         let (title, purpose) = ("one".parse().unwrap(), TokenPurpose::Program);
-        let command = Command::CreateToken {
-            user,
-            title,
-            purpose,
-            digest: digest(number),
-            expires: None,
-        };
+        let command = Command::CreateToken { user, title, purpose, digest: digest(number), expires: None };
         server.give(actor, command).unwrap();
         server.intent.api_token_by_digest(&digest(number)).unwrap().id
     };
     let annas = token(&mut server, anna, 1);
     let bens = token(&mut server, ben, 2);
-    assert_eq!(
-        server
-            .give(ben, Command::DeleteToken { token: annas })
-            .unwrap_err()
-            .code(),
-        "not-allowed"
-    );
+    assert_eq!(server.give(ben, Command::DeleteToken { token: annas }).unwrap_err().code(), "not-allowed");
     server.give(ben, Command::DeleteToken { token: bens }).unwrap();
     let bens = token(&mut server, ben, 3);
     server.give(anna, Command::DeleteToken { token: bens }).unwrap();

@@ -11,9 +11,7 @@ fn a_one_use_key_admits_exactly_one_of_twenty() {
     let mut server = Server::new();
     let office = server.network("office", "10.7.0.0/24");
     server.key(1, &[office], Uses::Left(1), None);
-    let admitted = (1..=20)
-        .filter(|number| server.register(machine(*number, Some(1))).is_ok())
-        .count();
+    let admitted = (1..=20).filter(|number| server.register(machine(*number, Some(1))).is_ok()).count();
     assert_eq!((admitted, server.intent.host_count()), (1, 1));
 }
 
@@ -28,17 +26,8 @@ fn unknown_expired_and_spent_keys_are_told_apart() {
     let refused = |server: &mut Server, key| server.register(machine(1, key)).unwrap_err();
     assert_eq!(refused(&mut server, Some(7)), Rejection::UnknownKey);
     let title = |number: u8| format!("key {number}").parse().unwrap();
-    assert_eq!(
-        refused(&mut server, Some(1)),
-        Rejection::ExpiredKey {
-            title: title(1),
-            expired: expires
-        }
-    );
-    assert_eq!(
-        refused(&mut server, Some(2)),
-        Rejection::SpentKey { title: title(2) }
-    );
+    assert_eq!(refused(&mut server, Some(1)), Rejection::ExpiredKey { title: title(1), expired: expires });
+    assert_eq!(refused(&mut server, Some(2)), Rejection::SpentKey { title: title(2) });
     assert_eq!(refused(&mut server, None), Rejection::KeyNeeded);
     assert_eq!(server.intent.host_count(), 1);
 }
@@ -57,20 +46,14 @@ fn a_machine_whose_answer_got_lost_asks_again_and_spends_nothing() {
 #[test]
 fn a_known_host_joins_further_networks_with_another_key() {
     let mut server = Server::new();
-    let (office, lab) = (
-        server.network("office", "10.7.0.0/24"),
-        server.network("lab", "10.8.0.0/24"),
-    );
+    let (office, lab) = (server.network("office", "10.7.0.0/24"), server.network("lab", "10.8.0.0/24"));
     server.key(1, &[office], Uses::Left(5), None);
     server.key(2, &[office, lab], Uses::Left(5), None);
     let host = server.register(machine(1, Some(1))).unwrap();
     let before = server.nodes(host.id);
     assert_eq!(server.register(machine(1, Some(2))).unwrap(), host);
     let after = server.nodes(host.id);
-    assert_eq!(
-        after.iter().map(|node| node.network).collect::<Vec<_>>(),
-        [office, lab]
-    );
+    assert_eq!(after.iter().map(|node| node.network).collect::<Vec<_>>(), [office, lab]);
     assert_eq!(after[..1], before);
     assert_eq!((server.uses(1), server.uses(2)), (Uses::Left(4), Uses::Left(4)));
 }
@@ -108,15 +91,8 @@ fn two_machines_of_one_disk_image_are_told_so() {
 fn a_name_that_is_taken_gets_a_number_and_keeps_it() {
     let mut server = Server::new();
     server.key(1, &[], Uses::Unlimited, None);
-    let names: Vec<String> = (1..=9)
-        .map(|number| {
-            server
-                .register(machine(number, Some(1)))
-                .unwrap()
-                .name
-                .to_string()
-        })
-        .collect();
+    let names: Vec<String> =
+        (1..=9).map(|number| server.register(machine(number, Some(1))).unwrap().name.to_string()).collect();
     assert_eq!(names[..3], ["web", "web-2", "web-3"]);
     let distinct: std::collections::BTreeSet<_> = names.iter().collect();
     assert_eq!(distinct.len(), 9);
@@ -133,17 +109,11 @@ fn settings_name_the_host_and_what_they_leave_open_stays() {
     server.key(1, &[], Uses::Unlimited, None);
     let mut first = machine(1, Some(1));
     let endpoint = "203.0.113.7:51820".parse().unwrap();
-    first.settings = HostSettings {
-        name: Some("db".parse().unwrap()),
-        mtu: None,
-        static_endpoint: Some(endpoint),
-    };
+    first.settings =
+        HostSettings { name: Some("db".parse().unwrap()), mtu: None, static_endpoint: Some(endpoint) };
     assert_eq!(server.register(first).unwrap().name.as_str(), "db");
     let after = server.register(machine(1, None)).unwrap();
-    assert_eq!(
-        (after.name.as_str(), after.static_endpoint),
-        ("db", Some(endpoint))
-    );
+    assert_eq!((after.name.as_str(), after.static_endpoint), ("db", Some(endpoint)));
 }
 
 #[test]

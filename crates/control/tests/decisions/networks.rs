@@ -8,10 +8,7 @@ use model::{Addresses, Network, NetworkId, Uses};
 use crate::server::{Server, digest, machine, ranges};
 
 fn v4(last: u8) -> Option<Addresses> {
-    Some(Addresses {
-        v4: Some(Ipv4Addr::new(10, 7, 0, last)),
-        v6: None,
-    })
+    Some(Addresses { v4: Some(Ipv4Addr::new(10, 7, 0, last)), v6: None })
 }
 
 #[test]
@@ -20,38 +17,22 @@ fn networks_without_ranges_get_free_ones() {
     let made: Vec<Network> = (0..40)
         .map(|number| {
             let name = format!("net-{number}").parse().unwrap();
-            let change = server
-                .system(Command::CreateNetwork {
-                    name,
-                    ranges: None,
-                    keepalive: None,
-                })
-                .unwrap();
-            let Some(Record::Network(network)) = change.made(Kind::Network) else {
-                unreachable!()
-            };
+            let change =
+                server.system(Command::CreateNetwork { name, ranges: None, keepalive: None }).unwrap();
+            let Some(Record::Network(network)) = change.made(Kind::Network) else { unreachable!() };
             network.clone()
         })
         .collect();
-    assert!(
-        made.iter()
-            .all(|network| network.ranges.v4().unwrap().prefix_len() == 16)
-    );
-    assert!(
-        made.iter()
-            .all(|network| network.ranges.v6().unwrap().network().is_unique_local())
-    );
+    assert!(made.iter().all(|network| network.ranges.v4().unwrap().prefix_len() == 16));
+    assert!(made.iter().all(|network| network.ranges.v6().unwrap().network().is_unique_local()));
 }
 
 #[test]
 fn all_of_ten_in_use_is_told() {
     let mut server = Server::new();
     server.network("big", "10.0.0.0/8");
-    let refused = server.system(Command::CreateNetwork {
-        name: "x".parse().unwrap(),
-        ranges: None,
-        keepalive: None,
-    });
+    let refused =
+        server.system(Command::CreateNetwork { name: "x".parse().unwrap(), ranges: None, keepalive: None });
     assert_eq!(refused, Err(Rejection::NoRangeLeft));
 }
 
@@ -66,12 +47,7 @@ fn an_overlap_names_both_ranges_and_the_network() {
     };
     for text in ["10.7.3.0/24", "10.0.0.0/8", "10.7.0.0/16"] {
         let sentence = server.system(create(text)).unwrap_err().to_string();
-        assert!(
-            [text, "10.7.0.0/16", "office"]
-                .iter()
-                .all(|part| sentence.contains(part)),
-            "{sentence}"
-        );
+        assert!([text, "10.7.0.0/16", "office"].iter().all(|part| sentence.contains(part)), "{sentence}");
     }
     assert!(server.system(create("10.8.0.0/16")).is_ok());
 }
@@ -81,13 +57,9 @@ fn addresses_are_handed_out_lowest_first_and_again_when_free() {
     let mut server = Server::new();
     let office = server.network("office", "10.7.0.0/24");
     server.key(1, &[office], Uses::Unlimited, None);
-    let hosts: Vec<_> = (1..=3)
-        .map(|number| server.register(machine(number, Some(1))).unwrap().id)
-        .collect();
-    let addresses: Vec<_> = hosts
-        .iter()
-        .map(|host| server.nodes(*host)[0].addresses.v4.unwrap().octets()[3])
-        .collect();
+    let hosts: Vec<_> = (1..=3).map(|number| server.register(machine(number, Some(1))).unwrap().id).collect();
+    let addresses: Vec<_> =
+        hosts.iter().map(|host| server.nodes(*host)[0].addresses.v4.unwrap().octets()[3]).collect();
     assert_eq!(addresses, [1, 2, 3]);
     server.system(Command::RemoveHost { host: hosts[1] }).unwrap();
     let next = server.register(machine(4, Some(1))).unwrap().id;
@@ -102,26 +74,14 @@ fn an_address_chosen_by_hand_must_be_free_and_a_hosts() {
     server.key(2, &[], Uses::Unlimited, None);
     server.register(machine(1, Some(1))).unwrap();
     let host = server.register(machine(2, Some(2))).unwrap().id;
-    let mut add = |addresses| {
-        server.system(Command::AddNode {
-            host,
-            network: office,
-            addresses,
-        })
-    };
+    let mut add = |addresses| server.system(Command::AddNode { host, network: office, addresses });
     let code = |result: Result<_, Rejection>| result.unwrap_err().code();
     assert_eq!(code(add(v4(0))), "address-reserved");
     assert_eq!(code(add(v4(255))), "address-reserved");
     assert_eq!(code(add(v4(1))), "address-taken");
-    let outside = Addresses {
-        v4: Some(Ipv4Addr::new(10, 8, 0, 9)),
-        v6: None,
-    };
+    let outside = Addresses { v4: Some(Ipv4Addr::new(10, 8, 0, 9)), v6: None };
     assert_eq!(code(add(Some(outside))), "address-outside");
-    let v6 = Addresses {
-        v4: None,
-        v6: Some("fd00::1".parse().unwrap()),
-    };
+    let v6 = Addresses { v4: None, v6: Some("fd00::1".parse().unwrap()) };
     assert_eq!(code(add(Some(v6))), "address-outside");
     add(v4(77)).unwrap();
     assert!(add(None).unwrap().is_empty());
@@ -132,56 +92,18 @@ fn an_address_chosen_by_hand_must_be_free_and_a_hosts() {
 #[test]
 fn a_network_in_use_goes_only_by_force_and_takes_its_own_keys_along() {
     let mut server = Server::new();
-    let (office, lab) = (
-        server.network("office", "10.7.0.0/24"),
-        server.network("lab", "10.8.0.0/24"),
-    );
+    let (office, lab) = (server.network("office", "10.7.0.0/24"), server.network("lab", "10.8.0.0/24"));
     server.key(1, &[office], Uses::Unlimited, None);
     server.key(2, &[office, lab], Uses::Unlimited, None);
     server.key(3, &[], Uses::Unlimited, None);
     let host = server.register(machine(1, Some(2))).unwrap().id;
-    let refused = server.system(Command::DeleteNetwork {
-        network: office,
-        force: false,
-    });
-    assert_eq!(
-        refused,
-        Err(Rejection::NetworkInUse {
-            network: "office".parse().unwrap(),
-            nodes: 1
-        })
-    );
-    server
-        .system(Command::DeleteNetwork {
-            network: office,
-            force: true,
-        })
-        .unwrap();
+    let refused = server.system(Command::DeleteNetwork { network: office, force: false });
+    assert_eq!(refused, Err(Rejection::NetworkInUse { network: "office".parse().unwrap(), nodes: 1 }));
+    server.system(Command::DeleteNetwork { network: office, force: true }).unwrap();
     assert!(server.intent.enrollment_key_by_digest(&digest(1)).is_none());
-    assert_eq!(
-        server
-            .intent
-            .enrollment_key_by_digest(&digest(2))
-            .unwrap()
-            .networks,
-        [lab]
-    );
-    assert_eq!(
-        server
-            .intent
-            .enrollment_key_by_digest(&digest(3))
-            .unwrap()
-            .networks,
-        []
-    );
-    assert_eq!(
-        server
-            .nodes(host)
-            .iter()
-            .map(|node| node.network)
-            .collect::<Vec<_>>(),
-        [lab]
-    );
+    assert_eq!(server.intent.enrollment_key_by_digest(&digest(2)).unwrap().networks, [lab]);
+    assert_eq!(server.intent.enrollment_key_by_digest(&digest(3)).unwrap().networks, []);
+    assert_eq!(server.nodes(host).iter().map(|node| node.network).collect::<Vec<_>>(), [lab]);
 }
 
 #[test]
@@ -189,14 +111,7 @@ fn a_key_leads_into_networks_that_exist_each_once() {
     let mut server = Server::new();
     let office = server.network("office", "10.7.0.0/24");
     server.key(1, &[office, office], Uses::Unlimited, None);
-    assert_eq!(
-        server
-            .intent
-            .enrollment_key_by_digest(&digest(1))
-            .unwrap()
-            .networks,
-        [office]
-    );
+    assert_eq!(server.intent.enrollment_key_by_digest(&digest(1)).unwrap().networks, [office]);
     let nowhere = NetworkId::from_bytes([9; 16]);
     let create = |networks, uses, expires| Command::CreateEnrollmentKey {
         title: "two".parse().unwrap(),
@@ -207,14 +122,8 @@ fn a_key_leads_into_networks_that_exist_each_once() {
     };
     let now = server.now;
     let mut code = |command| server.system(command).unwrap_err().code();
-    assert_eq!(
-        code(create(vec![nowhere], Uses::Unlimited, None)),
-        "no-such-network"
-    );
-    assert_eq!(
-        code(create(vec![office; 65], Uses::Unlimited, None)),
-        "too-many-networks"
-    );
+    assert_eq!(code(create(vec![nowhere], Uses::Unlimited, None)), "no-such-network");
+    assert_eq!(code(create(vec![office; 65], Uses::Unlimited, None)), "too-many-networks");
     assert_eq!(code(create(vec![], Uses::Left(0), None)), "no-uses");
     assert_eq!(code(create(vec![], Uses::Unlimited, Some(now))), "expiry-passed");
 }

@@ -42,11 +42,7 @@ pub(crate) fn machine(number: u8, key: Option<u8>) -> Register {
 
 impl Server {
     pub(crate) fn new() -> Self {
-        Self {
-            intent: Intent::default(),
-            now: Timestamp::from_millis(1_800_000_000_000),
-            random: 0,
-        }
+        Self { intent: Intent::default(), now: Timestamp::from_millis(1_800_000_000_000), random: 0 }
     }
 
     /// Gives a command and makes the change so.
@@ -55,15 +51,7 @@ impl Server {
             self.random = self.random.wrapping_add(1);
             bytes.fill(self.random);
         };
-        let change = decide(
-            &self.intent,
-            &actor,
-            command,
-            &mut Env {
-                now: self.now,
-                random: &mut random,
-            },
-        )?;
+        let change = decide(&self.intent, &actor, command, &mut Env { now: self.now, random: &mut random })?;
         apply(&mut self.intent, &change);
         assert_eq!(self.intent.check(), []);
         Ok(change)
@@ -79,46 +67,28 @@ impl Server {
 
     pub(crate) fn user(&mut self, name: &str, role: Role) -> UserId {
         let name: model::UserName = name.parse().unwrap();
-        let create = Command::CreateUser {
-            name: name.clone(),
-            password: hash("one"),
-            role,
-        };
+        let create = Command::CreateUser { name: name.clone(), password: hash("one"), role };
         self.system(create).unwrap();
         self.intent.user_by_name(&name).unwrap().id
     }
 
     pub(crate) fn network(&mut self, name: &str, v4: &str) -> NetworkId {
-        let command = Command::CreateNetwork {
-            name: name.parse().unwrap(),
-            ranges: Some(ranges(v4)),
-            keepalive: None,
-        };
+        let command =
+            Command::CreateNetwork { name: name.parse().unwrap(), ranges: Some(ranges(v4)), keepalive: None };
         let change = self.system(command).unwrap();
-        let Some(Record::Network(Network { id, .. })) = change.made(Kind::Network) else {
-            unreachable!()
-        };
+        let Some(Record::Network(Network { id, .. })) = change.made(Kind::Network) else { unreachable!() };
         *id
     }
 
     pub(crate) fn key(&mut self, number: u8, networks: &[NetworkId], uses: Uses, expires: Option<Timestamp>) {
         let title = format!("key {number}").parse().unwrap();
         let networks = networks.to_vec();
-        self.system(Command::CreateEnrollmentKey {
-            title,
-            digest: digest(number),
-            networks,
-            uses,
-            expires,
-        })
-        .unwrap();
+        self.system(Command::CreateEnrollmentKey { title, digest: digest(number), networks, uses, expires })
+            .unwrap();
     }
 
     pub(crate) fn uses(&self, number: u8) -> Uses {
-        self.intent
-            .enrollment_key_by_digest(&digest(number))
-            .unwrap()
-            .uses
+        self.intent.enrollment_key_by_digest(&digest(number)).unwrap().uses
     }
 
     pub(crate) fn register(&mut self, machine: Register) -> Result<Host, Rejection> {

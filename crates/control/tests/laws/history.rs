@@ -66,27 +66,15 @@ pub(crate) struct Brain {
 /// The thing with this number, or an id that nothing has.
 fn pick<I: Copy>(ids: impl Iterator<Item = I>, number: u8, none: I) -> I {
     let ids: Vec<I> = ids.collect();
-    if ids.is_empty() || number == u8::MAX {
-        none
-    } else {
-        ids[usize::from(number) % ids.len()]
-    }
+    if ids.is_empty() || number == u8::MAX { none } else { ids[usize::from(number) % ids.len()] }
 }
 
 impl Brain {
     fn empty() -> Self {
-        let links = ServerLinks {
-            brokers: vec!["wss://vpn.example.org/mqtt".to_owned()],
-            ..ServerLinks::default()
-        };
+        let links =
+            ServerLinks { brokers: vec!["wss://vpn.example.org/mqtt".to_owned()], ..ServerLinks::default() };
         let now = Timestamp::from_millis(1_800_000_000_000);
-        Self {
-            intent: Intent::default(),
-            inventory: Inventory::default(),
-            links,
-            now,
-            random: 1,
-        }
+        Self { intent: Intent::default(), inventory: Inventory::default(), links, now, random: 1 }
     }
 
     /// A server with two networks and three keys, so that short histories get somewhere.
@@ -129,15 +117,7 @@ impl Brain {
                 *byte = mixed.to_le_bytes()[5];
             }
         };
-        decide(
-            &self.intent,
-            actor,
-            command,
-            &mut Env {
-                now: self.now,
-                random: &mut random,
-            },
-        )
+        decide(&self.intent, actor, command, &mut Env { now: self.now, random: &mut random })
     }
 
     /// Does a step.
@@ -157,57 +137,31 @@ impl Brain {
                 Did::Waited
             }
             What::Seen => {
-                let door = if step.c.is_multiple_of(2) {
-                    Door::First
-                } else {
-                    Door::Second
-                };
-                Did::Observed(
-                    host,
-                    self.inventory
-                        .observe_seen(host, door, endpoint(step.b), self.now),
-                )
+                let door = if step.c.is_multiple_of(2) { Door::First } else { Door::Second };
+                Did::Observed(host, self.inventory.observe_seen(host, door, endpoint(step.b), self.now))
             }
             What::Reported => {
-                let local = (0..step.b % 3)
-                    .map(|number| endpoint(number + step.c % 2))
-                    .collect();
-                let report = Report {
-                    local,
-                    ..Report::default()
-                };
+                let local = (0..step.b % 3).map(|number| endpoint(number + step.c % 2)).collect();
+                let report = Report { local, ..Report::default() };
                 Did::Observed(host, self.inventory.observe_report(host, &report, self.now))
             }
             _ => {
-                self.inventory
-                    .observe_presence(host, step.b.is_multiple_of(2), self.now);
+                self.inventory.observe_presence(host, step.b.is_multiple_of(2), self.now);
                 Did::Observed(host, Effect::None)
             }
         }
     }
 
     fn network(&self, number: u8) -> NetworkId {
-        pick(
-            self.intent.networks(None).map(|network| network.id),
-            number,
-            NetworkId::from_bytes([0xee; 16]),
-        )
+        pick(self.intent.networks(None).map(|network| network.id), number, NetworkId::from_bytes([0xee; 16]))
     }
 
     fn host(&self, number: u8) -> HostId {
-        pick(
-            self.intent.hosts(None).map(|host| host.id),
-            number,
-            HostId::from_bytes([0xee; 16]),
-        )
+        pick(self.intent.hosts(None).map(|host| host.id), number, HostId::from_bytes([0xee; 16]))
     }
 
     fn node(&self, number: u8) -> NodeId {
-        pick(
-            self.intent.nodes(None).map(|node| node.id),
-            number,
-            NodeId::from_bytes([0xee; 16]),
-        )
+        pick(self.intent.nodes(None).map(|node| node.id), number, NodeId::from_bytes([0xee; 16]))
     }
 
     fn key(&self, number: u8) -> EnrollmentKeyId {
@@ -216,27 +170,16 @@ impl Brain {
     }
 
     fn user(&self, number: u8) -> UserId {
-        pick(
-            self.intent.users(None).map(|user| user.id),
-            number,
-            UserId::from_bytes([0xee; 16]),
-        )
+        pick(self.intent.users(None).map(|user| user.id), number, UserId::from_bytes([0xee; 16]))
     }
 
     fn token(&self, number: u8) -> ApiTokenId {
-        pick(
-            self.intent.api_tokens(None).map(|token| token.id),
-            number,
-            ApiTokenId::from_bytes([0xee; 16]),
-        )
+        pick(self.intent.api_tokens(None).map(|token| token.id), number, ApiTokenId::from_bytes([0xee; 16]))
     }
 
     /// The command and who gives it; none for an observation.
     fn command(&self, step: &Step) -> Option<(Actor, Command)> {
-        let command = self
-            .people(step)
-            .or_else(|| self.networks(step))
-            .or_else(|| self.hosts(step))?;
+        let command = self.people(step).or_else(|| self.networks(step)).or_else(|| self.hosts(step))?;
         let actor = match (&command, step.c) {
             // Now and then somebody who may not.
             (_, 250..) => Actor::User(self.user(step.b)),
@@ -254,39 +197,19 @@ impl Brain {
         let Step { what, a, b, c } = *step;
         let name = || ["anna", "ben", "cleo"][usize::from(a % 3)].parse().unwrap();
         let password = PasswordHash::from_phc(format!("$argon2id${b}"));
-        let role = if b.is_multiple_of(2) {
-            Role::Administrator
-        } else {
-            Role::Auditor
-        };
+        let role = if b.is_multiple_of(2) { Role::Administrator } else { Role::Auditor };
         Some(match what {
-            What::SetUp => Command::SetUpFirstAdministrator {
-                name: name(),
-                password,
-            },
-            What::CreateUser => Command::CreateUser {
-                name: name(),
-                password,
-                role,
-            },
-            What::ChangePassword => Command::ChangePassword {
-                user: self.user(a),
-                password,
-                keep: Some(self.token(c)),
-            },
-            What::SetRole => Command::SetRole {
-                user: self.user(a),
-                role,
-            },
+            What::SetUp => Command::SetUpFirstAdministrator { name: name(), password },
+            What::CreateUser => Command::CreateUser { name: name(), password, role },
+            What::ChangePassword => {
+                Command::ChangePassword { user: self.user(a), password, keep: Some(self.token(c)) }
+            }
+            What::SetRole => Command::SetRole { user: self.user(a), role },
             What::DeleteUser => Command::DeleteUser { user: self.user(a) },
             What::CreateToken => Command::CreateToken {
                 user: self.user(a),
                 title: "script".parse().unwrap(),
-                purpose: if c.is_multiple_of(2) {
-                    TokenPurpose::Login
-                } else {
-                    TokenPurpose::Program
-                },
+                purpose: if c.is_multiple_of(2) { TokenPurpose::Login } else { TokenPurpose::Program },
                 digest: Digest::from_bytes([b % 8; 32]),
                 expires: None,
             },
@@ -297,49 +220,27 @@ impl Brain {
 
     fn networks(&self, step: &Step) -> Option<Command> {
         let Step { what, a, b, c } = *step;
-        let name = ["office", "lab", "home", "shop"][usize::from(a % 4)]
-            .parse()
-            .unwrap();
-        let title = ["one", "two", "three", "four"][usize::from(b % 4)]
-            .parse()
-            .unwrap();
+        let name = ["office", "lab", "home", "shop"][usize::from(a % 4)].parse().unwrap();
+        let title = ["one", "two", "three", "four"][usize::from(b % 4)].parse().unwrap();
         let keepalive = (c.is_multiple_of(3)).then(|| Keepalive::new(u16::from(c % 5) + 1).unwrap());
         Some(match what {
-            What::CreateNetwork => Command::CreateNetwork {
-                name,
-                ranges: ranges(b),
-                keepalive,
-            },
+            What::CreateNetwork => Command::CreateNetwork { name, ranges: ranges(b), keepalive },
             What::UpdateNetwork => {
                 let name = (c.is_multiple_of(2)).then_some(name);
-                Command::UpdateNetwork {
-                    network: self.network(b),
-                    name,
-                    keepalive,
-                }
+                Command::UpdateNetwork { network: self.network(b), name, keepalive }
             }
-            What::DeleteNetwork => Command::DeleteNetwork {
-                network: self.network(a),
-                force: b.is_multiple_of(2),
-            },
+            What::DeleteNetwork => {
+                Command::DeleteNetwork { network: self.network(a), force: b.is_multiple_of(2) }
+            }
             What::CreateKey => Command::CreateEnrollmentKey {
                 title,
                 digest: Digest::from_bytes([b % 8; 32]),
-                networks: (0..a % 3)
-                    .map(|more| self.network(c.wrapping_add(more)))
-                    .collect(),
-                uses: if c.is_multiple_of(2) {
-                    Uses::Unlimited
-                } else {
-                    Uses::Left(u32::from(c % 5))
-                },
+                networks: (0..a % 3).map(|more| self.network(c.wrapping_add(more))).collect(),
+                uses: if c.is_multiple_of(2) { Uses::Unlimited } else { Uses::Left(u32::from(c % 5)) },
                 expires: (c.is_multiple_of(7))
                     .then(|| self.now + std::time::Duration::from_secs(u64::from(b))),
             },
-            What::UpdateKey => Command::UpdateEnrollmentKey {
-                key: self.key(a),
-                title,
-            },
+            What::UpdateKey => Command::UpdateEnrollmentKey { key: self.key(a), title },
             What::DeleteKey => Command::DeleteEnrollmentKey { key: self.key(a) },
             _ => return None,
         })
@@ -350,16 +251,8 @@ impl Brain {
         let name = (c.is_multiple_of(3)).then(|| host_name(b));
         let mtu = (c.is_multiple_of(4)).then(|| Mtu::new(1280 + u16::from(b % 3)).unwrap());
         let static_endpoint = (c.is_multiple_of(5)).then(|| endpoint(b));
-        let settings = HostSettings {
-            name: name.clone(),
-            mtu,
-            static_endpoint,
-        };
-        let network_name = || {
-            self.intent
-                .network(self.network(b))
-                .map(|network| network.name.clone())
-        };
+        let settings = HostSettings { name: name.clone(), mtu, static_endpoint };
+        let network_name = || self.intent.network(self.network(b)).map(|network| network.name.clone());
         Some(match what {
             What::Register => Command::Register(self.registration(step, settings)),
             What::UpdateHost => Command::UpdateHost {
@@ -371,22 +264,14 @@ impl Brain {
             What::RemoveHost => Command::RemoveHost { host: self.host(a) },
             What::AddNode => {
                 let network = self.network(b);
-                Command::AddNode {
-                    host: self.host(a),
-                    network,
-                    addresses: self.addresses(network, c),
-                }
+                Command::AddNode { host: self.host(a), network, addresses: self.addresses(network, c) }
             }
-            What::UpdateNode => Command::UpdateNode {
-                node: self.node(a),
-                connected: b.is_multiple_of(2),
-            },
+            What::UpdateNode => Command::UpdateNode { node: self.node(a), connected: b.is_multiple_of(2) },
             What::RemoveNode => Command::RemoveNode { node: self.node(a) },
             What::OwnSettings => Command::OwnSettings(settings),
-            What::OwnSwitch => Command::OwnSwitch(NodeSwitch {
-                network: network_name()?,
-                connected: c.is_multiple_of(2),
-            }),
+            What::OwnSwitch => {
+                Command::OwnSwitch(NodeSwitch { network: network_name()?, connected: c.is_multiple_of(2) })
+            }
             What::OwnLeave if c.is_multiple_of(4) => Command::OwnLeave(Leave::Server),
             What::OwnLeave => Command::OwnLeave(Leave::Network(network_name()?)),
             _ => return None,
@@ -397,11 +282,7 @@ impl Brain {
         let Step { a, b, c, .. } = *step;
         let machine = a % 10;
         // A WireGuard key of its own, a renewed one, or now and then another machine's.
-        let wireguard = if c.is_multiple_of(11) {
-            b % 10
-        } else {
-            machine + 10 * (c % 2)
-        };
+        let wireguard = if c.is_multiple_of(11) { b % 10 } else { machine + 10 * (c % 2) };
         Register {
             enrollment: (b % 5 != 0).then(|| Digest::from_bytes([b % 5; 32])),
             hostname: host_name(a),
@@ -419,17 +300,12 @@ impl Brain {
         }
         let v4 = self.intent.network(network)?.ranges.v4()?;
         let v4 = std::net::Ipv4Addr::from_bits(v4.network().to_bits() + u32::from(number % 20));
-        Some(Addresses {
-            v4: Some(v4),
-            v6: None,
-        })
+        Some(Addresses { v4: Some(v4), v6: None })
     }
 }
 
 fn host_name(number: u8) -> HostName {
-    ["web", "db", "db-2", "laptop"][usize::from(number % 4)]
-        .parse()
-        .unwrap()
+    ["web", "db", "db-2", "laptop"][usize::from(number % 4)].parse().unwrap()
 }
 
 fn endpoint(number: u8) -> Endpoint {

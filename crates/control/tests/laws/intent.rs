@@ -13,12 +13,8 @@ struct Rows(BTreeMap<RecordKey, (Kind, String)>);
 
 impl Rows {
     fn of(intent: &Intent) -> Self {
-        let row = |record: Record| {
-            (
-                record.key(),
-                (record.key().kind, serde_json::to_string(&record).unwrap()),
-            )
-        };
+        let row =
+            |record: Record| (record.key(), (record.key().kind, serde_json::to_string(&record).unwrap()));
         Self(intent.records().map(row).collect())
     }
 
@@ -27,10 +23,7 @@ impl Rows {
             let key = record.key().unwrap();
             match &record.after {
                 None => drop(self.0.remove(&key)),
-                Some(after) => drop(
-                    self.0
-                        .insert(key, (key.kind, serde_json::to_string(after).unwrap())),
-                ),
+                Some(after) => drop(self.0.insert(key, (key.kind, serde_json::to_string(after).unwrap()))),
             }
         }
     }
@@ -47,11 +40,7 @@ impl Rows {
 fn is_specific(before: &Intent, change: &Change) -> bool {
     let records: BTreeMap<RecordKey, Record> =
         before.records().map(|record| (record.key(), record)).collect();
-    let keys: BTreeSet<_> = change
-        .records
-        .iter()
-        .map(|record| record.key().unwrap())
-        .collect();
+    let keys: BTreeSet<_> = change.records.iter().map(|record| record.key().unwrap()).collect();
     let as_before =
         |record: &control::RecordChange| records.get(&record.key().unwrap()) == record.before.as_ref();
     keys.len() == change.records.len()

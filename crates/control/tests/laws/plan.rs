@@ -14,19 +14,11 @@ const BASE: Generation = Generation::from_number(7);
 const NEXT: Generation = Generation::from_number(8);
 
 fn picture(brain: &Brain) -> Picture<'_> {
-    Picture {
-        intent: &brain.intent,
-        inventory: &brain.inventory,
-        links: &brain.links,
-    }
+    Picture { intent: &brain.intent, inventory: &brain.inventory, links: &brain.links }
 }
 
 fn maps(brain: &Brain, generation: Generation) -> BTreeMap<HostId, HostMap> {
-    let Picture {
-        intent,
-        inventory,
-        links,
-    } = picture(brain);
+    let Picture { intent, inventory, links } = picture(brain);
     let map = |host| Some((host, host_map(intent, inventory, links, host, generation)?));
     intent.hosts(None).filter_map(|host| map(host.id)).collect()
 }
@@ -65,22 +57,11 @@ fn fast_is_slow(before: &Brain, after: &Brain, touched: &Touched) -> Result<(), 
             slow.insert(*host, delta);
         }
     }
-    let sent: BTreeMap<_, _> = fast
-        .changed
-        .iter()
-        .map(|(host, delta)| (*host, delta.to_wire(BASE, NEXT)))
-        .collect();
+    let sent: BTreeMap<_, _> =
+        fast.changed.iter().map(|(host, delta)| (*host, delta.to_wire(BASE, NEXT))).collect();
     prop_assert_eq!(sent, slow);
-    let came: Vec<_> = new
-        .keys()
-        .filter(|host| !old.contains_key(*host))
-        .copied()
-        .collect();
-    let went: Vec<_> = old
-        .keys()
-        .filter(|host| !new.contains_key(*host))
-        .copied()
-        .collect();
+    let came: Vec<_> = new.keys().filter(|host| !old.contains_key(*host)).copied().collect();
+    let went: Vec<_> = old.keys().filter(|host| !new.contains_key(*host)).copied().collect();
     prop_assert_eq!((fast.new, fast.removed), (came, went));
     Ok(())
 }
