@@ -199,7 +199,7 @@ fn merge_peer(device: &mut Device, WireguardPeer(attributes): WireguardPeer) {
         match attribute {
             WireguardPeerAttribute::Endpoint(endpoint) => peer.endpoint = Endpoint::new(endpoint).ok(),
             WireguardPeerAttribute::PersistentKeepalive(seconds) => {
-                peer.keepalive = Keepalive::new(seconds).ok()
+                peer.keepalive = Keepalive::new(seconds).ok();
             }
             WireguardPeerAttribute::LastHandshake(at) => {
                 let millis = at.seconds.saturating_mul(1000).saturating_add(at.nano_seconds / 1_000_000);
@@ -208,7 +208,7 @@ fn merge_peer(device: &mut Device, WireguardPeer(attributes): WireguardPeer) {
             WireguardPeerAttribute::RxBytes(bytes) => peer.rx = bytes,
             WireguardPeerAttribute::TxBytes(bytes) => peer.tx = bytes,
             WireguardPeerAttribute::AllowedIps(allowed) => {
-                peer.allowed.extend(allowed.iter().filter_map(net))
+                peer.allowed.extend(allowed.iter().filter_map(net));
             }
             _ => {}
         }

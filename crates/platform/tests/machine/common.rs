@@ -39,10 +39,17 @@ pub(crate) fn inside(test: &str, before: &str, body: impl AsyncFnOnce()) {
     assert!(output.status.success() && said.contains("1 passed"), "inside its namespaces:\n{said}");
 }
 
+/// Set where the kernel is known to have WireGuard, so that the tests of it cannot pass for the lack of it.
+pub(crate) const KERNEL_MUST_HAVE_WIREGUARD: &str = "NETLOOM_TEST_KERNEL_MUST_HAVE_WIREGUARD";
+
 /// Whether this kernel has WireGuard.
 pub(crate) fn kernel_has_wireguard() -> bool {
-    let made = run("ip link add nlasks type wireguard");
-    made && run("ip link delete nlasks")
+    let has = run("ip link add nlasks type wireguard") && run("ip link delete nlasks");
+    assert!(
+        has || std::env::var_os(KERNEL_MUST_HAVE_WIREGUARD).is_none(),
+        "the kernel must have WireGuard here"
+    );
+    has
 }
 
 /// Runs a shell command.

@@ -274,7 +274,7 @@ async fn taken_port_is_told(kind: LinkKind, program: &Path) {
 #[test]
 fn a_taken_port_is_told() {
     inside("hands::a_taken_port_is_told", "", async || {
-        taken_port_is_told(LinkKind::Userspace, &our_device()).await
+        taken_port_is_told(LinkKind::Userspace, &our_device()).await;
     });
 }
 
