@@ -180,3 +180,121 @@ pub(super) fn step(state: State, event: Event, candidates: usize, now: Duration)
         (State::Unreachable { failures, .. }, Event::Due) => attempt(ROUNDS + failures, 0, candidates, now),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn show(state: State) -> String {
+        let wait = |until: Duration| until.saturating_sub(NOW).as_millis();
+        match state {
+            State::Trying { round, at, until, heard } => {
+                format!(
+                    "trying {at} in round {round} for {}{}",
+                    wait(until),
+                    if heard { ", heard" } else { "" }
+                )
+            }
+            State::Verifying { pokes, until } => format!("verifying after {pokes} for {}", wait(until)),
+            State::Direct => "direct".to_owned(),
+            State::Unreachable { failures, until } => format!("unreachable {failures} for {}", wait(until)),
+        }
+    }
+
+    #[test]
+    fn every_transition_is_this_one() {
+        let until = NOW + Duration::from_millis(1);
+        let states = [
+            State::Trying { round: 0, at: 0, until, heard: false },
+            State::Trying { round: 1, at: 0, until, heard: true },
+            State::Trying { round: 0, at: 1, until, heard: false },
+            State::Trying { round: 3, at: 1, until, heard: false },
+            State::Verifying { pokes: 1, until },
+            State::Verifying { pokes: 3, until },
+            State::Direct,
+            State::Unreachable { failures: 0, until },
+        ];
+        let events =
+            [Event::Alive, Event::Heard, Event::Doubt, Event::Candidate(1), Event::Silent, Event::Due];
+        let mut table = String::new();
+        for state in states {
+            table += &format!("{}\n", show(state));
+            for event in events {
+                let (next, effect) = step(state, event, 2, NOW);
+                let next = if next == state { "same".to_owned() } else { show(next) };
+                table += &format!("  {event:?}: {next}, {effect:?}\n");
+            }
+        }
+        assert_eq!(table, EXPECTED, "\n{table}");
+    }
+
+    const EXPECTED: &str = "\
+trying 0 in round 0 for 1
+  Alive: direct, None
+  Heard: trying 0 in round 0 for 1, heard, None
+  Doubt: trying 0 in round 0 for 500, Restart(0)
+  Candidate(1): trying 1 in round 0 for 500, Restart(1)
+  Silent: same, None
+  Due: trying 1 in round 0 for 500, Restart(1)
+trying 0 in round 1 for 1, heard
+  Alive: direct, None
+  Heard: same, None
+  Doubt: trying 0 in round 0 for 500, Restart(0)
+  Candidate(1): trying 1 in round 0 for 500, Restart(1)
+  Silent: same, None
+  Due: trying 0 in round 1 for 1000, None
+trying 1 in round 0 for 1
+  Alive: direct, None
+  Heard: trying 1 in round 0 for 1, heard, None
+  Doubt: trying 0 in round 0 for 500, Restart(0)
+  Candidate(1): trying 1 in round 0 for 500, Restart(1)
+  Silent: same, None
+  Due: trying 0 in round 1 for 1000, Restart(0)
+trying 1 in round 3 for 1
+  Alive: direct, None
+  Heard: trying 1 in round 3 for 1, heard, None
+  Doubt: trying 0 in round 0 for 500, Restart(0)
+  Candidate(1): trying 1 in round 0 for 500, Restart(1)
+  Silent: same, None
+  Due: unreachable 0 for 11000, None
+verifying after 1 for 1
+  Alive: direct, None
+  Heard: direct, None
+  Doubt: verifying after 1 for 250, Poke
+  Candidate(1): verifying after 1 for 250, Move(1)
+  Silent: same, None
+  Due: verifying after 2 for 400, Poke
+verifying after 3 for 1
+  Alive: direct, None
+  Heard: direct, None
+  Doubt: verifying after 1 for 250, Poke
+  Candidate(1): verifying after 1 for 250, Move(1)
+  Silent: same, None
+  Due: trying 0 in round 0 for 500, Restart(0)
+direct
+  Alive: same, None
+  Heard: same, None
+  Doubt: verifying after 1 for 250, Poke
+  Candidate(1): verifying after 1 for 250, Move(1)
+  Silent: trying 0 in round 0 for 500, Restart(0)
+  Due: same, None
+unreachable 0 for 1
+  Alive: direct, None
+  Heard: same, None
+  Doubt: trying 0 in round 0 for 500, Restart(0)
+  Candidate(1): trying 1 in round 0 for 500, Restart(1)
+  Silent: same, None
+  Due: trying 0 in round 4 for 4000, Restart(0)
+";
+
+    #[test]
+    fn without_candidates_nothing_is_tried() {
+        for event in [Event::Doubt, Event::Silent] {
+            let (state, effect) = step(State::Direct, event, 0, NOW);
+            assert!(effect == Effect::Poke || matches!(state, State::Unreachable { .. }));
+        }
+        assert!(matches!(State::begin(0, NOW), State::Unreachable { .. }));
+    }
+}
