@@ -3,4 +3,5 @@
 //! Not part of any program that is shipped.
 
 pub mod lab;
+pub mod scenario;
 pub mod vm;
