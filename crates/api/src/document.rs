@@ -8,10 +8,7 @@ struct Bearer;
 impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let about = "A token from `POST /api/v1/login`, or an API token.";
-        let scheme = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some(about))
-            .build();
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(about)).build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
     }
@@ -54,10 +51,7 @@ mod tests {
         let json = serde_json::to_value(document()).unwrap();
         assert!(json["openapi"].as_str().unwrap().starts_with("3.1"));
         assert_eq!(json["info"]["version"], env!("CARGO_PKG_VERSION"));
-        assert_eq!(
-            json["components"]["securitySchemes"]["bearer"]["scheme"],
-            "bearer"
-        );
+        assert_eq!(json["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
         assert!(json["components"]["schemas"]["Problem"].is_object());
     }
 }

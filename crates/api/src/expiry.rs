@@ -45,10 +45,7 @@ impl From<ExpiryError> for FieldError {
             ExpiryError::Both | ExpiryError::Past(_) => "expires",
             ExpiryError::Span(_) => "expires_in",
         };
-        Self {
-            field: field.to_owned(),
-            message: error.to_string(),
-        }
+        Self { field: field.to_owned(), message: error.to_string() }
     }
 }
 

@@ -107,13 +107,7 @@ impl HostNetwork {
     /// A node as its host sees it.
     pub fn of(node: &model::Node, network: &model::Network) -> Self {
         let Addresses { v4, v6 } = node.addresses;
-        Self {
-            network: network.into(),
-            node: node.id,
-            v4,
-            v6,
-            connected: node.connected,
-        }
+        Self { network: network.into(), node: node.id, v4, v6, connected: node.connected }
     }
 }
 
@@ -217,10 +211,7 @@ pub struct HostFilter {
 impl HostFilter {
     /// Which page.
     pub fn paging(&self) -> Paging {
-        Paging {
-            limit: self.limit,
-            after: self.after.clone(),
-        }
+        Paging { limit: self.limit, after: self.after.clone() }
     }
 
     /// Whether the host is one of those wanted, as far as `online` and `search` say; `network` is the caller's to resolve.
@@ -254,10 +245,7 @@ mod tests {
         assert_eq!((patch.name, patch.mtu), (None, Edit::Clear));
         assert_eq!(patch.static_endpoint, Edit::Set("203.0.113.7:1".parse().unwrap()));
         assert_eq!(serde_json::to_string(&PatchHost::default()).unwrap(), "{}");
-        let clear = PatchHost {
-            mtu: Edit::Clear,
-            ..PatchHost::default()
-        };
+        let clear = PatchHost { mtu: Edit::Clear, ..PatchHost::default() };
         assert_eq!(serde_json::to_string(&clear).unwrap(), r#"{"mtu":null}"#);
     }
 

@@ -44,15 +44,7 @@ pub struct Key {
 impl Key {
     /// A key as it is now, with the networks it names.
     pub fn of(key: &model::EnrollmentKey, networks: Vec<NetworkRef>, now: Timestamp) -> Self {
-        let model::EnrollmentKey {
-            id,
-            title,
-            digest: _,
-            networks: _,
-            uses,
-            expires,
-            created,
-        } = key;
+        let model::EnrollmentKey { id, title, digest: _, networks: _, uses, expires, created } = key;
         let state = match (uses, expires) {
             (Uses::Left(0), _) => KeyState::Spent,
             (Uses::Left(_) | Uses::Unlimited, Some(expires)) if *expires <= now => KeyState::Expired,
@@ -62,15 +54,7 @@ impl Key {
             Uses::Unlimited => None,
             Uses::Left(left) => Some(*left),
         };
-        Self {
-            id: *id,
-            title: title.clone(),
-            networks,
-            uses,
-            expires: *expires,
-            state,
-            created: *created,
-        }
+        Self { id: *id, title: title.clone(), networks, uses, expires: *expires, state, created: *created }
     }
 }
 
@@ -147,10 +131,7 @@ mod tests {
                 created: now,
             };
             let json = serde_json::to_string(&Key::of(&key, Vec::new(), now)).unwrap();
-            assert!(
-                !json.contains(&key.digest.to_string()),
-                "the digest of a secret is nobody's business"
-            );
+            assert!(!json.contains(&key.digest.to_string()), "the digest of a secret is nobody's business");
             Key::of(&key, Vec::new(), now).state
         };
         assert_eq!(state(Uses::Unlimited, None), KeyState::Usable);

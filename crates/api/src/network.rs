@@ -20,10 +20,7 @@ pub struct NetworkRef {
 
 impl From<&model::Network> for NetworkRef {
     fn from(network: &model::Network) -> Self {
-        Self {
-            id: network.id,
-            name: network.name.clone(),
-        }
+        Self { id: network.id, name: network.name.clone() }
     }
 }
 
@@ -55,13 +52,7 @@ pub struct Network {
 impl Network {
     /// A network with this many nodes.
     pub fn of(network: &model::Network, nodes: u64) -> Self {
-        let model::Network {
-            id,
-            name,
-            ranges,
-            keepalive,
-            created,
-        } = network;
+        let model::Network { id, name, ranges, keepalive, created } = network;
         Self {
             id: *id,
             name: name.clone(),
@@ -108,10 +99,7 @@ impl CreateNetwork {
                 | RangeError::Size(range)
                 | RangeError::Reserved(range) => range.addr().is_ipv6(),
             };
-            FieldError {
-                field: if is_v6 { "v6" } else { "v4" }.to_owned(),
-                message: error.to_string(),
-            }
+            FieldError { field: if is_v6 { "v6" } else { "v4" }.to_owned(), message: error.to_string() }
         })
     }
 }
@@ -155,13 +143,6 @@ mod tests {
         };
         assert!(create(None).ranges().unwrap().is_some());
         assert_eq!(create(Some("fe80::/64")).ranges().unwrap_err().field, "v6");
-        assert_eq!(
-            CreateNetwork {
-                v4: None,
-                ..create(None)
-            }
-            .ranges(),
-            Ok(None)
-        );
+        assert_eq!(CreateNetwork { v4: None, ..create(None) }.ranges(), Ok(None));
     }
 }

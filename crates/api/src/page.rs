@@ -108,19 +108,13 @@ impl<T> Page<T> {
         let later = |item: &T| after.as_ref().is_none_or(|after| key(item) > *after);
         let mut rest = sorted.into_iter().filter(later);
         let items: Vec<T> = rest.by_ref().take(paging.limit.get()).collect();
-        let next = rest
-            .next()
-            .and(items.last())
-            .map(|last| Cursor::after(&key(last)));
+        let next = rest.next().and(items.last()).map(|last| Cursor::after(&key(last)));
         Self { items, next }
     }
 
     /// The same page of other items.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
-        Page {
-            items: self.items.into_iter().map(change).collect(),
-            next: self.next,
-        }
+        Page { items: self.items.into_iter().map(change).collect(), next: self.next }
     }
 }
 
@@ -133,10 +127,7 @@ mod tests {
         let list: Vec<String> = (0..25).map(|n| format!("{n:02}")).collect();
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
-            let paging = Paging {
-                limit: Limit::new(10).unwrap(),
-                after,
-            };
+            let paging = Paging { limit: Limit::new(10).unwrap(), after };
             let page = Page::cut(list.clone(), &paging, Clone::clone);
             seen.extend(page.items);
             after = page.next;
@@ -149,10 +140,7 @@ mod tests {
 
     #[test]
     fn a_full_last_page_names_no_next() {
-        let paging = Paging {
-            limit: Limit::new(2).unwrap(),
-            after: None,
-        };
+        let paging = Paging { limit: Limit::new(2).unwrap(), after: None };
         assert_eq!(Page::cut(["a", "b"], &paging, |s| (*s).to_owned()).next, None);
     }
 

@@ -111,12 +111,7 @@ mod tests {
         assert_eq!("ä".repeat(257).parse::<Password>(), Err(PasswordError::Long(257)));
         let password: Password = "ä".repeat(256).parse().unwrap();
         assert_eq!(format!("{password:?}"), "Password(…)");
-        let error = serde_json::from_str::<Password>("\"geheim\"")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("6 characters") && !error.contains("geheim"),
-            "{error}"
-        );
+        let error = serde_json::from_str::<Password>("\"geheim\"").unwrap_err().to_string();
+        assert!(error.contains("6 characters") && !error.contains("geheim"), "{error}");
     }
 }

@@ -88,10 +88,7 @@ mod tests {
 
     #[test]
     fn values_stay_one_segment_whatever_they_hold() {
-        assert_eq!(
-            fill(NODE, &["home", "web-01"]),
-            "/api/v1/networks/home/nodes/web-01"
-        );
+        assert_eq!(fill(NODE, &["home", "web-01"]), "/api/v1/networks/home/nodes/web-01");
         assert_eq!(fill(KEY, &["a/b ä?"]), "/api/v1/keys/a%2Fb%20%C3%A4%3F");
         assert_eq!(fill(KEY, &[".."]), "/api/v1/keys/%2E%2E");
         assert_eq!(fill(USERS, &["x"]), USERS);

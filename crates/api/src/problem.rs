@@ -152,31 +152,20 @@ impl Problem {
 
     /// A request with mistakes in these fields.
     pub fn of_fields(errors: Vec<FieldError>) -> Self {
-        let sentences: Vec<String> = errors
-            .iter()
-            .map(|error| format!("`{}`: {}", error.field, error.message))
-            .collect();
-        Self {
-            errors,
-            ..Self::new(ProblemKind::Invalid, sentences.join("; "))
-        }
+        let sentences: Vec<String> =
+            errors.iter().map(|error| format!("`{}`: {}", error.field, error.message)).collect();
+        Self { errors, ..Self::new(ProblemKind::Invalid, sentences.join("; ")) }
     }
 
     /// A request with a mistake in one field.
     pub fn of_field(field: &str, message: impl std::fmt::Display) -> Self {
-        Self::of_fields(vec![FieldError {
-            field: field.to_owned(),
-            message: message.to_string(),
-        }])
+        Self::of_fields(vec![FieldError { field: field.to_owned(), message: message.to_string() }])
     }
 
     /// The same problem, at the path of this request.
     #[must_use]
     pub fn at(self, instance: &str) -> Self {
-        Self {
-            instance: Some(instance.into()),
-            ..self
-        }
+        Self { instance: Some(instance.into()), ..self }
     }
 }
 
@@ -189,17 +178,11 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         if error.is_data() && path != "." {
             return Problem::of_field(&path, error);
         }
-        Problem::new(
-            ProblemKind::Invalid,
-            format!("the body is not the expected JSON: {error}"),
-        )
+        Problem::new(ProblemKind::Invalid, format!("the body is not the expected JSON: {error}"))
     })?;
     let rest = deserializer.end();
     rest.map_err(|error| {
-        Problem::new(
-            ProblemKind::Invalid,
-            format!("the body goes on after the JSON: {error}"),
-        )
+        Problem::new(ProblemKind::Invalid, format!("the body goes on after the JSON: {error}"))
     })?;
     Ok(value)
 }
@@ -234,11 +217,6 @@ mod tests {
         let problem = read::<CreateNetwork>(br#"{"name": "a", "id": "x"}"#).unwrap_err();
         assert!(problem.detail.contains("`id`"), "{}", problem.detail);
         assert_eq!(read::<CreateNetwork>(b"{").unwrap_err().code.as_ref(), "invalid");
-        assert!(
-            read::<CreateNetwork>(br#"{"name": "a"} x"#)
-                .unwrap_err()
-                .detail
-                .contains("goes on")
-        );
+        assert!(read::<CreateNetwork>(br#"{"name": "a"} x"#).unwrap_err().detail.contains("goes on"));
     }
 }

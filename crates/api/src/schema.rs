@@ -16,9 +16,7 @@ fn text(format: Option<&str>, about: &str, example: &str) -> ObjectBuilder {
 }
 
 fn name(about: &str, most: usize, example: &str) -> ObjectBuilder {
-    text(None, about, example)
-        .min_length(Some(1))
-        .max_length(Some(most))
+    text(None, about, example).min_length(Some(1)).max_length(Some(most))
 }
 
 fn number(about: &str, low: u16, high: u16, default: u16) -> ObjectBuilder {
@@ -109,34 +107,18 @@ mod tests {
         let most =
             |schema: serde_json::Value| usize::try_from(schema["maxLength"].as_u64().unwrap()).unwrap();
         for (longest, accepts) in [
-            (
-                most(bounds::<HostName>()),
-                (|s| s.parse::<model::HostName>().is_ok()) as fn(&str) -> bool,
-            ),
-            (most(bounds::<NetworkName>()), |s| {
-                s.parse::<model::NetworkName>().is_ok()
-            }),
-            (most(bounds::<UserName>()), |s| {
-                s.parse::<model::UserName>().is_ok()
-            }),
+            (most(bounds::<HostName>()), (|s| s.parse::<model::HostName>().is_ok()) as fn(&str) -> bool),
+            (most(bounds::<NetworkName>()), |s| s.parse::<model::NetworkName>().is_ok()),
+            (most(bounds::<UserName>()), |s| s.parse::<model::UserName>().is_ok()),
             (most(bounds::<Title>()), |s| s.parse::<model::Title>().is_ok()),
         ] {
             assert!(accepts(&"x".repeat(longest)) && !accepts(&"x".repeat(longest + 1)));
         }
         for (schema, accepts) in [
-            (
-                bounds::<Mtu>(),
-                (|n| model::Mtu::new(n).is_ok()) as fn(u16) -> bool,
-            ),
+            (bounds::<Mtu>(), (|n| model::Mtu::new(n).is_ok()) as fn(u16) -> bool),
             (bounds::<Keepalive>(), |n| model::Keepalive::new(n).is_ok()),
         ] {
-            let bound = |key: &str| {
-                schema[key]
-                    .to_string()
-                    .trim_end_matches(".0")
-                    .parse::<u16>()
-                    .unwrap()
-            };
+            let bound = |key: &str| schema[key].to_string().trim_end_matches(".0").parse::<u16>().unwrap();
             let (low, high) = (bound("minimum"), bound("maximum"));
             assert!(accepts(low) && accepts(high) && !accepts(low - 1) && !accepts(high + 1));
         }

@@ -58,10 +58,7 @@ impl<I: FromStr, N: FromStr> FromStr for Selector<I, N> {
         if text.parse::<I>().is_err() && text.parse::<N>().is_err() {
             return Err(SelectorError(text.chars().take(64).collect()));
         }
-        Ok(Self {
-            text: text.to_owned(),
-            kinds: PhantomData,
-        })
+        Ok(Self { text: text.to_owned(), kinds: PhantomData })
     }
 }
 
@@ -79,9 +76,7 @@ impl<I, N> fmt::Debug for Selector<I, N> {
 
 impl<'de, I: FromStr, N: FromStr> Deserialize<'de> for Selector<I, N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

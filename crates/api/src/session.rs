@@ -17,7 +17,7 @@ pub struct SetupState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Setup {
-    /// The set-up code that the server wrote into its log and data folder.
+    /// The set-up code: the server keeps it in the file `setup-code` of its data folder until it is used.
     #[schema(value_type = schema::Secret)]
     pub code: Secret,
     /// The log-in name.

@@ -37,26 +37,12 @@ pub struct ApiToken {
 
 impl From<&model::ApiToken> for ApiToken {
     fn from(token: &model::ApiToken) -> Self {
-        let model::ApiToken {
-            id,
-            user: _,
-            title,
-            purpose,
-            digest: _,
-            expires,
-            created,
-        } = token;
+        let model::ApiToken { id, user: _, title, purpose, digest: _, expires, created } = token;
         let purpose = match purpose {
             TokenPurpose::Login => Purpose::Login,
             TokenPurpose::Program => Purpose::Program,
         };
-        Self {
-            id: *id,
-            title: title.clone(),
-            purpose,
-            expires: *expires,
-            created: *created,
-        }
+        Self { id: *id, title: title.clone(), purpose, expires: *expires, created: *created }
     }
 }
 

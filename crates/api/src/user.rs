@@ -52,19 +52,8 @@ pub struct User {
 
 impl From<&model::User> for User {
     fn from(user: &model::User) -> Self {
-        let model::User {
-            id,
-            name,
-            password: _,
-            role,
-            created,
-        } = user;
-        Self {
-            id: *id,
-            name: name.clone(),
-            role: (*role).into(),
-            created: *created,
-        }
+        let model::User { id, name, password: _, role, created } = user;
+        Self { id: *id, name: name.clone(), role: (*role).into(), created: *created }
     }
 }
 

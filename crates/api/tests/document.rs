@@ -31,14 +31,7 @@ fn schemas() -> Value {
 #[test]
 fn requests_admit_no_other_fields() {
     let schemas = schemas();
-    for name in [
-        "AddNode",
-        "CreateKey",
-        "CreateNetwork",
-        "Login",
-        "PatchHost",
-        "Setup",
-    ] {
+    for name in ["AddNode", "CreateKey", "CreateNetwork", "Login", "PatchHost", "Setup"] {
         assert_eq!(schemas[name]["additionalProperties"], json!(false), "{name}");
     }
 }
@@ -71,9 +64,8 @@ fn every_reference_leads_somewhere() {
 
 #[test]
 fn query_parameters_are_optional() {
-    let parameters = api::HostFilter::into_params(|| None)
-        .into_iter()
-        .chain(api::Paging::into_params(|| None));
+    let parameters =
+        api::HostFilter::into_params(|| None).into_iter().chain(api::Paging::into_params(|| None));
     for parameter in parameters {
         let parameter = serde_json::to_value(parameter).expect("a parameter is JSON");
         assert_eq!(

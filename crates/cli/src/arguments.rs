@@ -13,7 +13,7 @@ Environment (wins over the contexts file):
   NETLOOM_TOKEN    an API token, for programs
   NETLOOM_PIN      the pin of the server's certificate
   NETLOOM_CA       a PEM file of certificate authorities
-  NETLOOM_CONFIG   the contexts file instead of ~/.config/netloom/contexts.toml
+  NETLOOM_CONTEXTS the contexts file instead of ~/.config/netloom/contexts.toml
 
 Exit codes: 0 done, 1 refused or failed, 2 used wrongly.";
 
@@ -31,6 +31,7 @@ pub struct Arguments {
 
 /// What holds for every command.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// Print the API's JSON instead of tables
     #[arg(long, global = true)]
@@ -153,6 +154,7 @@ mod tests {
             ("netloom key create x --expires-in soon", "7d"),
             ("netloom key create x --expires-in 1d --expires 2027-01-01T00:00:00Z", "cannot be used with"),
             ("netloom context add home --server https://x --pin abc", "not a key"),
+            ("netloom token delete ci", "is not an id"),
             ("netloom completion tcsh2", "tcsh2"),
         ] {
             let error = parse(line).unwrap_err();

@@ -10,7 +10,7 @@ use reqwest::Url;
 use tls::Trust;
 
 use crate::arguments::Global;
-use crate::contexts::Contexts;
+use crate::contexts::{Context, Contexts};
 use crate::environment::Environment;
 use crate::failure::Failure;
 
@@ -60,9 +60,12 @@ impl Connection {
         let token = environment.token.clone().map(|token| (token, TokenSource::Environment));
         let kept =
             context.and_then(|(_, context)| context.token.clone()).map(|token| (token, TokenSource::Context));
+        // How a server is recognised holds for everybody who logs in to it; a log-in is one person's.
+        let same = || contexts.iter().map(|(_, context)| context).find(|context| context.server == server);
+        let trust = context.map(|(_, context)| context).or_else(same).map(Context::trust);
         Ok(Self {
+            trust: environment_trust(environment)?.or(trust),
             server,
-            trust: environment_trust(environment)?.or(context.map(|(_, context)| context.trust())),
             token: token.or(kept),
             context: context.map(|(name, _)| name.to_owned()),
         })
@@ -107,8 +110,6 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::contexts::Context;
-
     use super::*;
 
     fn contexts() -> Contexts {
@@ -147,7 +148,15 @@ mod tests {
         let mut global = Global { server: Some("https://evil.example".to_owned()), ..Global::default() };
         let other = Connection::choose(&global, &Environment::default(), &contexts()).unwrap();
         assert_eq!((token(&other), &other.trust, &other.context), (None, &None, &None));
-        global.server = Some("https://home.example/".to_owned());
+        global = Global {
+            context: Some("new".to_owned()),
+            server: Some("https://home.example".to_owned()),
+            ..global
+        };
+        let new = Connection::choose(&global, &Environment::default(), &contexts()).unwrap();
+        assert_eq!((token(&new), &new.context), (None, &None));
+        assert_eq!(new.trust, Some(Trust::Pin(Digest::from_bytes([1; 32]))));
+        global = Global { server: Some("https://home.example/".to_owned()), ..Global::default() };
         let same = Connection::choose(&global, &Environment::default(), &contexts()).unwrap();
         assert_eq!((token(&same), same.context.as_deref()), (Some("home-token"), Some("home")));
     }

@@ -85,7 +85,7 @@ impl Contexts {
     /// Reads the file; where there is none, nothing is known.
     pub(crate) fn load(path: Option<&Path>) -> Result<Self, Failure> {
         let path =
-            path.context("there is no home folder for the contexts file; set NETLOOM_CONFIG to its path")?;
+            path.context("there is no home folder for the contexts file; set NETLOOM_CONTEXTS to its path")?;
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),

@@ -39,7 +39,7 @@ impl Environment {
             token: variable("NETLOOM_TOKEN").map(api::Secret::from),
             pin: variable("NETLOOM_PIN"),
             authorities: variable("NETLOOM_CA").map(PathBuf::from),
-            contexts: variable("NETLOOM_CONFIG").map(PathBuf::from).or(usual),
+            contexts: variable("NETLOOM_CONTEXTS").map(PathBuf::from).or(usual),
             now: None,
         }
     }

@@ -66,7 +66,7 @@ pub(crate) enum Failure {
     /// Its certificate is not the pinned one.
     #[error(
         "{server}: {failure}. If the certificate was replaced on purpose, compare the shown pin with the one that the \
-         server prints when it starts, and run `netloom context add NAME --server {server} --pin {}`", shown(.failure)
+         server logs when it starts, and run `netloom context add NAME --server {server} --pin {}`", shown(.failure)
     )]
     WrongPin {
         /// The server.

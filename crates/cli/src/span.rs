@@ -75,7 +75,12 @@ pub(crate) fn relative(moment: Timestamp, now: Timestamp) -> String {
     if distance < Duration::from_secs(5) {
         return "just now".to_owned();
     }
-    if moment < now { format!("{} ago", Words(distance)) } else { format!("in {}", Words(distance)) }
+    if moment < now {
+        return format!("{} ago", Words(distance));
+    }
+    // What was `7d` a moment ago is not `6 days` yet.
+    let slack = if distance > Duration::from_secs(60) { Duration::from_secs(30) } else { Duration::ZERO };
+    format!("in {}", Words(distance + slack))
 }
 
 #[cfg(test)]
@@ -99,6 +104,7 @@ mod tests {
         assert_eq!(at(-2), "just now");
         assert_eq!(at(-60), "1 minute ago");
         assert_eq!(at(-3 * 86_400 - 5), "3 days ago");
-        assert_eq!(at(7_200), "in 2 hours");
+        assert_eq!(at(7_200 - 3), "in 2 hours");
+        assert_eq!(at(59), "in 59 seconds");
     }
 }

@@ -40,7 +40,7 @@ pub(crate) async fn meet(
         return Err(shown.err().unwrap_or(Failure::Answer("its certificate could not be read".to_owned())));
     };
     terminal.note(&format!("{server}: {}", reason.trim_end_matches("; nothing was sent")));
-    terminal.note(&format!("The server's certificate has the pin\n  {found}\nThe server prints its pin when it starts; compare the two."));
+    terminal.note(&format!("The server's certificate has the pin\n  {found}\nThe server logs its pin when it starts; compare the two."));
     let accepted = match acceptance {
         Acceptance::Given => true,
         Acceptance::Ask if terminal.interactive() => {

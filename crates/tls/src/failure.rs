@@ -53,9 +53,7 @@ impl Failure {
             if let Some(tls) = error.downcast_ref::<rustls::Error>() {
                 return Some(Self::of(tls));
             }
-            let inner = error
-                .downcast_ref::<std::io::Error>()
-                .and_then(std::io::Error::get_ref);
+            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
             if let Some(failure) = inner.and_then(|inner| Self::find(inner)) {
                 return Some(failure);
             }
@@ -78,10 +76,7 @@ impl Failure {
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Self::WrongTime,
             CertificateError::Other(other) => match other.0.downcast_ref::<WrongPin>() {
-                Some(WrongPin { wanted, found }) => Self::WrongPin {
-                    wanted: *wanted,
-                    found: *found,
-                },
+                Some(WrongPin { wanted, found }) => Self::WrongPin { wanted: *wanted, found: *found },
                 None => Self::Other(error.to_string()),
             },
             // Rustls' own enum, which grows.

@@ -56,10 +56,7 @@ pub fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
     let roots = match trust {
         Trust::Pin(pin) => {
             let verifier = Arc::new(PinVerifier { pin: *pin, provider });
-            return Ok(builder
-                .dangerous()
-                .with_custom_certificate_verifier(verifier)
-                .with_no_client_auth());
+            return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
         }
         Trust::AuthorityFile(path) => authorities_of(path)?,
         Trust::System => system_authorities()?,
@@ -74,17 +71,12 @@ pub fn pin_of(certificate: &CertificateDer<'_>) -> Result<Digest, rustls::Error>
 }
 
 fn authorities_of(path: &Path) -> Result<RootCertStore, TrustError> {
-    let refuse = |reason: String| TrustError::File {
-        path: path.to_owned(),
-        reason,
-    };
+    let refuse = |reason: String| TrustError::File { path: path.to_owned(), reason };
     let certificates = CertificateDer::pem_file_iter(path).map_err(|error| refuse(error.to_string()))?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| refuse(error.to_string()))?;
+        roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
     }
     if roots.is_empty() {
         return Err(refuse("it holds no certificate".to_owned()));
@@ -118,10 +110,7 @@ impl ServerCertVerifier for PinVerifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let found = pin_of(end_entity)?;
         if found != self.pin {
-            let error = WrongPin {
-                wanted: self.pin,
-                found,
-            };
+            let error = WrongPin { wanted: self.pin, found };
             return Err(CertificateError::Other(OtherError(Arc::new(error))).into());
         }
         Ok(ServerCertVerified::assertion())
@@ -133,12 +122,7 @@ impl ServerCertVerifier for PinVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -147,17 +131,10 @@ impl ServerCertVerifier for PinVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -17,10 +17,8 @@ struct Server {
 #[expect(clippy::unwrap_used, reason = "a test's own certificate")]
 fn server() -> Server {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["server.test".to_owned()])
-        .unwrap()
-        .self_signed(&key)
-        .unwrap();
+    let certificate =
+        CertificateParams::new(vec!["server.test".to_owned()]).unwrap().self_signed(&key).unwrap();
     let certificate = certificate.der().clone();
     let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -29,10 +27,7 @@ fn server() -> Server {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.clone()], secret)
         .unwrap();
-    Server {
-        certificate,
-        config: Arc::new(config),
-    }
+    Server { certificate, config: Arc::new(config) }
 }
 
 #[expect(clippy::unwrap_used, reason = "memory does not fail")]
@@ -74,11 +69,8 @@ fn an_authority_file_covers_its_names_and_no_others() {
     let (server, folder) = (server(), tempfile::tempdir().unwrap());
     let path = folder.path().join("ca.pem");
     let body = data_encoding::BASE64.encode(&server.certificate);
-    std::fs::write(
-        &path,
-        format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"),
-    )
-    .unwrap();
+    std::fs::write(&path, format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"))
+        .unwrap();
     let trust = Trust::AuthorityFile(path);
     assert_eq!(shake(&server, &trust, "server.test"), Ok(()));
     let error = shake(&server, &trust, "another.test").unwrap_err();

@@ -25,7 +25,7 @@ pub enum Context {
     Add {
         /// What to call it
         name: String,
-        /// The pin of its certificate, as the server prints it
+        /// The pin of its certificate, as the server logs it
         #[arg(long, conflicts_with = "ca")]
         pin: Option<Digest>,
         /// A PEM file with the authorities that sign its certificate

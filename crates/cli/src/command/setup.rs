@@ -12,10 +12,10 @@ use crate::trust::Acceptance;
 /// Make the first administrator of a new server, and log in.
 #[derive(Debug, Args)]
 pub struct Setup {
-    /// The set-up code, as the server printed it
+    /// The set-up code, as the server keeps it in its file `setup-code`
     #[arg(long, conflicts_with = "code_file")]
     code: Option<String>,
-    /// The file the server wrote the set-up code into
+    /// The file with the set-up code: `setup-code` in the data folder of the server
     #[arg(long, value_name = "FILE")]
     code_file: Option<String>,
     /// The administrator's log-in name
@@ -61,7 +61,9 @@ impl Setup {
         if !console.terminal.interactive() {
             return Err(Failure::Usage("give the set-up code with --code or --code-file".to_owned()));
         }
-        let code = console.terminal.question("Set-up code (the server printed it when it started): ")?;
+        let code = console
+            .terminal
+            .question("Set-up code (in the file `setup-code` of the server's data folder): ")?;
         Ok(code.trim().to_owned().into())
     }
 }

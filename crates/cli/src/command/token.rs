@@ -2,7 +2,7 @@
 
 use api::{ApiToken, CreateToken, CreatedToken, Purpose, path};
 use clap::{ArgGroup, Subcommand};
-use model::{Timestamp, Title};
+use model::{ApiTokenId, Timestamp, Title};
 
 use crate::arguments::AtMost;
 use crate::console::Console;
@@ -35,7 +35,7 @@ pub enum Token {
     #[command(visible_alias = "rm")]
     Delete {
         /// Its id
-        token: String,
+        token: ApiTokenId,
     },
 }
 
@@ -54,7 +54,7 @@ impl Token {
             }
             Self::Delete { token } => {
                 console.confirm(&format!("delete token {token}"))?;
-                let answer = client.delete(&path::fill(path::TOKEN, &[&token]), &[]).await?;
+                let answer = client.delete(&path::fill(path::TOKEN, &[&token.to_string()]), &[]).await?;
                 console.done(&answer, &format!("Token {token} is deleted."))
             }
         }
