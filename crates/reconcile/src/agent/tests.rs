@@ -1,1 +1,263 @@
-//! The agent as stories.
+//! The agent as stories, and its laws over anything that may happen.
+
+use std::collections::BTreeMap;
+
+use model::{Endpoint, HostId, HostName, Mtu, WgPublicKey};
+use proptest::prelude::*;
+use wire::{NatMapping, OwnHost, Peer, ServerLinks, delta};
+
+use super::*;
+
+const PEER: HostId = HostId::from_bytes([2; 16]);
+
+fn map(generation: u64) -> HostMap {
+    let host = OwnHost {
+        id: HostId::from_bytes([1; 16]),
+        name: HostName::nearest("own"),
+        mtu: Mtu::DEFAULT,
+        seen: vec![],
+        nat: NatMapping::Unknown,
+    };
+    let generation = Generation::from_number(generation);
+    HostMap {
+        generation,
+        host,
+        server: ServerLinks::default(),
+        networks: BTreeMap::new(),
+        peers: BTreeMap::new(),
+    }
+}
+
+fn with_peer(generation: u64, key: u8) -> HostMap {
+    let peer = Peer {
+        name: HostName::nearest("peer"),
+        key: WgPublicKey::from_bytes([key; 32]),
+        nodes: vec![],
+        seen: vec![],
+        local: vec![],
+        fixed: None,
+        nat: NatMapping::Unknown,
+    };
+    HostMap { peers: BTreeMap::from([(PEER, peer)]), ..map(generation) }
+}
+
+fn pushed(from: &HostMap, to: &HostMap) -> AgentEvent {
+    AgentEvent::Pushed(Down::Delta(delta(from, to)))
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn actions(agent: &mut Agent) -> Vec<AgentAction> {
+    std::iter::from_fn(|| agent.poll_action()).collect()
+}
+
+/// An agent at rest: connected, its map current.
+fn at_rest(generation: u64) -> Agent {
+    let mut agent = Agent::new(Some(map(generation)), 7, Duration::ZERO);
+    agent.handle(AgentEvent::BrokerUp, Duration::ZERO);
+    actions(&mut agent);
+    agent
+        .handle(AgentEvent::Answered(MapReply::Current(Generation::from_number(generation))), Duration::ZERO);
+    assert_eq!(actions(&mut agent), []);
+    assert_eq!(agent.poll_deadline(), None, "nothing is polled at rest");
+    agent
+}
+
+#[test]
+fn the_stored_map_is_carried_out_before_anybody_is_asked() {
+    let mut agent = Agent::new(Some(map(3)), 7, Duration::ZERO);
+    let have = Generation::from_number(3);
+    let expected =
+        [AgentAction::CarryOut(Changed::Everything), AgentAction::ConnectBroker, AgentAction::Ask { have }];
+    assert_eq!(actions(&mut agent), expected);
+}
+
+#[test]
+fn a_delta_is_on_disk_before_it_is_carried_out_and_names_the_peers_it_is_about() {
+    let mut agent = at_rest(3);
+    agent.handle(pushed(&map(3), &with_peer(4, 8)), secs(1));
+    let changed = |keys: &[u8]| Changed::Peers {
+        hosts: [PEER].into(),
+        keys: keys.iter().map(|key| WgPublicKey::from_bytes([*key; 32])).collect(),
+    };
+    assert_eq!(actions(&mut agent), [AgentAction::Store, AgentAction::CarryOut(changed(&[8]))]);
+    agent.handle(pushed(&with_peer(4, 8), &with_peer(5, 9)), secs(1));
+    assert_eq!(actions(&mut agent), [AgentAction::Store, AgentAction::CarryOut(changed(&[8, 9]))]);
+    agent.handle(pushed(&with_peer(5, 9), &map(6)), secs(1));
+    assert_eq!(actions(&mut agent), [AgentAction::Store, AgentAction::CarryOut(changed(&[9]))]);
+}
+
+#[test]
+fn a_burst_of_deltas_is_written_and_carried_out_once() {
+    let mut agent = at_rest(3);
+    agent.handle(pushed(&map(3), &with_peer(4, 8)), secs(1));
+    agent.handle(pushed(&with_peer(4, 8), &map(5)), secs(1));
+    let actions = actions(&mut agent);
+    assert!(
+        matches!(&actions[..], [AgentAction::Store, AgentAction::CarryOut(Changed::Peers { .. })]),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_gap_makes_it_ask_and_what_is_old_is_ignored() {
+    let mut agent = at_rest(3);
+    agent.handle(pushed(&map(2), &with_peer(3, 8)), secs(1));
+    assert_eq!(actions(&mut agent), []);
+    agent.handle(pushed(&map(4), &with_peer(5, 8)), secs(1));
+    assert_eq!(actions(&mut agent), [AgentAction::Ask { have: Generation::from_number(3) }]);
+    agent.handle(AgentEvent::Answered(MapReply::Full(map(2))), secs(1));
+    assert_eq!(actions(&mut agent), []);
+    agent.handle(AgentEvent::PushedUnreadable, secs(1));
+    assert_eq!(actions(&mut agent), [AgentAction::Ask { have: Generation::from_number(3) }]);
+    let missed = vec![delta(&map(3), &with_peer(4, 8)), delta(&with_peer(4, 8), &map(5))];
+    agent.handle(AgentEvent::Answered(MapReply::Deltas(missed)), secs(1));
+    assert_eq!(agent.map().unwrap().generation, Generation::from_number(5));
+}
+
+#[test]
+fn deltas_that_do_not_fit_make_it_ask_for_the_whole_map() {
+    let mut agent = at_rest(3);
+    agent.handle(AgentEvent::AskNow, secs(1));
+    actions(&mut agent);
+    agent.handle(AgentEvent::Answered(MapReply::Deltas(vec![delta(&map(4), &map(5))])), secs(1));
+    assert_eq!(actions(&mut agent), [AgentAction::Ask { have: Generation::NONE }]);
+}
+
+#[test]
+fn without_a_broker_the_server_is_asked_ever_more_rarely_and_no_more_when_it_is_back() {
+    let mut agent = at_rest(3);
+    agent.handle(AgentEvent::BrokerDown, secs(1));
+    let (mut asks, mut connects, mut now) = (vec![], 0, secs(1));
+    while now < secs(600) {
+        now = agent.poll_deadline().unwrap().0;
+        agent.handle_deadline(now);
+        for action in actions(&mut agent) {
+            match action {
+                AgentAction::ConnectBroker => {
+                    connects += 1;
+                    agent.handle(AgentEvent::BrokerDown, now);
+                }
+                AgentAction::Ask { have } => {
+                    asks.push(now.as_secs());
+                    agent.handle(AgentEvent::Answered(MapReply::Current(have)), now);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!((10..25).contains(&asks.len()), "{asks:?}");
+    assert!(asks[0] >= 3 && asks[0] <= 6, "{asks:?}");
+    assert!((40..90).contains(&connects), "{connects}");
+
+    agent.handle(AgentEvent::BrokerUp, now);
+    let have = Generation::from_number(3);
+    assert_eq!(actions(&mut agent), [AgentAction::ServerBack, AgentAction::Ask { have }]);
+    agent.handle(AgentEvent::Answered(MapReply::Current(have)), now);
+    assert_eq!(agent.poll_deadline(), None);
+}
+
+#[test]
+fn a_busy_server_is_given_the_time_it_wants() {
+    let mut agent = at_rest(3);
+    agent.handle(AgentEvent::AskNow, secs(1));
+    actions(&mut agent);
+    agent.handle(AgentEvent::AskFailed(AskFailure::Busy(Some(20))), secs(1));
+    let (at, wait) = agent.poll_deadline().unwrap();
+    assert!(at >= secs(21) && at <= secs(31) && wait == AgentWait::Ask);
+}
+
+#[test]
+fn a_removed_host_takes_everything_down_and_does_nothing_more() {
+    for event in [AgentEvent::Pushed(Down::Removed), AgentEvent::AskFailed(AskFailure::Removed)] {
+        let mut agent = at_rest(3);
+        agent.handle(event, secs(1));
+        agent.handle(AgentEvent::BrokerDown, secs(1));
+        assert_eq!(actions(&mut agent), [AgentAction::TakeDown]);
+        assert_eq!((agent.poll_deadline(), agent.map()), (None, None));
+    }
+}
+
+#[test]
+fn a_report_is_sent_when_something_in_it_changed_and_again_to_a_server_that_was_away() {
+    let mut agent = at_rest(3);
+    let local: Vec<Endpoint> = vec!["192.168.1.2:51820".parse().unwrap()];
+    agent.handle(AgentEvent::Local(local.clone()), secs(1));
+    let report = wire::Report { local: local.clone(), ..wire::Report::default() };
+    assert_eq!(actions(&mut agent), [AgentAction::Report(report.clone())]);
+    agent.handle(AgentEvent::Local(local.clone()), secs(1));
+    agent.handle(AgentEvent::Reported, secs(1));
+    agent.handle(AgentEvent::Local(local), secs(2));
+    assert_eq!(actions(&mut agent), []);
+    assert_eq!(agent.poll_deadline(), None);
+
+    agent.handle(AgentEvent::BrokerDown, secs(3));
+    agent.handle(AgentEvent::BrokerUp, secs(4));
+    assert!(actions(&mut agent).contains(&AgentAction::Report(report)));
+    agent.handle(AgentEvent::ReportFailed, secs(4));
+    assert!(matches!(agent.poll_deadline(), Some((at, _)) if at > secs(4)));
+}
+
+#[test]
+fn generations_carried_out_in_a_burst_are_one_report() {
+    let mut agent = at_rest(3);
+    for generation in 4..10 {
+        agent.handle(AgentEvent::CarriedOut(Generation::from_number(generation), vec![]), secs(1));
+        assert_eq!(actions(&mut agent), []);
+    }
+    let (at, _) = agent.poll_deadline().unwrap();
+    agent.handle_deadline(at);
+    let actions = actions(&mut agent);
+    assert!(
+        matches!(&actions[..], [AgentAction::Report(report)] if report.generation == Generation::from_number(9))
+    );
+}
+
+fn any_event() -> impl Strategy<Value = AgentEvent> {
+    let maps = (1u64..8, 1u64..8).prop_map(|(from, to)| delta(&map(from), &with_peer(to, 8)));
+    let reply = prop_oneof![
+        (0u64..8).prop_map(|generation| MapReply::Full(with_peer(generation, 9))),
+        (0u64..8).prop_map(|generation| MapReply::Current(Generation::from_number(generation))),
+        proptest::collection::vec(maps.clone(), 0..3).prop_map(MapReply::Deltas),
+    ];
+    prop_oneof![
+        Just(AgentEvent::BrokerUp),
+        Just(AgentEvent::BrokerDown),
+        maps.prop_map(|delta| AgentEvent::Pushed(Down::Delta(delta))),
+        Just(AgentEvent::PushedUnreadable),
+        reply.prop_map(AgentEvent::Answered),
+        Just(AgentEvent::AskFailed(AskFailure::Unreachable)),
+        Just(AgentEvent::Reported),
+        Just(AgentEvent::ReportFailed),
+        (0u64..8).prop_map(|g| AgentEvent::CarriedOut(Generation::from_number(g), vec![])),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_generations_only_grow_and_what_is_carried_out_is_on_disk(
+        events in proptest::collection::vec((any_event(), 0u64..3_000), 0..60),
+    ) {
+        let mut agent = Agent::new(None, 1, Duration::ZERO);
+        let (mut now, mut stored, mut highest) = (Duration::ZERO, None, Generation::NONE);
+        for (event, wait) in events {
+            now += Duration::from_millis(wait);
+            agent.handle(event, now);
+            for _ in 0..10 {
+                let Some(action) = agent.poll_action() else { break };
+                match action {
+                    AgentAction::Store => stored = agent.map().cloned(),
+                    AgentAction::CarryOut(_) => prop_assert_eq!(agent.map(), stored.as_ref()),
+                    AgentAction::TakeDown | AgentAction::ConnectBroker | AgentAction::ServerBack
+                    | AgentAction::Ask { .. } | AgentAction::Report(_) => {}
+                }
+            }
+            prop_assert_eq!(agent.poll_action(), None, "no end of actions");
+            let generation = agent.map().map_or(Generation::NONE, |map| map.generation);
+            prop_assert!(generation >= highest);
+            highest = generation;
+        }
+    }
+}
