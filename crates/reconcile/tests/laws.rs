@@ -2,6 +2,8 @@
 //!
 //! The machine is a value; what an op does to it is `Actual::apply`, the same meaning that `platform` gives it.
 
+#![expect(clippy::unwrap_used, reason = "a test may end where its own making fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -17,7 +17,9 @@ mod status;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{Endpoint, Timestamp, WgPublicKey};
+use ipnet::IpNet;
+use model::{Endpoint, HostId, Timestamp, WgPublicKey};
+use wire::{HostMap, Peer};
 
 pub use candidate::{Candidate, Own, PathKind, PeerView, candidates};
 pub use status::{Obstacle, PathStatus};
@@ -99,6 +101,33 @@ impl Paths {
     /// Nothing known yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The whole map, with the machine's addresses: this host, its peers, and nobody else.
+    pub fn handle_map(&mut self, map: &HostMap, local: BTreeSet<IpNet>, now: Duration) {
+        self.handle_own(Own::new(map, local), now);
+        let there: BTreeSet<WgPublicKey> = map.peers.values().map(|peer| peer.key).collect();
+        let gone: Vec<WgPublicKey> = self.peers.keys().filter(|key| !there.contains(key)).copied().collect();
+        gone.iter().for_each(|key| self.handle_gone(key));
+        for peer in map.peers.values() {
+            self.handle_peer(peer.key, PeerView::new(map, peer), now);
+        }
+    }
+
+    /// What the map says of these peers alone (`Changed::Peers`).
+    pub fn handle_map_peers(
+        &mut self,
+        map: &HostMap,
+        hosts: &BTreeSet<HostId>,
+        keys: &BTreeSet<WgPublicKey>,
+        now: Duration,
+    ) {
+        let changed: Vec<&Peer> = hosts.iter().filter_map(|host| map.peers.get(host)).collect();
+        let gone = keys.iter().filter(|key| !changed.iter().any(|peer| peer.key == **key));
+        gone.for_each(|key| self.handle_gone(key));
+        for peer in changed {
+            self.handle_peer(peer.key, PeerView::new(map, peer), now);
+        }
     }
 
     /// This host is like that now. A change of its addresses is a roam: the rendezvous and all peers hear of it at once.
