@@ -44,8 +44,8 @@ enum Needs {
     Administrator,
 }
 
-fn needs(intent: &Intent, command: &Command) -> Result<Needs, Rejection> {
-    Ok(match command {
+fn needs(intent: &Intent, command: &Command) -> Needs {
+    match command {
         Command::SetUpFirstAdministrator { .. } => Needs::SetupCode,
         Command::Register(_) => Needs::ProvedKeys,
         Command::OwnSettings(_) | Command::OwnSwitch(_) | Command::OwnLeave(_) => Needs::AHost,
@@ -71,18 +71,23 @@ fn needs(intent: &Intent, command: &Command) -> Result<Needs, Rejection> {
         | Command::AddNode { .. }
         | Command::UpdateNode { .. }
         | Command::RemoveNode { .. } => Needs::Administrator,
-    })
+    }
 }
 
 /// Refuses actors who may not give the command.
 pub(super) fn authorise(intent: &Intent, actor: &Actor, command: &Command) -> Result<(), Rejection> {
-    let allowed = match (actor, needs(intent, command)?) {
-        (Actor::Setup, Needs::SetupCode) | (Actor::Registrant, Needs::ProvedKeys) => true,
-        (Actor::Host(host), Needs::AHost) => {
-            return intent.host(*host).map(|_| ()).ok_or(Rejection::NoSuchHost { host: *host });
+    let needs = needs(intent, command);
+    let allowed = match actor {
+        Actor::Setup => matches!(needs, Needs::SetupCode),
+        Actor::Registrant => matches!(needs, Needs::ProvedKeys),
+        Actor::System => {
+            matches!(needs, Needs::Being(_) | Needs::BeingOrAdministrator(_) | Needs::Administrator)
         }
-        (Actor::System, Needs::Being(_) | Needs::BeingOrAdministrator(_) | Needs::Administrator) => true,
-        (Actor::User(id), needs) => {
+        Actor::Host(host) => {
+            intent.host(*host).ok_or(Rejection::NoSuchHost { host: *host })?;
+            matches!(needs, Needs::AHost)
+        }
+        Actor::User(id) => {
             let administrates = role(intent, *id)? == Role::Administrator;
             match needs {
                 Needs::SetupCode | Needs::ProvedKeys | Needs::AHost => false,
@@ -91,7 +96,6 @@ pub(super) fn authorise(intent: &Intent, actor: &Actor, command: &Command) -> Re
                 Needs::Administrator => administrates,
             }
         }
-        (Actor::Setup | Actor::Registrant | Actor::Host(_) | Actor::System, _) => false,
     };
     if allowed { Ok(()) } else { Err(Rejection::NotAllowed { command: command.name() }) }
 }

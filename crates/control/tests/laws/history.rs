@@ -23,21 +23,28 @@ pub(crate) struct Step {
 }
 
 macro_rules! whats {
-    ($($weight:literal $what:ident),* $(,)?) => {
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum What { $($what),* }
+    ($($group:ident($weight:literal): $($each:literal $what:ident),*;)*) => {
+        /// What a step is about.
+        #[derive(Debug, Clone, Copy)]
+        pub(crate) enum What { $($group($group)),* }
+
+        $(
+            #[derive(Debug, Clone, Copy)]
+            pub(crate) enum $group { $($what),* }
+        )*
 
         fn what() -> impl Strategy<Value = What> {
-            prop_oneof![$($weight => Just(What::$what)),*]
+            prop_oneof![$($weight => prop_oneof![$($each => Just(What::$group($group::$what))),*]),*]
         }
     };
 }
 
 whats! {
-    1 SetUp, 1 CreateUser, 1 ChangePassword, 1 SetRole, 1 DeleteUser, 2 CreateToken, 1 DeleteToken,
-    4 CreateNetwork, 2 UpdateNetwork, 1 DeleteNetwork, 4 CreateKey, 1 UpdateKey, 1 DeleteKey,
-    24 Register, 3 UpdateHost, 1 RemoveHost, 4 AddNode, 3 UpdateNode, 2 RemoveNode,
-    2 OwnSettings, 2 OwnSwitch, 2 OwnLeave, 4 Seen, 3 Reported, 1 Presence, 1 Wait,
+    People(14): 1 SetUp, 1 CreateUser, 1 ChangePassword, 1 SetRole, 1 DeleteUser, 2 CreateToken, 1 DeleteToken;
+    Networks(15): 4 Create, 2 Update, 1 Delete, 4 CreateKey, 1 UpdateKey, 1 DeleteKey;
+    Hosts(44): 24 Register, 3 Update, 1 Remove, 4 AddNode, 3 UpdateNode, 2 RemoveNode,
+        2 OwnSettings, 2 OwnSwitch, 2 OwnLeave;
+    Observed(9): 4 Seen, 3 Reported, 1 Presence, 1 Wait;
 }
 
 pub(crate) fn history(most: usize) -> impl Strategy<Value = Vec<Step>> {
@@ -123,33 +130,44 @@ impl Brain {
     /// Does a step.
     pub(crate) fn step(&mut self, step: &Step) -> Did {
         self.random = self.random.wrapping_add(1_000_003);
-        if let Some((actor, command)) = self.command(step) {
-            let decided = self.decide(&actor, command);
-            if let Ok(change) = &decided {
-                apply(&mut self.intent, change);
-            }
-            return Did::Decided(decided);
+        let command = match step.what {
+            What::People(what) => self.people(what, step),
+            What::Networks(what) => self.networks(what, step),
+            What::Hosts(what) => self.hosts(what, step),
+            What::Observed(what) => return self.observe(what, step),
+        };
+        let decided = self.decide(&self.actor(step), command);
+        if let Ok(change) = &decided {
+            apply(&mut self.intent, change);
         }
-        let host = self.host(step.a);
-        match step.what {
-            _ if self.intent.host(host).is_none() => {
-                self.now = self.now + std::time::Duration::from_secs(u64::from(step.b));
-                Did::Waited
-            }
-            What::Seen => {
-                let door = if step.c.is_multiple_of(2) { Door::First } else { Door::Second };
-                Did::Observed(host, self.inventory.observe_seen(host, door, endpoint(step.b), self.now))
-            }
-            What::Reported => {
-                let local = (0..step.b % 3).map(|number| endpoint(number + step.c % 2)).collect();
-                let report = Report { local, ..Report::default() };
-                Did::Observed(host, self.inventory.observe_report(host, &report, self.now))
-            }
-            _ => {
-                self.inventory.observe_presence(host, step.b.is_multiple_of(2), self.now);
-                Did::Observed(host, Effect::None)
-            }
+        Did::Decided(decided)
+    }
+
+    fn observe(&mut self, what: Observed, step: &Step) -> Did {
+        let Step { a, b, c, .. } = *step;
+        let host = self.host(a);
+        if self.intent.host(host).is_none() {
+            return Did::Waited;
         }
+        let effect = match what {
+            Observed::Wait => {
+                self.now = self.now + std::time::Duration::from_secs(u64::from(b));
+                return Did::Waited;
+            }
+            Observed::Seen => {
+                let door = if c.is_multiple_of(2) { Door::First } else { Door::Second };
+                self.inventory.observe_seen(host, door, endpoint(b), self.now)
+            }
+            Observed::Reported => {
+                let local = (0..b % 3).map(|number| endpoint(number + c % 2)).collect();
+                self.inventory.observe_report(host, &Report { local, ..Report::default() }, self.now)
+            }
+            Observed::Presence => {
+                self.inventory.observe_presence(host, b.is_multiple_of(2), self.now);
+                Effect::None
+            }
+        };
+        Did::Observed(host, effect)
     }
 
     fn network(&self, number: u8) -> NetworkId {
@@ -177,62 +195,60 @@ impl Brain {
         pick(self.intent.api_tokens(None).map(|token| token.id), number, ApiTokenId::from_bytes([0xee; 16]))
     }
 
-    /// The command and who gives it; none for an observation.
-    fn command(&self, step: &Step) -> Option<(Actor, Command)> {
-        let command = self.people(step).or_else(|| self.networks(step)).or_else(|| self.hosts(step))?;
-        let actor = match (&command, step.c) {
-            // Now and then somebody who may not.
-            (_, 250..) => Actor::User(self.user(step.b)),
-            (Command::SetUpFirstAdministrator { .. }, _) => Actor::Setup,
-            (Command::Register(_), _) => Actor::Registrant,
-            (Command::OwnSettings(_) | Command::OwnSwitch(_) | Command::OwnLeave(_), _) => {
+    /// Who gives the command: who should, or now and then somebody who may not.
+    fn actor(&self, step: &Step) -> Actor {
+        if step.c >= 250 {
+            return Actor::User(self.user(step.b));
+        }
+        match step.what {
+            What::People(People::SetUp) => Actor::Setup,
+            What::Hosts(Hosts::Register) => Actor::Registrant,
+            What::Hosts(Hosts::OwnSettings | Hosts::OwnSwitch | Hosts::OwnLeave) => {
                 Actor::Host(self.host(step.a))
             }
-            _ => Actor::System,
-        };
-        Some((actor, command))
+            What::People(_) | What::Networks(_) | What::Hosts(_) | What::Observed(_) => Actor::System,
+        }
     }
 
-    fn people(&self, step: &Step) -> Option<Command> {
-        let Step { what, a, b, c } = *step;
+    fn people(&self, what: People, step: &Step) -> Command {
+        let Step { a, b, c, .. } = *step;
         let name = || ["anna", "ben", "cleo"][usize::from(a % 3)].parse().unwrap();
         let password = PasswordHash::from_phc(format!("$argon2id${b}"));
         let role = if b.is_multiple_of(2) { Role::Administrator } else { Role::Auditor };
-        Some(match what {
-            What::SetUp => Command::SetUpFirstAdministrator { name: name(), password },
-            What::CreateUser => Command::CreateUser { name: name(), password, role },
-            What::ChangePassword => {
+        match what {
+            People::SetUp => Command::SetUpFirstAdministrator { name: name(), password },
+            People::CreateUser => Command::CreateUser { name: name(), password, role },
+            People::ChangePassword => {
                 Command::ChangePassword { user: self.user(a), password, keep: Some(self.token(c)) }
             }
-            What::SetRole => Command::SetRole { user: self.user(a), role },
-            What::DeleteUser => Command::DeleteUser { user: self.user(a) },
-            What::CreateToken => Command::CreateToken {
+            People::SetRole => Command::SetRole { user: self.user(a), role },
+            People::DeleteUser => Command::DeleteUser { user: self.user(a) },
+            People::CreateToken => Command::CreateToken {
                 user: self.user(a),
                 title: "script".parse().unwrap(),
                 purpose: if c.is_multiple_of(2) { TokenPurpose::Login } else { TokenPurpose::Program },
                 digest: Digest::from_bytes([b % 8; 32]),
                 expires: None,
             },
-            What::DeleteToken => Command::DeleteToken { token: self.token(a) },
-            _ => return None,
-        })
+            People::DeleteToken => Command::DeleteToken { token: self.token(a) },
+        }
     }
 
-    fn networks(&self, step: &Step) -> Option<Command> {
-        let Step { what, a, b, c } = *step;
+    fn networks(&self, what: Networks, step: &Step) -> Command {
+        let Step { a, b, c, .. } = *step;
         let name = ["office", "lab", "home", "shop"][usize::from(a % 4)].parse().unwrap();
         let title = ["one", "two", "three", "four"][usize::from(b % 4)].parse().unwrap();
-        let keepalive = (c.is_multiple_of(3)).then(|| Keepalive::new(u16::from(c % 5) + 1).unwrap());
-        Some(match what {
-            What::CreateNetwork => Command::CreateNetwork { name, ranges: ranges(b), keepalive },
-            What::UpdateNetwork => {
-                let name = (c.is_multiple_of(2)).then_some(name);
+        let keepalive = c.is_multiple_of(3).then(|| Keepalive::new(u16::from(c % 5) + 1).unwrap());
+        match what {
+            Networks::Create => Command::CreateNetwork { name, ranges: ranges(b), keepalive },
+            Networks::Update => {
+                let name = c.is_multiple_of(2).then_some(name);
                 Command::UpdateNetwork { network: self.network(b), name, keepalive }
             }
-            What::DeleteNetwork => {
+            Networks::Delete => {
                 Command::DeleteNetwork { network: self.network(a), force: b.is_multiple_of(2) }
             }
-            What::CreateKey => Command::CreateEnrollmentKey {
+            Networks::CreateKey => Command::CreateEnrollmentKey {
                 title,
                 digest: Digest::from_bytes([b % 8; 32]),
                 networks: (0..a % 3).map(|more| self.network(c.wrapping_add(more))).collect(),
@@ -240,42 +256,43 @@ impl Brain {
                 expires: (c.is_multiple_of(7))
                     .then(|| self.now + std::time::Duration::from_secs(u64::from(b))),
             },
-            What::UpdateKey => Command::UpdateEnrollmentKey { key: self.key(a), title },
-            What::DeleteKey => Command::DeleteEnrollmentKey { key: self.key(a) },
-            _ => return None,
-        })
+            Networks::UpdateKey => Command::UpdateEnrollmentKey { key: self.key(a), title },
+            Networks::DeleteKey => Command::DeleteEnrollmentKey { key: self.key(a) },
+        }
     }
 
-    fn hosts(&self, step: &Step) -> Option<Command> {
-        let Step { what, a, b, c } = *step;
-        let name = (c.is_multiple_of(3)).then(|| host_name(b));
-        let mtu = (c.is_multiple_of(4)).then(|| Mtu::new(1280 + u16::from(b % 3)).unwrap());
-        let static_endpoint = (c.is_multiple_of(5)).then(|| endpoint(b));
+    fn hosts(&self, what: Hosts, step: &Step) -> Command {
+        let Step { a, b, c, .. } = *step;
+        let name = c.is_multiple_of(3).then(|| host_name(b));
+        let mtu = c.is_multiple_of(4).then(|| Mtu::new(1280 + u16::from(b % 3)).unwrap());
+        let static_endpoint = c.is_multiple_of(5).then(|| endpoint(b));
         let settings = HostSettings { name: name.clone(), mtu, static_endpoint };
-        let network_name = || self.intent.network(self.network(b)).map(|network| network.name.clone());
-        Some(match what {
-            What::Register => Command::Register(self.registration(step, settings)),
-            What::UpdateHost => Command::UpdateHost {
+        let network_name = || match self.intent.network(self.network(b)) {
+            Some(network) => network.name.clone(),
+            None => "attic".parse().unwrap(),
+        };
+        match what {
+            Hosts::Register => Command::Register(self.registration(step, settings)),
+            Hosts::Update => Command::UpdateHost {
                 host: self.host(a),
                 name,
-                mtu: Edit::from((c.is_multiple_of(2)).then_some(mtu)),
+                mtu: Edit::from(c.is_multiple_of(2).then_some(mtu)),
                 static_endpoint: Edit::from((c % 2 == 1).then_some(static_endpoint)),
             },
-            What::RemoveHost => Command::RemoveHost { host: self.host(a) },
-            What::AddNode => {
+            Hosts::Remove => Command::RemoveHost { host: self.host(a) },
+            Hosts::AddNode => {
                 let network = self.network(b);
                 Command::AddNode { host: self.host(a), network, addresses: self.addresses(network, c) }
             }
-            What::UpdateNode => Command::UpdateNode { node: self.node(a), connected: b.is_multiple_of(2) },
-            What::RemoveNode => Command::RemoveNode { node: self.node(a) },
-            What::OwnSettings => Command::OwnSettings(settings),
-            What::OwnSwitch => {
-                Command::OwnSwitch(NodeSwitch { network: network_name()?, connected: c.is_multiple_of(2) })
+            Hosts::UpdateNode => Command::UpdateNode { node: self.node(a), connected: b.is_multiple_of(2) },
+            Hosts::RemoveNode => Command::RemoveNode { node: self.node(a) },
+            Hosts::OwnSettings => Command::OwnSettings(settings),
+            Hosts::OwnSwitch => {
+                Command::OwnSwitch(NodeSwitch { network: network_name(), connected: c.is_multiple_of(2) })
             }
-            What::OwnLeave if c.is_multiple_of(4) => Command::OwnLeave(Leave::Server),
-            What::OwnLeave => Command::OwnLeave(Leave::Network(network_name()?)),
-            _ => return None,
-        })
+            Hosts::OwnLeave if c.is_multiple_of(4) => Command::OwnLeave(Leave::Server),
+            Hosts::OwnLeave => Command::OwnLeave(Leave::Network(network_name())),
+        }
     }
 
     fn registration(&self, step: &Step, settings: HostSettings) -> Register {
