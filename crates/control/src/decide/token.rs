@@ -32,7 +32,10 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     }
     check_expiry(expires, env.now)?;
     let id = ApiTokenId::new(env.now, env.bytes());
-    Ok(vec![RecordChange::made(ApiToken { id, user, title, purpose, digest, expires, created: env.now })])
+    let made = RecordChange::made(ApiToken { id, user, title, purpose, digest, expires, created: env.now });
+    // Those that ended go now, so that log-ins do not pile up and nothing has to sweep.
+    let ended = intent.api_tokens_of_user(user).filter(|token| token.expires.is_some_and(|at| at <= env.now));
+    Ok(ended.map(|token| RecordChange::removed(token.clone())).chain([made]).collect())
 }
 
 pub(super) fn delete(intent: &Intent, token: ApiTokenId) -> Decision {

@@ -71,6 +71,19 @@ fn an_expired_token_says_when_it_expired() {
 }
 
 #[test]
+fn log_ins_that_ended_go_at_the_next() {
+    let mut server = Server::new();
+    let anna = server.user("anna", Role::Administrator);
+    token(&mut server, anna, 1, TokenPurpose::Login);
+    server.wait(30);
+    token(&mut server, anna, 2, TokenPurpose::Login);
+    server.wait(30);
+    token(&mut server, anna, 3, TokenPurpose::Login);
+    let left: Vec<_> = server.intent.api_tokens_of_user(anna).map(|token| token.digest).collect();
+    assert_eq!(left, [digest(2), digest(3)]);
+}
+
+#[test]
 fn a_rejection_shows_no_secret() {
     let mut server = Server::new();
     let anna = server.user("anna", Role::Administrator);
