@@ -16,7 +16,8 @@ use tokio::sync::OnceCell;
 use wire::WgSecret;
 
 use super::netlink::{Kind, Link, Netlink};
-use super::wireguard::{self, Wireguard};
+use super::presence;
+use super::wireguard::Wireguard;
 use crate::options::{DeviceProgram, MachineOptions};
 use crate::userspace::ControlSocket;
 use crate::wireguard::{Allowed, Choice, DeviceChange, PeerChange, PeerSettings, PeerStep};
@@ -45,7 +46,7 @@ impl Machine {
         if choice == Choice::Only(LinkKind::Userspace) {
             return Ok(LinkKind::Userspace);
         }
-        let there = wireguard::is_there(&self.netlink)
+        let there = presence::is_there(&self.netlink)
             .await
             .map_err(|error| words::could_not("find out whether the kernel has WireGuard", error))?;
         match (there, choice) {
@@ -204,12 +205,19 @@ impl Machine {
     }
 
     async fn delete(&self) -> anyhow::Result<()> {
-        let link = self.find().await?;
-        if let Some(link) = &link {
+        let socket = self.socket.exists();
+        if let Some(link) = self.find().await? {
+            match link.kind {
+                Kind::Wireguard => {}
+                Kind::Tun if socket => {}
+                Kind::Tun | Kind::Bridge | Kind::Other => {
+                    bail!("the interface {} is no WireGuard device: it is not ours to delete", self.link)
+                }
+            }
             let deleted = self.netlink.delete_link(link.index).await;
             self.said(deleted, || format!("delete the interface {}", self.link))?;
         }
-        if self.socket.exists() || link.is_some_and(|link| link.kind == Kind::Tun) {
+        if socket {
             return self.socket.clear_away().await;
         }
         Ok(())

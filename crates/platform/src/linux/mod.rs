@@ -8,6 +8,7 @@ mod facts;
 mod local;
 mod machine;
 mod netlink;
+mod presence;
 mod routes;
 mod watch;
 mod wireguard;

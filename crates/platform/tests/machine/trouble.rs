@@ -50,6 +50,8 @@ fn a_link_of_another_kind_is_left_alone() {
         assert!(text.contains("another kind"), "{text}");
         let text = refused(&machine, Op::SetPort(7)).await;
         assert!(text.contains("no WireGuard device"), "{text}");
+        let text = refused(&machine, Op::DeleteLink).await;
+        assert!(text.contains("not ours to delete"), "{text}");
         assert!(run(&format!("ip link show {LINK} type bridge | grep -q {LINK}")));
     });
 }
