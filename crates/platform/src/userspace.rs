@@ -91,7 +91,7 @@ impl ControlSocket {
         let mut reading = stream.take(LONGEST_ANSWER);
         while !answer.ends_with(b"\n\n") {
             if reading.read_buf(&mut *answer).await? == 0 {
-                break;
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer has no end"));
             }
         }
         let text = std::str::from_utf8(&answer).map_err(|_| io::Error::other("the answer is no text"))?;

@@ -3,9 +3,9 @@
 //! Not for deciding anything: which ops, in which order, is `reconcile`'s. It keeps true that the kernel is asked each
 //! time and nothing is remembered, that an op done twice is done once, and that nothing but our link is touched.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use ipnet::IpNet;
@@ -13,6 +13,7 @@ use model::{Keepalive, Timestamp, WgPublicKey};
 use reconcile::{Actual, DesiredPeer, Device, LinkKind, LinkName, Op, Route};
 use rustix::io::Errno;
 use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
 use wire::WgSecret;
 
 use super::netlink::{Kind, Link, Netlink};
@@ -22,6 +23,10 @@ use crate::options::{DeviceProgram, MachineOptions};
 use crate::userspace::ControlSocket;
 use crate::wireguard::{Allowed, Choice, DeviceChange, PeerChange, PeerSettings, PeerStep};
 use crate::words;
+
+/// How long a device may take to go after its process has.
+const VANISHING: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The hands.
 #[derive(Debug)]
@@ -60,6 +65,16 @@ impl Machine {
 
     /// What exists under our link's name.
     pub async fn observe(&self) -> anyhow::Result<Actual> {
+        let deadline = Instant::now() + VANISHING;
+        loop {
+            match self.observe_once().await {
+                Err(error) if is_vanishing(&error) && Instant::now() < deadline => sleep(LOOK_AGAIN).await,
+                observed => return observed,
+            }
+        }
+    }
+
+    async fn observe_once(&self) -> anyhow::Result<Actual> {
         let Some(link) = self.find().await? else {
             return Ok(Actual { link: None });
         };
@@ -281,6 +296,19 @@ impl Machine {
             Kind::Bridge | Kind::Other => bail!("the interface {} is no WireGuard device", self.link),
         }
     }
+}
+
+/// Whether the error is that of a device on its way out: what is behind the link goes a moment before the link does.
+fn is_vanishing(error: &anyhow::Error) -> bool {
+    let kinds = [
+        ErrorKind::ConnectionRefused,
+        ErrorKind::ConnectionReset,
+        ErrorKind::BrokenPipe,
+        ErrorKind::UnexpectedEof,
+        ErrorKind::NotFound,
+    ];
+    let Some(error) = error.downcast_ref::<io::Error>() else { return false };
+    kinds.contains(&error.kind()) || words::is(error, &[Errno::NODEV])
 }
 
 fn now() -> Timestamp {
