@@ -15,10 +15,7 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            first: Duration::from_secs(1),
-            longest: Duration::from_secs(60),
-        }
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(60) }
     }
 }
 
@@ -27,8 +24,7 @@ impl Backoff {
     pub(super) fn pause(&self, failures: u32) -> Duration {
         // Without randomness agents come in step, which the server survives.
         let random = getrandom::u32().unwrap_or(u32::MAX);
-        self.longest_after(failures)
-            .mul_f64(f64::from(random) / f64::from(u32::MAX))
+        self.longest_after(failures).mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 
     fn longest_after(&self, failures: u32) -> Duration {
@@ -44,9 +40,8 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_bound_and_are_random_below_it() {
         let backoff = Backoff::default();
-        let bounds: Vec<u64> = [0, 1, 5, 6, 31, 32, 1000]
-            .map(|n| backoff.longest_after(n).as_secs())
-            .to_vec();
+        let bounds: Vec<u64> =
+            [0, 1, 5, 6, 31, 32, 1000].map(|n| backoff.longest_after(n).as_secs()).to_vec();
         assert_eq!(bounds, [1, 2, 32, 60, 60, 60, 60]);
         let pauses: Vec<Duration> = (0..50).map(|_| backoff.pause(3)).collect();
         assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(8)));

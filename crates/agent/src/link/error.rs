@@ -3,12 +3,9 @@
 //! Made from the errors of several libraries by looking through their chains. No secrets and no URLs in the texts.
 
 use std::error::Error;
-use std::io;
 
-use rustls::CertificateError;
 use thiserror::Error;
-
-use super::tls::WrongPin;
+use tls::Failure;
 
 /// Why the server could not be talked to.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -66,40 +63,17 @@ impl LinkError {
 
 /// What the TLS library found wrong, if that is the cause.
 pub(super) fn tls_cause(error: &(dyn Error + 'static)) -> Option<LinkError> {
-    let cause: &rustls::Error = find(error)?;
-    if is_wrong_pin(cause) {
-        return Some(LinkError::WrongPin);
-    }
-    match cause {
-        rustls::Error::InvalidCertificate(_) => Some(LinkError::Untrusted(cause.to_string())),
-        rustls::Error::InvalidMessage(_) => Some(LinkError::Unreachable(
-            "what answers there does not speak TLS".to_owned(),
-        )),
-        _ => None,
-    }
-}
-
-fn is_wrong_pin(error: &rustls::Error) -> bool {
-    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
-        return false;
-    };
-    other.0.is::<WrongPin>()
-}
-
-/// The first error of a kind in the chain. An `io::Error` hides what it wraps from `source`.
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut current = Some(error);
-    while let Some(error) = current {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
+    match Failure::find(error)? {
+        Failure::WrongPin { .. } => Some(LinkError::WrongPin),
+        failure @ (Failure::UnknownAuthority | Failure::WrongName | Failure::WrongTime) => {
+            Some(LinkError::Untrusted(failure.to_string()))
         }
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        current = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
+        Failure::Other(why) if why.contains("certificate") => Some(LinkError::Untrusted(why)),
+        Failure::Other(why) if why.contains("corrupt") => {
+            Some(LinkError::Unreachable("what answers there does not speak TLS".to_owned()))
+        }
+        Failure::Other(_) => None,
     }
-    None
 }
 
 /// The last words of a chain of errors, which say most.

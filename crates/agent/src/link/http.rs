@@ -68,10 +68,7 @@ impl HttpClient {
             .user_agent(concat!("netclient/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| LinkError::Tls(root_cause(&error)))?;
-        Ok(Self {
-            client,
-            body_bytes: limits.body_bytes,
-        })
+        Ok(Self { client, body_bytes: limits.body_bytes })
     }
 
     /// Starts a request.
@@ -83,11 +80,7 @@ impl HttpClient {
     pub async fn send(&self, request: RequestBuilder) -> Result<Answer, LinkError> {
         let mut response = request.send().await.map_err(error_of)?;
         let body = self.read_body(&mut response).await?;
-        Ok(Answer {
-            status: response.status(),
-            headers: std::mem::take(response.headers_mut()),
-            body,
-        })
+        Ok(Answer { status: response.status(), headers: std::mem::take(response.headers_mut()), body })
     }
 
     async fn read_body(&self, response: &mut Response) -> Result<Vec<u8>, LinkError> {
@@ -111,14 +104,6 @@ fn error_of(error: reqwest::Error) -> LinkError {
     if error.is_builder() {
         return LinkError::BadUrl(root_cause(&error));
     }
-    let text = if error.is_timeout() {
-        "it did not answer in time".to_owned()
-    } else {
-        root_cause(&error)
-    };
-    if error.is_body() || error.is_decode() {
-        LinkError::Lost(text)
-    } else {
-        LinkError::Unreachable(text)
-    }
+    let text = if error.is_timeout() { "it did not answer in time".to_owned() } else { root_cause(&error) };
+    if error.is_body() || error.is_decode() { LinkError::Lost(text) } else { LinkError::Unreachable(text) }
 }

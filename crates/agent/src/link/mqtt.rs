@@ -181,10 +181,7 @@ impl LinkHandle {
 
     /// True while a connection stands.
     pub fn is_connected(&self) -> bool {
-        self.current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Says farewell to the server and ends.
@@ -211,24 +208,9 @@ impl Link {
         let (stop, stopping) = watch::channel(false);
         let current = Current::default();
         let (report_topic, up_bytes) = (report_topic(&options.host_id), options.up_bytes);
-        let link = Self {
-            options,
-            url,
-            events,
-            current: current.clone(),
-            stop: stopping,
-        };
+        let link = Self { options, url, events, current: current.clone(), stop: stopping };
         let task = tokio::spawn(link.run());
-        Ok((
-            LinkHandle {
-                current,
-                report_topic,
-                up_bytes,
-                stop,
-                task,
-            },
-            receiver,
-        ))
+        Ok((LinkHandle { current, report_topic, up_bytes, stop, task }, receiver))
     }
 
     async fn run(mut self) {
@@ -248,11 +230,7 @@ impl Link {
             debug!(%reason, ?retry_in, "no connection to the broker");
             let mut stop = self.stop.clone();
             let pause = async {
-                let told = self
-                    .events
-                    .send(LinkEvent::Disconnected { reason, retry_in })
-                    .await
-                    .is_ok();
+                let told = self.events.send(LinkEvent::Disconnected { reason, retry_in }).await.is_ok();
                 sleep(retry_in).await;
                 told
             };
@@ -294,10 +272,8 @@ impl Link {
     fn prepare(&self) -> (AsyncClient, EventLoop) {
         let host = &self.options.host_id;
         let will = LastWill::new(presence_topic(host), PRESENCE_OFFLINE, QoS::AtLeastOnce, false);
-        let keepalive = self
-            .options
-            .keepalive
-            .clamp(Duration::from_secs(1), Duration::from_secs(u16::MAX.into()));
+        let keepalive =
+            self.options.keepalive.clamp(Duration::from_secs(1), Duration::from_secs(u16::MAX.into()));
         let mut options = self.url.options(host);
         options
             .set_credentials(host, (self.options.password)())
@@ -305,10 +281,7 @@ impl Link {
             .set_keep_alive(keepalive)
             .set_clean_session(true)
             .set_inflight(IN_FLIGHT)
-            .set_max_packet_size(
-                self.options.down_bytes + ENVELOPE,
-                self.options.up_bytes + ENVELOPE,
-            );
+            .set_max_packet_size(self.options.down_bytes + ENVELOPE, self.options.up_bytes + ENVELOPE);
         let (client, mut events) = AsyncClient::new(options, REPORTS);
         let mut network = NetworkOptions::new();
         network.set_connection_timeout(self.options.connect_timeout.as_secs().max(1));
@@ -325,9 +298,9 @@ impl Link {
     ) -> Result<(), Outcome> {
         let host = &self.options.host_id;
         match event {
-            Event::Incoming(Packet::ConnAck(_)) => client
-                .try_subscribe(map_topic(host), QoS::AtLeastOnce)
-                .map_err(|_| confused()),
+            Event::Incoming(Packet::ConnAck(_)) => {
+                client.try_subscribe(map_topic(host), QoS::AtLeastOnce).map_err(|_| confused())
+            }
             Event::Incoming(Packet::SubAck(answer)) if stood_since.is_none() => {
                 if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
                     return Err(Outcome::Failed(LinkError::NotAuthorised));

@@ -36,10 +36,7 @@ impl BrokerUrl {
             "mqtt" => (Carrier::Stream, false, 1883),
             _ => return Err(bad("a broker's address starts with wss:, ws:, mqtts: or mqtt:")),
         };
-        let host = url
-            .host_str()
-            .filter(|host| !host.is_empty())
-            .ok_or_else(|| bad("it names no host"))?;
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("it names no host"))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(bad("it must not contain a user name or password"));
         }
@@ -84,28 +81,17 @@ mod tests {
 
     #[test]
     fn each_scheme_has_its_own_port_and_form() {
-        assert_eq!(
-            address("wss://a.example/mqtt"),
-            Ok(("wss://a.example/mqtt".into(), 443))
-        );
-        assert_eq!(
-            address("wss://[::1]:8443/mqtt"),
-            Ok(("wss://[::1]:8443/mqtt".into(), 8443))
-        );
+        assert_eq!(address("wss://a.example/mqtt"), Ok(("wss://a.example/mqtt".into(), 443)));
+        assert_eq!(address("wss://[::1]:8443/mqtt"), Ok(("wss://[::1]:8443/mqtt".into(), 8443)));
         assert_eq!(address("mqtts://a.example"), Ok(("a.example".into(), 8883)));
         assert_eq!(address("mqtts://[fd00::1]:99"), Ok(("fd00::1".into(), 99)));
     }
 
     #[test]
     fn addresses_that_would_leak_or_lead_nowhere_are_refused() {
-        for text in [
-            "http://a.example",
-            "a.example",
-            "wss://u:p@a.example",
-            "mqtts:",
-            "ws://a.example",
-            "mqtt://a",
-        ] {
+        for text in
+            ["http://a.example", "a.example", "wss://u:p@a.example", "mqtts:", "ws://a.example", "mqtt://a"]
+        {
             assert!(matches!(address(text), Err(LinkError::BadUrl(_))), "{text}");
         }
         assert!(BrokerUrl::parse("ws://127.0.0.1:80/mqtt", &ServerTrust::PublicRoots).is_ok());

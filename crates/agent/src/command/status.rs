@@ -1,0 +1,280 @@
+//! `netclient status`: what works, what does not, and what to do, in words.
+//!
+//! Not for finding it out (`show::view`). It keeps true that whatever is broken is told, worst things included.
+
+use reconcile::{Obstacle, PathStatus};
+use serde::Serialize;
+use wire::NatMapping;
+
+use super::output::{ago, count};
+use super::{Context, service, show};
+use crate::control::NotRunning;
+use crate::talk::now;
+use crate::view::{Idle, PeerView, ServerView, View};
+
+/// How well something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Health {
+    Works,
+    Limited,
+    Broken,
+}
+
+/// One thing, how it is, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    about: &'static str,
+    health: Health,
+    says: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+fn finding(about: &'static str, health: Health, says: impl Into<String>) -> Finding {
+    Finding { about, health, says: says.into(), advice: None }
+}
+
+impl Finding {
+    fn advise(self, advice: impl Into<String>) -> Self {
+        Self { advice: Some(advice.into()), ..self }
+    }
+}
+
+/// Shows it.
+pub(super) async fn status(context: &Context) -> anyhow::Result<()> {
+    let view = match show::view(context).await {
+        Ok(view) => view,
+        Err(error) if is_not_joined(context) => {
+            let view = View { daemon: false, ..View::idle(Idle::NotJoined) };
+            tracing::debug!("{error:#}");
+            view
+        }
+        Err(error) => return Err(error),
+    };
+    let mut findings = vec![daemon(context, &view)];
+    findings.extend(of(&view));
+    let worst = findings.iter().map(|finding| finding.health).max().unwrap_or(Health::Works);
+    let value = serde_json::json!({ "health": worst, "findings": findings, "state": view });
+    context.output.result(|| words(&findings), &value)
+}
+
+fn is_not_joined(context: &Context) -> bool {
+    matches!(context.state.identity(), Ok(None)) || matches!(context.state.active(), Ok(None))
+}
+
+fn words(findings: &[Finding]) -> String {
+    let width = findings.iter().map(|finding| finding.about.len()).max().unwrap_or(0);
+    let line = |finding: &Finding| {
+        let mark = match finding.health {
+            Health::Works => "ok  ",
+            Health::Limited => "note",
+            Health::Broken => "FAIL",
+        };
+        let advice = finding
+            .advice
+            .as_deref()
+            .map(|advice| format!("\n{:width$}        → {advice}", ""))
+            .unwrap_or_default();
+        format!("{mark}  {:width$}  {}{advice}", finding.about, super::output::printable(&finding.says))
+    };
+    findings.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn daemon(context: &Context, view: &View) -> Finding {
+    let service = service::state(&context.places);
+    let enabled = service.as_ref().map(|service| service.installed && service.enabled);
+    if !view.daemon {
+        let health = if view.idle == Some(Idle::NotJoined) { Health::Limited } else { Health::Broken };
+        let says = match &service {
+            Some(service) if service.installed => {
+                format!("the service is installed and {}, but no daemon answers", service.state)
+            }
+            Some(_) | None => "no daemon runs: changes come only with `netclient pull`".to_owned(),
+        };
+        return finding("daemon", health, says).advise(NotRunning.to_string());
+    }
+    match enabled {
+        Some(true) => finding(
+            "daemon",
+            Health::Works,
+            format!("version {} runs and starts with the machine", view.version),
+        ),
+        Some(false) => finding(
+            "daemon",
+            Health::Limited,
+            format!("version {} runs, but will not start with the machine", view.version),
+        )
+        .advise("set up the service with `netclient install`"),
+        None => finding(
+            "daemon",
+            Health::Works,
+            format!("version {} runs; this machine has no systemd that would start it", view.version),
+        ),
+    }
+}
+
+/// What the view says.
+fn of(view: &View) -> Vec<Finding> {
+    if let Some(idle) = &view.idle {
+        let health = if *idle == Idle::NotJoined { Health::Limited } else { Health::Broken };
+        return vec![finding("networks", health, idle.to_string())];
+    }
+    let mut findings = Vec::new();
+    if let Some(server) = view.server.as_ref().filter(|_| view.daemon) {
+        findings.push(of_server(server));
+        findings.push(of_pushes(server));
+        findings.extend(of_rendezvous(view, server));
+    }
+    findings.push(of_interface(view));
+    findings.extend(view.failures.iter().map(|failure| {
+        finding("machine", Health::Broken, format!("could not {}: {}", failure.op, failure.error))
+    }));
+    for network in &view.networks {
+        let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
+        let says = format!("{}: {}, {}", network.name, addresses.join(" and "), count(network.peers, "peer"));
+        findings.push(if network.connected {
+            finding("network", Health::Works, says)
+        } else {
+            finding("network", Health::Limited, format!("{}: paused", network.name))
+                .advise(format!("take part again with `netclient connect {}`", network.name))
+        });
+    }
+    findings.extend(of_peers(&view.peers));
+    findings
+}
+
+fn of_server(server: &ServerView) -> Finding {
+    let name = format!("{} ({})", server.name, server.url);
+    match (&server.error, server.answered) {
+        (None, None) => finding("server", Health::Limited, format!("{name} is being asked")),
+        (None, Some(_)) if server.pushes => finding("server", Health::Works, format!("{name} answers")),
+        (None, Some(when)) => finding("server", Health::Works, format!("{name} answered {}", ago(Some(when), now()))),
+        (Some(error), _) if server.pushes => finding("server", Health::Limited, format!("{name} pushes changes, but the last request failed: {error}")),
+        (Some(error), _) => finding("server", Health::Broken, format!("{name}: {error}"))
+            .advise("tunnels stay as they are, and the daemon goes on trying; check the server, this machine's network and clock"),
+    }
+}
+
+fn of_pushes(server: &ServerView) -> Finding {
+    match &server.push_error {
+        None if server.pushes => finding("changes", Health::Works, "are pushed the moment they happen"),
+        None => finding("changes", Health::Limited, "the connection for pushes is being made"),
+        Some(error) if server.error.is_none() => finding(
+            "changes",
+            Health::Limited,
+            format!("are asked for every minute, since they cannot be pushed: {error}"),
+        )
+        .advise("check that proxies and firewalls in between let WebSockets through"),
+        Some(error) => finding("changes", Health::Broken, format!("do not come in: {error}")),
+    }
+}
+
+fn of_rendezvous(view: &View, server: &ServerView) -> Option<Finding> {
+    let total = server.rendezvous.len();
+    let answering = server.rendezvous.iter().filter(|rendezvous| rendezvous.answers).count();
+    let nat = match view.host.as_ref().map(|host| host.nat) {
+        Some(NatMapping::PerDestination) => {
+            "; the NAT in front of this machine maps per destination, which some peers cannot reach"
+        }
+        Some(NatMapping::Endpoint | NatMapping::Unknown) | None => "",
+    };
+    let seen: Vec<String> = view.host.iter().flat_map(|host| &host.seen).map(ToString::to_string).collect();
+    let seen = if seen.is_empty() {
+        String::new()
+    } else {
+        format!(", which sees this machine at {}", seen.join(" and "))
+    };
+    let named = server.rendezvous.iter().find_map(|rendezvous| rendezvous.endpoint);
+    if total == 0 {
+        return None;
+    }
+    Some(match (answering, named) {
+        (0, None) => finding("rendezvous", Health::Broken, "its name cannot be resolved").advise("check this machine's DNS"),
+        (0, Some(endpoint)) => finding("rendezvous", Health::Limited, format!("no answer from {endpoint} (UDP)"))
+            .advise("peers on the same network are reached all the same; for others, let UDP out to the server's rendezvous ports"),
+        (_, _) => finding("rendezvous", Health::Works, format!("{answering} of {total} answer{seen}{nat}")),
+    })
+}
+
+fn of_interface(view: &View) -> Finding {
+    let Some(interface) = &view.interface else {
+        return finding("interface", Health::Broken, "nothing is known of it");
+    };
+    match interface.wireguard {
+        None => finding("interface", Health::Broken, format!("{} is not there", interface.name))
+            .advise("`netclient pull` makes it again; its log says why it could not be made"),
+        Some(_) if !interface.up => {
+            finding("interface", Health::Broken, format!("{} is down", interface.name))
+                .advise(format!("`netclient pull`, or `ip link set {} up`", interface.name))
+        }
+        Some(kind) => finding(
+            "interface",
+            Health::Works,
+            format!("{}: {kind} WireGuard on UDP port {}", interface.name, interface.port),
+        ),
+    }
+}
+
+fn of_peers(peers: &[PeerView]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let reachable = peers.iter().filter(|peer| peer.reachable() == Some(true)).count();
+    let watched = peers.iter().filter(|peer| peer.path.is_some()).count();
+    if watched > 0 {
+        let health = if reachable == watched { Health::Works } else { Health::Limited };
+        findings.push(finding(
+            "peers",
+            health,
+            format!("{reachable} of {} reachable", count(watched, "peer")),
+        ));
+    }
+    for peer in peers {
+        match peer.path {
+            Some(PathStatus::Unreachable(obstacle)) => findings.push(of_obstacle(peer, obstacle)),
+            Some(path @ PathStatus::Trying { .. }) => {
+                findings.push(finding("peer", Health::Limited, format!("{}: {path}", peer.name)))
+            }
+            Some(PathStatus::Direct { .. } | PathStatus::Checking { .. }) | None => {}
+        }
+    }
+    findings
+}
+
+fn of_obstacle(peer: &PeerView, obstacle: Obstacle) -> Finding {
+    let text = obstacle.to_string();
+    let says =
+        |why: &str| finding("peer", Health::Limited, format!("{} cannot be reached: {why}", peer.name));
+    match text.split_once("; ") {
+        Some((why, advice)) => says(why).advise(advice),
+        None => says(&text).advise(format!("look at `netclient status` on {} too", peer.name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_joined_nothing_is_told_how_to() {
+        let findings = of(&View::idle(Idle::NotJoined));
+        assert_eq!(findings.len(), 1);
+        assert!(words(&findings).contains("netclient join -t TOKEN"), "{}", words(&findings));
+    }
+
+    #[test]
+    fn what_is_broken_comes_with_advice() {
+        let server = ServerView {
+            name: "s".parse().unwrap(),
+            url: "https://192.0.2.1".into(),
+            answered: None,
+            error: Some("the server cannot be reached: refused".into()),
+            pushes: false,
+            push_error: Some("refused".into()),
+            rendezvous: Vec::new(),
+        };
+        let found = of_server(&server);
+        assert_eq!(found.health, Health::Broken);
+        assert!(found.advice.is_some_and(|advice| advice.contains("goes on trying")));
+        assert_eq!(of_pushes(&server).health, Health::Broken);
+    }
+}

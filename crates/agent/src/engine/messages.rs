@@ -1,0 +1,232 @@
+//! What goes to and comes from server and broker: asking, reporting, and what is pushed.
+
+use std::time::Duration;
+
+use model::Generation;
+use reconcile::{AgentEvent, AskFailure};
+use tokio::sync::mpsc;
+use wire::{Direction, Down, MapReply, Report};
+
+use super::{Engine, Mode, NoMap, fetch_map};
+use crate::engine::doors::Resolved;
+use crate::link::{Backoff, Link, LinkError, LinkEvent, LinkHandle, LinkOptions};
+use crate::talk::{TalkError, now, trust};
+
+/// The connection to the broker, from the first attempt to its end.
+pub(super) struct Broker {
+    handle: LinkHandle,
+    events: mpsc::Receiver<LinkEvent>,
+}
+
+impl Broker {
+    pub(super) async fn close(self) {
+        self.handle.close().await;
+    }
+}
+
+/// What the broker's connection brings.
+pub(super) enum BrokerEvent {
+    Link(LinkEvent),
+    Ended,
+}
+
+pub(super) async fn broker_event(broker: &mut Option<Broker>) -> BrokerEvent {
+    let Some(broker) = broker else { return std::future::pending().await };
+    broker.events.recv().await.map_or(BrokerEvent::Ended, BrokerEvent::Link)
+}
+
+/// What was done in the background.
+pub(super) enum Done {
+    Asked(Result<MapReply, NoMap>),
+    Reported(Result<(), TalkError>),
+    Told(wire::HostSettings, Result<(), TalkError>),
+    Resolved(Resolved),
+    Broken(String),
+}
+
+impl Engine {
+    pub(super) fn ask(&mut self, have: Generation) {
+        self.asking = true;
+        let (client, channel) = (self.session.client.clone(), self.session.channel().clone());
+        self.tasks.spawn(async move { Done::Asked(fetch_map(&client, &channel, have).await) });
+    }
+
+    /// Over the broker if it is up, else over HTTP.
+    pub(super) fn report(&mut self, report: &Report) {
+        let sealed = match self.session.seal(report) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                tracing::warn!("{error:#}");
+                return self.agent.handle(AgentEvent::ReportFailed, self.now());
+            }
+        };
+        let published = self.broker.as_ref().filter(|_| self.agent.broker_is_up());
+        if let Some(broker) = published
+            && broker.handle.publish_report(sealed.clone()).is_ok()
+        {
+            self.reported = true;
+            return self.agent.handle(AgentEvent::Reported, self.now());
+        }
+        self.reporting = true;
+        let client = self.session.client.clone();
+        self.tasks.spawn(async move { Done::Reported(client.report(sealed).await) });
+    }
+
+    pub(super) fn connect_broker(&mut self) {
+        if self.mode == Mode::Once {
+            return;
+        }
+        let url = self.broker_url();
+        let (signing, host) = (self.session.identity.signing.clone(), self.session.record.host);
+        let password = std::sync::Arc::new(move || wire::mqtt_password(&signing, host, now()));
+        let mut options = LinkOptions::new(url, host.to_string(), password, trust(self.session.record.pin));
+        // A lost connection is made anew by the brain's own pauses, perhaps to another address.
+        options.backoff = Backoff { first: Duration::from_secs(3600), longest: Duration::from_secs(3600) };
+        if let Some(keepalive) = self.agent.map().and_then(|map| map.server.keepalive) {
+            options.keepalive = Duration::from_secs(keepalive.get().into());
+        }
+        match Link::connect(options) {
+            Ok((handle, events)) => self.broker = Some(Broker { handle, events }),
+            Err(error) => self.broker_lost(error.to_string()),
+        }
+    }
+
+    /// One of the map's brokers, in turn; else the WebSocket at the server's own address.
+    fn broker_url(&self) -> String {
+        let brokers = self.agent.map().map(|map| map.server.brokers.as_slice()).unwrap_or_default();
+        let url = brokers.get(self.broker_tries % brokers.len().max(1));
+        url.cloned().unwrap_or_else(|| websocket_url(self.session.client.url()))
+    }
+
+    fn broker_lost(&mut self, reason: String) {
+        tracing::debug!(reason, "no pushes");
+        self.broker = None;
+        self.broker_tries += 1;
+        self.contact.push_error = Some(reason);
+        self.agent.handle(AgentEvent::BrokerDown, self.now());
+    }
+
+    pub(super) fn broker_said(&mut self, event: BrokerEvent) {
+        match event {
+            BrokerEvent::Link(LinkEvent::Connected) => {
+                self.contact.push_error = None;
+                self.agent.handle(AgentEvent::BrokerUp, self.now());
+            }
+            BrokerEvent::Link(LinkEvent::Disconnected { reason, retry_in: _ }) => {
+                self.broker_lost(said_of_broker(&reason))
+            }
+            BrokerEvent::Link(LinkEvent::Map(sealed)) => self.pushed(&sealed),
+            BrokerEvent::Ended => self.broker_lost("the connection ended".to_owned()),
+        }
+    }
+
+    /// A message of the server's. What was sealed before what was already taken is a repetition.
+    fn pushed(&mut self, sealed: &[u8]) {
+        let opened = match self.session.channel().open(Direction::Down, sealed) {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::warn!("a pushed message was not taken: {error}");
+                return self.agent.handle(AgentEvent::PushedUnreadable, self.now());
+            }
+        };
+        if opened.sequence <= self.pushed {
+            return tracing::debug!(sequence = opened.sequence, "a pushed message came again");
+        }
+        self.pushed = opened.sequence;
+        let event = match wire::decode::<Down>(&opened.plaintext) {
+            Ok(down) => AgentEvent::Pushed(down),
+            Err(_) => AgentEvent::PushedUnreadable,
+        };
+        self.agent.handle(event, self.now());
+    }
+
+    pub(super) async fn done(&mut self, done: Done) {
+        match done {
+            Done::Asked(Ok(reply)) => {
+                self.asking = false;
+                self.asked = Some(Ok(()));
+                self.contact.answered = Some(now());
+                self.contact.error = None;
+                self.agent.handle(AgentEvent::Answered(reply), self.now());
+                self.tell_settings();
+            }
+            Done::Asked(Err(error)) => {
+                self.asking = false;
+                let text = error.to_string();
+                tracing::info!("no map: {text}");
+                self.asked = Some(Err(text.clone()));
+                self.contact.error = Some(text);
+                self.agent.handle(AgentEvent::AskFailed(failure_of(&error)), self.now());
+            }
+            Done::Reported(result) => self.report_done(result),
+            Done::Told(settings, Ok(())) => {
+                self.session.record.told = settings;
+                if let Err(error) = self.state.save_server(&self.session.record) {
+                    tracing::warn!("{error:#}");
+                }
+            }
+            Done::Told(_, Err(error)) => {
+                tracing::warn!("the server did not take this machine's settings: {error}")
+            }
+            Done::Resolved(resolved) => self.resolved(resolved).await,
+            Done::Broken(error) => tracing::error!("a task of the daemon broke: {error}"),
+        }
+    }
+
+    fn report_done(&mut self, result: Result<(), TalkError>) {
+        self.reporting = false;
+        self.reported = true;
+        let event = match result {
+            Ok(()) => AgentEvent::Reported,
+            Err(error) => {
+                tracing::info!("the report did not arrive: {error}");
+                AgentEvent::ReportFailed
+            }
+        };
+        self.agent.handle(event, self.now());
+    }
+
+    /// The settings of this machine may have been changed while the daemon was not running.
+    fn tell_settings(&mut self) {
+        let settings = self.options.for_server();
+        if settings == self.session.record.told {
+            return;
+        }
+        let client = self.session.client.clone();
+        self.tasks.spawn(async move {
+            let told = client.settings(&settings).await;
+            Done::Told(settings, told)
+        });
+    }
+}
+
+fn failure_of(error: &NoMap) -> AskFailure {
+    match error {
+        NoMap::Talk(TalkError::Refused(refusal)) => refusal.into(),
+        NoMap::Talk(TalkError::Link { .. } | TalkError::Nonsense { .. }) | NoMap::Unreadable(_) => {
+            AskFailure::Unreachable
+        }
+    }
+}
+
+fn said_of_broker(error: &LinkError) -> String {
+    error.to_string().replace("the server", "the broker")
+}
+
+/// The WebSocket of MQTT at the API's address.
+fn websocket_url(api: &str) -> String {
+    let base = api.trim_end_matches('/');
+    let base = base.strip_prefix("http").map_or_else(|| base.to_owned(), |rest| format!("ws{rest}"));
+    format!("{base}{}", wire::path::MQTT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_broker_is_at_the_apis_own_address() {
+        assert_eq!(websocket_url("https://vpn.example.org:8443/"), "wss://vpn.example.org:8443/mqtt");
+        assert_eq!(websocket_url("http://127.0.0.1:80"), "ws://127.0.0.1:80/mqtt");
+    }
+}

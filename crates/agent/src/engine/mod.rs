@@ -1,0 +1,454 @@
+//! The shell around the agent's two brains: their actions are carried out here, in order, and what happens is told to them.
+//!
+//! ```text
+//!   broker ─┐                ┌─ Agent ─► store, carry out, ask, report, connect
+//!   HTTP ───┤                │
+//!   netlink ┼─► one loop ────┤
+//!   clock ──┤                └─ Paths ─► look, point, poke
+//!   socket ─┘
+//! ```
+//!
+//! Not for deciding: `reconcile` does. One thing is done at a time, so that there is never more than one reconcile; what
+//! happens meanwhile waits in bounded queues. It keeps true that ending the loop leaves every tunnel as it is.
+
+mod carry;
+mod doors;
+mod messages;
+mod session;
+mod show;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use model::{Endpoint, Generation, Timestamp, WgPublicKey};
+use platform::{Choice, Machine, Notice, Watch, choose_udp_port, udp_port_is_free};
+use reconcile::{Actual, Agent, AgentAction, AgentEvent, AgentWait, Desired, LinkKind, LocalSettings, Paths};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use wire::{Facts, Outcome};
+
+use crate::control::{Call, Reply, Request};
+use crate::hands;
+use crate::options::Options;
+use crate::places::Places;
+use crate::state::{InterfaceRecord, State, random};
+use crate::view::View;
+
+pub use doors::resolve_once;
+pub use session::{NoMap, Session, fetch_map};
+
+use messages::{Broker, BrokerEvent, Done};
+
+/// How often everything is looked at, whatever was or was not noticed.
+const FULL_LOOK: Duration = Duration::from_secs(300);
+/// Changes of the machine's network are looked at together when they come this close.
+const SETTLE: Duration = Duration::from_millis(50);
+/// And no more often than this.
+const NO_MORE_OFTEN: Duration = Duration::from_millis(400);
+
+/// How the engine is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// As a daemon: changes are pushed, the machine is watched.
+    Daemon,
+    /// Once, for `--daemon=off`: the server is asked, and that is all.
+    Once,
+}
+
+/// Why the engine ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The process was told to end.
+    Told,
+    /// The state on disk changed.
+    Reload,
+    /// The server has removed this host; everything was taken down.
+    Removed,
+    /// What it was started for is done (`Mode::Once`).
+    Finished,
+}
+
+enum Event {
+    Done(Done),
+    Broker(BrokerEvent),
+    Notice(Notice),
+    Deaf(anyhow::Error),
+    Call(Call),
+    Told,
+    Wake,
+}
+
+/// How it went with the server.
+#[derive(Debug, Default)]
+struct Contact {
+    answered: Option<Timestamp>,
+    error: Option<String>,
+    push_error: Option<String>,
+}
+
+/// The loop's state. See the module.
+pub struct Engine {
+    mode: Mode,
+    started: Instant,
+    state: State,
+    options: Options,
+    session: Session,
+    machine: Machine,
+    local: LocalSettings,
+    facts: Facts,
+    agent: Agent,
+    paths: Paths,
+    /// What the machine should have, as last derived.
+    desired: Option<Desired>,
+    /// What it had when last observed, with what was done since.
+    actual: Option<Actual>,
+    /// The machine's own addresses.
+    addresses: BTreeSet<IpNet>,
+    /// The peers that `paths` knows.
+    known: BTreeSet<WgPublicKey>,
+    rendezvous: BTreeMap<WgPublicKey, Endpoint>,
+    failures: Vec<Outcome>,
+    store_error: Option<String>,
+    carried: Option<Generation>,
+    contact: Contact,
+    broker: Option<Broker>,
+    broker_tries: usize,
+    pushed: u64,
+    asking: bool,
+    asked: Option<Result<(), String>>,
+    reporting: bool,
+    reported: bool,
+    tasks: JoinSet<Done>,
+    watch: Option<Watch>,
+    look_at: Option<Duration>,
+    others_changed: bool,
+    looked: Duration,
+    full_at: Duration,
+    resolve_at: Option<Duration>,
+    resolving: bool,
+    pulls: Vec<oneshot::Sender<Reply>>,
+}
+
+impl Engine {
+    /// Looks at the machine and takes up what is there. Fails where nothing can be done before a person did something.
+    pub async fn new(
+        mode: Mode,
+        places: &Places,
+        state: State,
+        options: Options,
+        session: Session,
+    ) -> anyhow::Result<Self> {
+        let link = options.interface.clone();
+        remove_former(places, &state, &options, &session).await?;
+        let machine = hands::machine(places, &link)?;
+        let watch = if mode == Mode::Daemon { Some(machine.watch().await?) } else { None };
+        let actual = machine.observe().await?;
+        let local = local_settings(&machine, &actual, &state, &options, &session).await?;
+        let record = InterfaceRecord { link, port: local.port };
+        if state.interface()?.as_ref() != Some(&record)
+            && let Err(error) = state.save_interface(&record)
+        {
+            tracing::warn!("{error:#}");
+        }
+        let addresses = machine.local_addresses().await?;
+        let map = state.map(&session.record.name)?;
+        let pushed = map.as_ref().map_or(0, |map| map.generation.number());
+        let facts = Facts {
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            wireguard: local.kind.to_string(),
+            ..platform::facts()
+        };
+        let seed = u64::from_le_bytes(random()?);
+        let mut engine = Self {
+            mode,
+            started: Instant::now(),
+            agent: Agent::new(map, seed, Duration::ZERO),
+            paths: Paths::new(),
+            state,
+            options,
+            session,
+            machine,
+            local,
+            facts,
+            desired: None,
+            actual: Some(actual),
+            addresses,
+            known: BTreeSet::new(),
+            rendezvous: BTreeMap::new(),
+            failures: Vec::new(),
+            store_error: None,
+            carried: None,
+            contact: Contact::default(),
+            broker: None,
+            broker_tries: 0,
+            pushed,
+            asking: false,
+            asked: None,
+            reporting: false,
+            reported: false,
+            tasks: JoinSet::new(),
+            watch,
+            look_at: None,
+            others_changed: false,
+            looked: Duration::ZERO,
+            full_at: FULL_LOOK,
+            resolve_at: None,
+            resolving: false,
+            pulls: Vec::new(),
+        };
+        engine.agent.handle(AgentEvent::Facts(engine.facts.clone()), Duration::ZERO);
+        engine.tell_local();
+        Ok(engine)
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Runs until told otherwise. `ready` is called once the first map was carried out, or it is clear that none comes soon.
+    pub async fn run(
+        &mut self,
+        calls: &mut mpsc::Receiver<Call>,
+        mut told: Pin<&mut (dyn Future<Output = ()> + Send)>,
+        ready: impl FnOnce(),
+    ) -> End {
+        let mut ready = Some(ready);
+        loop {
+            self.drain().await;
+            if (self.carried.is_some() || self.asked.is_some())
+                && let Some(ready) = ready.take()
+            {
+                ready();
+            }
+            if self.agent.is_removed() {
+                return End::Removed;
+            }
+            if self.mode == Mode::Once && self.is_finished() {
+                return End::Finished;
+            }
+            let event = self.next(calls, told.as_mut()).await;
+            if let Some(end) = self.handle(event).await {
+                return end;
+            }
+        }
+    }
+
+    /// Says farewell to the broker. Tunnels stay.
+    pub async fn close(self) {
+        if let Some(broker) = self.broker {
+            broker.close().await;
+        }
+    }
+
+    /// The first answer of the server has been carried out, reported, and the paths have had a moment.
+    fn is_finished(&self) -> bool {
+        match &self.asked {
+            None => false,
+            Some(Err(_)) => true,
+            Some(Ok(())) if self.asking || self.reporting || self.has_news() => false,
+            Some(Ok(())) => self.reported && (!self.is_trying() || self.now() > Duration::from_secs(4)),
+        }
+    }
+
+    /// Whether there is something the server will be told in a moment.
+    fn has_news(&self) -> bool {
+        matches!(self.agent.poll_deadline(), Some((_, AgentWait::Report)))
+    }
+
+    /// How asking the server went; `Mode::Once`.
+    pub fn outcome(&self) -> Result<(), String> {
+        self.asked.clone().unwrap_or(Ok(()))
+    }
+
+    async fn drain(&mut self) {
+        loop {
+            while let Some(action) = self.agent.poll_action() {
+                self.act(action).await;
+            }
+            let Some(action) = self.paths.poll_action() else { break };
+            self.path_action(action).await;
+        }
+        if !self.asking {
+            self.answer_pulls();
+        }
+    }
+
+    async fn act(&mut self, action: AgentAction) {
+        match action {
+            AgentAction::Store => self.store(),
+            AgentAction::CarryOut(changed) => self.carry_out(changed).await,
+            AgentAction::TakeDown => self.take_down().await,
+            AgentAction::ConnectBroker => self.connect_broker(),
+            AgentAction::ServerBack => {
+                self.paths.handle_server_back(self.now());
+                self.resolve();
+            }
+            AgentAction::Ask { have } => self.ask(have),
+            AgentAction::Report(report) => self.report(&report),
+        }
+    }
+
+    async fn next(
+        &mut self,
+        calls: &mut mpsc::Receiver<Call>,
+        told: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    ) -> Event {
+        let wake = self.wake_at();
+        tokio::select! {
+            Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => match done {
+                Ok(done) => Event::Done(done),
+                Err(error) => Event::Done(Done::Broken(error.to_string())),
+            },
+            event = messages::broker_event(&mut self.broker) => Event::Broker(event),
+            notice = noticed(&mut self.watch) => match notice {
+                Ok(notice) => Event::Notice(notice),
+                Err(error) => Event::Deaf(error),
+            },
+            Some(call) = calls.recv() => Event::Call(call),
+            () = told => Event::Told,
+            () = sleep_until(wake) => Event::Wake,
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let agent = self.agent.poll_deadline().map(|(at, _)| at);
+        let paths = self.paths.poll_deadline().map(|(at, _)| at);
+        // A run of `Mode::Once` looks every now and then whether it is finished.
+        let once = (self.mode == Mode::Once).then(|| self.now() + Duration::from_millis(200));
+        let all = [agent, paths, self.look_at, self.resolve_at, once, Some(self.full_at)];
+        self.started + all.into_iter().flatten().min().unwrap_or(FULL_LOOK)
+    }
+
+    async fn handle(&mut self, event: Event) -> Option<End> {
+        match event {
+            Event::Done(done) => self.done(done).await,
+            Event::Broker(event) => self.broker_said(event),
+            Event::Notice(notice) => {
+                self.others_changed |= notice.others;
+                let at = (self.now() + SETTLE).max(self.looked + NO_MORE_OFTEN);
+                self.look_at.get_or_insert(at);
+            }
+            Event::Deaf(error) => {
+                tracing::warn!("{error:#}");
+                self.watch = None;
+            }
+            Event::Call(call) => return self.called(call).await,
+            Event::Told => return Some(End::Told),
+            Event::Wake => self.wake().await,
+        }
+        None
+    }
+
+    async fn wake(&mut self) {
+        let now = self.now();
+        self.agent.handle_deadline(now);
+        self.paths.handle_deadline(now);
+        if self.resolve_at.is_some_and(|at| at <= now) {
+            self.resolve_at = None;
+            self.resolve();
+        }
+        if self.full_at <= now {
+            self.full_at = now + FULL_LOOK;
+            self.look_at = Some(now);
+            self.others_changed = true;
+            self.resolve();
+            if self.watch.is_none() && self.mode == Mode::Daemon {
+                self.watch = self.machine.watch().await.ok();
+            }
+        }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_at = None;
+            self.looked = now;
+            self.look_around().await;
+        }
+    }
+
+    async fn called(&mut self, call: Call) -> Option<End> {
+        let (reply, end) = match call.request {
+            Request::Status => (Reply::Status(Box::new(self.view().await)), None),
+            Request::Pull => {
+                self.agent.handle(AgentEvent::AskNow, self.now());
+                // Answered when the server has been asked and what it said is done.
+                self.asking = true;
+                self.pulls.push(call.reply);
+                return None;
+            }
+            Request::Reload => (Reply::Done, Some(End::Reload)),
+            Request::Stop => (Reply::Done, Some(End::Told)),
+        };
+        // Whoever asked may be gone.
+        let _ = call.reply.send(reply);
+        end
+    }
+
+    fn answer_pulls(&mut self) {
+        for reply in self.pulls.drain(..) {
+            let said = match &self.asked {
+                Some(Err(error)) => Reply::Failed(error.clone()),
+                Some(Ok(())) | None => Reply::Done,
+            };
+            let _ = reply.send(said);
+        }
+    }
+}
+
+async fn noticed(watch: &mut Option<Watch>) -> anyhow::Result<Notice> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The interface had another name before: that one goes.
+async fn remove_former(
+    places: &Places,
+    state: &State,
+    options: &Options,
+    session: &Session,
+) -> anyhow::Result<()> {
+    let Some(former) = state.interface()?.filter(|former| former.link != options.interface) else {
+        return Ok(());
+    };
+    let machine = hands::machine(places, &former.link)?;
+    if hands::take_down(&machine, &former.link, &session.identity.wireguard).await? {
+        tracing::info!(interface = %former.link, "removed the interface under its former name");
+    }
+    Ok(())
+}
+
+/// Fills in what the settings leave open: as it is if our interface is there, else as is best.
+async fn local_settings(
+    machine: &Machine,
+    actual: &Actual,
+    state: &State,
+    options: &Options,
+    session: &Session,
+) -> anyhow::Result<LocalSettings> {
+    let secret = &session.identity.wireguard;
+    let device =
+        actual.link.as_ref().and_then(|link| link.device.as_ref()).filter(|_| hands::is_ours(actual, secret));
+    let kind: LinkKind = match (options.wireguard, device) {
+        (Choice::Auto, Some(device)) => device.kind,
+        (choice, _) => machine.kind(choice).await?,
+    };
+    let running = device.map(|device| device.port).filter(|port| *port != 0);
+    let port = match options.port.or(running) {
+        Some(port) => port,
+        None => {
+            let before = state.interface()?.map(|interface| interface.port);
+            let wanted = before.filter(|port| udp_port_is_free(*port)).unwrap_or(LocalSettings::DEFAULT_PORT);
+            choose_udp_port(wanted)?
+        }
+    };
+    Ok(LocalSettings { link: options.interface.clone(), kind, key: secret.public(), port, mtu: options.mtu })
+}
+
+impl Engine {
+    /// The view of an engine that is about to be shown.
+    pub async fn show(&mut self) -> View {
+        self.view().await
+    }
+}

@@ -1,0 +1,76 @@
+//! One registration with one server: who we are there, and the sealed channel with it.
+//!
+//! Not for deciding what is said. It keeps true that sequences upwards only grow.
+
+use anyhow::Context as _;
+use model::Generation;
+use wire::{Channel, Direction, MapReply, Report};
+
+use crate::state::{Identity, ServerRecord, random};
+use crate::talk::{HostClient, ServerClient, TalkError, now};
+
+/// A registration, ready to be used.
+pub struct Session {
+    /// What is kept of the server.
+    pub record: ServerRecord,
+    /// This machine's keys.
+    pub identity: Identity,
+    /// The way to the server.
+    pub client: HostClient,
+    channel: Channel,
+    said: u64,
+}
+
+impl Session {
+    /// Of what is on disk.
+    pub fn new(record: ServerRecord, identity: Identity) -> anyhow::Result<Self> {
+        let client = client(&record, &identity)?;
+        let channel = record.channel();
+        Ok(Self { record, identity, client, channel, said: 0 })
+    }
+
+    /// Leaves connections behind that may hang on an address this machine no longer has.
+    pub fn reconnect(&mut self) {
+        match client(&self.record, &self.identity) {
+            Ok(client) => self.client = client,
+            Err(error) => tracing::warn!("{error:#}"),
+        }
+    }
+
+    /// The sealed channel.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// A report, sealed.
+    pub fn seal(&mut self, report: &Report) -> anyhow::Result<Vec<u8>> {
+        let time = u64::try_from(now().as_millis()).unwrap_or(0);
+        self.said = time.max(self.said + 1);
+        Ok(self.channel.seal(Direction::Up, self.said, random()?, &wire::encode(report)))
+    }
+}
+
+fn client(record: &ServerRecord, identity: &Identity) -> anyhow::Result<HostClient> {
+    Ok(ServerClient::new(&record.urls, record.pin)?.as_host(record.host, identity.signing.clone()))
+}
+
+/// Why there is no map.
+#[derive(Debug, thiserror::Error)]
+pub enum NoMap {
+    /// The server was not reached, or refused.
+    #[error(transparent)]
+    Talk(#[from] TalkError),
+    /// Its answer cannot be read.
+    #[error("{0:#}")]
+    Unreadable(anyhow::Error),
+}
+
+/// Asks for the map and opens the answer.
+pub async fn fetch_map(client: &HostClient, channel: &Channel, have: Generation) -> Result<MapReply, NoMap> {
+    let sealed = client.map(have).await?;
+    let opened = channel.open(Direction::Down, &sealed).context(
+        "the server's answer is not for this machine as it is registered now; join again with a token",
+    );
+    let opened = opened.map_err(NoMap::Unreadable)?;
+    wire::decode(&opened.plaintext).map_err(|error| NoMap::Unreadable(error.into()))
+}

@@ -1,0 +1,53 @@
+//! The machine as the agent uses it: which link, how its userspace device is started, and whether this process may.
+//!
+//! Not for touching anything itself: `platform` does.
+
+use anyhow::bail;
+use platform::{DeviceProgram, Machine, MachineOptions};
+use reconcile::{Actual, Desired, LinkName, Op, conflict, reconcile};
+use rustix::thread::{CapabilitySet, capabilities};
+use wire::WgSecret;
+
+use crate::places::Places;
+
+/// The machine's hands for this link.
+pub fn machine(places: &Places, link: &LinkName) -> anyhow::Result<Machine> {
+    Machine::open(MachineOptions {
+        link: link.clone(),
+        // The very program that runs, also after an upgrade has put another in its place.
+        program: DeviceProgram {
+            program: "/proc/self/exe".into(),
+            arguments: vec!["device".into()],
+            log: places.device_log(),
+        },
+        socket_dir: places.wireguard.clone(),
+    })
+}
+
+/// Fails with what to do unless this process may change the network.
+pub fn check_rights(command: &str) -> anyhow::Result<()> {
+    let may = rustix::process::geteuid().is_root()
+        || capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN));
+    if !may {
+        bail!("this needs root, because it changes the machine's network: run `sudo netclient {command}`");
+    }
+    Ok(())
+}
+
+/// Removes our link, if it is there and ours. What was not possible is an error.
+pub async fn take_down(machine: &Machine, link: &LinkName, secret: &WgSecret) -> anyhow::Result<bool> {
+    let actual = machine.observe().await?;
+    let absent = Desired::absent(link.clone(), secret.public());
+    if actual.link.is_none() || conflict(&absent, &actual).is_some() {
+        return Ok(false);
+    }
+    let ops: Vec<Op> = reconcile(&absent, &actual);
+    machine.execute_all(&ops, secret).await.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
+    Ok(true)
+}
+
+/// Whether the link is there and has this key.
+pub fn is_ours(actual: &Actual, secret: &WgSecret) -> bool {
+    let device = actual.link.as_ref().and_then(|link| link.device.as_ref());
+    device.is_some_and(|device| device.key == Some(secret.public()))
+}
