@@ -1,7 +1,7 @@
 //! How a host shows who it is, without a shared secret: it signs each HTTP request and each MQTT log-in with its own key.
 //!
-//! A signature names a time and is good for a short while around it; the server remembers the latest time of each host and
-//! takes no older one, so that a copied request cannot be repeated.
+//! A signature names a time and is good for a short while around it; the server remembers the times that it took from each
+//! host, so that a copied one cannot be used again.
 
 use std::time::Duration;
 

@@ -35,12 +35,13 @@ pub struct Hello {
 pub struct WireguardProof(#[cbor(with = "minicbor::bytes")] [u8; 32]);
 
 impl WireguardProof {
-    fn of(secret: &WgSecret, other: &WgPublicKey, transcript: &[u8]) -> Self {
+    /// None where the other's key is of low order: that would prove nothing.
+    fn of(secret: &WgSecret, other: &WgPublicKey, transcript: &[u8]) -> Option<Self> {
         let transcript = Sha256::digest(transcript);
         let mut hash = Sha256::new_with_prefix(b"netloom wireguard possession v1\n");
-        hash.update(*secret.agree(other));
+        hash.update(*secret.agree(other)?);
         hash.update(transcript);
-        Self(hash.finalize().into())
+        Some(Self(hash.finalize().into()))
     }
 
     fn matches(&self, other: &Self) -> bool {
@@ -113,7 +114,9 @@ impl RegisterRequest {
     ) -> Self {
         let bytes = crate::encode(registration);
         let signature = signing.sign(&bytes);
-        let wireguard_proof = WireguardProof::of(wireguard, server, &bytes);
+        // To a server whose key is of low order nothing can be proved: it refuses this.
+        let wireguard_proof =
+            WireguardProof::of(wireguard, server, &bytes).unwrap_or(WireguardProof([0; 32]));
         Self { registration: bytes, signature, wireguard_proof }
     }
 
@@ -129,7 +132,7 @@ impl RegisterRequest {
             return Err(CredentialError::Signature);
         }
         let expected = WireguardProof::of(server, &registration.wireguard_key, &self.registration);
-        if !expected.matches(&self.wireguard_proof) {
+        if !expected.is_some_and(|expected| expected.matches(&self.wireguard_proof)) {
             return Err(CredentialError::Signature);
         }
         Ok(registration)
@@ -205,6 +208,21 @@ mod tests {
         let thief = SigningSecret::from_random([8; 32]);
         let stolen = RegisterRequest::prove(&registration, &thief, &wireguard, &server.public());
         assert_eq!(stolen.verify(&server, NOW), Err(CredentialError::Signature));
+    }
+
+    #[test]
+    fn a_wireguard_key_that_everybody_has_is_refused() {
+        let server = WgSecret::from_random([6; 32]);
+        let Agent { signing, mut registration, .. } = agent();
+        registration.wireguard_key = WgPublicKey::from_bytes([0; 32]);
+        let bytes = crate::encode(&registration);
+        let mut hash = Sha256::new_with_prefix(b"netloom wireguard possession v1\n");
+        hash.update([0; 32]);
+        hash.update(Sha256::digest(&bytes));
+        let wireguard_proof = WireguardProof(hash.finalize().into());
+        let signature = signing.sign(&bytes);
+        let forged = RegisterRequest { registration: bytes, signature, wireguard_proof };
+        assert_eq!(forged.verify(&server, NOW), Err(CredentialError::Signature));
     }
 
     #[test]

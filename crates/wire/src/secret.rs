@@ -57,10 +57,11 @@ impl WgSecret {
         WgPublicKey::from_bytes(public_x25519(&self.0))
     }
 
-    pub(crate) fn agree(&self, other: &WgPublicKey) -> Zeroizing<[u8; 32]> {
+    /// The secret shared with the other's key; none with a key of low order, with which everybody shares the same.
+    pub(crate) fn agree(&self, other: &WgPublicKey) -> Option<Zeroizing<[u8; 32]>> {
         let secret = x25519_dalek::StaticSecret::from(*self.0);
         let shared = secret.diffie_hellman(&x25519_dalek::PublicKey::from(*other.as_bytes()));
-        Zeroizing::new(shared.to_bytes())
+        shared.was_contributory().then(|| Zeroizing::new(shared.to_bytes()))
     }
 }
 

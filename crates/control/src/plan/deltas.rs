@@ -44,7 +44,7 @@ impl HostDelta {
 pub struct Deltas {
     /// For each host whose map changes, what changes.
     pub changed: BTreeMap<HostId, HostDelta>,
-    /// Hosts that have a map now and had none: they fetch it.
+    /// Hosts that fetch their map: they had none before, or too much of it changes.
     pub new: Vec<HostId>,
     /// Hosts that have none any more: they are told that they were removed.
     pub removed: Vec<HostId>,
@@ -58,6 +58,7 @@ pub fn deltas(before: &Picture<'_>, after: &Picture<'_>, touched: &Touched) -> D
             (None, None) => {}
             (None, Some(_)) => deltas.new.push(*host),
             (Some(_), None) => deltas.removed.push(*host),
+            (Some(_), Some(_)) if touched.whole.contains(host) => deltas.new.push(*host),
             (Some(old), Some(new)) => {
                 let delta = own_part(before, after, *host, (old, new));
                 if !delta.is_empty() {
@@ -145,14 +146,14 @@ fn peers(
 ) {
     let mut verdicts = Verdicts { before: *before, after: *after, known: BTreeMap::new() };
     let has_map = |picture: &Picture<'_>, host| picture.intent.host(host).is_some();
-    for (host, peer) in touched.pairs() {
-        if !has_map(before, *host) || !has_map(after, *host) {
+    for (host, peer) in touched.pairs_in_order() {
+        if touched.whole.contains(&host) || !has_map(before, host) || !has_map(after, host) {
             continue;
         }
-        match verdicts.of(*host, *peer) {
+        match verdicts.of(host, peer) {
             Verdict::Same => {}
-            Verdict::Gone => changed.entry(*host).or_default().peers_gone.push(*peer),
-            Verdict::Now(entry) => drop(changed.entry(*host).or_default().peers.insert(*peer, entry)),
+            Verdict::Gone => changed.entry(host).or_default().peers_gone.push(peer),
+            Verdict::Now(entry) => drop(changed.entry(host).or_default().peers.insert(peer, entry)),
         }
     }
 }

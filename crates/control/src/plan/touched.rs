@@ -2,30 +2,45 @@
 //!
 //! Not for what changes: `deltas` looks at that, and only at what is named here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Host, HostId, Network, Node};
+use model::{Host, HostId, Network, NetworkId, Node};
 
 use crate::{Change, Intent, Record, RecordChange};
+
+/// Nodes of one network in one change from which on it is asked whether they are too many for deltas.
+const MANY_NODES: usize = 256;
+/// Pairs of one change for which deltas are made. A network of thousands that is removed has tens of millions, and all that
+/// they would say to anybody is that everybody is gone: its hosts fetch their maps instead.
+const MOST_PAIRS: usize = 1 << 22;
 
 /// What a change may touch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Touched {
     /// Hosts of which they themselves or their networks may have changed.
     pub own: BTreeSet<HostId>,
-    /// Pairs (host, peer): the host may see this peer differently.
-    pub(super) pairs: Vec<(HostId, HostId)>,
+    /// Hosts for which so much may have changed that they fetch their maps.
+    pub(super) whole: BTreeSet<HostId>,
+    /// Pairs (host, peer): the host may see this peer differently. Each change's are ordered; those of several may repeat.
+    pairs: Vec<(HostId, HostId)>,
 }
 
 impl Touched {
     /// What the change touches that makes `after` of `before`.
     pub fn by_change(before: &Intent, after: &Intent, change: &Change) -> Self {
-        let mut touched = Self::default();
+        let crowded = crowded(before, after, change);
+        let members = crowded.iter().flat_map(|network| {
+            [before, after].into_iter().flat_map(|intent| intent.nodes_in_network(*network, None))
+        });
+        let mut touched = Self { whole: members.map(|node| node.host).collect(), ..Self::default() };
         for RecordChange { before: old, after: new } in &change.records {
             for record in old.iter().chain(new) {
                 match record {
                     Record::Network(network) => touched.network(before, after, network),
                     Record::Host(host) => touched.host(before, after, host),
+                    Record::Node(node) if crowded.contains(&node.network) => {
+                        touched.own.insert(node.host);
+                    }
                     Record::Node(node) => touched.node(before, after, node),
                     Record::EnrollmentKey(_) | Record::User(_) | Record::ApiToken(_) => {}
                 }
@@ -37,25 +52,29 @@ impl Touched {
     /// What an observation of this host touches (`Effect::Maps`).
     pub fn by_inventory(intent: &Intent, host: HostId) -> Self {
         let pairs = super::peers_of(intent, host).into_iter().map(|peer| (peer, host)).collect();
-        Self { own: BTreeSet::from([host]), pairs }.in_order()
+        Self { own: BTreeSet::from([host]), whole: BTreeSet::new(), pairs }.in_order()
     }
 
-    /// What either touches: for changes that go out together.
+    /// What either touches: for changes that go out together. Costs what `other` is: hundreds of joins that go out together
+    /// must not each be paid for by all before it.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.own.extend(other.own);
+        self.whole.extend(other.whole);
         self.pairs.extend(other.pairs);
-        self.in_order()
+        self
     }
 
-    /// Pairs (host, peer), ordered: the host may see this peer differently.
-    pub fn pairs(&self) -> &[(HostId, HostId)] {
-        &self.pairs
+    /// Pairs (host, peer), ordered, each once: the host may see this peer differently.
+    pub(super) fn pairs_in_order(&self) -> Vec<(HostId, HostId)> {
+        let mut pairs = self.pairs.clone();
+        pairs.sort_unstable();
+        pairs.dedup();
+        pairs
     }
 
     fn in_order(mut self) -> Self {
-        self.pairs.sort_unstable();
-        self.pairs.dedup();
+        self.pairs = self.pairs_in_order();
         self
     }
 
@@ -96,4 +115,21 @@ impl Touched {
             }
         }
     }
+}
+
+/// Networks of which the change names so many nodes that their pairs would be too many.
+fn crowded(before: &Intent, after: &Intent, change: &Change) -> BTreeSet<NetworkId> {
+    let mut named: BTreeMap<NetworkId, usize> = BTreeMap::new();
+    for record in change.records.iter().filter_map(|change| change.after.as_ref().or(change.before.as_ref()))
+    {
+        if let Record::Node(node) = record {
+            *named.entry(node.network).or_default() += 1;
+        }
+    }
+    let members = |network| {
+        let count = |intent: &Intent| intent.nodes_in_network(network, None).count();
+        count(before) + count(after)
+    };
+    named.retain(|network, nodes| *nodes >= MANY_NODES && *nodes * members(*network) > MOST_PAIRS);
+    named.into_keys().collect()
 }

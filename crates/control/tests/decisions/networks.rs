@@ -2,8 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use control::{Command, Kind, Record, Rejection};
-use model::{Addresses, Network, NetworkId, Uses};
+use control::plan::{Deltas, Picture, Touched, deltas};
+use control::{Command, Intent, Kind, Record, Rejection};
+use model::{
+    Addresses, Host, HostId, Network, NetworkId, Node, NodeId, SealingIdentity, SealingPublicKey,
+    SigningPublicKey, Timestamp, Uses, WgPublicKey,
+};
 
 use crate::server::{Server, digest, machine, ranges};
 
@@ -126,4 +130,56 @@ fn a_key_leads_into_networks_that_exist_each_once() {
     assert_eq!(code(create(vec![office; 65], Uses::Unlimited, None)), "too-many-networks");
     assert_eq!(code(create(vec![], Uses::Left(0), None)), "no-uses");
     assert_eq!(code(create(vec![], Uses::Unlimited, Some(now))), "expiry-passed");
+}
+
+#[test]
+fn a_crowd_that_loses_its_network_is_told_to_fetch() {
+    let mut server = Server::new();
+    let office = server.network("office", "10.7.0.0/16");
+    let network = server.intent.network(office).unwrap().clone();
+    let mut records = vec![Record::Network(network)];
+    for number in 0..2_100_u16 {
+        let [high, low] = number.to_be_bytes();
+        let (host, node) = crowd(office, high, low);
+        records.extend([Record::Host(host), Record::Node(node)]);
+    }
+    let before = Intent::from_records(1, records).unwrap();
+    server.intent = before.clone();
+    let change = server.system(Command::DeleteNetwork { network: office, force: true }).unwrap();
+
+    let touched = Touched::by_change(&before, &server.intent, &change);
+    let (inventory, links) = Default::default();
+    let picture = |intent| Picture { intent, inventory: &inventory, links: &links };
+    let Deltas { changed, new, removed } = deltas(&picture(&before), &picture(&server.intent), &touched);
+    assert_eq!((changed.len(), new.len(), removed.len()), (0, 2_100, 0));
+}
+
+/// One of many hosts in a network.
+fn crowd(network: NetworkId, high: u8, low: u8) -> (Host, Node) {
+    let key = |kind| {
+        let mut key = [kind; 32];
+        (key[0], key[1]) = (high, low);
+        key
+    };
+    let id = |kind| {
+        let mut id = [kind; 16];
+        (id[0], id[1]) = (high, low);
+        id
+    };
+    let sealing = SealingPublicKey::from_bytes(key(3));
+    let created = Timestamp::from_millis(1_800_000_000_000);
+    let host = Host {
+        id: HostId::from_bytes(id(1)),
+        name: format!("host-{high}-{low}").parse().unwrap(),
+        wireguard_key: WgPublicKey::from_bytes(key(1)),
+        signing_key: SigningPublicKey::from_bytes(key(2)),
+        sealing: SealingIdentity { key: sealing, encapsulated: sealing },
+        mtu: None,
+        static_endpoint: None,
+        created,
+    };
+    let addresses = Addresses { v4: Some(Ipv4Addr::new(10, 7, high + 1, low)), v6: None };
+    let node =
+        Node { id: NodeId::from_bytes(id(2)), host: host.id, network, addresses, connected: true, created };
+    (host, node)
 }
