@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use model::{Endpoint, HostId, WgPublicKey};
 use reconcile::{
-    AgentEvent, Changed, Op, Own, PathAction, PathStatus, PeerView, conflict, desired, desired_peer,
+    AgentEvent, Changed, Op, Own, PathAction, PathStatus, conflict, desired, desired_peer,
     reconcile, reconcile_peers,
 };
 use wire::{HostMap, Outcome};
@@ -58,26 +58,10 @@ impl Engine {
     fn tell_paths(&mut self, changed: &Changed) {
         let now = self.now();
         let Some(map) = self.agent.map() else { return };
-        let own = self.local.key;
-        let (present, before): (Vec<_>, BTreeSet<WgPublicKey>) = match changed {
-            Changed::Everything => {
-                self.paths.handle_own(Own::new(map, self.addresses.clone()), now);
-                (map.peers.values().collect(), std::mem::take(&mut self.known))
-            }
-            Changed::Peers { hosts, keys } => {
-                (hosts.iter().filter_map(|host| map.peers.get(host)).collect(), keys.clone())
-            }
-        };
-        let present: Vec<_> = present.into_iter().filter(|peer| peer.key != own).collect();
-        let keys: BTreeSet<WgPublicKey> = present.iter().map(|peer| peer.key).collect();
-        for gone in before.difference(&keys) {
-            self.paths.handle_gone(gone);
-            self.known.remove(gone);
+        match changed {
+            Changed::Everything => self.paths.handle_map(map, self.addresses.clone(), now),
+            Changed::Peers { hosts, keys } => self.paths.handle_map_peers(map, hosts, keys, now),
         }
-        for peer in present {
-            self.paths.handle_peer(peer.key, PeerView::new(map, peer), now);
-        }
-        self.known.extend(keys);
     }
 
     /// Everything, from the start.
@@ -237,7 +221,8 @@ impl Engine {
 
     /// Whether paths are still being tried for the first time.
     pub(super) fn is_trying(&self) -> bool {
-        self.known.iter().any(|key| matches!(self.paths.status(key), Some(PathStatus::Trying { .. })))
+        let keys = self.agent.map().into_iter().flat_map(|map| map.peers.values()).map(|peer| peer.key);
+        keys.into_iter().any(|key| matches!(self.paths.status(&key), Some(PathStatus::Trying { .. })))
     }
 }
 

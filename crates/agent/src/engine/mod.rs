@@ -107,8 +107,6 @@ pub struct Engine {
     actual: Option<Actual>,
     /// The machine's own addresses.
     addresses: BTreeSet<IpNet>,
-    /// The peers that `paths` knows.
-    known: BTreeSet<WgPublicKey>,
     rendezvous: BTreeMap<WgPublicKey, Endpoint>,
     failures: Vec<Outcome>,
     store_error: Option<String>,
@@ -176,7 +174,6 @@ impl Engine {
             desired: None,
             actual: Some(actual),
             addresses,
-            known: BTreeSet::new(),
             rendezvous: BTreeMap::new(),
             failures: Vec::new(),
             store_error: None,
