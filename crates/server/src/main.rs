@@ -68,8 +68,8 @@ fn run(flags: &Flags) -> Result<()> {
 }
 
 async fn serve(settings: Settings) -> Result<()> {
-    let urls = settings.urls.join(", ");
     let server = Server::start(settings, Telemetry::install()?).await?;
+    let urls = server.urls.join(", ");
     let pin = server.pin.map(|pin| pin.to_string()).unwrap_or_default();
     let [first, second] = server.rendezvous;
     tracing::info!(listen = %server.address(), urls, pin, rendezvous = %format!("{first}, {second}"), "the server is up");

@@ -42,19 +42,23 @@ pub struct Server {
     pub handle: Brain,
     /// The pin of its certificate; none without TLS.
     pub pin: Option<Digest>,
+    /// The addresses that tokens name.
+    pub urls: Vec<String>,
     /// The UDP ports of the rendezvous.
     pub rendezvous: [u16; 2],
 }
 
 impl Server {
     /// Starts everything the settings ask for.
-    pub async fn start(settings: Settings, telemetry: Telemetry) -> Result<Self> {
+    pub async fn start(mut settings: Settings, telemetry: Telemetry) -> Result<Self> {
         create_private_folder(&settings.data)?;
         let identity = Arc::new(Identity::load_or_create(&settings.data)?);
         let certificates = certificates(&settings)?;
         let pin = certificates.as_ref().map(|certificates| Digest::from_bytes(certificates.pin()));
         let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
         let front = Front::bind(settings.listen, certificates.as_ref(), proxies, Limits::default())?;
+        name_port(&mut settings.urls, front.address().port());
+        let urls = settings.urls.clone();
         let doors = bind_doors(&settings, &identity)?;
         let ports = [doors[0].local_addr().port(), doors[1].local_addr().port()];
         let database: Arc<dyn Database> = Arc::new(Sqlite::open(&settings.data.join("netloom.db"))?);
@@ -99,7 +103,7 @@ impl Server {
             .merge(http::router(Arc::new(admin))?)
             .merge(broker.router());
         let front = front.serve(router);
-        Ok(Self { front, broker, tasks, brain, handle, pin, rendezvous: ports })
+        Ok(Self { front, broker, tasks, brain, handle, pin, urls, rendezvous: ports })
     }
 
     /// Where HTTPS is served.
@@ -165,6 +169,15 @@ fn certificates(settings: &Settings) -> Result<Option<Arc<Certificates>>> {
             Certificates::from_files(certificate.clone(), key.clone()).map(Some)
         }
         Tls::Off => Ok(None),
+    }
+}
+
+/// Where any free port was asked for, the addresses name the one that was found.
+fn name_port(urls: &mut [String], port: u16) {
+    for url in urls {
+        if let Some(host) = url.strip_suffix(":0") {
+            *url = format!("{host}:{port}");
+        }
     }
 }
 

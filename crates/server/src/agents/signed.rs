@@ -40,7 +40,10 @@ impl FromRequest<Arc<Agents>> for Signed {
         let body = Bytes::from_request(request, agents).await;
         let body = body.map_err(|error| Refused::new(RefusalCode::Invalid, error.body_text()))?;
         let intent = agents.brain.intent();
-        let host = intent.host(signature.host).ok_or_else(Refused::unknown_host)?;
+        let Some(host) = intent.host(signature.host) else {
+            agents.replays.forget(signature.host);
+            return Err(Refused::unknown_host());
+        };
         let target = uri.path_and_query().map_or(uri.path(), |target| target.as_str());
         let signed = SignedRequest { method: method.as_str(), target, body: &body };
         signature.verify(&host.signing_key, now(), &signed)?;

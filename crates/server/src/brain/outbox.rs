@@ -29,7 +29,8 @@ impl Outbox {
             let Some(known) = after.intent.host(host) else {
                 continue;
             };
-            if !self.broker.is_online(&host.to_string()) {
+            // Not `is_online`: between listening and saying so the host fetches its map, and what changes then is news to it.
+            if !self.broker.is_listening(&host.to_string()) {
                 continue;
             }
             let generation = after.generation(host);

@@ -79,6 +79,10 @@ impl Broker for Embedded {
         self.shared.registry.is_online(host)
     }
 
+    fn is_listening(&self, host: &str) -> bool {
+        self.shared.registry.is_listening(host)
+    }
+
     fn connected(&self) -> usize {
         self.shared.registry.connected()
     }

@@ -42,6 +42,9 @@ pub trait Broker: Send + Sync {
     fn kick(&self, host: &str) -> bool;
     /// True from the host's presence message until its connection ended.
     fn is_online(&self, host: &str) -> bool;
+    /// True while something published now may reach the host: it listens to its map topic. True earlier than `is_online`:
+    /// a host that listens and fetches its map must miss nothing that changes in between.
+    fn is_listening(&self, host: &str) -> bool;
     /// How many hosts are connected to this server.
     fn connected(&self) -> usize;
 }

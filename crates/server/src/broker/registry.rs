@@ -192,6 +192,11 @@ impl Registry {
         state.clients.get(host).is_some_and(|client| client.announced.load(Ordering::Relaxed))
     }
 
+    pub(super) fn is_listening(&self, host: &str) -> bool {
+        let state = self.lock();
+        state.clients.get(host).is_some_and(|client| client.listening.load(Ordering::Acquire))
+    }
+
     pub(super) fn connected(&self) -> usize {
         self.lock().clients.len()
     }
