@@ -49,6 +49,7 @@ const EDGES: &[Edge] = &[
     ("testkit", "reconcile", "simulates the whole"),
     ("testkit", "api", "drives the real server"),
     ("testkit", "tls", "drives the real server"),
+    ("testkit", "store", "measures it"),
 ];
 
 const PURE: &[&str] = &["model", "wire", "control", "reconcile", "api", "settings"];

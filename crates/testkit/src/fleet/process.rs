@@ -1,0 +1,172 @@
+//! The real server as a process on ports of its own, to be killed, restarted and measured.
+//!
+//! Keeps true that it ends with its owner, and that a start which fails shows what the server said.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use model::Digest;
+use serde_json::Value;
+
+use super::Site;
+
+const START: Duration = Duration::from_secs(60);
+const LOG_LINES: usize = 200;
+/// Ticks of `/proc` in a second: 100 on every machine that Linux runs on.
+const TICKS: f64 = 100.0;
+
+/// The last lines of a log.
+type Log = Arc<Mutex<VecDeque<String>>>;
+
+/// A running server.
+#[derive(Debug)]
+pub struct ServerProcess {
+    child: Child,
+    log: Log,
+    data: PathBuf,
+    /// Where it is, and how it is recognised.
+    pub site: Site,
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The program with nothing of the caller's environment that it would read.
+pub fn command(program: &Path, data: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("NETLOOM_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env("NETLOOM_CONFIG", "/dev/null")
+        .env("NETLOOM_DATA", data)
+        .env("NETLOOM_LISTEN", "127.0.0.1:0")
+        .env("NETLOOM_RENDEZVOUS", "127.0.0.1:0,127.0.0.1:0")
+        .env("NETLOOM_LOG_FORMAT", "json")
+        .stdin(Stdio::null());
+    command
+}
+
+impl ServerProcess {
+    /// Starts the program on this data folder.
+    pub fn start(program: &Path, data: &Path) -> Result<Self> {
+        Self::run(command(program, data), data)
+    }
+
+    /// Starts a command made by [`command`].
+    pub fn run(mut command: Command, data: &Path) -> Result<Self> {
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("the server cannot be started")?;
+        let stderr = child.stderr.take().context("its log was asked for")?;
+        let log = Log::default();
+        let (up, is_up) = sync_channel(1);
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || follow(stderr, &kept, &up));
+        let started = is_up.recv_timeout(START);
+        let site = started
+            .map_err(|_| anyhow!("the server did not come up:\n{}", text_of(&log)))
+            .and_then(|line: Value| site_of(&line));
+        match site {
+            Ok(site) => Ok(Self {
+                child,
+                log,
+                data: data.to_owned(),
+                site,
+            }),
+            Err(error) => {
+                let _ended = child.kill().and_then(|()| child.wait());
+                Err(error)
+            }
+        }
+    }
+
+    /// The code with which the first administrator is made.
+    pub fn setup_code(&self) -> Result<String> {
+        std::fs::read_to_string(self.data.join("setup-code")).context("there is no set-up code")
+    }
+
+    /// Ends it without a warning (SIGKILL).
+    pub fn kill(&mut self) {
+        let _ended = self.child.kill().and_then(|()| self.child.wait());
+    }
+
+    /// The end of its log.
+    pub fn log(&self) -> String {
+        text_of(&self.log)
+    }
+
+    /// The processor time it has used, in seconds.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let stat = self.proc("stat")?;
+        let fields: Vec<&str> = stat
+            .rsplit(") ")
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let (Some(Ok(user)), Some(Ok(system))) = (
+            fields.get(11).map(|n| n.parse::<f64>()),
+            fields.get(12).map(|n| n.parse::<f64>()),
+        ) else {
+            bail!("/proc tells no processor time");
+        };
+        Ok((user + system) / TICKS)
+    }
+
+    /// The memory it has in use, in bytes.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = self.proc("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line
+            .and_then(|line| line.split_whitespace().next())
+            .context("/proc tells no memory")?;
+        Ok(kibibytes.parse::<u64>()? * 1024)
+    }
+
+    fn proc(&self, file: &str) -> Result<String> {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+    }
+}
+
+fn follow(stderr: ChildStderr, log: &Log, up: &SyncSender<Value>) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        if line.contains("the server is up")
+            && let Ok(value) = serde_json::from_str(&line)
+        {
+            let _gone = up.try_send(value);
+        }
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.len() == LOG_LINES {
+            log.pop_front();
+        }
+        log.push_back(line);
+    }
+}
+
+fn text_of(log: &Log) -> String {
+    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    log.iter().cloned().collect::<Vec<_>>().join("\n")
+}
+
+fn site_of(line: &Value) -> Result<Site> {
+    let field = |name: &str| line["fields"][name].as_str().unwrap_or_default();
+    let pin = field("pin");
+    let pin: Option<Digest> = if pin.is_empty() { None } else { Some(pin.parse()?) };
+    let scheme = if pin.is_some() { "https" } else { "http" };
+    Site::new(&format!("{scheme}://{}", field("listen")), pin)
+}
