@@ -2,6 +2,10 @@
 //!
 //! Not part of any program that is shipped.
 
+pub mod demo;
+pub mod fleet;
+pub mod house;
 pub mod lab;
+pub mod programs;
 pub mod scenario;
 pub mod vm;

@@ -1,0 +1,81 @@
+//! The server's machine.
+//!
+//! Not for what is asked of it. Keeps true that it is reached at the same address after it was killed and started again.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::time::patience;
+use crate::lab::{Daemon, Link, Machine, Switch, eventually};
+use crate::programs;
+
+/// Where the server keeps its data on its machine.
+pub(super) const DATA: &str = "/var/lib/netloom";
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A machine with `netloom-server`.
+#[derive(Debug)]
+pub struct Server {
+    machine: Machine,
+    link: Link,
+    program: PathBuf,
+    settings: Vec<(&'static str, &'static str)>,
+    daemon: Mutex<Option<Daemon>>,
+}
+
+impl Server {
+    pub(super) fn start(
+        machine: Machine,
+        internet: &Switch,
+        settings: &[(&'static str, &'static str)],
+    ) -> Result<Self> {
+        let link = machine.attach(internet, &["203.0.113.1/24", "2001:db8::1/64"], &[])?;
+        let program = programs::find("netloom-server")?;
+        let server = Self { machine, link, program, settings: settings.to_vec(), daemon: Mutex::new(None) };
+        server.run()?;
+        Ok(server)
+    }
+
+    /// Its address, as tokens name it.
+    pub fn url(&self) -> &'static str {
+        "https://203.0.113.1:8443"
+    }
+
+    /// The machine it runs on.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The machine's link to the internet.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Starts the program, and waits until it listens.
+    pub fn run(&self) -> Result<()> {
+        let mut command = self.machine.command(&self.program)?;
+        command.args(["--data", DATA, "--url", self.url()]).envs(self.settings.iter().copied());
+        let mut daemon = self.machine.spawn("server", &mut command)?;
+        let listens = r#"exec 3<> /dev/tcp/203.0.113.1/8443"#;
+        eventually(patience(LIMIT), || {
+            anyhow::ensure!(daemon.is_running(), "the server ended\n{}", daemon.log_tail());
+            self.machine.run("bash", ["-c", listens])
+        })
+        .context("the server does not listen")?;
+        *self.daemon() = Some(daemon);
+        Ok(())
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&self) -> Result<()> {
+        let mut daemon = self.daemon().take().context("the server does not run")?;
+        daemon.kill().map(drop)
+    }
+
+    fn daemon(&self) -> MutexGuard<'_, Option<Daemon>> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
