@@ -131,12 +131,16 @@ mod tests {
         assert!(matches!(v4("10.0.0.0/31"), Err(RangeError::Size(_))));
         assert!(matches!(v4("10.0.0.0/7"), Err(RangeError::NotARange { .. } | RangeError::Size(_))));
         assert!(matches!(v4("127.0.0.0/24"), Err(RangeError::Reserved(_))));
-        assert!(matches!(Ranges::new(None, Some("fe80::/64".parse().unwrap())), Err(RangeError::Reserved(_))));
+        assert!(matches!(
+            Ranges::new(None, Some("fe80::/64".parse().unwrap())),
+            Err(RangeError::Reserved(_))
+        ));
     }
 
     #[test]
     fn overlap_is_found_in_either_family() {
-        let both = Ranges::new(Some("10.1.0.0/16".parse().unwrap()), Some("fd00:1::/64".parse().unwrap())).unwrap();
+        let both =
+            Ranges::new(Some("10.1.0.0/16".parse().unwrap()), Some("fd00:1::/64".parse().unwrap())).unwrap();
         assert!(both.overlaps(&v4("10.1.2.0/24").unwrap()));
         assert!(both.overlaps(&Ranges::new(None, Some("fd00:1::/48".parse().unwrap())).unwrap()));
         assert!(!both.overlaps(&v4("10.2.0.0/16").unwrap()));

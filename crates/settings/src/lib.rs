@@ -24,14 +24,8 @@ pub struct Mistakes(pub Vec<Mistake>);
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        write!(
-            f,
-            "{count} setting{} cannot be used:",
-            if count == 1 { "" } else { "s" }
-        )?;
-        self.0
-            .iter()
-            .try_for_each(|Mistake { place, reason }| write!(f, "\n  {place}: {reason}"))
+        write!(f, "{count} setting{} cannot be used:", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|Mistake { place, reason }| write!(f, "\n  {place}: {reason}"))
     }
 }
 
@@ -60,15 +54,8 @@ impl Layers {
         environment: impl IntoIterator<Item = (String, String)>,
         file: Option<(&str, &str)>,
     ) -> Self {
-        let variables = environment
-            .into_iter()
-            .filter(|(name, _)| name.starts_with(prefix))
-            .collect();
-        let mut layers = Self {
-            prefix,
-            variables,
-            ..Self::default()
-        };
+        let variables = environment.into_iter().filter(|(name, _)| name.starts_with(prefix)).collect();
+        let mut layers = Self { prefix, variables, ..Self::default() };
         if let Some((name, text)) = file {
             layers.read_file(name, text);
         }
@@ -108,10 +95,7 @@ impl Layers {
         }
         let variable = self.variable(key);
         if let Some(value) = self.variables.get(&variable) {
-            return Some(Found {
-                place: variable,
-                values: vec![value.clone()],
-            });
+            return Some(Found { place: variable, values: vec![value.clone()] });
         }
         let place = format!("`{key}` in {}", self.file_name);
         let values = match self.file.get(key)? {
@@ -154,11 +138,8 @@ impl Layers {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Option<Vec<T>> {
         let Found { place, values } = self.find(key)?;
-        let parts = values
-            .iter()
-            .flat_map(|value| value.split(','))
-            .map(str::trim)
-            .filter(|part| !part.is_empty());
+        let parts =
+            values.iter().flat_map(|value| value.split(',')).map(str::trim).filter(|part| !part.is_empty());
         let (good, bad): (Vec<_>, Vec<_>) = parts.map(parse).partition(Result::is_ok);
         let wrong = !bad.is_empty();
         for error in bad.into_iter().filter_map(Result::err) {
@@ -169,54 +150,32 @@ impl Layers {
 
     /// Tells a mistake that only shows when values are seen together.
     pub fn wrong(&mut self, key: &'static str, reason: impl Into<String>) {
-        let place = self
-            .find(key)
-            .map_or_else(|| format!("`{key}`"), |found| found.place);
+        let place = self.find(key).map_or_else(|| format!("`{key}`"), |found| found.place);
         self.mistake(place, reason.into());
     }
 
     /// Ends the reading: fails with all mistakes, keys that do not exist among them.
     pub fn finish(mut self) -> Result<(), Mistakes> {
         self.check_unknown();
-        if self.mistakes.is_empty() {
-            Ok(())
-        } else {
-            Err(Mistakes(self.mistakes))
-        }
+        if self.mistakes.is_empty() { Ok(()) } else { Err(Mistakes(self.mistakes)) }
     }
 
     fn check_unknown(&mut self) {
-        let keys: Vec<String> = self
-            .file
-            .keys()
-            .filter(|key| !self.asked.contains(key.as_str()))
-            .cloned()
-            .collect();
+        let keys: Vec<String> =
+            self.file.keys().filter(|key| !self.asked.contains(key.as_str())).cloned().collect();
         for key in keys {
             let hint = similar::nearest(&key, self.asked.iter().copied());
-            let hint = hint
-                .map(|near| format!("; did you mean `{near}`?"))
-                .unwrap_or_default();
-            self.mistake(
-                format!("`{key}` in {}", self.file_name),
-                format!("there is no such setting{hint}"),
-            );
+            let hint = hint.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            self.mistake(format!("`{key}` in {}", self.file_name), format!("there is no such setting{hint}"));
         }
         // Other programs of ours read variables with the same prefix, so only what looks mistyped is a mistake.
         let known: BTreeMap<String, &'static str> =
             self.asked.iter().map(|key| (self.variable(key), *key)).collect();
-        let unknown: Vec<String> = self
-            .variables
-            .keys()
-            .filter(|name| !known.contains_key(*name))
-            .cloned()
-            .collect();
+        let unknown: Vec<String> =
+            self.variables.keys().filter(|name| !known.contains_key(*name)).cloned().collect();
         for name in unknown {
             if let Some(near) = similar::nearest(&name, known.keys().map(String::as_str)) {
-                self.mistake(
-                    name.clone(),
-                    format!("there is no such setting; did you mean `{near}`?"),
-                );
+                self.mistake(name.clone(), format!("there is no such setting; did you mean `{near}`?"));
             }
         }
     }
@@ -246,14 +205,11 @@ mod tests {
     use super::*;
 
     fn port(text: &str) -> Result<u16, String> {
-        text.parse()
-            .map_err(|_| format!("`{text}` is not a port (1 to 65535)"))
+        text.parse().map_err(|_| format!("`{text}` is not a port (1 to 65535)"))
     }
 
     fn layers(environment: &[(&str, &str)], file: &str) -> Layers {
-        let environment = environment
-            .iter()
-            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
+        let environment = environment.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
         Layers::new("APP_", environment, Some(("app.toml", file)))
     }
 
@@ -288,14 +244,8 @@ mod tests {
 
     #[test]
     fn a_list_is_an_array_or_has_commas() {
-        assert_eq!(
-            layers(&[("APP_PORTS", "1, 2,3")], "").list("ports", port),
-            Some(vec![1, 2, 3])
-        );
-        assert_eq!(
-            layers(&[], "ports = [1, 2]").list("ports", port),
-            Some(vec![1, 2])
-        );
+        assert_eq!(layers(&[("APP_PORTS", "1, 2,3")], "").list("ports", port), Some(vec![1, 2, 3]));
+        assert_eq!(layers(&[], "ports = [1, 2]").list("ports", port), Some(vec![1, 2]));
     }
 
     #[test]

@@ -3,10 +3,7 @@
 /// The word nearest to `wrong`, if one is near enough to be meant.
 pub(crate) fn nearest<'a>(wrong: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = words.into_iter().map(|word| (edits(wrong, word), word));
-    scored
-        .filter(|(edits, word)| *edits <= 2 && *edits < word.len())
-        .min()
-        .map(|(_, word)| word)
+    scored.filter(|(edits, word)| *edits <= 2 && *edits < word.len()).min().map(|(_, word)| word)
 }
 
 /// Levenshtein's distance; a row at a time.
