@@ -26,12 +26,17 @@ pub fn machine(places: &Places, link: &LinkName) -> anyhow::Result<Machine> {
 
 /// Fails with what to do unless this process may change the network.
 pub fn check_rights(command: &str) -> anyhow::Result<()> {
-    let may = rustix::process::geteuid().is_root()
-        || capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN));
-    if !may {
-        bail!("this needs root, because it changes the machine's network: run `sudo netclient {command}`");
+    let may = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN));
+    if may {
+        return Ok(());
     }
-    Ok(())
+    if rustix::process::geteuid().is_root() {
+        bail!(
+            "this changes the machine's network, which root may not do here (CAP_NET_ADMIN is missing); give it to the container: \
+             `--cap-add NET_ADMIN --device /dev/net/tun`"
+        );
+    }
+    bail!("this needs root, because it changes the machine's network: run `sudo netclient {command}`")
 }
 
 /// Removes our link, if it is there and ours. What was not possible is an error.

@@ -39,6 +39,9 @@ pub struct OptionFlags {
 }
 
 impl OptionFlags {
+    /// The names of all options.
+    pub const KEYS: [&'static str; 6] = ["name", "port", "mtu", "static_endpoint", "interface", "wireguard"];
+
     fn pairs(&self) -> [(&'static str, &Option<String>); 6] {
         let Self { name, port, mtu, static_endpoint, interface, wireguard } = self;
         [

@@ -23,7 +23,7 @@ use super::{Context, PATIENCE, service, undo, update};
 use crate::control::Request;
 use crate::hands;
 use crate::options::{OptionFlags, Options};
-use crate::state::{Identity, MachineMark, ServerRecord, file};
+use crate::state::{Identity, MachineMark, ServerRecord, State, file};
 use crate::talk::{HostClient, ServerClient, now};
 use crate::view::View;
 
@@ -71,13 +71,11 @@ pub(super) async fn join(
         );
     }
     progress.say("registering");
-    let made_folder = context.state.create()?;
+    let made = context.state.create()?;
     let registered = match register(context, &plan).await {
         Ok(registered) => registered,
         Err(error) => {
-            if made_folder {
-                let _ = context.state.wipe();
-            }
+            State::discard(&made);
             return Err(error);
         }
     };

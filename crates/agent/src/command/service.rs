@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{Context, PATIENCE};
 use crate::control::Request;
 use crate::hands;
+use crate::options::OptionFlags;
 use crate::places::Places;
 
 /// How long a daemon may take until it answers.
@@ -138,9 +139,13 @@ fn background(context: &Context, program: &Path, instructions: String) -> anyhow
     let log = std::fs::File::create(&path)
         .with_context(|| format!("could not write the log {}", path.display()))?;
     let errors = log.try_clone().context("the log cannot be shared")?;
-    Command::new(program)
+    let mut command = Command::new(program);
+    // What variables gave to `join` is kept, and may be changed by `push`; the token is nobody's business any more.
+    for key in OptionFlags::KEYS.iter().chain(&["token"]) {
+        command.env_remove(format!("NETCLIENT_{}", key.to_uppercase()));
+    }
+    command
         .args(["daemon", "--detach"])
-        .env_remove("NETCLIENT_TOKEN")
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log)

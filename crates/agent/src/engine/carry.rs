@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use model::{Endpoint, HostId, WgPublicKey};
 use reconcile::{
-    AgentEvent, Changed, Op, Own, PathAction, PathStatus, conflict, desired, desired_peer,
-    reconcile, reconcile_peers,
+    AgentEvent, Changed, Op, Own, PathAction, PathStatus, conflict, desired, desired_peer, reconcile,
+    reconcile_peers,
 };
 use wire::{HostMap, Outcome};
 

@@ -1,6 +1,6 @@
 //! What the engine shows of itself, and what is shown of the state on disk where no daemon runs.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use model::WgPublicKey;
 use reconcile::{Actual, ActualPeer, PathStatus};
@@ -12,6 +12,9 @@ use crate::state::ServerRecord;
 use crate::view::{
     HostView, Idle, InterfaceView, NetworkView, PeerNetwork, PeerView, RendezvousView, ServerView, View,
 };
+
+/// A handshake is renewed after two minutes, and good for three.
+const SESSION: Duration = Duration::from_secs(180);
 
 impl Engine {
     /// The machine is observed for it.
@@ -25,8 +28,7 @@ impl Engine {
         };
         let peers =
             self.agent.map().map(|map| peers(map, &actual, |key| self.paths.status(key))).unwrap_or_default();
-        let answers = self.paths.rendezvous_answers();
-        let rendezvous = self.agent.map().map(|map| self.rendezvous(map, &answers)).unwrap_or_default();
+        let rendezvous = self.agent.map().map(|map| self.rendezvous(map, &actual)).unwrap_or_default();
         let failures: Vec<Outcome> = self.all_failures();
         View {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -57,11 +59,16 @@ impl Engine {
         }
     }
 
-    fn rendezvous(&self, map: &HostMap, answers: &BTreeMap<WgPublicKey, bool>) -> Vec<RendezvousView> {
-        let each = map.server.rendezvous.iter().map(|rendezvous| rendezvous.key);
-        each.map(|key| RendezvousView {
+    fn rendezvous(&self, map: &HostMap, actual: &Actual) -> Vec<RendezvousView> {
+        let device = actual.link.as_ref().and_then(|link| link.device.as_ref());
+        let answers = |key: &WgPublicKey| {
+            let handshake = device.and_then(|device| device.peers.get(key)?.last_handshake);
+            handshake.zip(device).is_some_and(|(then, device)| device.at.since(then) < SESSION)
+        };
+        let keys = map.server.rendezvous.iter().map(|rendezvous| rendezvous.key);
+        keys.map(|key| RendezvousView {
             endpoint: self.rendezvous.get(&key).copied(),
-            answers: answers.get(&key).copied().unwrap_or(false),
+            answers: answers(&key),
         })
         .collect()
     }

@@ -57,11 +57,27 @@ impl State {
         Self { folder: folder.to_owned() }
     }
 
-    /// Makes the folders. Says whether the state folder itself had to be made.
-    pub fn create(&self) -> anyhow::Result<bool> {
-        let made = file::create_folder(&self.folder)?;
-        file::create_folder(&self.folder.join("servers"))?;
+    /// Makes the folders. Says which had to be made.
+    pub fn create(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut made = Vec::new();
+        for folder in [self.folder.clone(), self.folder.join("servers")] {
+            match file::create_folder(&folder) {
+                Ok(true) => made.push(folder),
+                Ok(false) => {}
+                Err(error) => {
+                    Self::discard(&made);
+                    return Err(error);
+                }
+            }
+        }
         Ok(made)
+    }
+
+    /// Removes folders that were made for nothing. Those with something in them stay.
+    pub fn discard(made: &[PathBuf]) {
+        for folder in made.iter().rev() {
+            let _ = fs::remove_dir(folder);
+        }
     }
 
     /// Whether there is anything.
@@ -230,7 +246,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = State::new(&folder.path().join("netclient"));
         assert!(state.active().unwrap().is_none() && state.servers().unwrap().is_empty());
-        assert!(state.create().unwrap());
+        assert_eq!(state.create().unwrap().len(), 2);
+        assert_eq!(state.create().unwrap().len(), 0);
         state.save_server(&record("one")).unwrap();
         state.save_server(&record("two")).unwrap();
         state.set_active(&HostName::nearest("two")).unwrap();
