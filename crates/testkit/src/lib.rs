@@ -9,3 +9,4 @@ pub mod lab;
 pub mod programs;
 pub mod scenario;
 pub mod vm;
+pub mod world;

@@ -110,9 +110,11 @@ pub enum AgentAction {
     Store,
     /// Make the machine what `Agent::map` says, then `CarriedOut`.
     CarryOut(Changed),
-    /// The host was removed: make the machine as if we had never been there, forget the map. Nothing follows.
+    /// The host was removed: make the machine as if we had never been there, and then forget the map (in this order: who
+    /// dies in between is told again when it starts). Nothing follows.
     TakeDown,
-    /// Connect to the broker and subscribe, then `BrokerUp` or `BrokerDown`.
+    /// Connect to the broker and subscribe, then `BrokerUp` or `BrokerDown`. A connection that is there is dropped without
+    /// a word: it is from where this machine was before it moved. Nothing of an earlier connection may come as an event.
     ConnectBroker,
     /// The broker is back after it was away: `Paths::handle_server_back`.
     ServerBack,

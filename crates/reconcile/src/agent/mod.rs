@@ -9,7 +9,7 @@
 //! ```
 //!
 //! While the broker is up nothing is asked: changes are pushed. While it is down the server is asked over HTTP, ever more
-//! rarely. Tunnels stay as they are all the time.
+//! rarely. When the machine has moved, both begin anew at once. Tunnels stay as they are all the time.
 //!
 //! Sans-IO, as `Paths`: `handle*` in, `poll_action` and `poll_deadline` out, `now` since a fixed moment of the run. Actions
 //! are carried out in order, each before the next is polled: so the map is on disk before it is acted on. It keeps true
@@ -21,7 +21,7 @@ mod report;
 
 use std::time::Duration;
 
-use model::Generation;
+use model::{Endpoint, Generation};
 use wire::{Delta, Down, HostMap, MapReply, patch};
 
 pub use event::{AgentAction, AgentEvent, AgentWait, AskFailure, Changed};
@@ -131,7 +131,7 @@ impl Agent {
                 report.generation = generation;
                 report.failures = failures;
             }),
-            AgentEvent::Local(local) => self.reporter.change(now, |report| report.local = local),
+            AgentEvent::Local(local) => self.local(local),
             AgentEvent::Facts(facts) => self.reporter.change(now, |report| report.facts = facts),
             AgentEvent::Reported => self.reporter.sent(now),
             AgentEvent::ReportFailed => self.reporter.failed(now, &mut self.jitter),
@@ -215,6 +215,17 @@ impl Agent {
         self.broker = Broker::Down { until: self.now + BROKER.after(failures, &mut self.jitter), failures };
         if self.ask == Ask::Idle {
             self.ask = Ask::Waiting { until: self.now + FALLBACK.after(0, &mut self.jitter) };
+        }
+    }
+
+    fn local(&mut self, local: Vec<Endpoint>) {
+        let before = self.reporter.local();
+        let moved = !before.is_empty() && !local.is_empty() && before != local;
+        self.reporter.change(self.now, |report| report.local = local);
+        if moved {
+            // A connection from where we were is dead, though it may take long to show.
+            self.broker = Broker::Down { until: self.now, failures: 0 };
+            self.ask_now();
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use model::Endpoint;
 use wire::Report;
 
 use super::backoff::{Backoff, Jitter};
@@ -23,6 +24,11 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
+    /// The addresses that were told last, or are to be.
+    pub(super) fn local(&self) -> &[Endpoint] {
+        &self.current.local
+    }
+
     /// Changes what is to be said.
     pub(super) fn change(&mut self, now: Duration, change: impl FnOnce(&mut Report)) {
         let before = self.current.clone();

@@ -135,7 +135,7 @@ fn kind_of_local(own: &Own, same_nat: bool, ip: IpAddr) -> PathKind {
     if is_global_v6(ip) {
         return PathKind::Ipv6;
     }
-    if is_private_v4(ip) || is_ula(ip) {
+    if is_far(own, ip) {
         return PathKind::Routed;
     }
     PathKind::Seen
@@ -164,6 +164,11 @@ pub fn candidates(own: &Own, peer: &PeerView) -> Vec<Candidate> {
     all.retain(|(_, _, endpoint)| known.insert(*endpoint));
     all.truncate(MOST_CANDIDATES);
     all.into_iter().map(|(kind, _, endpoint)| Candidate { endpoint, kind }).collect()
+}
+
+/// Whether this is a private address of a network that this host is not in.
+pub(super) fn is_far(own: &Own, ip: IpAddr) -> bool {
+    (is_private_v4(ip) || is_ula(ip)) && !own.connected(ip)
 }
 
 /// What an endpoint in use is.

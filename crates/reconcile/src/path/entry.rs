@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::{Endpoint, Timestamp, WgPublicKey};
 
-use super::candidate::{Candidate, Own, PathKind, PeerView, candidates, kind_in_use};
+use super::candidate::{Candidate, Own, PathKind, PeerView, candidates, is_far, kind_in_use};
 use super::state::{Effect, Event, ROUNDS, State, step};
 use super::{LOOK_AGAIN, Obstacle, PathAction, PathStatus, Pointing, has_session};
 use crate::ActualPeer;
@@ -91,11 +91,18 @@ impl Entry {
         self.look = true;
     }
 
-    /// This host has moved, itself (`roamed`) or its NAT.
-    pub(super) fn moved(&mut self, roamed: bool, now: Duration) {
-        let lives = matches!(self.state, State::Direct | State::Verifying { .. });
-        if roamed || lives {
-            self.advance(Event::Doubt, now);
+    /// This host has moved, itself (`roamed`) or its NAT. What was near may be far away now.
+    pub(super) fn moved(&mut self, own: &Own, roamed: bool, now: Duration) {
+        let used = self.last.and_then(|last| last.endpoint).or(self.target);
+        let far = roamed && used.is_some_and(|used| is_far(own, used.ip()));
+        let better = self.list.first().is_some_and(|candidate| candidate.kind != PathKind::Routed);
+        match self.state {
+            State::Direct | State::Verifying { .. } if far && better => {
+                self.advance(Event::Candidate(0), now);
+            }
+            State::Direct | State::Verifying { .. } => self.advance(Event::Doubt, now),
+            State::Trying { .. } | State::Unreachable { .. } if roamed => self.advance(Event::Doubt, now),
+            State::Trying { .. } | State::Unreachable { .. } => {}
         }
     }
 
@@ -191,14 +198,24 @@ impl Entry {
         };
         let at = |endpoint| self.list.iter().position(|candidate| Some(candidate.endpoint) == endpoint);
         let is_new = |c: &Candidate| c.kind != PathKind::Learned && !before.contains(&c.endpoint);
-        let new = self.list.iter().position(is_new);
+        // A private address somewhere else is the last resort, however new it is.
+        let hopeful = self.list.iter().position(|c| is_new(c) && c.kind != PathKind::Routed);
+        let new = hopeful.or_else(|| self.list.iter().position(is_new));
         let event = match self.state {
+            // Not proved yet, and now known to be far away.
+            State::Verifying { .. } if self.kind(used) == Some(PathKind::Routed) && hopeful.is_some() => {
+                Event::Candidate(hopeful.unwrap_or(0))
+            }
             // The peer may be the one who roamed, and waits to hear from us.
             State::Direct | State::Verifying { .. } if used.is_some_and(|used| self.view.says(&used)) => {
                 return self.poke();
             }
             State::Direct | State::Verifying { .. } if used.is_some_and(|used| before.contains(&used)) => {
-                new.map_or(Event::Doubt, Event::Candidate)
+                if self.list.is_empty() {
+                    Event::Doubt
+                } else {
+                    Event::Candidate(hopeful.unwrap_or(0))
+                }
             }
             State::Direct | State::Verifying { .. } => Event::Doubt,
             State::Trying { round, until, heard, .. } => match (new, at(self.target)) {
@@ -215,6 +232,11 @@ impl Entry {
             },
         };
         self.advance(event, now);
+    }
+
+    fn kind(&self, endpoint: Option<Endpoint>) -> Option<PathKind> {
+        let candidate = self.list.iter().find(|candidate| Some(candidate.endpoint) == endpoint)?;
+        Some(candidate.kind)
     }
 
     fn advance(&mut self, event: Event, now: Duration) {

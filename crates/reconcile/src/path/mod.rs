@@ -89,6 +89,8 @@ pub enum PathWait {
 pub struct Paths {
     own: Own,
     started: bool,
+    /// Where we were seen before we moved.
+    left_behind: Option<Vec<Endpoint>>,
     peers: BTreeMap<WgPublicKey, Entry>,
     doors: Doors,
     due: BTreeSet<(Duration, WgPublicKey)>,
@@ -133,6 +135,15 @@ impl Paths {
     /// This host is like that now. A change of its addresses is a roam: the rendezvous and all peers hear of it at once.
     pub fn handle_own(&mut self, own: Own, now: Duration) {
         let before = std::mem::replace(&mut self.own, own);
+        // What the map says of our NAT is of the place we have left, until it says something else.
+        if before.local.is_disjoint(&self.own.local) && !before.local.is_empty() {
+            self.left_behind = Some(self.own.seen.clone());
+        }
+        if self.left_behind.as_ref() == Some(&self.own.seen) {
+            self.own.seen.clear();
+        } else {
+            self.left_behind = None;
+        }
         if !std::mem::replace(&mut self.started, true) {
             self.for_each(Entry::refresh);
             return;
@@ -145,7 +156,7 @@ impl Paths {
         self.for_each(|entry, own| {
             entry.refresh(own);
             if roamed || moved {
-                entry.moved(roamed, now);
+                entry.moved(own, roamed, now);
             }
         });
     }

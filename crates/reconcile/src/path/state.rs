@@ -27,7 +27,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 pub(super) const ROUNDS: u32 = 4;
 /// When a verifying peer is poked again, and at last given up.
 const POKES: [Duration; 3] =
-    [Duration::from_millis(250), Duration::from_millis(400), Duration::from_millis(550)];
+    [Duration::from_millis(200), Duration::from_millis(300), Duration::from_millis(400)];
 /// The pause of an unreachable peer; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
@@ -262,22 +262,22 @@ trying 1 in round 3 for 1
 verifying after 1 for 1
   Alive: direct, None
   Heard: direct, None
-  Doubt: verifying after 1 for 250, Poke
-  Candidate(1): verifying after 1 for 250, Move(1)
+  Doubt: verifying after 1 for 200, Poke
+  Candidate(1): verifying after 1 for 200, Move(1)
   Silent: same, None
-  Due: verifying after 2 for 400, Poke
+  Due: verifying after 2 for 300, Poke
 verifying after 3 for 1
   Alive: direct, None
   Heard: direct, None
-  Doubt: verifying after 1 for 250, Poke
-  Candidate(1): verifying after 1 for 250, Move(1)
+  Doubt: verifying after 1 for 200, Poke
+  Candidate(1): verifying after 1 for 200, Move(1)
   Silent: same, None
   Due: trying 0 in round 0 for 500, Restart(0)
 direct
   Alive: same, None
   Heard: same, None
-  Doubt: verifying after 1 for 250, Poke
-  Candidate(1): verifying after 1 for 250, Move(1)
+  Doubt: verifying after 1 for 200, Poke
+  Candidate(1): verifying after 1 for 200, Move(1)
   Silent: trying 0 in round 0 for 500, Restart(0)
   Due: same, None
 unreachable 0 for 1

@@ -192,8 +192,8 @@ fn a_peer_that_roamed_and_stays_silent_gets_pokes_and_then_a_fresh_start() {
     let mut story = Story::connected(&["192.0.2.1:1"]);
     story.paths.handle_peer(PEER, view(&["192.0.2.2:2"]), story.now);
     story.settle();
-    story.run(1_500);
-    story.check(&["1000 Move 192.0.2.2:2", "1250 Poke", "1650 Poke", "2200 Restart 192.0.2.2:2"]);
+    story.run(1_000);
+    story.check(&["1000 Move 192.0.2.2:2", "1200 Poke", "1500 Poke", "1900 Restart 192.0.2.2:2"]);
 }
 
 #[test]
