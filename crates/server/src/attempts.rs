@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Failures allowed within `WINDOW`.
@@ -44,29 +44,55 @@ fn source(ip: IpAddr) -> IpAddr {
 impl Attempts {
     /// Whether another attempt is allowed now.
     pub fn check(&self, ip: IpAddr, now: Instant) -> Result<(), TooMany> {
-        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(failures) = sources.get(&source(ip)) else {
-            return Ok(());
-        };
-        let age = now.duration_since(failures.since);
-        if failures.count < MOST || age >= WINDOW {
-            return Ok(());
+        allowed(&self.lock(), ip, now)
+    }
+
+    /// Begins an attempt that takes a while, if another one is allowed now. It counts as a failure until it `succeeded`, so
+    /// that guesses made at the same time are bounded like those made one after the other.
+    pub fn begin(&self, ip: IpAddr, now: Instant) -> Result<(), TooMany> {
+        let mut sources = self.lock();
+        allowed(&sources, ip, now)?;
+        count(&mut sources, ip, now);
+        Ok(())
+    }
+
+    /// An attempt that was begun succeeded, or was not made after all.
+    pub fn succeeded(&self, ip: IpAddr) {
+        if let Some(failures) = self.lock().get_mut(&source(ip)) {
+            failures.count = failures.count.saturating_sub(1);
         }
-        Err(TooMany { retry_after: (WINDOW - age).max(Duration::from_secs(1)) })
     }
 
     /// Counts a failure.
     pub fn failed(&self, ip: IpAddr, now: Instant) {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if sources.len() >= MOST_SOURCES {
-            make_room(&mut sources, now);
-        }
-        let failures = sources.entry(source(ip)).or_insert(Failures { count: 0, since: now });
-        if now.duration_since(failures.since) >= WINDOW {
-            *failures = Failures { count: 0, since: now };
-        }
-        failures.count += 1;
+        count(&mut self.lock(), ip, now);
     }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Failures>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn allowed(sources: &HashMap<IpAddr, Failures>, ip: IpAddr, now: Instant) -> Result<(), TooMany> {
+    let Some(failures) = sources.get(&source(ip)) else {
+        return Ok(());
+    };
+    let age = now.duration_since(failures.since);
+    if failures.count < MOST || age >= WINDOW {
+        return Ok(());
+    }
+    Err(TooMany { retry_after: (WINDOW - age).max(Duration::from_secs(1)) })
+}
+
+fn count(sources: &mut HashMap<IpAddr, Failures>, ip: IpAddr, now: Instant) {
+    if sources.len() >= MOST_SOURCES {
+        make_room(sources, now);
+    }
+    let failures = sources.entry(source(ip)).or_insert(Failures { count: 0, since: now });
+    if now.duration_since(failures.since) >= WINDOW {
+        *failures = Failures { count: 0, since: now };
+    }
+    failures.count += 1;
 }
 
 fn make_room(sources: &mut HashMap<IpAddr, Failures>, now: Instant) {
@@ -97,6 +123,19 @@ mod tests {
         assert_eq!(refused.retry_after, Duration::from_secs(40));
         assert_eq!(attempts.check(IpAddr::from([203, 0, 113, 8]), start), Ok(()));
         assert_eq!(attempts.check(ip, start + WINDOW), Ok(()));
+    }
+
+    #[test]
+    fn attempts_at_the_same_time_count_until_they_succeed() {
+        let attempts = Attempts::default();
+        let (ip, now) = (IpAddr::from([203, 0, 113, 7]), Instant::now());
+        for _ in 0..MOST {
+            assert_eq!(attempts.begin(ip, now), Ok(()));
+        }
+        assert!(attempts.begin(ip, now).is_err());
+        attempts.succeeded(ip);
+        assert_eq!(attempts.begin(ip, now), Ok(()));
+        assert!(attempts.begin(ip, now).is_err());
     }
 
     #[test]

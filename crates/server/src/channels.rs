@@ -1,7 +1,7 @@
 //! The sealed channels to hosts: agreed again from public parts when first needed, then kept while the host's keys stay.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use model::{Host, HostId, SealingIdentity};
@@ -23,17 +23,21 @@ impl Channels {
     }
 
     fn channel(&self, host: &Host) -> Result<Channel> {
-        let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((identity, channel)) = agreed.get(&host.id)
+        if let Some((identity, channel)) = self.lock().get(&host.id)
             && *identity == host.sealing
         {
             return Ok(channel.clone());
         }
+        // Outside of the lock: it is costly, and after a restart all hosts need it at once.
         let SealingIdentity { key, encapsulated } = host.sealing;
         let channel = Channel::accept(&self.secret, host.id, &key, &encapsulated)
             .with_context(|| format!("no sealed channel can be agreed with host {}", host.name))?;
-        agreed.insert(host.id, (host.sealing, channel.clone()));
+        self.lock().insert(host.id, (host.sealing, channel.clone()));
         Ok(channel)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<HostId, (SealingIdentity, Channel)>> {
+        self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Seals a message for a host.
@@ -48,6 +52,6 @@ impl Channels {
 
     /// Forgets a host that was removed.
     pub fn forget(&self, host: HostId) {
-        self.agreed.lock().unwrap_or_else(PoisonError::into_inner).remove(&host);
+        self.lock().remove(&host);
     }
 }

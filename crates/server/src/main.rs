@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use server::serve::Server;
 use server::settings::{Flags, Settings};
@@ -63,12 +63,13 @@ fn run(flags: &Flags) -> Result<()> {
     let settings = Settings::load(flags)?;
     telemetry::start_log(&settings.log, settings.log_format)?;
     server::front::install_crypto_provider();
+    server::serve::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("the runtime cannot be started")?.block_on(serve(settings))
 }
 
 async fn serve(settings: Settings) -> Result<()> {
-    let server = Server::start(settings, Telemetry::install()?).await?;
+    let mut server = Server::start(settings, Telemetry::install()?).await?;
     let urls = server.urls.join(", ");
     let pin = server.pin.map(|pin| pin.to_string()).unwrap_or_default();
     let [first, second] = server.rendezvous;
@@ -77,6 +78,7 @@ async fn serve(settings: Settings) -> Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted.context("signals cannot be received")?,
+        () = server.brain_ended() => bail!("the server's brain has ended, the log says why; start the server again"),
     }
     tracing::info!("shutting down");
     server.shutdown().await;

@@ -9,15 +9,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
 use control::Door;
 use dataplane::rendezvous::Rendezvous;
 use model::{Digest, Endpoint, HostId, WgPublicKey};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::{Database, Sqlite};
 use tokio::task::JoinHandle;
 
 use crate::agents::{self, Agents};
 use crate::attempts::Attempts;
-use crate::brain::{self, Brain, Notice, Parts, now};
+use crate::brain::{self, Brain, Notice, Onlooker, Parts, now};
 use crate::broker::{Authenticate, BrokerEvent, Embedded, Events};
 use crate::channels::Channels;
 use crate::front::{Certificates, Front, Limits, Running, TrustedProxies};
@@ -29,6 +34,9 @@ use crate::telemetry::Telemetry;
 
 /// How often certificate files are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a request may take until it is answered: who sends a body byte by byte must not keep its connection for ever.
+/// MQTT over WebSocket is answered by its upgrade.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often the journal is pruned.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
@@ -78,8 +86,9 @@ impl Server {
         };
         let (handle, brain) = Brain::start(parts).await?;
         // Nobody can have set it: it was made above.
-        let _set = gate.set(handle.clone());
+        let _set = gate.set(handle.onlooker());
 
+        let pinned = pinned(&settings.tls, certificates.clone());
         let tasks = Tasks { events, doors, certificates, database: Arc::clone(&database) };
         let tasks = tasks.spawn(&handle, settings.journal_lifetime);
         let attempts = Arc::new(Attempts::default());
@@ -91,7 +100,7 @@ impl Server {
             brain: handle.clone(),
             database,
             broker: Arc::new(broker.clone()),
-            pin: pinned(&settings.tls, pin),
+            pin: pinned,
             settings,
             attempts,
             setup,
@@ -101,7 +110,8 @@ impl Server {
         let router = Router::new()
             .merge(agents::router(Arc::new(agents)))
             .merge(http::router(Arc::new(admin))?)
-            .merge(broker.router());
+            .merge(broker.router())
+            .layer(middleware::from_fn(in_time));
         let front = front.serve(router);
         Ok(Self { front, broker, tasks, brain, handle, pin, urls, rendezvous: ports })
     }
@@ -109,6 +119,11 @@ impl Server {
     /// Where HTTPS is served.
     pub fn address(&self) -> SocketAddr {
         self.front.address()
+    }
+
+    /// Waits for the brain to end, which it does before a shutdown only when something in it broke.
+    pub async fn brain_ended(&mut self) {
+        let _ended = (&mut self.brain).await;
     }
 
     /// Lets open requests finish, writes what is to be written, and ends.
@@ -129,11 +144,34 @@ impl Server {
     }
 }
 
+/// Raises the limit of open files as far as this process may: each agent that is connected takes one.
+pub fn raise_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => tracing::debug!(?current, ?maximum, "the limit of open files was raised"),
+        Err(error) => tracing::warn!(?current, %error, "the limit of open files was not raised"),
+    }
+}
+
 /// What tokens pin: nothing where the certificate is publicly trusted, or somebody else's business.
-fn pinned(tls: &Tls, pin: Option<Digest>) -> Option<Digest> {
-    match tls {
-        Tls::Files { publicly_trusted: true, .. } | Tls::Off => None,
-        Tls::Files { publicly_trusted: false, .. } | Tls::SelfSigned => pin,
+fn pinned(tls: &Tls, certificates: Option<Arc<Certificates>>) -> http::Pin {
+    let pins = match tls {
+        Tls::Files { publicly_trusted, .. } => !publicly_trusted,
+        Tls::SelfSigned => true,
+        Tls::Off => false,
+    };
+    let certificates = certificates.filter(|_| pins);
+    Box::new(move || certificates.as_ref().map(|certificates| Digest::from_bytes(certificates.pin())))
+}
+
+/// Gives up on a request that takes too long.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long\n").into_response(),
     }
 }
 
@@ -201,15 +239,16 @@ fn bind_doors(settings: &Settings, identity: &Identity) -> Result<[Rendezvous; 2
     Ok([bind(0)?, bind(1)?])
 }
 
-/// A host logs in to the broker by a signature over its id and the time.
-fn authenticate(gate: Arc<OnceLock<Brain>>) -> Authenticate {
+/// A host logs in to the broker by a signature over its id and the time. The broker gets no `Brain`: the hub holds the
+/// broker, and each would wait for the other to end.
+fn authenticate(gate: Arc<OnceLock<Onlooker>>) -> Authenticate {
     Arc::new(move |host, password| {
-        let (Some(brain), Ok(id), Ok(password)) =
+        let (Some(onlooker), Ok(id), Ok(password)) =
             (gate.get(), host.parse::<HostId>(), std::str::from_utf8(password))
         else {
             return false;
         };
-        let intent = brain.intent();
+        let intent = onlooker.intent();
         let Some(known) = intent.host(id) else {
             return false;
         };

@@ -2,7 +2,7 @@
 //!
 //! Checked once, here, as a whole; handed down in parts. Nothing else reads the environment.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ impl Settings {
         let named = flags.config.clone().or_else(|| std::env::var_os("NETLOOM_CONFIG").map(PathBuf::from));
         let file = read_file(named.as_deref())?;
         let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        let mut layers = Layers::new("NETLOOM_", std::env::vars(), file);
+        let mut layers = Layers::new("NETLOOM_", environment(), file);
         layers.flag("data", flags.data.clone());
         layers.flag("listen", flags.listen.clone());
         layers.flag("url", flags.url.clone());
@@ -113,8 +113,7 @@ impl Settings {
     /// Checks the layers; defaults fill what nobody set.
     pub fn check(mut layers: Layers) -> Result<Self> {
         layers.one("config", text); // named by a variable; read already
-        let listen =
-            layers.one("listen", address).unwrap_or_else(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8443)));
+        let listen = layers.one("listen", address).unwrap_or_else(|| SocketAddr::from((everywhere(), 8443)));
         let tls = tls(&mut layers);
         let urls = layers.list("url", url).unwrap_or_else(|| vec![default_url(listen, &tls)]);
         let settings = Self {
@@ -152,6 +151,20 @@ impl Settings {
     }
 }
 
+/// The variables that are text. `std::env::vars` ends the process over any that is not, whoever it belongs to.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// All addresses of both families; of IPv4 alone where the machine has no IPv6.
+fn everywhere() -> IpAddr {
+    match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
+        Ok(_) => Ipv6Addr::UNSPECIFIED.into(),
+        Err(_) => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
 fn read_file(named: Option<&Path>) -> Result<Option<(String, String)>> {
     let path = named.unwrap_or(Path::new(DEFAULT_FILE));
     if named.is_none() && !path.exists() {
@@ -186,9 +199,9 @@ fn tls_mode(value: &str) -> Result<&'static str, String> {
 }
 
 fn rendezvous(layers: &mut Layers) -> [SocketAddr; 2] {
-    let default = [51821, 51822].map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    let default = || [51821, 51822].map(|port| SocketAddr::from((everywhere(), port)));
     let Some(addresses) = layers.list("rendezvous", address) else {
-        return default;
+        return default();
     };
     if let [first, second] = addresses[..]
         && (first.port() != second.port() || first.port() == 0)
@@ -199,7 +212,7 @@ fn rendezvous(layers: &mut Layers) -> [SocketAddr; 2] {
         "rendezvous",
         "two addresses with different UDP ports are needed, such as [::]:51821,[::]:51822",
     );
-    default
+    default()
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a parser among parsers")]

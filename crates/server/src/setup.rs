@@ -12,6 +12,15 @@ use data_encoding::BASE32_NOPAD;
 
 use crate::identity::{random, write_private};
 
+/// Fifteen bytes as base32.
+const CODE_LENGTH: usize = 24;
+
+fn make(file: &Path) -> Result<String> {
+    let code = BASE32_NOPAD.encode(&random::<15>()?).to_lowercase();
+    write_private(file, format!("{code}\n").as_bytes())?;
+    Ok(code)
+}
+
 /// The code, while there is no account.
 #[derive(Debug)]
 pub struct SetupCode {
@@ -29,12 +38,10 @@ impl SetupCode {
             return Ok(prepared);
         }
         let code = match fs::read_to_string(&file) {
-            Ok(text) => text.trim().to_owned(),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let code = BASE32_NOPAD.encode(&random::<15>()?).to_lowercase();
-                write_private(&file, format!("{code}\n").as_bytes())?;
-                code
-            }
+            Ok(text) if text.trim().len() == CODE_LENGTH => text.trim().to_owned(),
+            // Whatever emptied or shortened the file: a code that is easily guessed must not open the server.
+            Ok(_) => make(&file)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => make(&file)?,
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
         };
         tracing::warn!(
@@ -83,6 +90,9 @@ mod tests {
         assert_eq!(second.matches(&code.to_uppercase()), Some(true));
         assert_eq!(second.matches("wrong"), Some(false));
         assert_eq!(second.matches(""), Some(false));
+        fs::write(second.file(), "\n").unwrap();
+        let third = SetupCode::prepare(folder.path(), &Intent::default()).unwrap();
+        assert_eq!((third.matches(""), third.matches(&code)), (Some(false), Some(false)));
         second.used();
         assert_eq!(second.matches(&code), None);
         assert!(!second.file().exists());

@@ -34,6 +34,7 @@ pub(super) async fn map(
     let _turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
     let told = agents.brain.told_now().await?;
     let host = signed.host.id;
+    told.intent.host(host).ok_or_else(Refused::unknown_host)?;
     let generation = told.generation(host);
     let reply = if have.map(Generation::from_number) == Some(generation) {
         MapReply::Current(generation)

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use control::plan::{Picture, Touched, deltas};
 use control::{Change, Door, Effect, Intent, Inventory, Record};
 use dataplane::rendezvous::Peers;
-use model::{Endpoint, Epoch, HostId, WgPublicKey};
+use model::{Endpoint, Epoch, Host, HostId, Timestamp, WgPublicKey};
 use store::Database;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -97,6 +97,8 @@ pub(super) struct Hub {
     touched: Touched,
     flush_at: Option<Instant>,
     reported: HashMap<HostId, u64>,
+    /// Hosts that were removed and are to hear of it.
+    gone: Vec<Host>,
 }
 
 impl Hub {
@@ -120,6 +122,7 @@ impl Hub {
             touched: Touched::default(),
             flush_at: None,
             reported: HashMap::new(),
+            gone: Vec::new(),
         };
         hub.intent.hosts(None).for_each(|host| hub.welcome(&host.wireguard_key));
         hub
@@ -157,10 +160,7 @@ impl Hub {
     fn handle(&mut self, notice: Notice) {
         match notice {
             Notice::Intent { intent, changes } => self.intent_changed(intent, &changes),
-            Notice::Registered { host, report } => {
-                self.inventory.observe_facts(host, &report.facts, now());
-                self.keeper.changed(host);
-            }
+            Notice::Registered { host, report } => self.registered(host, &report),
             Notice::Seen { key, door, endpoint } => self.seen(&key, door, endpoint),
             Notice::Presence { host, online } => self.presence(host, online),
             Notice::Report { host, sealed } => self.report(host, &sealed),
@@ -169,7 +169,21 @@ impl Hub {
 
     fn touch(&mut self, touched: Touched) {
         self.touched = std::mem::take(&mut self.touched).and(touched);
+        self.flush_soon();
+    }
+
+    fn flush_soon(&mut self) {
         self.flush_at.get_or_insert_with(|| Instant::now() + self.coalesce);
+    }
+
+    fn registered(&mut self, host: HostId, report: &Report) {
+        // It may be gone again: removed before it was said what it is.
+        if self.intent.host(host).is_none() {
+            return;
+        }
+        self.inventory.observe_facts(host, &report.facts, now());
+        self.keeper.changed(host);
+        self.flush_soon();
     }
 
     fn intent_changed(&mut self, intent: Arc<Intent>, changes: &[Arc<Change>]) {
@@ -192,10 +206,16 @@ impl Hub {
                 old_key.iter().for_each(|key| self.part_from(key));
                 new_key.iter().for_each(|key| self.welcome(key));
             }
+            if let Some(old) = old
+                && new.is_none_or(|new| new.sealing != old.sealing)
+            {
+                // What was sealed for a channel opens on no other, so a new one may count from anywhere.
+                self.reported.remove(&old.id);
+            }
             if let (Some(gone), None) = (old, new) {
                 self.inventory.forget(gone.id);
                 self.keeper.changed(gone.id);
-                self.reported.remove(&gone.id);
+                self.gone.push(gone.clone());
             }
         }
     }
@@ -239,7 +259,7 @@ impl Hub {
         self.inventory.observe_presence(host, online, now());
         self.keeper.changed(host);
         // Shown to people only, but they read it from what was told.
-        self.flush_at.get_or_insert_with(|| Instant::now() + self.coalesce);
+        self.flush_soon();
     }
 
     fn report(&mut self, host: HostId, sealed: &[u8]) {
@@ -248,7 +268,7 @@ impl Hub {
         };
         let effect = self.inventory.observe_report(host, &report, now());
         self.observed(host, effect);
-        self.flush_at.get_or_insert_with(|| Instant::now() + self.coalesce);
+        self.flush_soon();
     }
 
     /// A report that is the host's own and newer than all before.
@@ -261,12 +281,14 @@ impl Hub {
                 return None;
             }
         };
-        let last = self.reported.entry(host).or_default();
+        let (oldest, newest) = report_times(now());
+        let last = self.reported.entry(host).or_insert(oldest);
         if opened.sequence <= *last {
             tracing::debug!(%host, "a report came late or twice");
             return None;
         }
-        *last = opened.sequence;
+        // A clock that ran ahead for a while must not have all later reports refused.
+        *last = opened.sequence.min(newest);
         let report = wire::decode(&opened.plaintext);
         report.inspect_err(|error| tracing::warn!(%host, "a report was not read: {error}")).ok()
     }
@@ -293,10 +315,18 @@ impl Hub {
         let after = Arc::new(after);
         self.told.send_replace(Arc::clone(&after));
         self.outbox.send(&before, &after, deltas);
+        self.outbox.send_off(std::mem::take(&mut self.gone), after.last.next());
     }
 }
 
-fn as_host(record: &Record) -> Option<&model::Host> {
+/// The times within which reports are made that come now, as sequences. An older one is a copy from before the server's start.
+fn report_times(now: Timestamp) -> (u64, u64) {
+    let now = u64::try_from(now.as_millis()).unwrap_or_default();
+    let skew = u64::try_from(wire::MOST_SKEW.as_millis()).unwrap_or(u64::MAX);
+    (now.saturating_sub(skew), now.saturating_add(skew))
+}
+
+fn as_host(record: &Record) -> Option<&Host> {
     match record {
         Record::Host(host) => Some(host),
         Record::Network(_)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use control::Inventory;
+use control::{Intent, Inventory};
 use model::HostId;
 use store::Database;
 use tokio::time::Instant;
@@ -39,7 +39,7 @@ impl Keeper {
         }
     }
 
-    /// Writes what changed. What cannot be written is told in the log, and lost without harm.
+    /// Writes what changed. What cannot be written is told in the log and tried again.
     pub(super) async fn save(&mut self, inventory: &Inventory) {
         self.at = None;
         let changed = std::mem::take(&mut self.changed);
@@ -47,20 +47,22 @@ impl Keeper {
             host,
             json: inventory.host(host).and_then(|entry| serde_json::to_string(entry).ok()),
         };
-        let entries: Vec<_> = changed.into_iter().map(entry).collect();
+        let entries: Vec<_> = changed.iter().copied().map(entry).collect();
         if entries.is_empty() {
             return;
         }
         if let Err(error) = self.database.put_inventory(entries).await {
-            tracing::warn!(%error, "inventory was not written; it will come back with the next reports");
+            tracing::warn!(%error, "inventory was not written; that is tried again");
+            changed.into_iter().for_each(|host| self.changed(host));
         }
     }
 }
 
-/// Inventory as it was written last. An entry that cannot be read is left out.
-pub(super) async fn load(database: &dyn Database) -> Result<Inventory> {
+/// Inventory as it was written last. An entry that cannot be read, or whose host is gone, is left out.
+pub(super) async fn load(database: &dyn Database, intent: &Intent) -> Result<Inventory> {
     let entries = database.inventory().await.context("inventory cannot be read")?;
     let read = |entry: store::InventoryRow| {
+        intent.host(entry.host)?;
         let value = serde_json::from_str(entry.json.as_deref()?);
         let value =
             value.inspect_err(|error| tracing::warn!(host = %entry.host, %error, "inventory was not read"));

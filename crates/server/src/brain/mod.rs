@@ -77,6 +77,17 @@ pub struct Brain {
     told: watch::Receiver<Arc<Told>>,
 }
 
+/// Sees intent, and keeps nothing alive.
+#[derive(Clone)]
+pub struct Onlooker(Arc<ArcSwap<Intent>>);
+
+impl Onlooker {
+    /// Intent as it was committed last.
+    pub fn intent(&self) -> Arc<Intent> {
+        self.0.load_full()
+    }
+}
+
 /// What a brain is started with.
 pub struct Parts {
     /// Where intent and inventory are kept.
@@ -100,7 +111,7 @@ impl Brain {
         let loaded = database.load().await.context("the database cannot be read")?;
         let intent = Intent::from_records(loaded.seq, loaded.records)
             .context("the database does not hold together")?;
-        let inventory = inventory::load(&*database).await?;
+        let inventory = inventory::load(&*database, &intent).await?;
         let epoch = database.next_epoch().await.context("the database cannot be written")?;
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let (notices, noticed) = mpsc::channel(MOST_NOTICES);
@@ -128,6 +139,16 @@ impl Brain {
     /// Intent as it was committed last.
     pub fn intent(&self) -> Arc<Intent> {
         self.intent.load_full()
+    }
+
+    /// The same for those who only look, and must not keep the writer and the hub from ending.
+    pub fn onlooker(&self) -> Onlooker {
+        Onlooker(Arc::clone(&self.intent))
+    }
+
+    /// Whether commands are still carried out and agents told.
+    pub fn is_running(&self) -> bool {
+        !self.jobs.is_closed() && !self.notices.is_closed()
     }
 
     /// What agents were told last, with the inventory it was made of.

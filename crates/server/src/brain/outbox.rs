@@ -37,13 +37,25 @@ impl Outbox {
             let delta = delta.to_wire(before.generation(host), generation);
             self.push(known, generation, &Down::Delta(delta));
         }
-        for host in deltas.removed {
-            let Some(known) = before.intent.host(host) else {
+        // Most of them are not there yet and fetch their map anyway when they come.
+        for host in deltas.new {
+            let Some(known) = after.intent.host(host) else {
                 continue;
             };
-            self.push(known, after.last.next(), &Down::Removed);
-            self.channels.forget(host);
-            self.part_from(host.to_string());
+            if self.broker.is_listening(&host.to_string()) {
+                let generation = after.generation(host);
+                self.push(known, generation, &Down::Fetch(generation));
+            }
+        }
+    }
+
+    /// Tells hosts that they were removed, and ends their connections. Those as well that came and went so fast that they
+    /// never were in what was told: nobody else would part from them.
+    pub(super) fn send_off(&self, gone: Vec<Host>, generation: Generation) {
+        for host in gone {
+            self.push(&host, generation, &Down::Removed);
+            self.channels.forget(host.id);
+            self.part_from(host.id.to_string());
         }
     }
 

@@ -23,6 +23,11 @@ impl Failure {
     pub(super) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Problem::new(kind, detail).into()
     }
+
+    /// Too much at once: whoever asks is to come again.
+    pub(super) fn busy(detail: impl Into<String>) -> Self {
+        Self { problem: Box::new(Problem::new(ProblemKind::Busy, detail)), retry_after: Some(5) }
+    }
 }
 
 impl From<Problem> for Failure {
@@ -49,10 +54,7 @@ impl From<Refused> for Failure {
         match refused {
             Refused::Rejected(rejection) => rejection.into(),
             Refused::Unavailable(CommitError::Conflict { .. } | CommitError::Store(_))
-            | Refused::Overloaded => {
-                let problem = Box::new(Problem::new(ProblemKind::Busy, refused.to_string()));
-                Self { problem, retry_after: Some(5) }
-            }
+            | Refused::Overloaded => Self::busy(refused.to_string()),
         }
     }
 }
@@ -60,8 +62,7 @@ impl From<Refused> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the database failed");
-        let problem = Box::new(Problem::new(ProblemKind::Busy, error.to_string()));
-        Self { problem, retry_after: Some(5) }
+        Self::busy(error.to_string())
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) async fn create(
     };
     let committed = admin.submit(caller.actor, command).await?;
     let key = committed.intent.enrollment_key_by_digest(&digest).ok_or(Rejection::UnknownKey)?;
-    let token = Token { servers: admin.parts.settings.urls.clone(), secret, pin: admin.parts.pin };
+    let token = Token { servers: admin.parts.settings.urls.clone(), secret, pin: (admin.parts.pin)() };
     let created = CreatedKey { key: show(&committed.intent, key), token: token.to_string() };
     Ok((StatusCode::CREATED, Json(created)))
 }

@@ -41,6 +41,9 @@ use crate::telemetry::Telemetry;
 use failure::{Failure, Problems};
 use passwords::Passwords;
 
+/// Says what tokens pin at the moment.
+pub type Pin = Box<dyn Fn() -> Option<Digest> + Send + Sync>;
+
 /// What the handlers are made of.
 pub struct AdminParts {
     /// The way to the brain.
@@ -55,8 +58,8 @@ pub struct AdminParts {
     pub attempts: Arc<Attempts>,
     /// The one-time code of the first administrator.
     pub setup: SetupCode,
-    /// What tokens pin.
-    pub pin: Option<Digest>,
+    /// What tokens pin: asked each time, because certificate files may change.
+    pub pin: Pin,
     /// Metrics.
     pub telemetry: Telemetry,
     /// The identities of the rendezvous.

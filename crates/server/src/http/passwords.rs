@@ -9,17 +9,22 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use model::PasswordHash;
 use tokio::sync::Semaphore;
 
+use super::Failure;
+
 /// Each takes 19 MiB and a core for a while.
 const MOST_AT_ONCE: usize = 2;
+/// Those that wait for their turn; who comes when all places are taken is told to come later.
+const MOST_WAITING: usize = 64;
 
 /// Does the work of hashing.
 pub(super) struct Passwords {
     turns: Arc<Semaphore>,
+    places: Semaphore,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(MOST_AT_ONCE)) }
+        Self { turns: Arc::new(Semaphore::new(MOST_AT_ONCE)), places: Semaphore::new(MOST_WAITING) }
     }
 }
 
@@ -39,23 +44,26 @@ fn matches(password: &str, hash: &PasswordHash) -> bool {
 }
 
 impl Passwords {
-    async fn turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    async fn turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+        let _place = self.places.try_acquire().map_err(|_| {
+            Failure::busy("many passwords are being checked just now; try again in a few seconds")
+        })?;
         let turn =
             Arc::clone(&self.turns).acquire_owned().await.context("passwords are not checked any more")?;
         let worked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()
         });
-        worked.await.context("the password was not worked on")
+        Ok(worked.await.context("the password was not worked on")?)
     }
 
     /// The hash of a new password.
-    pub(super) async fn hash(&self, password: String) -> Result<PasswordHash> {
-        self.turn(move || hash(&password)).await?
+    pub(super) async fn hash(&self, password: String) -> Result<PasswordHash, Failure> {
+        Ok(self.turn(move || hash(&password)).await??)
     }
 
     /// Whether this is the password; takes as long when there is no account.
-    pub(super) async fn check(&self, password: String, known: Option<PasswordHash>) -> Result<bool> {
+    pub(super) async fn check(&self, password: String, known: Option<PasswordHash>) -> Result<bool, Failure> {
         self.turn(move || match known {
             Some(known) => matches(&password, &known),
             None => {

@@ -10,8 +10,15 @@ use axum::response::{IntoResponse, Response};
 use super::caller::identify;
 use super::{Failure, Shared};
 
-/// `200 ok` when the database answers, `503` and why when it does not. Open to all.
+/// What proxies say of those for whom they ask.
+const FORWARDED: [&str; 3] = ["x-forwarded-for", "forwarded", "via"];
+
+/// `200 ok` when the brain works and the database answers, `503` and why when not. Open to all.
 pub(super) async fn healthz(State(admin): State<Shared>) -> Response {
+    if !admin.parts.brain.is_running() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server's brain has ended; restart the server\n")
+            .into_response();
+    }
     match admin.parts.database.check().await {
         Ok(_) => (StatusCode::OK, "ok\n").into_response(),
         Err(error) => {
@@ -29,7 +36,9 @@ pub(super) async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let ip = peer.ip().to_canonical();
-    let known = ip.is_loopback() || admin.parts.settings.metrics_from.iter().any(|range| range.contains(&ip));
+    // What a proxy on this machine passes on comes from elsewhere, also when the settings do not name the proxy.
+    let local = ip.is_loopback() && !FORWARDED.iter().any(|name| headers.contains_key(*name));
+    let known = local || admin.parts.settings.metrics_from.iter().any(|range| range.contains(&ip));
     let intent = admin.parts.brain.intent();
     if !known {
         identify(&intent, &headers)?;

@@ -35,7 +35,7 @@ pub(super) async fn status(State(admin): State<Shared>, reader: Reader) -> Json<
         started: admin.started,
         now: now(),
         addresses: parts.settings.urls.clone(),
-        pin: parts.pin,
+        pin: (parts.pin)(),
         rendezvous: parts.rendezvous.clone(),
         seq: intent.seq(),
         database: DatabaseStatus {

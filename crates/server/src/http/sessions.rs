@@ -1,14 +1,14 @@
 //! Set-up, log-in, and the own account.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use api::{ChangePassword, Login, Me, Problem, ProblemKind, Session, Setup, SetupState};
 use axum::Json;
 use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
-use control::{Actor, Command};
-use model::{Title, TokenPurpose, UserId};
+use control::{Actor, Command, Rejection};
+use model::{PasswordHash, Title, TokenPurpose, UserId};
 
 use super::body::Body;
 use super::caller::{Caller, digest, new_secret};
@@ -31,8 +31,9 @@ pub(super) async fn setup(
     Body(setup): Body<Setup>,
 ) -> Answer<Session> {
     admin.parts.attempts.check(peer.ip(), Instant::now())?;
-    // Where there is an account already, `decide` refuses, and says so better.
-    if admin.parts.setup.matches(setup.code.expose()) == Some(false) {
+    // Nothing is hashed for whoever has no code: that takes a core for a while.
+    let right = admin.parts.setup.matches(setup.code.expose()).ok_or(Rejection::AlreadySetUp)?;
+    if !right {
         admin.parts.attempts.failed(peer.ip(), Instant::now());
         let file = admin.parts.setup.file().display();
         let detail = format!("the set-up code is wrong; it is in the file {file} on the server");
@@ -55,18 +56,32 @@ pub(super) async fn login(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Body(login): Body<Login>,
 ) -> Answer<Session> {
-    admin.parts.attempts.check(peer.ip(), Instant::now())?;
     let known = admin.parts.brain.intent().user_by_name(&login.name).cloned();
-    let password = login.password.expose().to_owned();
-    let right = admin.passwords.check(password, known.as_ref().map(|user| user.password.clone())).await?;
+    let hash = known.as_ref().map(|user| user.password.clone());
+    let right = check_password(&admin, peer.ip(), login.password.expose(), hash).await?;
     match known {
         Some(user) if right => start_session(&admin, user.id).await,
         Some(_) | None => {
-            admin.parts.attempts.failed(peer.ip(), Instant::now());
             tracing::info!(name = %login.name, peer = %peer.ip(), "log-in refused");
             Err(wrong_password())
         }
     }
+}
+
+/// Whether this is the password, unless too many wrong ones came from there.
+async fn check_password(
+    admin: &Admin,
+    from: IpAddr,
+    given: &str,
+    hash: Option<PasswordHash>,
+) -> Result<bool, Failure> {
+    let attempts = &admin.parts.attempts;
+    attempts.begin(from, Instant::now())?;
+    let right = admin.passwords.check(given.to_owned(), hash).await;
+    if !matches!(right, Ok(false)) {
+        attempts.succeeded(from);
+    }
+    right
 }
 
 fn wrong_password() -> Failure {
@@ -85,7 +100,7 @@ async fn start_session(admin: &Admin, user: UserId) -> Answer<Session> {
         expires: Some(expires),
     };
     let committed = admin.submit(Actor::User(user), command).await?;
-    let user = committed.intent.user(user).ok_or(control::Rejection::NotLoggedIn)?;
+    let user = committed.intent.user(user).ok_or(Rejection::NotLoggedIn)?;
     Ok(Json(Session { token: secret, expires, user: user.into() }))
 }
 
@@ -116,10 +131,8 @@ pub(super) async fn change_password(
     caller: Caller,
     Body(change): Body<ChangePassword>,
 ) -> Result<StatusCode, Failure> {
-    admin.parts.attempts.check(peer.ip(), Instant::now())?;
-    let current = change.current.expose().to_owned();
-    if !admin.passwords.check(current, Some(caller.user.password.clone())).await? {
-        admin.parts.attempts.failed(peer.ip(), Instant::now());
+    let hash = caller.user.password.clone();
+    if !check_password(&admin, peer.ip(), change.current.expose(), Some(hash)).await? {
         return Err(wrong_current());
     }
     let password = admin.passwords.hash(change.new.expose().to_owned()).await?;

@@ -1,5 +1,7 @@
 //! A server that stops and starts again on the same folder and port: agents come back by themselves.
 
+use std::time::{Duration, Instant};
+
 use crate::running::{Ready, Running, run, start};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -13,7 +15,9 @@ async fn agents_come_back_to_a_restarted_server_and_generations_only_grow() {
 
     let Ready { running: Running { server, folder, .. }, admin } = ready;
     let address = server.address().to_string();
+    let start = Instant::now();
     server.shutdown().await;
+    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?} to stop", start.elapsed());
     let running = run(folder, &address, "").await;
     let ready = Ready { running, admin };
     let after = web.until("its map of the new epoch", |view| view.fetches > before.fetches).await.unwrap();

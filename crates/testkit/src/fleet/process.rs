@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use model::Digest;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::Site;
@@ -102,6 +103,20 @@ impl ServerProcess {
     /// Ends it without a warning (SIGKILL).
     pub fn kill(&mut self) {
         let _ended = self.child.kill().and_then(|()| self.child.wait());
+    }
+
+    /// Asks it to end (SIGTERM) and says how long that took.
+    pub fn stop(mut self, limit: Duration) -> Result<Duration> {
+        let start = Instant::now();
+        let id = Pid::from_child(&self.child);
+        kill_process(id, Signal::TERM).context("the server cannot be asked to end")?;
+        while self.child.try_wait()?.is_none() {
+            if start.elapsed() > limit {
+                bail!("the server did not end within {limit:?}:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(start.elapsed())
     }
 
     /// The end of its log.
