@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::{Digest, HostId, Timestamp};
 use wire::{Hello, HostSettings, Leave, NodeSwitch, Refusal, RefusalCode, RegisterReply, RegisterRequest};
@@ -15,6 +15,11 @@ use crate::link::{Answer, HttpClient, HttpLimits, LinkError, Method, ServerTrust
 
 /// How often a request that the server is too busy for is made again, at most.
 const PATIENCE: u32 = 8;
+
+/// Milliseconds by which signatures may run ahead of the clock, to be different.
+const CLOCK_SET_BACK: i64 = 1000;
+/// For how long a registration without an answer is made again: the server may have taken it, and it costs nothing then.
+const INSIST: Duration = Duration::from_secs(15);
 
 /// Why the server did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -127,11 +132,21 @@ impl ServerClient {
         self.decoded(&body)
     }
 
-    /// Registers; waits its turn when the server is busy.
+    /// Registers; waits its turn when the server is busy, and asks again when no answer comes.
     pub async fn register(&self, request: &RegisterRequest) -> Result<RegisterReply, TalkError> {
-        let body =
-            self.patiently(|| self.send(Method::POST, path::REGISTER, wire::encode(request), None)).await?;
-        self.decoded(&body)
+        let deadline = Instant::now() + INSIST;
+        loop {
+            let sent =
+                self.patiently(|| self.send(Method::POST, path::REGISTER, wire::encode(request), None));
+            match sent.await {
+                Err(TalkError::Link { error, .. })
+                    if !error.needs_a_person() && Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(pause(None)).await;
+                }
+                sent => return self.decoded(&sent?),
+            }
+        }
     }
 
     async fn patiently<F: Future<Output = Result<Vec<u8>, TalkError>>>(
@@ -197,8 +212,14 @@ impl HostClient {
 
     fn signature(&self, method: &str, target: &str, body: &[u8]) -> String {
         let now = now().as_millis();
-        let before = self.last.fetch_max(now, Ordering::Relaxed);
-        let time = if before >= now { self.last.fetch_add(1, Ordering::Relaxed) + 1 } else { now };
+        let later = |before: i64| match before - now {
+            // A clock that was set back further than this was wrong before, and its times are not gone on with.
+            0..CLOCK_SET_BACK => before + 1,
+            _ => now,
+        };
+        let before =
+            self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| Some(later(before)));
+        let time = later(before.unwrap_or_else(|before| before));
         let request = SignedRequest { method, target, body };
         RequestSignature::sign(&self.signing, self.host, Timestamp::from_millis(time), &request).header()
     }

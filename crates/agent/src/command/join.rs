@@ -222,19 +222,28 @@ async fn settle(
     write(context, plan, registered)?;
     if !daemon && !context.daemon().runs().await {
         progress.say("setting up the interface");
-        return Ok((update::once(context).await?, None));
+        let view = update::once(context).await?;
+        check_interface(&view)?;
+        return Ok((view, None));
     }
     progress.say("starting the daemon");
     let running = service::start(context).await?;
     progress.say("waiting for the first map");
     context.daemon().done(&Request::Pull, PATIENCE).await?;
     let view = context.daemon().view().await?;
-    if let Some(failure) = view.failures.first()
-        && view.interface.as_ref().is_none_or(|interface| interface.wireguard.is_none())
-    {
-        bail!("could not {}: {}", failure.op, failure.error);
-    }
+    check_interface(&view)?;
     Ok((view, Some(running)))
+}
+
+/// Without an interface nothing was joined; lesser failures are told and mended later.
+fn check_interface(view: &View) -> anyhow::Result<()> {
+    match &view.interface {
+        Some(interface) if interface.wireguard.is_some() => Ok(()),
+        Some(_) | None => {
+            update::check(view)?;
+            bail!("the interface was not made; `netclient -v 3 daemon` says more")
+        }
+    }
 }
 
 fn write(context: &Context, plan: &Plan, registered: &Registered) -> anyhow::Result<()> {
@@ -293,7 +302,7 @@ fn summary(
         "networks": view.networks,
         "interface": view.interface.as_ref().map(|interface| &interface.name),
         "peers": view.peers.len(),
-        "daemon": running,
+        "daemon": running.map_or("off", Running::word),
     });
     context.output.result(|| words(name, registered, view, running), &value)
 }
@@ -314,7 +323,9 @@ fn words(name: &HostName, registered: &Registered, view: &View, running: Option<
             "  It is in no network yet; an administrator can add it with `netloom node add`.".to_owned(),
         );
     }
-    lines.extend(view.failures.iter().map(|failure| format!("Not done: {}: {}", failure.op, failure.error)));
+    lines.extend(
+        view.failures.iter().map(|failure| format!("Not done yet: {}: {}", failure.op, failure.error)),
+    );
     lines.push(match running {
         None => "No daemon runs; `netclient pull` brings this machine up to date.".to_owned(),
         Some(Running::Already | Running::Service) => {

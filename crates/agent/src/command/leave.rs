@@ -80,9 +80,9 @@ fn knows_no_host(error: &TalkError) -> bool {
 /// What is in use after a server was left; none when nothing is left on the machine.
 async fn forget(context: &Context, record: &ServerRecord) -> anyhow::Result<Option<HostName>> {
     let in_use = context.state.active()?.is_some_and(|active| active.name == record.name);
-    let others: Vec<ServerRecord> =
-        context.state.servers()?.into_iter().filter(|other| other.name != record.name).collect();
-    let Some(next) = others.iter().find(|other| !other.removed).or(others.first()) else {
+    let mut others =
+        context.state.servers()?.into_iter().filter(|other| other.name != record.name && !other.removed);
+    let Some(next) = others.next() else {
         let removed = undo::everything(context).await;
         if let Some(left) = removed.left.first() {
             bail!("not everything could be removed: {left}");

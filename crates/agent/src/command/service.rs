@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use platform::service::{Service, ServiceOptions, Supervisor, Systemd};
-use serde::Serialize;
 
 use super::{Context, PATIENCE};
 use crate::control::Request;
@@ -20,15 +19,25 @@ const STARTING: Duration = Duration::from_secs(20);
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 
 /// How the daemon runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Running {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Running {
     /// It ran already.
     Already,
     /// As a service.
     Service,
     /// In the background until the machine restarts; the text says how to make it start then.
     Background(String),
+}
+
+impl Running {
+    /// In one word, for programs.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Already => "running",
+            Self::Service => "service",
+            Self::Background(_) => "background",
+        }
+    }
 }
 
 fn program() -> anyhow::Result<PathBuf> {

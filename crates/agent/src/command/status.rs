@@ -127,9 +127,11 @@ fn of(view: &View) -> Vec<Finding> {
         findings.extend(of_rendezvous(view, server));
     }
     findings.push(of_interface(view));
-    findings.extend(view.failures.iter().map(|failure| {
-        finding("machine", Health::Broken, format!("could not {}: {}", failure.op, failure.error))
-    }));
+    findings.extend(
+        view.failures
+            .iter()
+            .map(|failure| finding("machine", Health::Broken, format!("{}: {}", failure.op, failure.error))),
+    );
     for network in &view.networks {
         let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
         let says = format!("{}: {}, {}", network.name, addresses.join(" and "), count(network.peers, "peer"));
@@ -232,7 +234,7 @@ fn of_peers(peers: &[PeerView]) -> Vec<Finding> {
         match peer.path {
             Some(PathStatus::Unreachable(obstacle)) => findings.push(of_obstacle(peer, obstacle)),
             Some(path @ PathStatus::Trying { .. }) => {
-                findings.push(finding("peer", Health::Limited, format!("{}: {path}", peer.name)))
+                findings.push(finding("peer", Health::Limited, format!("{}: {path}", peer.name)));
             }
             Some(PathStatus::Direct { .. } | PathStatus::Checking { .. }) | None => {}
         }

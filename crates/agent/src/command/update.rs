@@ -27,10 +27,18 @@ pub(super) async fn once(context: &Context) -> anyhow::Result<View> {
     if let Err(reason) = engine.outcome() {
         bail!(reason);
     }
-    let view = engine.show().await;
-    match view.failures.first() {
-        Some(failure) => bail!("could not {}: {}", failure.op, failure.error),
-        None => Ok(View { daemon: false, ..view }),
+    Ok(View { daemon: false, ..engine.show().await })
+}
+
+/// Fails if something of the map could not be carried out.
+pub(super) fn check(view: &View) -> anyhow::Result<()> {
+    match view.failures.as_slice() {
+        [] => Ok(()),
+        failures => {
+            let each: Vec<String> =
+                failures.iter().map(|failure| format!("{}: {}", failure.op, failure.error)).collect();
+            bail!("not everything could be carried out: {}", each.join("; "))
+        }
     }
 }
 
@@ -49,13 +57,14 @@ pub(super) async fn pull(context: &Context) -> anyhow::Result<()> {
     let progress = context.output.progress("asking the server");
     let view = up_to_date(context).await?;
     drop(progress);
+    check(&view)?;
     let generation = view.host.as_ref().map(|host| host.generation);
     context.output.result(
         || match generation {
             Some(generation) => format!("This machine is up to date (generation {generation})."),
             None => "The server has no map for this machine yet.".to_owned(),
         },
-        &serde_json::json!({ "generation": generation, "failures": view.failures }),
+        &serde_json::json!({ "generation": generation }),
     )
 }
 

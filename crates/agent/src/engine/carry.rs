@@ -212,8 +212,13 @@ impl Engine {
         }
         self.session.record.removed = true;
         let name = self.session.record.name.clone();
-        let forgotten =
-            self.state.remove_map(&name).and_then(|()| self.state.save_server(&self.session.record));
+        // Where `leave` has forgotten the server already, it stays forgotten.
+        let known =
+            self.state.servers().is_ok_and(|servers| servers.iter().any(|server| server.name == name));
+        let forgotten = self.state.remove_map(&name).and_then(|()| match known {
+            true => self.state.save_server(&self.session.record),
+            false => Ok(()),
+        });
         if let Err(error) = forgotten {
             tracing::error!("{error:#}");
         }

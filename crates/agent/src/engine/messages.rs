@@ -113,7 +113,7 @@ impl Engine {
                 self.agent.handle(AgentEvent::BrokerUp, self.now());
             }
             BrokerEvent::Link(LinkEvent::Disconnected { reason, retry_in: _ }) => {
-                self.broker_lost(said_of_broker(&reason))
+                self.broker_lost(said_of_broker(&reason));
             }
             BrokerEvent::Link(LinkEvent::Map(sealed)) => self.pushed(&sealed),
             BrokerEvent::Ended => self.broker_lost("the connection ended".to_owned()),
@@ -166,7 +166,7 @@ impl Engine {
                 }
             }
             Done::Told(_, Err(error)) => {
-                tracing::warn!("the server did not take this machine's settings: {error}")
+                tracing::warn!("the server did not take this machine's settings: {error}");
             }
             Done::Resolved(resolved) => self.resolved(resolved).await,
             Done::Broken(error) => tracing::error!("a task of the daemon broke: {error}"),

@@ -14,6 +14,7 @@
 mod carry;
 mod doors;
 mod messages;
+mod prepare;
 mod session;
 mod show;
 
@@ -23,8 +24,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::{Endpoint, Generation, Timestamp, WgPublicKey};
-use platform::{Choice, Machine, Notice, Watch, choose_udp_port, udp_port_is_free};
-use reconcile::{Actual, Agent, AgentAction, AgentEvent, AgentWait, Desired, LinkKind, LocalSettings, Paths};
+use platform::{Machine, Notice, Watch};
+use reconcile::{Actual, Agent, AgentAction, AgentEvent, AgentWait, Desired, LocalSettings, Paths};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -140,11 +141,11 @@ impl Engine {
         session: Session,
     ) -> anyhow::Result<Self> {
         let link = options.interface.clone();
-        remove_former(places, &state, &options, &session).await?;
+        prepare::remove_former(places, &state, &options, &session).await?;
         let machine = hands::machine(places, &link)?;
         let watch = if mode == Mode::Daemon { Some(machine.watch().await?) } else { None };
         let actual = machine.observe().await?;
-        let local = local_settings(&machine, &actual, &state, &options, &session).await?;
+        let local = prepare::local_settings(&machine, &actual, &state, &options, &session).await?;
         let record = InterfaceRecord { link, port: local.port };
         if state.interface()?.as_ref() != Some(&record)
             && let Err(error) = state.save_interface(&record)
@@ -397,50 +398,6 @@ async fn noticed(watch: &mut Option<Watch>) -> anyhow::Result<Notice> {
         Some(watch) => watch.changed().await,
         None => std::future::pending().await,
     }
-}
-
-/// The interface had another name before: that one goes.
-async fn remove_former(
-    places: &Places,
-    state: &State,
-    options: &Options,
-    session: &Session,
-) -> anyhow::Result<()> {
-    let Some(former) = state.interface()?.filter(|former| former.link != options.interface) else {
-        return Ok(());
-    };
-    let machine = hands::machine(places, &former.link)?;
-    if hands::take_down(&machine, &former.link, &session.identity.wireguard).await? {
-        tracing::info!(interface = %former.link, "removed the interface under its former name");
-    }
-    Ok(())
-}
-
-/// Fills in what the settings leave open: as it is if our interface is there, else as is best.
-async fn local_settings(
-    machine: &Machine,
-    actual: &Actual,
-    state: &State,
-    options: &Options,
-    session: &Session,
-) -> anyhow::Result<LocalSettings> {
-    let secret = &session.identity.wireguard;
-    let device =
-        actual.link.as_ref().and_then(|link| link.device.as_ref()).filter(|_| hands::is_ours(actual, secret));
-    let kind: LinkKind = match (options.wireguard, device) {
-        (Choice::Auto, Some(device)) => device.kind,
-        (choice, _) => machine.kind(choice).await?,
-    };
-    let running = device.map(|device| device.port).filter(|port| *port != 0);
-    let port = match options.port.or(running) {
-        Some(port) => port,
-        None => {
-            let before = state.interface()?.map(|interface| interface.port);
-            let wanted = before.filter(|port| udp_port_is_free(*port)).unwrap_or(LocalSettings::DEFAULT_PORT);
-            choose_udp_port(wanted)?
-        }
-    };
-    Ok(LocalSettings { link: options.interface.clone(), kind, key: secret.public(), port, mtu: options.mtu })
 }
 
 impl Engine {
