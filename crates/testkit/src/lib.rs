@@ -2,6 +2,7 @@
 //!
 //! Not part of any program that is shipped.
 
+pub mod bench;
 pub mod demo;
 pub mod fleet;
 pub mod house;

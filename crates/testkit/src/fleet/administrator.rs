@@ -49,10 +49,7 @@ fn judge(reply: Reply) -> Result<Reply, ApiError> {
     if (200..300).contains(&reply.status) {
         return Ok(reply);
     }
-    let media_type = reply
-        .headers
-        .get("content-type")
-        .and_then(|value| value.to_str().ok());
+    let media_type = reply.headers.get("content-type").and_then(|value| value.to_str().ok());
     let text = String::from_utf8_lossy(&reply.body).into_owned();
     if media_type != Some(Problem::MEDIA_TYPE) {
         return Err(anyhow!("status {} as {media_type:?}: {text}", reply.status).into());
@@ -77,18 +74,12 @@ pub struct Administrator {
 impl Administrator {
     /// Somebody who is not logged in.
     pub fn stranger(site: &Site) -> Self {
-        Self {
-            site: site.clone(),
-            token: None,
-        }
+        Self { site: site.clone(), token: None }
     }
 
     /// Somebody with this token.
     pub fn with_token(&self, token: &str) -> Self {
-        Self {
-            site: self.site.clone(),
-            token: Some(token.to_owned()),
-        }
+        Self { site: self.site.clone(), token: Some(token.to_owned()) }
     }
 
     /// Makes the first administrator, `root`, with the set-up code.
@@ -104,10 +95,7 @@ impl Administrator {
 
     /// Logs in.
     pub async fn log_in(site: &Site, name: &str, password: &str) -> Result<Self, ApiError> {
-        let login = Login {
-            name: name.parse().context("a name")?,
-            password: password.to_owned().into(),
-        };
+        let login = Login { name: name.parse().context("a name")?, password: password.to_owned().into() };
         let session: Session = Self::stranger(site).post(path::LOGIN, &login).await?;
         Ok(Self::stranger(site).with_token(&session.token))
     }

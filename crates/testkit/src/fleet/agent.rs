@@ -70,31 +70,16 @@ pub struct Agent {
 
 impl Agent {
     pub(super) fn new(site: Site, keys: Keys, channel: Channel, reply: RegisterReply) -> Self {
-        let RegisterReply {
-            host,
-            name,
-            networks,
-        } = reply;
+        let RegisterReply { host, name, networks } = reply;
         let last = Mutex::new(Timestamp::default());
-        Self {
-            site,
-            keys,
-            host,
-            name,
-            networks,
-            channel,
-            last,
-        }
+        Self { site, keys, host, name, networks, channel, last }
     }
 
     /// A new machine that joins by this token, over connections of its own.
     pub async fn join(token: &Token, hostname: &str) -> Result<Self, AgentError> {
         let wish = Wish::of_token(token, hostname);
         let site = Site::of_token(token)?;
-        Application::prepare(&site, &Keys::generate(), &wish)
-            .await?
-            .send()
-            .await
+        Application::prepare(&site, &Keys::generate(), &wish).await?.send().await
     }
 
     /// A time that no request of this agent had before.
@@ -106,11 +91,7 @@ impl Agent {
 
     /// The header that proves a request.
     pub fn signature(&self, method: &Method, target: &str, body: &[u8]) -> String {
-        let request = SignedRequest {
-            method: method.as_str(),
-            target,
-            body,
-        };
+        let request = SignedRequest { method: method.as_str(), target, body };
         RequestSignature::sign(&self.keys.signing, self.host, self.fresh_time(), &request).header()
     }
 
@@ -139,10 +120,7 @@ impl Agent {
             None => path::MAP.to_owned(),
         };
         let sealed = self.ask(Method::GET, &target, Vec::new()).await?;
-        let opened = self
-            .channel
-            .open(Direction::Down, &sealed)
-            .context("the sealed map")?;
+        let opened = self.channel.open(Direction::Down, &sealed).context("the sealed map")?;
         Ok(wire::decode(&opened.plaintext).context("the map")?)
     }
 
@@ -158,10 +136,7 @@ impl Agent {
 
     /// Opens a message that was pushed.
     pub(super) fn open(&self, sealed: &[u8]) -> anyhow::Result<(Opened, Down)> {
-        let opened = self
-            .channel
-            .open(Direction::Down, sealed)
-            .context("a pushed message")?;
+        let opened = self.channel.open(Direction::Down, sealed).context("a pushed message")?;
         let down = wire::decode(&opened.plaintext).context("a pushed message")?;
         Ok((opened, down))
     }
@@ -170,18 +145,12 @@ impl Agent {
     pub fn seal(&self, report: &Report) -> Vec<u8> {
         let sequence = u64::try_from(self.fresh_time().as_millis()).unwrap_or(0);
         let plaintext = wire::encode(report);
-        self.channel
-            .seal(Direction::Up, sequence, random(), &plaintext)
+        self.channel.seal(Direction::Up, sequence, random(), &plaintext)
     }
 
     /// A report of these local endpoints.
     pub fn report_of(generation: Generation, local: &[Endpoint]) -> Report {
-        Report {
-            generation,
-            facts: facts(),
-            local: local.to_vec(),
-            failures: Vec::new(),
-        }
+        Report { generation, facts: facts(), local: local.to_vec(), failures: Vec::new() }
     }
 
     /// Reports over HTTP.
@@ -191,10 +160,7 @@ impl Agent {
 
     /// Takes part in a network, or pauses.
     pub async fn switch(&self, network: &NetworkName, connected: bool) -> Result<(), AgentError> {
-        let switch = NodeSwitch {
-            network: network.clone(),
-            connected,
-        };
+        let switch = NodeSwitch { network: network.clone(), connected };
         self.post(path::NODE, wire::encode(&switch)).await
     }
 

@@ -3,7 +3,9 @@
 use anyhow::Context as _;
 use model::{HostName, SealingPublicKey, Timestamp};
 use reqwest::Method;
-use wire::{Agreement, Facts, Hello, HostSettings, RegisterReply, RegisterRequest, Registration, Token, path};
+use wire::{
+    Agreement, Facts, Hello, HostSettings, RegisterReply, RegisterRequest, Registration, Token, path,
+};
 
 use super::agent::{AgentError, expect_success};
 use super::random::System;
@@ -25,11 +27,7 @@ pub struct Wish {
 impl Wish {
     /// To join by this token under this name.
     pub fn of_token(token: &Token, hostname: &str) -> Self {
-        Self {
-            enrollment: Some(*token.secret.expose()),
-            hostname: hostname.to_owned(),
-            ..Self::default()
-        }
+        Self { enrollment: Some(*token.secret.expose()), hostname: hostname.to_owned(), ..Self::default() }
     }
 }
 
@@ -49,32 +47,16 @@ impl Application {
         let hello: Hello = wire::decode(&hello.body).context("the server's hello")?;
         let agreement = Agreement::initiate(&keys.sealing, &hello.sealing_key, &mut System)?;
         let registration = registration(keys, wish, agreement.encapsulated);
-        let request = RegisterRequest::prove(
-            &registration,
-            &keys.signing,
-            &keys.wireguard,
-            &hello.wireguard_key,
-        );
-        Ok(Self {
-            request,
-            agreement,
-            keys: keys.clone(),
-            site: site.clone(),
-        })
+        let request =
+            RegisterRequest::prove(&registration, &keys.signing, &keys.wireguard, &hello.wireguard_key);
+        Ok(Self { request, agreement, keys: keys.clone(), site: site.clone() })
     }
 
     /// Registers.
     pub async fn send(self) -> Result<Agent, AgentError> {
-        let Self {
-            request,
-            agreement,
-            keys,
-            site,
-        } = self;
+        let Self { request, agreement, keys, site } = self;
         let headers = [("content-type", path::MEDIA_TYPE)];
-        let reply = site
-            .send(Method::POST, path::REGISTER, &headers, wire::encode(&request))
-            .await?;
+        let reply = site.send(Method::POST, path::REGISTER, &headers, wire::encode(&request)).await?;
         let body = expect_success(reply)?;
         let reply: RegisterReply = wire::decode(&body).context("the answer to a registration")?;
         let channel = agreement.into_channel(reply.host);

@@ -32,10 +32,7 @@ pub struct Habits {
 
 impl Default for Habits {
     fn default() -> Self {
-        Self {
-            keepalive: Duration::from_secs(60),
-            come_back: Some(Duration::from_millis(500)),
-        }
+        Self { keepalive: Duration::from_secs(60), come_back: Some(Duration::from_millis(500)) }
     }
 }
 
@@ -63,9 +60,7 @@ pub struct View {
 impl View {
     /// The generation of its map.
     pub fn generation(&self) -> Generation {
-        self.map
-            .as_ref()
-            .map_or(Generation::NONE, |map| map.generation)
+        self.map.as_ref().map_or(Generation::NONE, |map| map.generation)
     }
 }
 
@@ -98,19 +93,9 @@ impl Connected {
         let agent = Arc::new(agent);
         let (tell, view) = watch::channel(View::default());
         let (wanted, wishes) = mpsc::channel(16);
-        let link = Link {
-            agent: Arc::clone(&agent),
-            habits,
-            tell,
-            wishes,
-        };
+        let link = Link { agent: Arc::clone(&agent), habits, tell, wishes };
         let task = tokio::spawn(link.run());
-        let connected = Self {
-            agent,
-            view,
-            wanted,
-            task,
-        };
+        let connected = Self { agent, view, wanted, task };
         let ready = |view: &View| view.map.is_some() || view.gave_up.is_some();
         let view = connected.until("its first map", ready).await?;
         match view.gave_up {
@@ -129,22 +114,26 @@ impl Connected {
         look(&self.view.borrow())
     }
 
-    /// Waits until its view is so.
+    /// Waits until its view is so, and takes a copy.
     pub async fn until(&self, what: &str, so: impl FnMut(&View) -> bool) -> Result<View> {
+        self.wait(what, so).await?;
+        Ok(self.view())
+    }
+
+    /// Waits until its view is so.
+    pub async fn wait(&self, what: &str, so: impl FnMut(&View) -> bool) -> Result<()> {
         let mut view = self.view.clone();
         let waited = timeout(DEADLINE, view.wait_for(so)).await;
         let name = &self.agent.name;
-        let view = waited
+        waited
             .map_err(|_| anyhow!("{name} waited for {what} in vain; it has {:?}", self.view.borrow()))?
             .with_context(|| format!("{name} ended while it waited for {what}"))?;
-        Ok(view.clone())
+        Ok(())
     }
 
     /// Waits until its map is so.
     pub async fn until_map(&self, what: &str, mut so: impl FnMut(&HostMap) -> bool) -> Result<HostMap> {
-        let view = self
-            .until(what, |view| view.map.as_ref().is_some_and(&mut so))
-            .await?;
+        let view = self.until(what, |view| view.map.as_ref().is_some_and(&mut so)).await?;
         view.map.context("a map was there a moment ago")
     }
 
@@ -166,10 +155,7 @@ impl Connected {
     }
 
     async fn want(&self, wanted: Wanted) -> Result<()> {
-        self.wanted
-            .send(wanted)
-            .await
-            .map_err(|_| anyhow!("{} has no connection any more", self.agent.name))
+        self.wanted.send(wanted).await.map_err(|_| anyhow!("{} has no connection any more", self.agent.name))
     }
 }
 
@@ -200,8 +186,7 @@ impl Link {
                 Ended::Broken(reason) => reason,
             };
             let Some(longest) = self.habits.come_back else {
-                self.tell
-                    .send_modify(|view| view.gave_up = Some(format!("{reason:#}")));
+                self.tell.send_modify(|view| view.gave_up = Some(format!("{reason:#}")));
                 return;
             };
             let [pause] = random::<1>();
@@ -255,9 +240,7 @@ impl Link {
         match event {
             Event::Incoming(Packet::ConnAck(_)) => {
                 let topic = self.topic(TopicKind::Map);
-                client
-                    .try_subscribe(topic, QoS::AtLeastOnce)
-                    .context("no room to subscribe")?;
+                client.try_subscribe(topic, QoS::AtLeastOnce).context("no room to subscribe")?;
             }
             Event::Incoming(Packet::SubAck(_)) => {
                 let topic = self.topic(TopicKind::Presence);
@@ -329,11 +312,7 @@ fn take(view: &mut View, down: Down) -> bool {
 }
 
 fn topic(agent: &Agent, kind: TopicKind) -> String {
-    HostTopic {
-        host: agent.host,
-        kind,
-    }
-    .to_string()
+    HostTopic { host: agent.host, kind }.to_string()
 }
 
 async fn fulfil(

@@ -82,12 +82,7 @@ impl ServerProcess {
             .map_err(|_| anyhow!("the server did not come up:\n{}", text_of(&log)))
             .and_then(|line: Value| site_of(&line));
         match site {
-            Ok(site) => Ok(Self {
-                child,
-                log,
-                data: data.to_owned(),
-                site,
-            }),
+            Ok(site) => Ok(Self { child, log, data: data.to_owned(), site }),
             Err(error) => {
                 let _ended = child.kill().and_then(|()| child.wait());
                 Err(error)
@@ -127,16 +122,10 @@ impl ServerProcess {
     /// The processor time it has used, in seconds.
     pub fn cpu_seconds(&self) -> Result<f64> {
         let stat = self.proc("stat")?;
-        let fields: Vec<&str> = stat
-            .rsplit(") ")
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        let (Some(Ok(user)), Some(Ok(system))) = (
-            fields.get(11).map(|n| n.parse::<f64>()),
-            fields.get(12).map(|n| n.parse::<f64>()),
-        ) else {
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split_whitespace().collect();
+        let (Some(Ok(user)), Some(Ok(system))) =
+            (fields.get(11).map(|n| n.parse::<f64>()), fields.get(12).map(|n| n.parse::<f64>()))
+        else {
             bail!("/proc tells no processor time");
         };
         Ok((user + system) / TICKS)
@@ -146,9 +135,8 @@ impl ServerProcess {
     pub fn resident_bytes(&self) -> Result<u64> {
         let status = self.proc("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line
-            .and_then(|line| line.split_whitespace().next())
-            .context("/proc tells no memory")?;
+        let kibibytes =
+            line.and_then(|line| line.split_whitespace().next()).context("/proc tells no memory")?;
         Ok(kibibytes.parse::<u64>()? * 1024)
     }
 

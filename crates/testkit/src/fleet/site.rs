@@ -50,12 +50,7 @@ impl Site {
             .timeout(PATIENCE)
             .build()
             .context("no HTTP client can be made")?;
-        Ok(Self {
-            url: url.trim_end_matches('/').to_owned(),
-            pin,
-            tls: Arc::new(config),
-            http,
-        })
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), pin, tls: Arc::new(config), http })
     }
 
     /// The server that a token names.
@@ -101,23 +96,10 @@ impl Site {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut response = request
-            .body(body)
-            .send()
-            .await
-            .with_context(|| format!("no answer to {target}"))?;
-        let (status, headers) = (
-            response.status().as_u16(),
-            std::mem::take(response.headers_mut()),
-        );
-        let body = response
-            .bytes()
-            .await
-            .with_context(|| format!("half an answer to {target}"))?;
-        Ok(Reply {
-            status,
-            headers,
-            body: body.to_vec(),
-        })
+        let mut response =
+            request.body(body).send().await.with_context(|| format!("no answer to {target}"))?;
+        let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
+        let body = response.bytes().await.with_context(|| format!("half an answer to {target}"))?;
+        Ok(Reply { status, headers, body: body.to_vec() })
     }
 }

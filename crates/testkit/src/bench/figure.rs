@@ -1,0 +1,86 @@
+//! One measured figure, and the table that people read.
+
+use std::time::Duration;
+
+use comfy_table::{Cell, CellAlignment, Table};
+use serde::Serialize;
+
+/// A figure with its unit.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Figure {
+    bench: &'static str,
+    what: String,
+    value: f64,
+    unit: &'static str,
+}
+
+impl Figure {
+    pub(super) fn new(bench: &'static str, what: impl Into<String>, value: f64, unit: &'static str) -> Self {
+        Self { bench, what: what.into(), value, unit }
+    }
+
+    /// The middle, the 99th percentile, and the worst of many latencies.
+    pub(super) fn latencies(bench: &'static str, what: &str, times: Vec<Duration>) -> Vec<Self> {
+        let mut millis: Vec<f64> = times.into_iter().map(|time| time.as_secs_f64() * 1000.0).collect();
+        millis.sort_by(f64::total_cmp);
+        let count = millis.len();
+        let parts = [("p50", percentile(&millis, 50)), ("p99", percentile(&millis, 99))];
+        let figure = |(name, value)| Self::new(bench, format!("{what}, {name} of {count}"), value, "ms");
+        parts.into_iter().map(figure).collect()
+    }
+}
+
+/// The smallest value that at least this many of a hundred do not exceed.
+fn percentile(sorted: &[f64], of_hundred: usize) -> f64 {
+    let rank = (sorted.len() * of_hundred).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
+}
+
+/// A count as a number that can be divided.
+#[expect(clippy::cast_precision_loss, reason = "counts of benchmarks are far below 2^53")]
+pub(super) fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// For people.
+pub(super) fn table(figures: &[Figure]) -> Table {
+    let mut table = Table::new();
+    table.set_header(["", "measured", "value", "unit"]);
+    let mut last = "";
+    for figure in figures {
+        let name = if figure.bench == last { "" } else { figure.bench };
+        last = figure.bench;
+        let value = Cell::new(readable(figure.value)).set_alignment(CellAlignment::Right);
+        table.add_row([Cell::new(name), Cell::new(&figure.what), value, Cell::new(figure.unit)]);
+    }
+    table
+}
+
+fn readable(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        middle if middle >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let sorted: Vec<f64> = (1..=200).map(f64::from).collect();
+        assert_eq!((percentile(&sorted, 50), percentile(&sorted, 99)), (100.0, 198.0));
+        assert_eq!(percentile(&[7.0], 99), 7.0);
+        assert!(percentile(&[], 50).is_nan());
+    }
+
+    #[test]
+    fn the_table_names_each_benchmark_once() {
+        let figures = [Figure::new("a", "x", 1234.5, "ms"), Figure::new("a", "y", 0.25, "ms")];
+        let text = table(&figures).to_string();
+        assert_eq!(text.matches(" a ").count(), 1, "{text}");
+        assert!(text.contains("1234") && text.contains("0.25"), "{text}");
+    }
+}
