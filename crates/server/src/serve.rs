@@ -9,18 +9,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
 use control::Door;
 use dataplane::rendezvous::Rendezvous;
 use model::{Digest, Endpoint, HostId, WgPublicKey};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::{Database, Sqlite};
 use tokio::task::JoinHandle;
+use tower_http::timeout::TimeoutLayer;
 
-use crate::agents::{self, Agents};
+use crate::agents::{self, Agents, Replays};
 use crate::attempts::Attempts;
 use crate::brain::{self, Brain, Notice, Onlooker, Parts, now};
 use crate::broker::{Authenticate, BrokerEvent, Embedded, Events};
@@ -111,7 +109,7 @@ impl Server {
             .merge(agents::router(Arc::new(agents)))
             .merge(http::router(Arc::new(admin))?)
             .merge(broker.router())
-            .layer(middleware::from_fn(in_time));
+            .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
         let front = front.serve(router);
         Ok(Self { front, broker, tasks, brain, handle, pin, urls, rendezvous: ports })
     }
@@ -165,14 +163,6 @@ fn pinned(tls: &Tls, certificates: Option<Arc<Certificates>>) -> http::Pin {
     };
     let certificates = certificates.filter(|_| pins);
     Box::new(move || certificates.as_ref().map(|certificates| Digest::from_bytes(certificates.pin())))
-}
-
-/// Gives up on a request that takes too long.
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long\n").into_response(),
-    }
 }
 
 /// What works beside the brain for as long as the server runs.
@@ -242,6 +232,7 @@ fn bind_doors(settings: &Settings, identity: &Identity) -> Result<[Rendezvous; 2
 /// A host logs in to the broker by a signature over its id and the time. The broker gets no `Brain`: the hub holds the
 /// broker, and each would wait for the other to end.
 fn authenticate(gate: Arc<OnceLock<Onlooker>>) -> Authenticate {
+    let taken = Replays::default();
     Arc::new(move |host, password| {
         let (Some(onlooker), Ok(id), Ok(password)) =
             (gate.get(), host.parse::<HostId>(), std::str::from_utf8(password))
@@ -250,12 +241,16 @@ fn authenticate(gate: Arc<OnceLock<Onlooker>>) -> Authenticate {
         };
         let intent = onlooker.intent();
         let Some(known) = intent.host(id) else {
+            taken.forget(id);
             return false;
         };
-        let verified = wire::verify_mqtt_password(&known.signing_key, id, password, now());
-        verified
-            .inspect_err(|error| tracing::info!(host = %known.name, "broker log-in refused: {error}"))
-            .is_ok()
+        let refused = match wire::verify_mqtt_password(&known.signing_key, id, password, now()) {
+            Ok(time) if taken.take(id, time) => return true,
+            Ok(_) => "this password was used before".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tracing::info!(host = %known.name, "broker log-in refused: {refused}");
+        false
     })
 }
 

@@ -30,9 +30,11 @@ pub(super) async fn map(
     signed: Signed,
 ) -> Result<Response, Refused> {
     let busy = || Refused::busy("many agents fetch their maps just now; try again in a few seconds", 3);
+    agents.brain.told_now().await?;
     let turn = tokio::time::timeout(MOST_WAIT, agents.maps.acquire()).await;
     let _turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
-    let told = agents.brain.told_now().await?;
+    // What was told last by now: an older map would not fit the deltas that came meanwhile.
+    let told = agents.brain.told();
     let host = signed.host.id;
     told.intent.host(host).ok_or_else(Refused::unknown_host)?;
     let generation = told.generation(host);

@@ -10,6 +10,7 @@ mod register;
 mod replay;
 mod signed;
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use axum::Router;
@@ -29,8 +30,9 @@ pub(crate) use replay::Replays;
 
 /// The largest request of an agent, in bytes; reports of many local addresses and failures fit.
 const MOST_BODY: usize = 64 * 1024;
-/// Maps that are made and sent at the same time. Whoever comes when all are taken waits its turn, or is told to come later.
-const MOST_MAPS: usize = 64;
+/// Maps that are made at the same time where the number of cores is not known. Whoever comes when all turns are taken waits,
+/// or is told to come later.
+const MOST_MAPS: usize = 2;
 
 /// What the handlers need.
 pub struct Agents {
@@ -64,7 +66,8 @@ impl Agents {
             name,
             attempts,
             replays: Replays::default(),
-            maps: Semaphore::new(MOST_MAPS),
+            // Making a large map is nothing but work: more at once would only keep the hub and the broker waiting.
+            maps: Semaphore::new(std::thread::available_parallelism().map_or(MOST_MAPS, NonZero::get)),
         }
     }
 }

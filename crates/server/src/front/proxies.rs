@@ -26,7 +26,9 @@ impl TrustedProxies {
         if !self.trusts(peer.ip()) {
             return peer;
         }
-        let lines = headers.get_all(HEADER).iter().filter_map(|line| line.to_str().ok());
+        let lines = headers.get_all(HEADER).iter();
+        // A line that is no text is a hop that cannot be read, and not left out: what is left of it would count instead.
+        let lines = lines.map(|line| line.to_str().unwrap_or("unreadable"));
         let hops: Vec<&str> = lines.flat_map(|line| line.split(',')).collect();
         let mut client = peer;
         for hop in hops.iter().rev() {
@@ -86,5 +88,12 @@ mod tests {
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1:4000");
         assert_eq!(client("10.0.0.1", &["198.51.100.1, unknown"]), "10.0.0.1:4000");
         assert_eq!(client("::ffff:10.0.0.1", &["10.0.0.7"]), "10.0.0.7:0");
+
+        let mut headers = HeaderMap::new();
+        headers.append(HEADER, HeaderValue::from_static("198.51.100.1"));
+        headers.append(HEADER, HeaderValue::from_bytes(b"\xff, 203.0.113.9").expect("a header"));
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a range")]);
+        let peer = SocketAddr::from(([10, 0, 0, 1], 4000));
+        assert_eq!(proxies.client(peer, &headers), peer, "the client's own line does not count");
     }
 }
