@@ -65,10 +65,14 @@ fn guard() -> Result<ExitCode> {
         let mut command = Command::new(std::env::current_exe().context("the running program has no path")?);
         command.args(std::env::args_os().skip(1)).env(INNER, "1").stdin(Stdio::piped()).process_group(0);
         let mut child = tokio::process::Command::from(command).spawn().context("cannot start the demo")?;
+        // Taken out, because waiting for the child would close it.
+        let lifeline = child.stdin.take();
         let status = tokio::select! {
             status = child.wait() => status?,
-            _ = interrupt.recv() => { drop(child.stdin.take()); child.wait().await? }
-            _ = terminate.recv() => { drop(child.stdin.take()); child.wait().await? }
+            () = async { tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} } } => {
+                drop(lifeline);
+                child.wait().await?
+            }
         };
         Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
     })

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde::de::DeserializeOwned;
 
-use super::look::Look;
+use super::look::{Look, Status};
 use super::time::patience;
 use super::wire_guard::{self, WgPeer};
 use crate::lab::{Daemon, Link, Machine, Output, Switch, eventually};
@@ -150,7 +150,7 @@ impl Host {
 
     /// What the agent says of itself.
     pub fn look(&self) -> Result<Look> {
-        self.json(&["status"])
+        Ok(self.json::<Status>(&["status"])?.state)
     }
 
     /// Its addresses in its networks, as they were when first asked for.
@@ -185,10 +185,16 @@ impl Host {
 
     /// Pings five times a second until one is answered, at most for `limit`.
     pub fn ping_within(&self, address: IpAddr, limit: Duration) -> Result<()> {
-        let seconds = limit.as_secs_f64().ceil().max(1.0).to_string();
-        let mut command = self.machine.command("ping")?;
-        command.args(["-n", "-c", "1", "-i", "0.2", "-w", &seconds, &address.to_string()]);
-        self.machine.finish(&mut command, limit + Duration::from_secs(10))?.success().map(drop)
+        let start = Instant::now();
+        // A machine that has no route yet makes `ping` end at once: that is no answer either.
+        eventually(limit, || {
+            let left = limit.saturating_sub(start.elapsed());
+            let seconds = left.as_secs_f64().ceil().max(1.0).to_string();
+            let mut command = self.machine.command("ping")?;
+            command.args(["-n", "-c", "1", "-i", "0.2", "-w", &seconds, &address.to_string()]);
+            self.machine.finish(&mut command, left + Duration::from_secs(10))?.success()
+        })
+        .map(drop)
     }
 
     /// Its WireGuard peers that are hosts, as `wg` shows them; those of the rendezvous carry nothing and are left out.

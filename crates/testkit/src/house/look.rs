@@ -9,7 +9,13 @@ use model::{Addresses, Endpoint};
 use reconcile::{LinkKind, PathStatus};
 use serde::Deserialize;
 
-/// All of it.
+/// All of it; beside the state there is a judgement for people.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Status {
+    pub(super) state: Look,
+}
+
+/// The state.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Look {
     /// Whether the daemon runs.

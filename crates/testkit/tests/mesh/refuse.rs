@@ -82,7 +82,7 @@ fn a_server_that_is_another_or_not_there_is_refused_in_words_and_nothing_is_chan
     let (house, token) = House::with_network("servers").unwrap();
     let host = house.public_machine("host").unwrap();
     let pinned = changed(&token, |token| token.pin = Some(Digest::from_bytes([7; 32])));
-    refused(&host, &mut join(&host, &pinned), &["pin"]);
+    refused(&host, &mut join(&host, &pinned), &["certificate", "new token"]);
     let nobody = changed(&token, |token| token.servers = vec!["https://203.0.113.250:8443".to_owned()]);
     refused(&host, &mut join(&host, &nobody), &["203.0.113.250"]);
     let closed = changed(&token, |token| token.servers = vec!["https://203.0.113.1:9".to_owned()]);
