@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use model::{Endpoint, Keepalive};
@@ -104,6 +105,19 @@ pub struct Candidate {
     pub endpoint: Endpoint,
     /// What it is.
     pub kind: PathKind,
+}
+
+impl Candidate {
+    /// How long it has to answer in the first round. A LAN answers fast, and what looks like the peer's LAN is often
+    /// another one with the same range.
+    pub(super) const fn first_wait(&self) -> Duration {
+        match self.kind {
+            PathKind::Lan => Duration::from_millis(150),
+            PathKind::Fixed | PathKind::Ipv6 | PathKind::Seen | PathKind::Routed | PathKind::Learned => {
+                Duration::from_millis(500)
+            }
+        }
+    }
 }
 
 fn is_global_v6(ip: IpAddr) -> bool {

@@ -19,6 +19,10 @@ struct Observation {
     rx: u64,
 }
 
+fn waits(list: &[Candidate]) -> Vec<Duration> {
+    list.iter().map(Candidate::first_wait).collect()
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     key: WgPublicKey,
@@ -48,7 +52,7 @@ impl Entry {
         Self {
             key,
             view,
-            state: State::begin(list.len(), now),
+            state: State::begin(&waits(&list), now),
             target: list.first().map(|candidate| candidate.endpoint),
             list,
             last: None,
@@ -201,21 +205,20 @@ impl Entry {
         // A private address somewhere else is the last resort, however new it is.
         let hopeful = self.list.iter().position(|c| is_new(c) && c.kind != PathKind::Routed);
         let new = hopeful.or_else(|| self.list.iter().position(is_new));
+        let lan = self.list.first().is_some_and(|first| first.kind == PathKind::Lan);
+        let best = hopeful.filter(|_| !lan).or_else(|| (!self.list.is_empty()).then_some(0));
+        let elsewhere = best.map_or(Event::Doubt, Event::Candidate);
         let event = match self.state {
             // Not proved yet, and now known to be far away.
             State::Verifying { .. } if self.kind(used) == Some(PathKind::Routed) && hopeful.is_some() => {
-                Event::Candidate(hopeful.unwrap_or(0))
+                elsewhere
             }
             // The peer may be the one who roamed, and waits to hear from us.
             State::Direct | State::Verifying { .. } if used.is_some_and(|used| self.view.says(&used)) => {
                 return self.poke();
             }
             State::Direct | State::Verifying { .. } if used.is_some_and(|used| before.contains(&used)) => {
-                if self.list.is_empty() {
-                    Event::Doubt
-                } else {
-                    Event::Candidate(hopeful.unwrap_or(0))
-                }
+                elsewhere
             }
             State::Direct | State::Verifying { .. } => Event::Doubt,
             State::Trying { round, until, heard, .. } => match (new, at(self.target)) {
@@ -231,6 +234,10 @@ impl Entry {
                 None => return,
             },
         };
+        if matches!(event, Event::Candidate(_)) {
+            // What it learned was of the place that the peer has left.
+            self.list.retain(|candidate| candidate.kind != PathKind::Learned);
+        }
         self.advance(event, now);
     }
 
@@ -241,7 +248,7 @@ impl Entry {
 
     fn advance(&mut self, event: Event, now: Duration) {
         let before = self.state;
-        let (state, effect) = step(before, event, self.list.len(), now);
+        let (state, effect) = step(before, event, &waits(&self.list), now);
         if before != state && matches!(state, State::Verifying { pokes: 1, .. }) {
             self.baseline = true;
             self.look = true;

@@ -151,7 +151,8 @@ impl Paths {
         let roamed = before.local != self.own.local && !self.own.local.is_empty();
         let moved = !before.seen.is_empty() && before.seen != self.own.seen;
         if roamed {
-            self.handle_server_back(now);
+            let calls = self.doors.call(now);
+            self.pending.extend(calls);
         }
         self.for_each(|entry, own| {
             entry.refresh(own);
@@ -190,7 +191,7 @@ impl Paths {
     /// The server is back after it was away: it may have forgotten from where it saw this host, and WireGuard alone would
     /// notice only minutes later.
     pub fn handle_server_back(&mut self, now: Duration) {
-        let calls = self.doors.call(now);
+        let calls = self.doors.call_the_others(now);
         self.pending.extend(calls);
     }
 

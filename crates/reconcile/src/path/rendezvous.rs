@@ -72,6 +72,12 @@ impl Doors {
         self.0.iter_mut().filter_map(|(key, door)| door.begin(*key, now)).collect()
     }
 
+    /// Calls those that are not being called.
+    pub(super) fn call_the_others(&mut self, now: Duration) -> Calls {
+        let others = self.0.iter_mut().filter(|(_, door)| door.call.is_none());
+        others.filter_map(|(key, door)| door.begin(*key, now)).collect()
+    }
+
     /// Takes note of answers, and calls again those whose time is up.
     pub(super) fn observe(&mut self, device: &Device, now: Duration) -> Calls {
         let each = |(key, door): (&WgPublicKey, &mut Door)| {

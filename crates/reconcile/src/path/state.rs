@@ -21,13 +21,13 @@
 
 use std::time::Duration;
 
-/// How long a candidate has to answer in the first round; doubled each round, for paths with long delays.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Rounds through all candidates before a peer counts as unreachable.
 pub(super) const ROUNDS: u32 = 4;
 /// When a verifying peer is poked again, and at last given up.
 const POKES: [Duration; 3] =
     [Duration::from_millis(200), Duration::from_millis(300), Duration::from_millis(400)];
+/// How long a handshake of the peer's has to be completed once bytes of it have come.
+const GRACE: Duration = Duration::from_millis(500);
 /// The pause of an unreachable peer; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
@@ -37,8 +37,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 pub(super) enum State {
     /// No session; candidate `at` was given a fresh start and has until `until` to answer.
     Trying { round: u32, at: usize, until: Duration, heard: bool },
-    /// A session that may have lost its path; it was poked `pokes` times.
-    Verifying { pokes: usize, until: Duration },
+    /// A session that may have lost its path; it was moved to candidate `at`, if to any, and poked `pokes` times.
+    Verifying { at: Option<usize>, pokes: usize, until: Duration },
     /// A session that lives.
     Direct,
     /// Nothing answered; tried again at `until`.
@@ -90,23 +90,24 @@ impl State {
     pub(super) const fn postponed(self, until: Duration) -> Self {
         match self {
             Self::Trying { round, at, until: _, heard } => Self::Trying { round, at, until, heard },
-            Self::Verifying { pokes, until: _ } => Self::Verifying { pokes, until },
+            Self::Verifying { at, pokes, until: _ } => Self::Verifying { at, pokes, until },
             Self::Unreachable { failures, until: _ } => Self::Unreachable { failures, until },
             Self::Direct => Self::Direct,
         }
     }
 
     /// A peer just heard of, its first candidate given to WireGuard together with the peer itself.
-    pub(super) fn begin(candidates: usize, now: Duration) -> Self {
-        if candidates == 0 {
-            return unreachable(0, now);
+    pub(super) fn begin(waits: &[Duration], now: Duration) -> Self {
+        match waits.first() {
+            Some(first) => Self::Trying { round: 0, at: 0, until: now + wait(*first, 0), heard: false },
+            None => unreachable(0, now),
         }
-        Self::Trying { round: 0, at: 0, until: now + wait(0), heard: false }
     }
 }
 
-fn wait(round: u32) -> Duration {
-    FIRST_WAIT * (1 << round.min(ROUNDS - 1))
+/// Longer each round, for paths with long delays.
+fn wait(first: Duration, round: u32) -> Duration {
+    first * (1 << round.min(ROUNDS - 1))
 }
 
 fn unreachable(failures: u32, now: Duration) -> State {
@@ -116,29 +117,31 @@ fn unreachable(failures: u32, now: Duration) -> State {
     State::Unreachable { failures, until }
 }
 
-fn attempt(round: u32, at: usize, candidates: usize, now: Duration) -> (State, Effect) {
-    if candidates == 0 {
+fn attempt(round: u32, at: usize, waits: &[Duration], now: Duration) -> (State, Effect) {
+    let at = if at < waits.len() { at } else { 0 };
+    let Some(first) = waits.get(at) else {
         return (unreachable(0, now), Effect::None);
-    }
-    (State::Trying { round, at, until: now + wait(round), heard: false }, Effect::Restart(at))
+    };
+    (State::Trying { round, at, until: now + wait(*first, round), heard: false }, Effect::Restart(at))
 }
 
-fn next_attempt(round: u32, at: usize, candidates: usize, now: Duration) -> (State, Effect) {
-    if at + 1 < candidates {
-        return attempt(round, at + 1, candidates, now);
+fn next_attempt(round: u32, at: usize, waits: &[Duration], now: Duration) -> (State, Effect) {
+    if at + 1 < waits.len() {
+        return attempt(round, at + 1, waits, now);
     }
     if round + 1 < ROUNDS {
-        return attempt(round + 1, 0, candidates, now);
+        return attempt(round + 1, 0, waits, now);
     }
     (unreachable(round + 1 - ROUNDS, now), Effect::None)
 }
 
-fn verify(effect: Effect, now: Duration) -> (State, Effect) {
-    (State::Verifying { pokes: 1, until: now + POKES[0] }, effect)
+fn verify(at: Option<usize>, now: Duration) -> (State, Effect) {
+    let effect = at.map_or(Effect::Poke, Effect::Move);
+    (State::Verifying { at, pokes: 1, until: now + POKES[0] }, effect)
 }
 
-/// The transition. `candidates` is how many there are now.
-pub(super) fn step(state: State, event: Event, candidates: usize, now: Duration) -> (State, Effect) {
+/// The transition. `waits` says for each candidate how long it has to answer in the first round.
+pub(super) fn step(state: State, event: Event, waits: &[Duration], now: Duration) -> (State, Effect) {
     match (state, event) {
         (
             State::Trying { .. } | State::Verifying { .. } | State::Unreachable { .. } | State::Direct,
@@ -149,35 +152,36 @@ pub(super) fn step(state: State, event: Event, candidates: usize, now: Duration)
         (State::Trying { round, at, until, heard: _ }, Event::Heard) => {
             (State::Trying { round, at, until, heard: true }, Effect::None)
         }
-        (State::Trying { .. }, Event::Doubt) => attempt(0, 0, candidates, now),
-        (State::Trying { .. }, Event::Candidate(at)) => attempt(0, at, candidates, now),
+        (State::Trying { .. }, Event::Doubt) => attempt(0, 0, waits, now),
+        (State::Trying { .. }, Event::Candidate(at)) => attempt(0, at, waits, now),
         (State::Trying { .. }, Event::Silent) => (state, Effect::None),
         (State::Trying { round, at, until: _, heard: true }, Event::Due) => {
-            (State::Trying { round, at, until: now + wait(round), heard: false }, Effect::None)
+            (State::Trying { round, at, until: now + GRACE, heard: false }, Effect::None)
         }
         (State::Trying { round, at, until: _, heard: false }, Event::Due) => {
-            next_attempt(round, at, candidates, now)
+            next_attempt(round, at, waits, now)
         }
 
         (State::Verifying { .. }, Event::Heard) => (State::Direct, Effect::None),
-        (State::Verifying { .. }, Event::Doubt) => verify(Effect::Poke, now),
-        (State::Verifying { .. }, Event::Candidate(at)) => verify(Effect::Move(at), now),
+        (State::Verifying { .. }, Event::Doubt) => verify(None, now),
+        (State::Verifying { .. }, Event::Candidate(at)) => verify(Some(at), now),
         (State::Verifying { .. }, Event::Silent) => (state, Effect::None),
-        (State::Verifying { pokes, until: _ }, Event::Due) => match POKES.get(pokes) {
-            Some(&pause) => (State::Verifying { pokes: pokes + 1, until: now + pause }, Effect::Poke),
-            None => attempt(0, 0, candidates, now),
+        (State::Verifying { at, pokes, until: _ }, Event::Due) => match POKES.get(pokes) {
+            Some(&pause) => (State::Verifying { at, pokes: pokes + 1, until: now + pause }, Effect::Poke),
+            // The one it was moved to has had its time.
+            None => attempt(0, at.map_or(0, |at| at + 1), waits, now),
         },
 
         (State::Direct, Event::Heard | Event::Due) => (State::Direct, Effect::None),
-        (State::Direct, Event::Doubt) => verify(Effect::Poke, now),
-        (State::Direct, Event::Candidate(at)) => verify(Effect::Move(at), now),
-        (State::Direct, Event::Silent) => attempt(0, 0, candidates, now),
+        (State::Direct, Event::Doubt) => verify(None, now),
+        (State::Direct, Event::Candidate(at)) => verify(Some(at), now),
+        (State::Direct, Event::Silent) => attempt(0, 0, waits, now),
 
         (State::Unreachable { .. }, Event::Heard | Event::Silent) => (state, Effect::None),
-        (State::Unreachable { .. }, Event::Doubt) => attempt(0, 0, candidates, now),
-        (State::Unreachable { .. }, Event::Candidate(at)) => attempt(0, at, candidates, now),
+        (State::Unreachable { .. }, Event::Doubt) => attempt(0, 0, waits, now),
+        (State::Unreachable { .. }, Event::Candidate(at)) => attempt(0, at, waits, now),
         // One round, with the longest waits; the next failure is counted from here.
-        (State::Unreachable { failures, .. }, Event::Due) => attempt(ROUNDS + failures, 0, candidates, now),
+        (State::Unreachable { failures, .. }, Event::Due) => attempt(ROUNDS + failures, 0, waits, now),
     }
 }
 
@@ -186,6 +190,7 @@ mod tests {
     use super::*;
 
     const NOW: Duration = Duration::from_secs(100);
+    const WAITS: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(500)];
 
     fn show(state: State) -> String {
         let wait = |until: Duration| until.saturating_sub(NOW).as_millis();
@@ -197,7 +202,9 @@ mod tests {
                     if heard { ", heard" } else { "" }
                 )
             }
-            State::Verifying { pokes, until } => format!("verifying after {pokes} for {}", wait(until)),
+            State::Verifying { at, pokes, until } => {
+                format!("verifying {at:?} after {pokes} for {}", wait(until))
+            }
             State::Direct => "direct".to_owned(),
             State::Unreachable { failures, until } => format!("unreachable {failures} for {}", wait(until)),
         }
@@ -211,8 +218,8 @@ mod tests {
             State::Trying { round: 1, at: 0, until, heard: true },
             State::Trying { round: 0, at: 1, until, heard: false },
             State::Trying { round: 3, at: 1, until, heard: false },
-            State::Verifying { pokes: 1, until },
-            State::Verifying { pokes: 3, until },
+            State::Verifying { at: None, pokes: 1, until },
+            State::Verifying { at: Some(0), pokes: 3, until },
             State::Direct,
             State::Unreachable { failures: 0, until },
         ];
@@ -222,7 +229,7 @@ mod tests {
         for state in states {
             table += &format!("{}\n", show(state));
             for event in events {
-                let (next, effect) = step(state, event, 2, NOW);
+                let (next, effect) = step(state, event, &WAITS, NOW);
                 let next = if next == state { "same".to_owned() } else { show(next) };
                 table += &format!("  {event:?}: {next}, {effect:?}\n");
             }
@@ -234,67 +241,67 @@ mod tests {
 trying 0 in round 0 for 1
   Alive: direct, None
   Heard: trying 0 in round 0 for 1, heard, None
-  Doubt: trying 0 in round 0 for 500, Restart(0)
+  Doubt: trying 0 in round 0 for 150, Restart(0)
   Candidate(1): trying 1 in round 0 for 500, Restart(1)
   Silent: same, None
   Due: trying 1 in round 0 for 500, Restart(1)
 trying 0 in round 1 for 1, heard
   Alive: direct, None
   Heard: same, None
-  Doubt: trying 0 in round 0 for 500, Restart(0)
+  Doubt: trying 0 in round 0 for 150, Restart(0)
   Candidate(1): trying 1 in round 0 for 500, Restart(1)
   Silent: same, None
-  Due: trying 0 in round 1 for 1000, None
+  Due: trying 0 in round 1 for 500, None
 trying 1 in round 0 for 1
   Alive: direct, None
   Heard: trying 1 in round 0 for 1, heard, None
-  Doubt: trying 0 in round 0 for 500, Restart(0)
+  Doubt: trying 0 in round 0 for 150, Restart(0)
   Candidate(1): trying 1 in round 0 for 500, Restart(1)
   Silent: same, None
-  Due: trying 0 in round 1 for 1000, Restart(0)
+  Due: trying 0 in round 1 for 300, Restart(0)
 trying 1 in round 3 for 1
   Alive: direct, None
   Heard: trying 1 in round 3 for 1, heard, None
-  Doubt: trying 0 in round 0 for 500, Restart(0)
+  Doubt: trying 0 in round 0 for 150, Restart(0)
   Candidate(1): trying 1 in round 0 for 500, Restart(1)
   Silent: same, None
   Due: unreachable 0 for 11000, None
-verifying after 1 for 1
+verifying None after 1 for 1
   Alive: direct, None
   Heard: direct, None
-  Doubt: verifying after 1 for 200, Poke
-  Candidate(1): verifying after 1 for 200, Move(1)
+  Doubt: verifying None after 1 for 200, Poke
+  Candidate(1): verifying Some(1) after 1 for 200, Move(1)
   Silent: same, None
-  Due: verifying after 2 for 300, Poke
-verifying after 3 for 1
+  Due: verifying None after 2 for 300, Poke
+verifying Some(0) after 3 for 1
   Alive: direct, None
   Heard: direct, None
-  Doubt: verifying after 1 for 200, Poke
-  Candidate(1): verifying after 1 for 200, Move(1)
+  Doubt: verifying None after 1 for 200, Poke
+  Candidate(1): verifying Some(1) after 1 for 200, Move(1)
   Silent: same, None
-  Due: trying 0 in round 0 for 500, Restart(0)
+  Due: trying 1 in round 0 for 500, Restart(1)
 direct
   Alive: same, None
   Heard: same, None
-  Doubt: verifying after 1 for 200, Poke
-  Candidate(1): verifying after 1 for 200, Move(1)
-  Silent: trying 0 in round 0 for 500, Restart(0)
+  Doubt: verifying None after 1 for 200, Poke
+  Candidate(1): verifying Some(1) after 1 for 200, Move(1)
+  Silent: trying 0 in round 0 for 150, Restart(0)
   Due: same, None
 unreachable 0 for 1
   Alive: direct, None
   Heard: same, None
-  Doubt: trying 0 in round 0 for 500, Restart(0)
+  Doubt: trying 0 in round 0 for 150, Restart(0)
   Candidate(1): trying 1 in round 0 for 500, Restart(1)
   Silent: same, None
-  Due: trying 0 in round 4 for 4000, Restart(0)
+  Due: trying 0 in round 4 for 1200, Restart(0)
 ";
 
     #[test]
     fn without_candidates_nothing_is_tried() {
         for event in [Event::Doubt, Event::Silent] {
-            let (state, effect) = step(State::Direct, event, 0, NOW);
+            let (state, effect) = step(State::Direct, event, &[], NOW);
             assert!(effect == Effect::Poke || matches!(state, State::Unreachable { .. }));
         }
-        assert!(matches!(State::begin(0, NOW), State::Unreachable { .. }));
+        assert!(matches!(State::begin(&[], NOW), State::Unreachable { .. }));
     }
 }
