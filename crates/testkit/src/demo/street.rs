@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use super::say;
-use crate::house::{Host, House, NETWORK};
+use crate::house::{Home, Host, House, NETWORK};
 use crate::lab::NatKind;
 
 /// The server and the machines, all of which have joined.
@@ -16,6 +16,7 @@ pub(super) struct Street {
     pub(super) hosts: Vec<Host>,
     /// The token they joined with.
     pub(super) token: String,
+    _homes: [Home; 2],
 }
 
 impl Street {
@@ -24,25 +25,25 @@ impl Street {
         say("starting the server, making an administrator, a network and a key");
         let (house, token) = House::with_network("demo")?;
         say(&format!("server {} is up, network `{NETWORK}` is there", house.server().url()));
-        let hosts = place(&house, machines)?;
+        say("making two homes behind port-restricted NATs");
+        let homes =
+            [house.home("home", NatKind::PortRestricted)?, house.home("office", NatKind::PortRestricted)?];
+        let hosts = place(&house, &homes, machines)?;
         join(&hosts, &token)?;
         say(&format!(
             "all {machines} machines have joined, {:.1} s after the start",
             start.elapsed().as_secs_f64()
         ));
-        Ok(Self { house, hosts, token })
+        Ok(Self { house, hosts, token, _homes: homes })
     }
 }
 
-fn place(house: &House, machines: u8) -> Result<Vec<Host>> {
-    say("making two homes behind port-restricted NATs");
-    let homes =
-        ["home", "office"].map(|name| house.home(name, NatKind::PortRestricted).map(|home| (name, home)));
-    let homes = homes.into_iter().collect::<Result<Vec<_>>>()?;
+fn place(house: &House, homes: &[Home], machines: u8) -> Result<Vec<Host>> {
     let mut hosts = vec![house.public("cloud")?];
     for number in 0..usize::from(machines) - 1 {
-        let (name, home) = &homes[number % homes.len()];
-        hosts.push(house.behind(home, &format!("{name}-{}", number / homes.len() + 1))?);
+        let home = &homes[number % homes.len()];
+        let name = format!("{}-{}", home.nat().machine().name(), number / homes.len() + 1);
+        hosts.push(house.behind(home, &name)?);
     }
     Ok(hosts)
 }
