@@ -23,6 +23,9 @@ use super::{Told, now};
 use crate::broker::Broker;
 use crate::channels::Channels;
 
+/// How long the hub rests at most between tellings; a host is told of a change well within a second.
+const MOST_REST: Duration = Duration::from_millis(250);
+
 /// What the hub is told.
 #[derive(Debug)]
 pub enum Notice {
@@ -96,6 +99,9 @@ pub(super) struct Hub {
     inventory: Inventory,
     touched: Touched,
     flush_at: Option<Instant>,
+    /// Not before then is told again: as long as telling took, at most `MOST_REST`. Whoever makes many changes in a large
+    /// network, by mistake or not, makes deltas larger, not the server busy with nothing else.
+    rested: Instant,
     reported: HashMap<HostId, u64>,
     /// Hosts that were removed and are to hear of it.
     gone: Vec<Host>,
@@ -121,6 +127,7 @@ impl Hub {
             inventory,
             touched: Touched::default(),
             flush_at: None,
+            rested: Instant::now(),
             reported: HashMap::new(),
             gone: Vec::new(),
         };
@@ -173,7 +180,8 @@ impl Hub {
     }
 
     fn flush_soon(&mut self) {
-        self.flush_at.get_or_insert_with(|| Instant::now() + self.coalesce);
+        let (soon, rested) = (Instant::now() + self.coalesce, self.rested);
+        self.flush_at.get_or_insert_with(|| soon.max(rested));
     }
 
     fn registered(&mut self, host: HostId, report: &Report) {
@@ -296,6 +304,7 @@ impl Hub {
     /// Shows the new snapshot, then tells the hosts whose maps differ from what they were told.
     fn flush(&mut self) {
         self.flush_at = None;
+        let began = Instant::now();
         let touched = std::mem::take(&mut self.touched);
         let before = self.told.borrow().clone();
         let old = Picture { intent: &before.intent, inventory: &before.inventory, links: &before.links };
@@ -316,6 +325,7 @@ impl Hub {
         self.told.send_replace(Arc::clone(&after));
         self.outbox.send(&before, &after, deltas);
         self.outbox.send_off(std::mem::take(&mut self.gone), after.last.next());
+        self.rested = Instant::now() + began.elapsed().min(MOST_REST);
     }
 }
 
