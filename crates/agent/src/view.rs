@@ -55,6 +55,9 @@ pub struct ServerView {
     pub name: HostName,
     /// Its address.
     pub url: String,
+    /// Since when this daemon talks to it.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
     /// When it last answered this daemon.
     pub answered: Option<Timestamp>,
     /// Why it did not, the last time it was asked.

@@ -9,7 +9,7 @@ use wire::Leave;
 use super::{Context, PATIENCE, undo, update};
 use crate::control::Request;
 use crate::hands;
-use crate::state::ServerRecord;
+use crate::state::{MachineMark, ServerRecord};
 use crate::talk::{HostClient, ServerClient, TalkError};
 
 /// `netclient leave NETWORK`.
@@ -135,7 +135,10 @@ pub(super) async fn server(context: &Context, name: Option<&str>, force: bool) -
 pub(super) async fn uninstall(context: &Context) -> anyhow::Result<()> {
     hands::check_rights("uninstall")?;
     let mut untold = Vec::new();
-    if let Some(identity) = context.state.identity()? {
+    // A copied machine must not speak for the one it was copied from.
+    let own =
+        context.state.identity()?.filter(|identity| !identity.is_of_another(MachineMark::here().as_ref()));
+    if let Some(identity) = own {
         for record in context.state.servers()?.into_iter().filter(|record| !record.removed) {
             let client =
                 ServerClient::new(&record.urls, record.pin)?.as_host(record.host, identity.signing.clone());

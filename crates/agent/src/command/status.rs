@@ -2,6 +2,8 @@
 //!
 //! Not for finding it out (`show::view`). It keeps true that whatever is broken is told, worst things included.
 
+use std::time::Duration;
+
 use reconcile::{Obstacle, PathStatus};
 use serde::Serialize;
 use wire::NatMapping;
@@ -11,6 +13,9 @@ use super::{Context, service, show};
 use crate::control::NotRunning;
 use crate::talk::now;
 use crate::view::{Idle, PeerView, ServerView, View};
+
+/// How long the rendezvous may take to answer before that is worth a word.
+const CALLING: Duration = Duration::from_secs(5);
 
 /// How well something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -191,7 +196,9 @@ fn of_rendezvous(view: &View, server: &ServerView) -> Option<Finding> {
     if total == 0 {
         return None;
     }
+    let young = server.since.is_some_and(|since| now().since(since) < CALLING);
     Some(match (answering, named) {
+        (0, Some(endpoint)) if young => finding("rendezvous", Health::Limited, format!("{endpoint} is being called")),
         (0, None) => finding("rendezvous", Health::Broken, "its name cannot be resolved").advise("check this machine's DNS"),
         (0, Some(endpoint)) => finding("rendezvous", Health::Limited, format!("no answer from {endpoint} (UDP)"))
             .advise("peers on the same network are reached all the same; for others, let UDP out to the server's rendezvous ports"),
@@ -268,6 +275,7 @@ mod tests {
         let server = ServerView {
             name: "s".parse().unwrap(),
             url: "https://192.0.2.1".into(),
+            since: None,
             answered: None,
             error: Some("the server cannot be reached: refused".into()),
             pushes: false,

@@ -36,6 +36,7 @@ use crate::hands;
 use crate::options::Options;
 use crate::places::Places;
 use crate::state::{InterfaceRecord, State, random};
+use crate::talk::now;
 use crate::view::View;
 
 pub use doors::resolve_once;
@@ -94,6 +95,7 @@ struct Contact {
 pub struct Engine {
     mode: Mode,
     started: Instant,
+    since: Timestamp,
     state: State,
     options: Options,
     session: Session,
@@ -164,6 +166,7 @@ impl Engine {
         let mut engine = Self {
             mode,
             started: Instant::now(),
+            since: now(),
             agent: Agent::new(map, seed, Duration::ZERO),
             paths: Paths::new(),
             state,

@@ -37,6 +37,7 @@ impl Engine {
             server: Some(ServerView {
                 name: self.session.record.name.clone(),
                 url: self.session.client.url().to_owned(),
+                since: Some(self.since),
                 answered: self.contact.answered,
                 error: self.contact.error.clone(),
                 pushes: self.agent.broker_is_up(),
@@ -106,6 +107,7 @@ impl View {
             server: Some(ServerView {
                 name: record.name.clone(),
                 url: record.urls.first().cloned().unwrap_or_default(),
+                since: None,
                 answered: None,
                 error: None,
                 pushes: false,
