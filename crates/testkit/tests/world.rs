@@ -10,19 +10,11 @@ use testkit::world::{Border, NETWORKS, World};
 const MOST_HOSTS: usize = 5;
 const SITES: usize = 4;
 
-/// What may happen. Hosts, sites and networks are numbers to be taken modulo how many there are.
-#[derive(Debug, Clone)]
+/// What may happen. Hosts are numbers to be taken modulo how many there are.
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Join { site: usize, networks: [bool; NETWORKS] },
-    Leave(usize),
-    Remove(usize),
-    Switch { host: usize, network: usize, connected: bool },
-    Move { host: usize, site: usize },
-    Vanish(usize),
-    Crash { host: usize, after: Option<usize> },
-    Start(usize),
-    Reboot(usize),
-    BreakLink(usize),
+    Host(usize, Happening),
     StopServer,
     StartServer { forgets: bool },
     RestartNat(usize),
@@ -30,21 +22,40 @@ enum Step {
     Wait(u64),
 }
 
+/// What may happen to a host.
+#[derive(Debug, Clone, Copy)]
+enum Happening {
+    Leaves,
+    IsRemoved,
+    Switches { network: usize, connected: bool },
+    Moves { site: usize },
+    Vanishes,
+    Crashes { after: Option<usize> },
+    Starts,
+    Reboots,
+    LosesItsLink,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        1 => Just(Happening::Leaves),
+        1 => Just(Happening::IsRemoved),
+        2 => (0..NETWORKS, any::<bool>())
+            .prop_map(|(network, connected)| Happening::Switches { network, connected }),
+        4 => (0..SITES).prop_map(|site| Happening::Moves { site }),
+        1 => Just(Happening::Vanishes),
+        2 => proptest::option::of(0usize..6).prop_map(|after| Happening::Crashes { after }),
+        2 => Just(Happening::Starts),
+        1 => Just(Happening::Reboots),
+        2 => Just(Happening::LosesItsLink),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
-    let host = 0..MOST_HOSTS;
     let networks = select(vec![[true, false], [false, true], [true, true]]);
     prop_oneof![
         6 => (0..SITES, networks).prop_map(|(site, networks)| Step::Join { site, networks }),
-        1 => host.clone().prop_map(Step::Leave),
-        1 => host.clone().prop_map(Step::Remove),
-        2 => (host.clone(), 0..NETWORKS, any::<bool>())
-            .prop_map(|(host, network, connected)| Step::Switch { host, network, connected }),
-        4 => (host.clone(), 0..SITES).prop_map(|(host, site)| Step::Move { host, site }),
-        1 => host.clone().prop_map(Step::Vanish),
-        2 => (host.clone(), proptest::option::of(0usize..6)).prop_map(|(host, after)| Step::Crash { host, after }),
-        2 => host.clone().prop_map(Step::Start),
-        1 => host.clone().prop_map(Step::Reboot),
-        2 => host.prop_map(Step::BreakLink),
+        16 => (0..MOST_HOSTS, happening()).prop_map(|(host, happening)| Step::Host(host, happening)),
         2 => Just(Step::StopServer),
         3 => any::<bool>().prop_map(|forgets| Step::StartServer { forgets }),
         1 => (0..SITES).prop_map(Step::RestartNat),
@@ -64,49 +75,47 @@ impl Members {
     }
 }
 
-fn take(world: &mut World, members: &mut Members, step: &Step) {
-    match *step {
+fn take(world: &mut World, members: &mut Members, step: Step) {
+    match step {
         Step::Join { site, networks } => {
             if world.server_is_up() && members.0.len() < MOST_HOSTS {
                 world.join(site, networks);
                 members.0.push(true);
             }
         }
-        Step::Leave(host) | Step::Remove(host) => {
-            let Some(host) = members.pick(host).filter(|_| world.server_is_up()) else { return };
-            match step {
-                Step::Leave(_) => world.leave(host),
-                _ => world.remove(host),
+        Step::Host(number, happening) => {
+            if let Some(host) = members.pick(number) {
+                happen(world, members, host, happening);
             }
-            members.0[host] = false;
-        }
-        Step::Switch { host, network, connected } => {
-            let Some(host) = members.pick(host).filter(|_| world.server_is_up()) else { return };
-            world.switch(host, network, connected);
-        }
-        Step::Move { host, site } => {
-            members.pick(host).map(|host| world.move_to(host, Some(site)));
-        }
-        Step::Vanish(host) => {
-            members.pick(host).map(|host| world.move_to(host, None));
-        }
-        Step::Crash { host, after } => {
-            members.pick(host).map(|host| world.crash(host, after));
-        }
-        Step::Start(host) => {
-            members.pick(host).map(|host| world.start(host));
-        }
-        Step::Reboot(host) => {
-            members.pick(host).map(|host| world.reboot(host));
-        }
-        Step::BreakLink(host) => {
-            members.pick(host).map(|host| world.break_link(host));
         }
         Step::StopServer => world.stop_server(),
         Step::StartServer { forgets } => world.start_server(forgets),
         Step::RestartNat(site) => world.restart_nat(site),
         Step::Loss(percent) => (world.loss, world.twice) = (percent, percent),
         Step::Wait(millis) => world.run(Duration::from_millis(millis)),
+    }
+}
+
+fn happen(world: &mut World, members: &mut Members, host: usize, happening: Happening) {
+    let up = world.server_is_up();
+    match happening {
+        // These need a server.
+        Happening::Leaves | Happening::IsRemoved | Happening::Switches { .. } if !up => {}
+        Happening::Leaves => {
+            world.leave(host);
+            members.0[host] = false;
+        }
+        Happening::IsRemoved => {
+            world.remove(host);
+            members.0[host] = false;
+        }
+        Happening::Switches { network, connected } => world.switch(host, network, connected),
+        Happening::Moves { site } => world.move_to(host, Some(site)),
+        Happening::Vanishes => world.move_to(host, None),
+        Happening::Crashes { after } => world.crash(host, after),
+        Happening::Starts => world.start(host),
+        Happening::Reboots => world.reboot(host),
+        Happening::LosesItsLink => world.break_link(host),
     }
 }
 
@@ -121,7 +130,7 @@ proptest! {
         let borders = [Border::Open, Border::OneMapping, Border::OneMapping, Border::PerDestination];
         let mut world = World::new(seed, &borders);
         let mut members = Members::default();
-        for step in &steps {
+        for step in steps {
             take(&mut world, &mut members, step);
         }
         world.settle();

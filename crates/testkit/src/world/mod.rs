@@ -9,18 +9,17 @@ mod host;
 mod net;
 mod random;
 mod server;
+mod steps;
 mod wireguard;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use control::{Actor, Command, Register};
-use model::{
-    Digest, HostId, HostName, NetworkId, Ranges, SealingPublicKey, SigningPublicKey, Uses, WgPublicKey,
-};
+use control::{Actor, Command};
+use model::{Digest, HostId, NetworkId, Ranges, Uses};
 use reconcile::{AgentEvent, AskFailure};
-use wire::{Down, HostSettings, Leave};
+use wire::Down;
 
 pub use net::{Border, Place};
 
@@ -29,7 +28,7 @@ use host::{Host, Request};
 use net::{Envelope, Net, Scope, endpoint};
 use random::Random;
 use server::Server;
-use wireguard::{Kernel, Packet};
+use wireguard::Packet;
 
 /// The server's address.
 const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 250);
@@ -129,119 +128,6 @@ impl World {
         self.now
     }
 
-    /// A machine at this site joins these networks; its number. The server must be up.
-    pub fn join(&mut self, site: usize, networks: [bool; NETWORKS]) -> usize {
-        let number = self.hosts.len();
-        let byte = u8::try_from(number + 1).expect("few machines");
-        let enrollment = u8::from(networks[0]) + 2 * u8::from(networks[1]);
-        let registration = Register {
-            enrollment: Some(Digest::from_bytes([enrollment; 32])),
-            hostname: HostName::nearest(&format!("host{number}")),
-            wireguard_key: WgPublicKey::from_bytes([byte; 32]),
-            signing_key: SigningPublicKey::from_bytes([byte; 32]),
-            sealing_key: SealingPublicKey::from_bytes([byte; 32]),
-            encapsulated: SealingPublicKey::from_bytes([byte; 32]),
-            settings: HostSettings::default(),
-        };
-        let (key, signing) = (registration.wireguard_key, registration.signing_key);
-        self.command(Actor::Registrant, Command::Register(registration));
-        let id = self.server.intent.host_by_signing_key(&signing).expect("it has just registered").id;
-        self.hosts.push(Host::new(id, key, number as u64 + 1));
-        self.by_id.insert(id, number);
-        self.model.join(networks);
-        self.move_to(number, Some(site));
-        self.start(number);
-        number
-    }
-
-    /// The machine leaves everything, of its own will. The server must be up.
-    pub fn leave(&mut self, host: usize) {
-        let id = self.hosts[host].id;
-        self.command(Actor::Host(id), Command::OwnLeave(Leave::Server));
-        self.hosts[host].hear(AgentEvent::AskFailed(AskFailure::Removed), self.now);
-        self.model.leave(host);
-    }
-
-    /// An administrator removes the machine. The server must be up.
-    pub fn remove(&mut self, host: usize) {
-        let host_id = self.hosts[host].id;
-        self.command(Actor::System, Command::RemoveHost { host: host_id });
-        self.model.leave(host);
-    }
-
-    /// A node takes part, or pauses. The server must be up.
-    pub fn switch(&mut self, host: usize, network: usize, connected: bool) {
-        let node =
-            self.server.intent.node_of(self.hosts[host].id, self.networks[network]).map(|node| node.id);
-        if let Some(node) = node {
-            self.command(Actor::System, Command::UpdateNode { node, connected });
-            self.model.switch(host, network, connected);
-        }
-    }
-
-    /// The machine moves to another site, or off the net.
-    pub fn move_to(&mut self, host: usize, site: Option<usize>) {
-        self.break_link(host);
-        let place = site.map(|site| self.net.place(site, host));
-        let local = place.map(|place| self.net.local(place));
-        self.hosts[host].moved(place, local, self.now);
-        self.model.move_to(host, site);
-    }
-
-    /// The NAT of a site forgets its mappings.
-    pub fn restart_nat(&mut self, site: usize) {
-        self.net.restart(site);
-    }
-
-    /// The agent dies at once, or after so many further ops.
-    pub fn crash(&mut self, host: usize, after: Option<usize>) {
-        match after {
-            Some(ops) => self.hosts[host].dies_after = Some(ops),
-            None => self.hosts[host].stop(),
-        }
-        self.act(host);
-    }
-
-    /// The agent starts, or starts anew.
-    pub fn start(&mut self, host: usize) {
-        self.links.remove(&host);
-        if self.hosts[host].removed {
-            return;
-        }
-        self.hosts[host].dies_after = None;
-        let seed = self.random.next();
-        self.hosts[host].start(seed, self.now);
-    }
-
-    /// The machine is switched off and on: what is in the kernel is gone, what is on disk stays.
-    pub fn reboot(&mut self, host: usize) {
-        let machine = &mut self.hosts[host];
-        machine.kernel = Kernel::new(machine.key, 1_000 * (machine.run + 1) + host as u64);
-        self.start(host);
-    }
-
-    /// The connection between agent and broker breaks; what is under way in it is lost.
-    pub fn break_link(&mut self, host: usize) {
-        if self.links.remove(&host).is_some() {
-            let delay = self.random.about(Duration::from_millis(500));
-            self.down(host, delay, self.hosts[host].attempts);
-        }
-    }
-
-    /// The server goes away.
-    pub fn stop_server(&mut self) {
-        self.server.up = false;
-        for host in self.links.keys().copied().collect::<Vec<_>>() {
-            self.break_link(host);
-        }
-    }
-
-    /// The server starts anew, with or without what it had observed.
-    pub fn start_server(&mut self, forgets: bool) {
-        self.stop_server();
-        self.server.restart(forgets);
-    }
-
     /// Whether the server is there.
     pub const fn server_is_up(&self) -> bool {
         self.server.up
@@ -275,7 +161,7 @@ impl World {
         self.events.insert((self.now + delay, self.count), event);
     }
 
-    fn to_agent(&mut self, host: usize, delay: Duration, link: Option<u64>, event: AgentEvent) {
+    fn send_to_agent(&mut self, host: usize, delay: Duration, link: Option<u64>, event: AgentEvent) {
         let run = self.hosts[host].run;
         self.after(delay, Event::Agent { host, run, link, event });
     }
@@ -307,7 +193,7 @@ impl World {
                 let at = soon.max(last + Duration::from_micros(1));
                 self.last_push.insert(host, at);
                 let event = AgentEvent::Pushed(message.clone());
-                self.to_agent(host, at - self.now, Some(link), event);
+                self.send_to_agent(host, at - self.now, Some(link), event);
             }
         }
     }
@@ -364,7 +250,7 @@ impl World {
         };
         // Who gets no answer waits for a while.
         let delay = if reachable { delay } else { Duration::from_secs(2) };
-        self.to_agent(host, delay, link, event);
+        self.send_to_agent(host, delay, link, event);
     }
 
     fn act(&mut self, host: usize) {
