@@ -13,6 +13,8 @@ use crate::fleet::{Agent, Habits, connect_all, each};
 const BENCH: &str = "enrol";
 /// Registrations on their way at the same time.
 const AT_ONCE: usize = 200;
+/// Agents that connect and fetch their maps at the same time; server and agents share this machine.
+const CONNECTING: usize = 64;
 
 /// Measures all.
 pub(super) async fn measure(hosts: usize) -> Result<Vec<Figure>> {
@@ -50,7 +52,7 @@ async fn connections(stage: &Stage, agents: Vec<Agent>) -> Result<Vec<Figure>> {
     let hosts = agents.len();
     let count = float(hosts as u64);
     let (before, used, start) = (stage.server.resident_bytes()?, stage.server.cpu_seconds()?, Instant::now());
-    let fleet = connect_all(agents, Habits::default(), AT_ONCE).await?;
+    let fleet = connect_all(agents, Habits::default(), CONNECTING).await?;
     let took = start.elapsed();
     let cpu = stage.server.cpu_seconds()? - used;
     // Connections for requests are kept a while; they are not what an agent at rest costs.

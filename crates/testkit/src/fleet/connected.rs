@@ -8,14 +8,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use model::Generation;
 use rumqttc::{
-    AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet, QoS, TlsConfiguration, Transport,
+    AsyncClient, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Packet, QoS, TlsConfiguration,
+    Transport,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use wire::{Down, HostMap, HostTopic, MapReply, Report, TopicKind};
+use wire::{Down, HostMap, HostTopic, MapReply, RefusalCode, Report, TopicKind};
 
-use super::{Agent, random};
+use super::{Agent, AgentError, random};
 
 /// Everything that is waited for happens within this, or not at all.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -53,8 +54,10 @@ pub struct View {
     pub fetches: u64,
     /// It was told that it was removed.
     pub removed: bool,
-    /// Why it gave up.
-    pub gave_up: Option<String>,
+    /// Why its last connection ended.
+    pub trouble: Option<String>,
+    /// It does not try again.
+    pub gave_up: bool,
 }
 
 impl View {
@@ -96,12 +99,13 @@ impl Connected {
         let link = Link { agent: Arc::clone(&agent), habits, tell, wishes };
         let task = tokio::spawn(link.run());
         let connected = Self { agent, view, wanted, task };
-        let ready = |view: &View| view.map.is_some() || view.gave_up.is_some();
+        let ready = |view: &View| view.map.is_some() || view.gave_up;
         let view = connected.until("its first map", ready).await?;
-        match view.gave_up {
-            Some(reason) => Err(anyhow!("{} could not connect: {reason}", connected.agent.name)),
-            None => Ok(connected),
+        if view.gave_up {
+            let reason = view.trouble.unwrap_or_default();
+            return Err(anyhow!("{} could not connect: {reason}", connected.agent.name));
         }
+        Ok(connected)
     }
 
     /// What it knows now.
@@ -185,8 +189,12 @@ impl Link {
                 Ended::Over => return,
                 Ended::Broken(reason) => reason,
             };
-            let Some(longest) = self.habits.come_back else {
-                self.tell.send_modify(|view| view.gave_up = Some(format!("{reason:#}")));
+            let come_back = self.habits.come_back;
+            self.tell.send_modify(|view| {
+                view.trouble = Some(format!("{reason:#}"));
+                view.gave_up = come_back.is_none();
+            });
+            let Some(longest) = come_back else {
                 return;
             };
             let [pause] = random::<1>();
@@ -233,7 +241,13 @@ impl Link {
             .set_clean_session(true)
             .set_inflight(8)
             .set_max_packet_size(LARGEST, LARGEST);
-        AsyncClient::new(options, 16)
+        let (client, mut events) = AsyncClient::new(options, 16);
+        let mut network = NetworkOptions::new();
+        // Hundreds that connect at once on one machine take each other's time.
+        network.set_connection_timeout(DEADLINE.as_secs());
+        network.set_tcp_nodelay(true);
+        events.set_network_options(network);
+        (client, events)
     }
 
     async fn handle(&self, event: Event, client: &AsyncClient) -> Result<(), Ended> {
@@ -256,7 +270,15 @@ impl Link {
 
     async fn fetch(&self) -> Result<()> {
         let have = self.tell.borrow().map.as_ref().map(|map| map.generation);
-        let reply = self.agent.ask_map(have).await?;
+        let reply = loop {
+            match self.agent.ask_map(have).await {
+                Ok(reply) => break reply,
+                Err(AgentError::Refused { refusal, .. }) if refusal.code == RefusalCode::Busy => {
+                    tokio::time::sleep(turn(refusal.retry_after)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
         self.tell.send_modify(|view| {
             view.fetches += 1;
             match reply {
@@ -286,6 +308,13 @@ impl Link {
         }
         Ok(())
     }
+}
+
+/// When to come again: not before the server said, and not with all the others.
+fn turn(retry_after: Option<u32>) -> Duration {
+    let [jitter] = random::<1>();
+    let least = Duration::from_secs(retry_after.unwrap_or(1).into());
+    least.mul_f64(1.0 + f64::from(jitter) / 255.0)
 }
 
 /// Takes a message; true if the map has to be fetched.
