@@ -9,14 +9,9 @@ use anyhow::{Context as _, Result, bail};
 /// The program of this name, built with the same profile as the one that runs.
 pub fn find(name: &str) -> Result<PathBuf> {
     let running = std::env::current_exe().context("the running program has no path")?;
-    let program = folder_of(&running)
-        .context("the running program lies in no folder")?
-        .join(name);
+    let program = folder_of(&running).context("the running program lies in no folder")?.join(name);
     if !program.is_file() {
-        bail!(
-            "{} is missing: run `cargo build --workspace --bins` or `cargo xtask test`",
-            program.display()
-        );
+        bail!("{} is missing: run `cargo build --workspace --bins` or `cargo xtask test`", program.display());
     }
     Ok(program)
 }

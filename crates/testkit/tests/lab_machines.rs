@@ -1,9 +1,6 @@
 //! The lab's machines: what they share, what they do not, and what is left of them.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, and so do its parts"
-)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and so do its parts")]
 
 mod lab_common;
 
@@ -27,10 +24,7 @@ fn machines_on_one_switch_ping_each_other_as_root() {
 fn machines_in_a_user_namespace_ping_each_other() {
     let lab = Lab::rootless("ping").unwrap();
     let (a, _b) = two_machines_ping(&lab);
-    let user = a
-        .run("sh", ["-c", "id -u; cat /proc/self/uid_map"])
-        .unwrap()
-        .stdout;
+    let user = a.run("sh", ["-c", "id -u; cat /proc/self/uid_map"]).unwrap().stdout;
     assert!(user.starts_with("0\n") && !user.contains("4294967295"), "{user}");
     a.reboot().unwrap();
     eventually(SOON, || a.ping("fd01::2".parse()?)).unwrap();
@@ -67,14 +61,7 @@ fn a_user_without_rights_can_use_the_lab() {
 fn each_machine_has_files_names_and_processes_of_its_own() {
     let lab = Lab::new("own").unwrap();
     let (a, b) = (lab.machine("a").unwrap(), lab.machine("b").unwrap());
-    for path in [
-        "/etc/x/y",
-        "/run/y",
-        "/var/run/z",
-        "/var/lib/x/y",
-        "/tmp/y",
-        "/usr/local/bin/y",
-    ] {
+    for path in ["/etc/x/y", "/run/y", "/var/run/z", "/var/lib/x/y", "/tmp/y", "/usr/local/bin/y"] {
         a.write(path, "content\n").unwrap();
         assert_eq!(a.read(path).unwrap(), "content\n");
         assert!(!b.exists(path).unwrap(), "{path} is seen in another machine");
@@ -82,10 +69,7 @@ fn each_machine_has_files_names_and_processes_of_its_own() {
     }
     assert_eq!(a.read("/run/z").unwrap(), "content\n");
     assert_eq!(a.run("hostname", [""; 0]).unwrap().stdout, "a\n");
-    assert_ne!(
-        a.read("/etc/machine-id").unwrap(),
-        b.read("/etc/machine-id").unwrap()
-    );
+    assert_ne!(a.read("/etc/machine-id").unwrap(), b.read("/etc/machine-id").unwrap());
     let processes = b.run("sh", ["-c", "ls -d /proc/[0-9]*"]).unwrap().stdout;
     assert!(processes.lines().count() <= 3, "{processes}");
     assert_eq!(b.run("ls", ["/sys/class/net"]).unwrap().stdout, "lo\n");
@@ -95,11 +79,7 @@ fn each_machine_has_files_names_and_processes_of_its_own() {
 fn a_machine_cannot_write_to_the_host() {
     let lab = Lab::new("host").unwrap();
     let a = lab.machine("a").unwrap();
-    for path in [
-        "/usr/netloom-lab-test",
-        "/etc/ssl/netloom-lab-test",
-        "/srv/netloom-lab-test",
-    ] {
+    for path in ["/usr/netloom-lab-test", "/etc/ssl/netloom-lab-test", "/srv/netloom-lab-test"] {
         let output = a.attempt("touch", [path]).unwrap();
         assert!(!output.status.success(), "{path} could be written");
     }
@@ -111,22 +91,14 @@ fn the_program_under_test_is_seen_in_machines() {
     let a = lab.machine("a").unwrap();
     let program = std::env::current_exe().unwrap();
     let output = a.run(program.to_str().unwrap(), ["--list"]).unwrap();
-    assert!(
-        output
-            .stdout
-            .contains("the_program_under_test_is_seen_in_machines")
-    );
+    assert!(output.stdout.contains("the_program_under_test_is_seen_in_machines"));
 }
 
 #[test]
 fn a_failing_command_shows_machine_command_and_output() {
     let lab = Lab::new("failure").unwrap();
     let a = lab.machine("a").unwrap();
-    let error = format!(
-        "{:#}",
-        a.run("sh", ["-c", "echo said; echo cried >&2; exit 4"])
-            .unwrap_err()
-    );
+    let error = format!("{:#}", a.run("sh", ["-c", "echo said; echo cried >&2; exit 4"]).unwrap_err());
     for part in ["on a", "sh -c", "said", "cried", "4"] {
         assert!(error.contains(part), "no {part:?} in {error}");
     }
@@ -136,12 +108,7 @@ fn a_failing_command_shows_machine_command_and_output() {
 fn a_command_that_hangs_is_killed_in_the_machine_too() {
     let lab = Lab::new("hang").unwrap();
     let a = lab.machine("a").unwrap();
-    let error = a
-        .finish(
-            a.command("sleep").unwrap().arg("12345"),
-            Duration::from_millis(200),
-        )
-        .unwrap_err();
+    let error = a.finish(a.command("sleep").unwrap().arg("12345"), Duration::from_millis(200)).unwrap_err();
     assert!(format!("{error:#}").contains("sleep 12345"));
     eventually(SOON, || nothing_runs(&a, "sleep")).unwrap();
 }
@@ -151,14 +118,9 @@ fn nobody_has_no_rights() {
     for lab in [Lab::new("nobody").unwrap(), Lab::rootless("nobody").unwrap()] {
         let a = lab.machine("a").unwrap();
         let mut command = a.command_as_nobody("sh").unwrap();
-        let output = a
-            .finish(command.args(["-c", "id -u; ip tuntap add x mode tun"]), SOON)
-            .unwrap();
+        let output = a.finish(command.args(["-c", "id -u; ip tuntap add x mode tun"]), SOON).unwrap();
         assert!(output.stdout.starts_with("65534\n"), "{output}");
-        assert!(
-            !output.status.success() && output.stderr.contains("not permitted"),
-            "{output}"
-        );
+        assert!(!output.status.success() && output.stderr.contains("not permitted"), "{output}");
     }
 }
 
@@ -167,9 +129,7 @@ fn signals_reach_the_program_of_a_daemon() {
     let lab = Lab::new("signals").unwrap();
     let a = lab.machine("a").unwrap();
     let script = "trap 'echo asked; exit 7' TERM; echo ready; while :; do sleep 0.05; done";
-    let mut daemon = a
-        .spawn("trap", a.command("sh").unwrap().args(["-c", script]))
-        .unwrap();
+    let mut daemon = a.spawn("trap", a.command("sh").unwrap().args(["-c", script])).unwrap();
     eventually(SOON, || {
         ensure!(daemon.log()?.contains("ready"), "not ready");
         Ok(())
@@ -194,23 +154,11 @@ fn signals_reach_the_program_of_a_daemon() {
 fn orphans_are_collected_when_they_end() {
     let lab = Lab::new("orphans").unwrap();
     let a = lab.machine("a").unwrap();
-    a.run(
-        "sh",
-        [
-            "-c",
-            "setsid sh -c 'sleep 0.1; echo > /run/ended' > /dev/null 2>&1 & ",
-        ],
-    )
-    .unwrap();
+    a.run("sh", ["-c", "setsid sh -c 'sleep 0.1; echo > /run/ended' > /dev/null 2>&1 & "]).unwrap();
     eventually(SOON, || a.read("/run/ended")).unwrap();
     eventually(SOON, || {
-        let states = a
-            .run("sh", ["-c", "cat /proc/[0-9]*/stat 2> /dev/null"])
-            .map(|output| output.stdout)?;
-        ensure!(
-            !states.contains(") Z "),
-            "a dead process is still there:\n{states}"
-        );
+        let states = a.run("sh", ["-c", "cat /proc/[0-9]*/stat 2> /dev/null"]).map(|output| output.stdout)?;
+        ensure!(!states.contains(") Z "), "a dead process is still there:\n{states}");
         Ok(())
     })
     .unwrap();
@@ -248,37 +196,17 @@ fn a_snapshot_sees_every_kind_of_change_and_nothing_else() {
     assert!(equal.is_empty(), "{equal}");
     let changes = [
         ("links", "ip tuntap add d0 mode tun", "ip link del d0"),
-        (
-            "addresses",
-            "ip addr add 10.9.0.1/32 dev eth0",
-            "ip addr del 10.9.0.1/32 dev eth0",
-        ),
+        ("addresses", "ip addr add 10.9.0.1/32 dev eth0", "ip addr del 10.9.0.1/32 dev eth0"),
         (
             "routes4",
             "ip route add 10.8.0.0/16 dev eth0 table 77",
             "ip route del 10.8.0.0/16 dev eth0 table 77",
         ),
-        (
-            "routes6",
-            "ip route add fd08::/16 dev eth0",
-            "ip route del fd08::/16 dev eth0",
-        ),
-        (
-            "rules4",
-            "ip rule add fwmark 7 table 77",
-            "ip rule del fwmark 7 table 77",
-        ),
-        (
-            "rules6",
-            "ip -6 rule add fwmark 7 table 77",
-            "ip -6 rule del fwmark 7 table 77",
-        ),
+        ("routes6", "ip route add fd08::/16 dev eth0", "ip route del fd08::/16 dev eth0"),
+        ("rules4", "ip rule add fwmark 7 table 77", "ip rule del fwmark 7 table 77"),
+        ("rules6", "ip -6 rule add fwmark 7 table 77", "ip -6 rule del fwmark 7 table 77"),
         ("nftables", "nft add table inet t", "nft delete table inet t"),
-        (
-            "settings",
-            "echo 1 > /proc/sys/net/ipv4/ip_forward",
-            "echo 0 > /proc/sys/net/ipv4/ip_forward",
-        ),
+        ("settings", "echo 1 > /proc/sys/net/ipv4/ip_forward", "echo 0 > /proc/sys/net/ipv4/ip_forward"),
         ("files", "mkdir /etc/netclient", "rmdir /etc/netclient"),
         (
             "contents",
@@ -289,10 +217,7 @@ fn a_snapshot_sees_every_kind_of_change_and_nothing_else() {
     for (section, change, back) in changes {
         a.run("sh", ["-c", change]).unwrap();
         let changed = before.diff(&a.snapshot().unwrap()).to_string();
-        assert!(
-            changed.contains(&format!("{section}:\n")),
-            "{change} was not seen in {section}: {changed}"
-        );
+        assert!(changed.contains(&format!("{section}:\n")), "{change} was not seen in {section}: {changed}");
         a.run("sh", ["-c", back]).unwrap();
         let restored = before.diff(&a.snapshot().unwrap());
         assert!(restored.is_empty(), "after {back}: {restored}");
@@ -317,8 +242,7 @@ fn nothing_is_left_of_a_lab() {
     let lab = Lab::new("gone").unwrap();
     let (a, _b) = two_machines_ping(&lab);
     let _daemon = a.spawn("sleep", a.command("sleep").unwrap().arg("600")).unwrap();
-    a.run("sh", ["-c", "setsid sleep 601 > /dev/null 2>&1 &"])
-        .unwrap();
+    a.run("sh", ["-c", "setsid sleep 601 > /dev/null 2>&1 &"]).unwrap();
     let folder = lab.folder().to_owned();
     let marks = marks_of(&folder);
     assert!(!marks.is_empty());
@@ -335,8 +259,7 @@ fn victim() {
     }
     let lab = Lab::new("victim").unwrap();
     let (a, _b) = two_machines_ping(&lab);
-    a.run("sh", ["-c", "setsid sleep 602 > /dev/null 2>&1 &"])
-        .unwrap();
+    a.run("sh", ["-c", "setsid sleep 602 > /dev/null 2>&1 &"]).unwrap();
     println!("\nfolder {}", lab.folder().display());
     let _forever = std::io::read_to_string(std::io::stdin());
 }
@@ -351,13 +274,8 @@ fn nothing_is_left_when_the_test_process_is_killed() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap())
-        .lines()
-        .map_while(Result::ok);
-    let folder = lines
-        .filter_map(|line| line.strip_prefix("folder ").map(PathBuf::from))
-        .next()
-        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let folder = lines.filter_map(|line| line.strip_prefix("folder ").map(PathBuf::from)).next().unwrap();
     let marks = marks_of(&folder);
     assert!(!marks.is_empty());
     child.kill().unwrap();
@@ -379,9 +297,8 @@ fn a_machine_needs_a_plain_name_that_is_free() {
 }
 
 fn nothing_runs(machine: &Machine, program: &str) -> anyhow::Result<()> {
-    let names = machine
-        .run("sh", ["-c", "cat /proc/[0-9]*/comm 2> /dev/null"])
-        .map(|output| output.stdout)?;
+    let names =
+        machine.run("sh", ["-c", "cat /proc/[0-9]*/comm 2> /dev/null"]).map(|output| output.stdout)?;
     ensure!(!names.lines().any(|name| name == program), "{program} still runs");
     Ok(())
 }
@@ -392,9 +309,7 @@ fn marks_of(folder: &std::path::Path) -> Vec<PathBuf> {
     processes()
         .filter(|process| {
             std::fs::read(process.join("cmdline")).is_ok_and(|line| {
-                String::from_utf8_lossy(&line)
-                    .split('\0')
-                    .any(|word| word.starts_with(folder))
+                String::from_utf8_lossy(&line).split('\0').any(|word| word.starts_with(folder))
             })
         })
         .filter_map(|process| std::fs::read_link(process.join("ns/pid")).ok())
@@ -405,19 +320,11 @@ fn marks_of(folder: &std::path::Path) -> Vec<PathBuf> {
 fn gone(marks: &[PathBuf]) -> anyhow::Result<()> {
     for process in processes() {
         let space = std::fs::read_link(process.join("ns/pid")).unwrap_or_default();
-        ensure!(
-            !marks.contains(&space),
-            "{} is still in {}",
-            process.display(),
-            space.display()
-        );
+        ensure!(!marks.contains(&space), "{} is still in {}", process.display(), space.display());
     }
     Ok(())
 }
 
 fn processes() -> impl Iterator<Item = PathBuf> {
-    std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.path())
+    std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path())
 }

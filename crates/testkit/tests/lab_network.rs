@@ -1,9 +1,6 @@
 //! The lab's network: NAT boxes of every kind, roaming, trouble on links, and the pinger.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, and so do its parts"
-)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and so do its parts")]
 
 mod lab_common;
 
@@ -54,17 +51,9 @@ fn scene(kind: NatKind) -> Scene {
         .unwrap();
     let machines = ["inner", "one", "two"].map(|name| lab.machine(name).unwrap());
     let [inner, one, two] = &machines;
-    inner
-        .attach(
-            &home,
-            &["192.168.1.2/24", "fd01::2/64"],
-            &["192.168.1.1", "fd01::1"],
-        )
-        .unwrap();
-    one.attach(&internet, &["203.0.113.1/24", "2001:db8::1/64"], &[])
-        .unwrap();
-    two.attach(&internet, &["203.0.113.2/24", "2001:db8::2/64"], &[])
-        .unwrap();
+    inner.attach(&home, &["192.168.1.2/24", "fd01::2/64"], &["192.168.1.1", "fd01::1"]).unwrap();
+    one.attach(&internet, &["203.0.113.1/24", "2001:db8::1/64"], &[]).unwrap();
+    two.attach(&internet, &["203.0.113.2/24", "2001:db8::2/64"], &[]).unwrap();
     Scene {
         nat,
         inner: Probe::start(inner, "[::]:5000"),
@@ -112,9 +101,7 @@ fn a_full_cone_lets_strangers_in() {
     let public = plain(scene.inner.tell(&scene.one, &mapped(ONE), "hello"));
     assert_eq!(public, "203.0.113.9:5000");
     scene.two.tell(&scene.inner, &mapped(&public), "stranger");
-    scene
-        .second_port
-        .tell(&scene.inner, &mapped(&public), "other port");
+    scene.second_port.tell(&scene.inner, &mapped(&public), "other port");
     let public = plain(scene.inner.tell(&scene.one, "[2001:db8::1]:1000", "hello"));
     scene.two.tell(&scene.inner, &public, "stranger by IPv6");
 }
@@ -123,9 +110,7 @@ fn a_full_cone_lets_strangers_in() {
 fn an_address_restricted_box_lets_in_any_port_of_those_it_sent_to() {
     let mut scene = scene(NatKind::AddressRestricted);
     let public = plain(scene.inner.tell(&scene.one, &mapped(ONE), "hello"));
-    scene
-        .second_port
-        .tell(&scene.inner, &mapped(&public), "other port");
+    scene.second_port.tell(&scene.inner, &mapped(&public), "other port");
     scene.only_the_friend_passes(&public, |scene| &mut scene.two);
     scene.inner.tell(&scene.two, &mapped(TWO), "hello two");
     scene.two.tell(&scene.inner, &mapped(&public), "a friend now");
@@ -151,11 +136,7 @@ fn a_symmetric_box_makes_a_mapping_for_each_peer() {
     let mut scene = scene(NatKind::Symmetric);
     let (one, two) = scene.seen();
     assert_ne!(one, two);
-    assert_eq!(
-        scene.seen(),
-        (one.clone(), two.clone()),
-        "a mapping is kept while it is used"
-    );
+    assert_eq!(scene.seen(), (one.clone(), two.clone()), "a mapping is kept while it is used");
     scene.only_the_friend_passes(&one, |scene| &mut scene.two);
     scene.two.tell(&scene.inner, &mapped(&two), "its own mapping");
 }
@@ -188,9 +169,7 @@ fn a_box_can_get_another_public_address() {
 #[test]
 fn a_router_translates_nothing() {
     let mut scene = scene(NatKind::Router);
-    scene.machines[1]
-        .run("ip", ["route", "add", "192.168.1.0/24", "via", "203.0.113.9"])
-        .unwrap();
+    scene.machines[1].run("ip", ["route", "add", "192.168.1.0/24", "via", "203.0.113.9"]).unwrap();
     let seen = plain(scene.inner.tell(&scene.one, &mapped(ONE), "hello"));
     assert_eq!(seen, "192.168.1.2:5000");
     scene.second_port.tell(&scene.inner, &mapped(&seen), "unasked");
@@ -207,8 +186,7 @@ fn a_machine_roams_to_another_switch_with_the_same_interface() {
     let link = roamer.attach(&other, &["10.0.0.5/24"], &[]).unwrap();
     let index = roamer.interface_index("eth0").unwrap();
     roamer.cannot_ping("203.0.113.1".parse().unwrap()).unwrap();
-    link.move_to(&scene.internet, &["203.0.113.50/24", "2001:db8::50/64"], &[])
-        .unwrap();
+    link.move_to(&scene.internet, &["203.0.113.50/24", "2001:db8::50/64"], &[]).unwrap();
     roamer.ping("203.0.113.1".parse().unwrap()).unwrap();
     one.ping("2001:db8::50".parse().unwrap()).unwrap();
     assert_eq!(roamer.interface_index("eth0").unwrap(), index);
@@ -234,10 +212,7 @@ fn a_link_can_lose_packets_and_be_pulled() {
     let pinger = a.pinger(to).unwrap();
     pinger.wait_for(60, SOON).unwrap();
     let report = pinger.stop().unwrap();
-    assert!(
-        !report.lost.is_empty() && report.none_lost().is_err(),
-        "{report:?}"
-    );
+    assert!(!report.lost.is_empty() && report.none_lost().is_err(), "{report:?}");
 
     link.lose(100).unwrap();
     a.cannot_ping(to).unwrap();

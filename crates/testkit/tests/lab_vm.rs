@@ -1,9 +1,6 @@
 //! The virtual machine: Debian's kernel with its own WireGuard, and the lab inside of it.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, and so do its parts"
-)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and so do its parts")]
 
 mod lab_common;
 
@@ -27,30 +24,17 @@ fn a_command_in_the_virtual_machine_keeps_words_output_and_exit_code() {
     let script = format!(
         "printf '%s|' \"$@\" \"$A\" \"$(pwd)\"; touch {mark} && echo wrote; touch /usr/x 2> /run/said || echo refused; exit 7"
     );
-    let command = VmCommand::new("sh")
-        .args(["-c", &script, "sh", "it's", "two words"])
-        .env("A", "b c")
-        .folder("/usr");
+    let command =
+        VmCommand::new("sh").args(["-c", &script, "sh", "it's", "two words"]).env("A", "b c").folder("/usr");
     let output = run(&command);
-    assert_eq!(
-        output,
-        VmOutput {
-            status: 7,
-            output: "it's|two words|b c|/usr|wrote\nrefused\n".to_owned()
-        }
-    );
-    assert!(
-        !std::path::Path::new(mark).exists(),
-        "the guest wrote to the host"
-    );
+    assert_eq!(output, VmOutput { status: 7, output: "it's|two words|b c|/usr|wrote\nrefused\n".to_owned() });
+    assert!(!std::path::Path::new(mark).exists(), "the guest wrote to the host");
 }
 
 #[test]
 fn a_command_that_does_not_end_is_ended_with_the_machine() {
     let vm = Vm::prepare(|_step| ()).unwrap();
-    let command = VmCommand::new("sh")
-        .args(["-c", "sleep 600"])
-        .limit(Duration::from_secs(8));
+    let command = VmCommand::new("sh").args(["-c", "sleep 600"]).limit(Duration::from_secs(8));
     let error = format!("{:#}", vm.run(&command, &mut std::io::sink()).unwrap_err());
     assert!(error.contains("had not ended in time"), "{error}");
 }
@@ -98,30 +82,11 @@ fn tunnel(machine: &Machine, number: u8) -> String {
         wg set wg0 private-key /run/key listen-port 51820; ip addr add 10.77.0.{number}/24 dev wg0; ip link set wg0 up
         wg pubkey < /run/key"
     );
-    machine
-        .run("sh", ["-c", &script])
-        .unwrap()
-        .stdout
-        .trim()
-        .to_owned()
+    machine.run("sh", ["-c", &script]).unwrap().stdout.trim().to_owned()
 }
 
 fn peer(machine: &Machine, key: &str, number: u8) {
     let allowed = format!("10.77.0.{number}/32");
     let endpoint = format!("10.1.0.{number}:51820");
-    machine
-        .run(
-            "wg",
-            [
-                "set",
-                "wg0",
-                "peer",
-                key,
-                "allowed-ips",
-                &allowed,
-                "endpoint",
-                &endpoint,
-            ],
-        )
-        .unwrap();
+    machine.run("wg", ["set", "wg0", "peer", key, "allowed-ips", &allowed, "endpoint", &endpoint]).unwrap();
 }

@@ -32,11 +32,7 @@ impl Base {
             .prefix(&format!("netloom-lab-{name}-"))
             .tempdir()
             .context("cannot make a folder for the lab")?;
-        let keep = if std::env::var_os(KEEP).is_some() {
-            "yes"
-        } else {
-            "no"
-        };
+        let keep = if std::env::var_os(KEEP).is_some() { "yes" } else { "no" };
         let mut command = Command::new("unshare");
         command.env_clear().env("PATH", PATH).current_dir("/");
         command.args(privilege.unshare_arguments());
@@ -56,12 +52,7 @@ impl Base {
         let holder = Holder::start(command, privilege).context("cannot start the lab")?;
         // From here on the holder removes the folder, even if this process is killed.
         let folder = folder.keep();
-        Ok(Self {
-            privilege,
-            folder,
-            holder: Mutex::new(Some(holder)),
-            numbers: AtomicU32::new(1),
-        })
+        Ok(Self { privilege, folder, holder: Mutex::new(Some(holder)), numbers: AtomicU32::new(1) })
     }
 
     /// A number that this lab has not used yet.
@@ -103,15 +94,9 @@ impl Base {
 
 /// Runs a command with `input`, and fails with what it said.
 pub(crate) fn feed(command: &mut Command, input: &str) -> Result<()> {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().context("cannot start nsenter")?;
-    let mut stdin = child
-        .stdin
-        .take()
-        .context("the command's input was not captured")?;
+    let mut stdin = child.stdin.take().context("the command's input was not captured")?;
     // A command that fails early closes its input; what it says then is worth more than the broken pipe.
     let written = stdin.write_all(input.as_bytes());
     drop(stdin);
@@ -119,11 +104,7 @@ pub(crate) fn feed(command: &mut Command, input: &str) -> Result<()> {
     if output.status.success() {
         return written.context("a command did not read its input");
     }
-    bail!(
-        "{}\nwhile carrying out:\n{}",
-        String::from_utf8_lossy(&output.stderr).trim(),
-        input.trim()
-    )
+    bail!("{}\nwhile carrying out:\n{}", String::from_utf8_lossy(&output.stderr).trim(), input.trim())
 }
 
 /// The tails of all logs of a lab, for the message of a test that fails.

@@ -29,21 +29,12 @@ pub(crate) struct Holder {
 impl Holder {
     /// Starts `command`, whose script must print `ready PID` when all is set up and end when its input ends.
     pub(crate) fn start(mut command: Command, privilege: Privilege) -> Result<Self> {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
         let lifeline = child.stdin.take();
         match first_line(&mut child) {
-            Ok(pid) => Ok(Self {
-                child,
-                lifeline,
-                pid,
-                privilege,
-            }),
+            Ok(pid) => Ok(Self { child, lifeline, pid, privilege }),
             Err(error) => {
                 drop(lifeline);
                 stop(&mut child);
@@ -57,10 +48,7 @@ impl Holder {
         let mut command = Command::new("nsenter");
         command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
         command.args(["--target", &self.pid.to_string()]);
-        command
-            .args(self.privilege.nsenter_arguments())
-            .args(spaces)
-            .arg("--");
+        command.args(self.privilege.nsenter_arguments()).args(spaces).arg("--");
         command
     }
 
@@ -84,10 +72,7 @@ impl Drop for Holder {
 
 /// Waits for `ready PID`; what the holder said instead becomes the error.
 fn first_line(child: &mut Child) -> Result<u32> {
-    let stdout = child
-        .stdout
-        .take()
-        .context("the holder's output was not captured")?;
+    let stdout = child.stdout.take().context("the holder's output was not captured")?;
     let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let mut line = String::new();
@@ -100,22 +85,13 @@ fn first_line(child: &mut Child) -> Result<u32> {
         .map_err(|_| anyhow!("the namespaces were not ready after {} s", START_LIMIT.as_secs()))?
         .context("cannot read from the holder of the namespaces")?;
     if let Some(pid) = line.trim().strip_prefix("ready ") {
-        return pid
-            .parse()
-            .context("the holder of the namespaces did not say its process number");
+        return pid.parse().context("the holder of the namespaces did not say its process number");
     }
     let mut said = String::new();
     if let Some(stderr) = child.stderr.take() {
-        stderr
-            .take(64 * 1024)
-            .read_to_string(&mut said)
-            .context("cannot read the holder's complaint")?;
+        stderr.take(64 * 1024).read_to_string(&mut said).context("cannot read the holder's complaint")?;
     }
-    Err(anyhow!(
-        "the namespaces could not be set up: {}{}",
-        line.trim(),
-        said.trim()
-    ))
+    Err(anyhow!("the namespaces could not be set up: {}{}", line.trim(), said.trim()))
 }
 
 fn stop(child: &mut Child) {

@@ -31,16 +31,12 @@ impl Addressing {
         let addresses = addresses
             .iter()
             .map(|text| {
-                text.parse()
-                    .with_context(|| format!("`{text}` is not an address with a prefix length"))
+                text.parse().with_context(|| format!("`{text}` is not an address with a prefix length"))
             })
             .collect::<Result<_>>()?;
         let gateways = gateways
             .iter()
-            .map(|text| {
-                text.parse()
-                    .with_context(|| format!("`{text}` is not an address"))
-            })
+            .map(|text| text.parse().with_context(|| format!("`{text}` is not an address")))
             .collect::<Result<_>>()?;
         Ok(Self { addresses, gateways })
     }
@@ -100,10 +96,7 @@ impl Link {
         addresses: &[&str],
         gateways: &[&str],
     ) -> Result<Self> {
-        ensure!(
-            interface.len() < 16,
-            "`{interface}` is too long for the name of a network interface"
-        );
+        ensure!(interface.len() < 16, "`{interface}` is too long for the name of a network interface");
         let number = base.next_number();
         let state = State {
             bridge: switch.bridge.clone(),
@@ -117,11 +110,7 @@ impl Link {
             hardware: format!("02:00:00:00:{:02x}:{:02x}", (number >> 8) & 0xff, number & 0xff),
             state: Mutex::new(state),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-            machine: machine.downgrade(),
-            base: Arc::clone(base),
-        })
+        Ok(Self { shared: Arc::new(shared), machine: machine.downgrade(), base: Arc::clone(base) })
     }
 
     /// The interface's name in the machine.
@@ -133,19 +122,14 @@ impl Link {
     pub(crate) fn plug(&self, holder: u32, inside: &dyn Fn(&str) -> Result<()>) -> Result<()> {
         let mut state = self.lock();
         let port = format!("p{}", self.base.next_number());
-        let Shared {
-            interface, hardware, ..
-        } = &*self.shared;
+        let Shared { interface, hardware, .. } = &*self.shared;
         self.base.ip(&format!(
             "link add {port} type veth peer name {interface} address {hardware} netns {holder}\n\
              link set {port} master {} up\n",
             state.bridge
         ))?;
         state.port = Some(port);
-        inside(&format!(
-            "link set {interface} up\n{}",
-            state.addressing.batch(interface)
-        ))?;
+        inside(&format!("link set {interface} up\n{}", state.addressing.batch(interface)))?;
         self.apply_trouble(&state)
     }
 
@@ -177,8 +161,7 @@ impl Link {
             let mut state = self.lock();
             state.bridge.clone_from(&switch.bridge);
             if let Some(port) = &state.port {
-                self.base
-                    .ip(&format!("link set {port} master {}\n", switch.bridge))?;
+                self.base.ip(&format!("link set {port} master {}\n", switch.bridge))?;
             }
         }
         self.set_addresses(addresses, gateways)
@@ -217,23 +200,10 @@ impl Link {
         // The table goes by the cable's hardware address, so that a reboot finds and replaces it.
         let table = format!("bridge trouble_{}", self.shared.hardware.replace(':', ""));
         let mut rules = format!("table {table} {{ }}\ndelete table {table}\n");
-        let Trouble {
-            loss_percent,
-            udp_blocked,
-        } = state.trouble;
-        if let Some(port) = state
-            .port
-            .as_ref()
-            .filter(|_| state.trouble != Trouble::default())
-        {
-            writeln!(
-                rules,
-                "table {table} {{\n chain forward {{\n type filter hook forward priority 0;"
-            )?;
-            writeln!(
-                rules,
-                "icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept"
-            )?;
+        let Trouble { loss_percent, udp_blocked } = state.trouble;
+        if let Some(port) = state.port.as_ref().filter(|_| state.trouble != Trouble::default()) {
+            writeln!(rules, "table {table} {{\n chain forward {{\n type filter hook forward priority 0;")?;
+            writeln!(rules, "icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept")?;
             for direction in ["iifname", "oifname"] {
                 if udp_blocked {
                     writeln!(rules, "{direction} {port} meta l4proto udp drop")?;
@@ -251,18 +221,12 @@ impl Link {
     }
 
     fn inside(&self, batch: &str) -> Result<()> {
-        let machine = self
-            .machine
-            .upgrade()
-            .context("the machine of this link is gone")?;
+        let machine = self.machine.upgrade().context("the machine of this link is gone")?;
         machine.ip(batch)
     }
 
     fn port<'a>(&self, state: &'a State) -> Result<&'a str> {
-        state
-            .port
-            .as_deref()
-            .with_context(|| format!("the machine {} is switched off", self.shared.machine))
+        state.port.as_deref().with_context(|| format!("the machine {} is switched off", self.shared.machine))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -278,9 +242,7 @@ mod tests {
     fn a_wrong_address_is_named() {
         let error = Addressing::parse(&["10.0.0.1"], &[]).unwrap_err().to_string();
         assert!(error.contains("10.0.0.1"), "{error}");
-        let error = Addressing::parse(&["10.0.0.1/24"], &["x"])
-            .unwrap_err()
-            .to_string();
+        let error = Addressing::parse(&["10.0.0.1/24"], &["x"]).unwrap_err().to_string();
         assert!(error.contains("`x`"), "{error}");
     }
 

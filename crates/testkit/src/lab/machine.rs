@@ -25,35 +25,12 @@ const SNAPSHOT: &str = include_str!("snapshot.sh");
 const RUN_LIMIT: Duration = Duration::from_secs(60);
 const ALL_SPACES: [&str; 5] = ["--mount", "--uts", "--ipc", "--net", "--pid"];
 /// Folders of the host's `/etc` that programs need and that are shown read-only in every machine.
-const SHOWN: [&str; 6] = [
-    "alternatives",
-    "ca-certificates",
-    "iproute2",
-    "ld.so.conf.d",
-    "pki",
-    "ssl",
-];
+const SHOWN: [&str; 6] = ["alternatives", "ca-certificates", "iproute2", "ld.so.conf.d", "pki", "ssl"];
 /// Files of the host's `/etc` that every machine gets a copy of.
-const COPIED: [&str; 6] = [
-    "gai.conf",
-    "ld.so.cache",
-    "ld.so.conf",
-    "os-release",
-    "protocols",
-    "services",
-];
+const COPIED: [&str; 6] = ["gai.conf", "ld.so.cache", "ld.so.conf", "os-release", "protocols", "services"];
 /// What each machine has for itself; the script covers the host's folders with these.
-const OWN: [&str; 9] = [
-    "etc",
-    "run",
-    "tmp",
-    "var/lib",
-    "var/log",
-    "var/tmp",
-    "usr/local/bin",
-    "usr/local/sbin",
-    "opt",
-];
+const OWN: [&str; 9] =
+    ["etc", "run", "tmp", "var/lib", "var/log", "var/tmp", "usr/local/bin", "usr/local/sbin", "opt"];
 const HOME: &str = "/var/lib/root";
 
 /// A machine of the lab. Clones mean the same machine.
@@ -85,9 +62,7 @@ impl Inner {
 
     fn enter(&self, spaces: &[&str]) -> Result<Command> {
         let holder = self.holder();
-        let holder = holder
-            .as_ref()
-            .with_context(|| format!("the machine {} is switched off", self.name))?;
+        let holder = holder.as_ref().with_context(|| format!("the machine {} is switched off", self.name))?;
         Ok(holder.enter(spaces))
     }
 
@@ -112,17 +87,13 @@ impl Inner {
         ]);
         command.args(["bash", "-c", SCRIPT, "machine"]).arg(&self.folder);
         command.args([&self.name, self.base.privilege.word()]);
-        command
-            .arg("etc")
-            .args(SHOWN.iter().filter(|name| Path::new("/etc").join(name).is_dir()));
+        command.arg("etc").args(SHOWN.iter().filter(|name| Path::new("/etc").join(name).is_dir()));
         command.arg("bind").args(&self.shown).current_dir("/");
         let holder = Holder::start(command, self.base.privilege)
             .with_context(|| format!("cannot start the machine {}", self.name))?;
         let pid = holder.pid();
         *self.holder() = Some(holder);
-        self.links()
-            .iter()
-            .try_for_each(|link| link.plug(pid, &|batch| self.ip(batch)))
+        self.links().iter().try_for_each(|link| link.plug(pid, &|batch| self.ip(batch)))
     }
 
     fn power_off(&self) -> Result<()> {
@@ -159,9 +130,7 @@ impl Machine {
             links: Mutex::new(Vec::new()),
         };
         inner.boot()?;
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The machine's name, which is also its host name.
@@ -200,11 +169,7 @@ impl Machine {
     /// Signals for the child that `spawn` gives hit the `nsenter` in front of the program: see [`Machine::spawn`].
     pub fn command(&self, program: impl AsRef<OsStr>) -> Result<Command> {
         let mut command = self.inner.enter(&ALL_SPACES)?;
-        command
-            .env("HOME", HOME)
-            .env("USER", "root")
-            .env("LOGNAME", "root")
-            .current_dir("/");
+        command.env("HOME", HOME).env("USER", "root").env("LOGNAME", "root").current_dir("/");
         if let Some(backtrace) = std::env::var_os("RUST_BACKTRACE") {
             command.env("RUST_BACKTRACE", backtrace);
         }
@@ -217,14 +182,7 @@ impl Machine {
         let mut command = match self.inner.base.privilege {
             Privilege::Root => {
                 let mut command = self.command("setpriv")?;
-                command.args([
-                    "--reuid",
-                    "65534",
-                    "--regid",
-                    "65534",
-                    "--clear-groups",
-                    "--inh-caps=-all",
-                ]);
+                command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]);
                 command
             }
             Privilege::User => {
@@ -233,10 +191,7 @@ impl Machine {
                 command
             }
         };
-        command
-            .env("HOME", "/nonexistent")
-            .env("USER", "nobody")
-            .env("LOGNAME", "nobody");
+        command.env("HOME", "/nonexistent").env("USER", "nobody").env("LOGNAME", "nobody");
         command.arg("--").arg(program);
         Ok(command)
     }
@@ -247,9 +202,7 @@ impl Machine {
         program: &str,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Output> {
-        self.attempt(program, arguments)?
-            .success()
-            .with_context(|| format!("on {}", self.name()))
+        self.attempt(program, arguments)?.success().with_context(|| format!("on {}", self.name()))
     }
 
     /// Runs a program to its end, for at most a minute, however it ends.
@@ -299,33 +252,19 @@ impl Machine {
         }
         let links: Vec<serde_json::Value> =
             serde_json::from_str(&output.stdout).context("ip gave no JSON")?;
-        let index = links
-            .first()
-            .and_then(|link| link["ifindex"].as_u64())
-            .context("ip told no index")?;
+        let index = links.first().and_then(|link| link["ifindex"].as_u64()).context("ip told no index")?;
         Ok(Some(u32::try_from(index).context("the index is out of range")?))
     }
 
     /// Sends pings to an address until one is answered, for at most five seconds.
     pub fn ping(&self, address: IpAddr) -> Result<()> {
-        self.run(
-            "ping",
-            ["-n", "-c", "1", "-i", "0.2", "-w", "5", &address.to_string()],
-        )
-        .map(drop)
+        self.run("ping", ["-n", "-c", "1", "-i", "0.2", "-w", "5", &address.to_string()]).map(drop)
     }
 
     /// Fails if a ping is answered within a second.
     pub fn cannot_ping(&self, address: IpAddr) -> Result<()> {
-        let output = self.attempt(
-            "ping",
-            ["-n", "-c", "3", "-i", "0.2", "-w", "1", &address.to_string()],
-        )?;
-        ensure!(
-            !output.status.success(),
-            "{} reaches {address}, which it must not",
-            self.name()
-        );
+        let output = self.attempt("ping", ["-n", "-c", "3", "-i", "0.2", "-w", "1", &address.to_string()])?;
+        ensure!(!output.status.success(), "{} reaches {address}, which it must not", self.name());
         Ok(())
     }
 
@@ -348,11 +287,7 @@ impl Machine {
 
     /// Switches the machine on again: with its files, its cables and their addresses, and nothing running.
     pub fn power_on(&self) -> Result<()> {
-        ensure!(
-            self.inner.holder().is_none(),
-            "the machine {} is already running",
-            self.name()
-        );
+        ensure!(self.inner.holder().is_none(), "the machine {} is already running", self.name());
         self.inner.boot()
     }
 
@@ -395,19 +330,10 @@ fn furnish(folder: &Path, name: &str) -> Result<()> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot get a random number")?;
     let files = [
         ("hostname", format!("{name}\n")),
-        (
-            "hosts",
-            format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {name}\n"),
-        ),
+        ("hosts", format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {name}\n")),
         ("machine-id", id.replace('-', "")),
-        (
-            "resolv.conf",
-            "# This machine of the lab has no name server.\n".to_owned(),
-        ),
-        (
-            "nsswitch.conf",
-            "passwd: files\ngroup: files\nhosts: files dns\n".to_owned(),
-        ),
+        ("resolv.conf", "# This machine of the lab has no name server.\n".to_owned()),
+        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
         (
             "passwd",
             format!(

@@ -80,19 +80,13 @@ impl Lab {
         require(&requirements())?;
         let privilege = privilege.context("this process may not make namespaces")?;
         let base = Base::start(name, privilege)?;
-        Ok(Self {
-            base: Arc::new(base),
-            shown: Mutex::new(build_folder().into_iter().collect()),
-        })
+        Ok(Self { base: Arc::new(base), shown: Mutex::new(build_folder().into_iter().collect()) })
     }
 
     /// Shows a folder of the host, read-only, in machines made from now on. Needed only for what lies below the folders
     /// that machines have for themselves, such as `/tmp`; the folder that holds the running program is shown anyway.
     pub fn show(&self, folder: impl Into<PathBuf>) {
-        self.shown
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(folder.into());
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).push(folder.into());
     }
 
     /// A new machine, switched on, with no cable plugged in.
@@ -130,10 +124,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            #[expect(
-                clippy::print_stderr,
-                reason = "a test that fails must show what its daemons said"
-            )]
+            #[expect(clippy::print_stderr, reason = "a test that fails must show what its daemons said")]
             {
                 eprintln!("{}", self.log_tails());
             }
@@ -144,17 +135,8 @@ impl Drop for Lab {
 
 /// Whether machines have something of their own in place of this folder.
 fn is_covered(folder: &Path) -> bool {
-    let covered = [
-        "/etc",
-        "/run",
-        "/var/run",
-        "/tmp",
-        "/var/lib",
-        "/var/log",
-        "/var/tmp",
-        "/usr/local/bin",
-        "/opt",
-    ];
+    let covered =
+        ["/etc", "/run", "/var/run", "/tmp", "/var/lib", "/var/log", "/var/tmp", "/usr/local/bin", "/opt"];
     covered.iter().any(|own| folder.starts_with(own))
 }
 
@@ -163,9 +145,5 @@ fn build_folder() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     let folder = program.parent()?;
     let inner = folder.ends_with("deps") || folder.ends_with("examples");
-    Some(if inner {
-        folder.parent()?.to_owned()
-    } else {
-        folder.to_owned()
-    })
+    Some(if inner { folder.parent()?.to_owned() } else { folder.to_owned() })
 }

@@ -55,11 +55,7 @@ impl Nat {
     pub(crate) fn create(machine: Machine, plan: &NatPlan<'_>) -> Result<Self> {
         let inside = machine.attach_as("inside", plan.inside, plan.inside_addresses, &[])?;
         let outside = machine.attach_as("outside", plan.outside, plan.outside_addresses, plan.gateways)?;
-        let nat = Self {
-            machine,
-            inside,
-            outside,
-        };
+        let nat = Self { machine, inside, outside };
         nat.set_kind(plan.kind)?;
         Ok(nat)
     }
@@ -83,9 +79,7 @@ impl Nat {
     pub fn set_udp_memory(&self, seconds: u32) -> Result<()> {
         let script = r#"set -e; for each in udp_timeout udp_timeout_stream; do
             echo "$1" > /proc/sys/net/netfilter/nf_conntrack_$each; done"#;
-        self.machine
-            .run("sh", ["-c", script, "set", &seconds.to_string()])
-            .map(drop)
+        self.machine.run("sh", ["-c", script, "set", &seconds.to_string()]).map(drop)
     }
 
     /// The link to those it protects.
@@ -120,10 +114,9 @@ const MEMORY: &str = "
 fn rules(kind: NatKind) -> String {
     let (memory, enter) = match kind {
         NatKind::FullCone => (MEMORY, ["", ""]),
-        NatKind::AddressRestricted => (
-            MEMORY,
-            ["udp dport . ip saddr @asked4", "udp dport . ip6 saddr @asked6"],
-        ),
+        NatKind::AddressRestricted => {
+            (MEMORY, ["udp dport . ip saddr @asked4", "udp dport . ip6 saddr @asked6"])
+        }
         NatKind::PortRestricted | NatKind::Symmetric | NatKind::UdpBlocked => ("", ["", ""]),
         NatKind::Router => return "table inet nat { }\ndelete table inet nat\n".to_owned(),
     };
@@ -138,16 +131,8 @@ fn rules(kind: NatKind) -> String {
             enter[0], enter[1]
         )
     };
-    let udp = if kind == NatKind::UdpBlocked {
-        "meta l4proto udp drop"
-    } else {
-        ""
-    };
-    let random = if kind == NatKind::Symmetric {
-        "random,fully-random"
-    } else {
-        ""
-    };
+    let udp = if kind == NatKind::UdpBlocked { "meta l4proto udp drop" } else { "" };
+    let random = if kind == NatKind::Symmetric { "random,fully-random" } else { "" };
     // What is refused is dropped before the box remembers it: else its own answer's mapping would be in the way of a
     // mapping that is made a moment later.
     format!(

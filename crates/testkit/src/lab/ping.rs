@@ -58,10 +58,7 @@ impl Pinger {
         let mut command = machine.command("ping")?;
         command.args(["-n", "-i", "0.01", &address.to_string()]);
         let name = format!("ping-{}", address.to_string().replace([':', '.'], "-"));
-        let mut pinger = Self {
-            daemon: machine.spawn(&name, &mut command)?,
-            skip: 0,
-        };
+        let mut pinger = Self { daemon: machine.spawn(&name, &mut command)?, skip: 0 };
         // A pinger to the same address before this one wrote to the same log.
         let log = pinger.daemon.log()?;
         pinger.skip = log.rfind("PING ").unwrap_or(0);
@@ -108,11 +105,7 @@ fn answered(log: &str) -> BTreeSet<u64> {
         let Some((_, rest)) = line.split_once("icmp_seq=") else {
             continue;
         };
-        let Some(number) = rest
-            .split_whitespace()
-            .next()
-            .and_then(|word| word.parse::<u64>().ok())
-        else {
+        let Some(number) = rest.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()) else {
             continue;
         };
         if number + 32_768 < last {
@@ -125,16 +118,10 @@ fn answered(log: &str) -> BTreeSet<u64> {
 }
 
 fn report(log: &str) -> Result<PingReport> {
-    let summary = log
-        .lines()
-        .find(|line| line.contains(" packets transmitted"))
-        .context("ping gave no summary")?;
-    let sent: u64 = summary
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .parse()
-        .context("ping's summary")?;
+    let summary =
+        log.lines().find(|line| line.contains(" packets transmitted")).context("ping gave no summary")?;
+    let sent: u64 =
+        summary.split_whitespace().next().unwrap_or_default().parse().context("ping's summary")?;
     let answered = answered(log);
     let last = answered.last().copied().unwrap_or(0);
     Ok(PingReport {
@@ -154,24 +141,13 @@ mod tests {
             .iter()
             .map(|number| format!("64 bytes from 10.0.0.1: icmp_seq={number} ttl=64 time=1 ms"))
             .collect();
-        format!(
-            "PING 10.0.0.1\n{}\n\n{sent} packets transmitted, 2 received\n",
-            lines.join("\n")
-        )
+        format!("PING 10.0.0.1\n{}\n\n{sent} packets transmitted, 2 received\n", lines.join("\n"))
     }
 
     #[test]
     fn a_hole_is_a_loss_and_the_end_is_not() {
         let report = report(&log(&[1, 2, 4, 5], 7)).unwrap();
-        assert_eq!(
-            report,
-            PingReport {
-                sent: 7,
-                received: 4,
-                lost: vec![3],
-                unanswered_at_end: 2
-            }
-        );
+        assert_eq!(report, PingReport { sent: 7, received: 4, lost: vec![3], unanswered_at_end: 2 });
         assert!(report.none_lost().is_err());
     }
 

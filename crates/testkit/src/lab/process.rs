@@ -54,13 +54,8 @@ impl std::fmt::Display for Output {
 /// Runs a command to its end, at most for `limit`.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Output> {
     let described = describe(command);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("cannot start `{described}`"))?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start `{described}`"))?;
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
     let status = wait(&mut child, limit);
@@ -74,12 +69,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Output> {
             limit.as_secs_f64()
         );
     };
-    Ok(Output {
-        status,
-        stdout,
-        stderr,
-        described,
-    })
+    Ok(Output { status, stdout, stderr, described })
 }
 
 /// The command as a person would type it, without the `nsenter` in front of it.
@@ -88,10 +78,7 @@ pub(crate) fn describe(command: &Command) -> String {
         .chain(command.get_args())
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let inside = words
-        .iter()
-        .position(|word| word == "--")
-        .map_or(0, |place| place + 1);
+    let inside = words.iter().position(|word| word == "--").map_or(0, |place| place + 1);
     words[inside..].join(" ")
 }
 
@@ -120,10 +107,7 @@ impl Collected {
     fn finish(self) -> String {
         let deadline = Instant::now() + DRAIN;
         let mut bytes = Vec::new();
-        while let Ok(piece) = self
-            .pieces
-            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
+        while let Ok(piece) = self.pieces.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             bytes.extend_from_slice(&piece);
         }
         String::from_utf8_lossy(&bytes).into_owned()
@@ -193,25 +177,16 @@ impl Daemon {
             .with_context(|| format!("cannot open the log {}", log.display()))?;
         let errors = file.try_clone().context("cannot share the log")?;
         command.stdin(Stdio::null()).stdout(file).stderr(errors);
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start `{described}`"))?;
+        let mut child = command.spawn().with_context(|| format!("cannot start `{described}`"))?;
         let number = child.id();
         let program = eventually(Duration::from_secs(20), || {
             if child.try_wait()?.is_some() {
                 return Ok(None);
             }
-            program_behind(number)
-                .context("the program has not started")
-                .map(Some)
+            program_behind(number).context("the program has not started").map(Some)
         });
         match program {
-            Ok(program) => Ok(Self {
-                child,
-                program,
-                described,
-                log,
-            }),
+            Ok(program) => Ok(Self { child, program, described, log }),
             Err(error) => {
                 end(&mut child);
                 Err(error)
@@ -250,12 +225,7 @@ impl Daemon {
         let ended =
             wait(&mut self.child, limit).with_context(|| format!("cannot wait for `{}`", self.described))?;
         ended.ok_or_else(|| {
-            anyhow!(
-                "`{}` still runs after {:.1} s\n{}",
-                self.described,
-                limit.as_secs_f64(),
-                self.log_tail()
-            )
+            anyhow!("`{}` still runs after {:.1} s\n{}", self.described, limit.as_secs_f64(), self.log_tail())
         })
     }
 
@@ -302,10 +272,7 @@ pub(crate) fn tail(log: &Path) -> String {
     };
     let name = log.file_stem().unwrap_or_default().to_string_lossy();
     match read() {
-        Ok(bytes) => format!(
-            "--- end of {name}'s log\n{}",
-            String::from_utf8_lossy(&bytes).trim_end()
-        ),
+        Ok(bytes) => format!("--- end of {name}'s log\n{}", String::from_utf8_lossy(&bytes).trim_end()),
         Err(error) => format!("--- {name}'s log cannot be read: {error}"),
     }
 }
@@ -318,24 +285,15 @@ mod tests {
     fn a_failure_shows_both_streams() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo to out; echo to err >&2; exit 3"]);
-        let error = run(&mut command, Duration::from_secs(20))
-            .unwrap()
-            .success()
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("to out") && error.contains("to err") && error.contains("3"),
-            "{error}"
-        );
+        let error = run(&mut command, Duration::from_secs(20)).unwrap().success().unwrap_err().to_string();
+        assert!(error.contains("to out") && error.contains("to err") && error.contains("3"), "{error}");
     }
 
     #[test]
     fn a_command_that_does_not_end_is_killed_and_what_it_said_is_shown() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo began; exec sleep 600"]);
-        let error = run(&mut command, Duration::from_millis(300))
-            .unwrap_err()
-            .to_string();
+        let error = run(&mut command, Duration::from_millis(300)).unwrap_err().to_string();
         assert!(error.contains("began") && error.contains("killed"), "{error}");
     }
 
@@ -346,10 +304,6 @@ mod tests {
         let start = Instant::now();
         let output = run(&mut command, Duration::from_secs(20)).unwrap();
         assert_eq!(output.stdout, "done\n");
-        assert!(
-            start.elapsed() < Duration::from_secs(4),
-            "waited {:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < Duration::from_secs(4), "waited {:?}", start.elapsed());
     }
 }

@@ -146,9 +146,7 @@ pub(crate) fn require(missing: &[Missing]) -> anyhow::Result<()> {
 
 /// The place of a command, looked for as the lab will look for it.
 pub(crate) fn find_tool(tool: &str) -> Option<PathBuf> {
-    PATH.split(':')
-        .map(|folder| Path::new(folder).join(tool))
-        .find(|path| path.is_file())
+    PATH.split(':').map(|folder| Path::new(folder).join(tool)).find(|path| path.is_file())
 }
 
 /// Settings that forbid user namespaces: the file, the value that forbids, and the value to set.
@@ -171,11 +169,7 @@ fn no_namespaces() -> Missing {
         None => "This process may make neither namespaces nor user namespaces: run it as root, outside of a container or in a privileged one."
             .to_owned(),
     };
-    Missing {
-        what,
-        package: None,
-        remedy,
-    }
+    Missing { what, package: None, remedy }
 }
 
 #[cfg(test)]
@@ -185,10 +179,7 @@ mod tests {
     #[test]
     fn a_missing_command_names_its_package() {
         let missing = Missing::tool("nft", "nftables");
-        assert_eq!(
-            missing.to_string(),
-            "The command `nft` is missing: install the Debian package nftables."
-        );
+        assert_eq!(missing.to_string(), "The command `nft` is missing: install the Debian package nftables.");
         let refused = require(&[missing]).unwrap_err();
         assert!(refused.to_string().contains("nftables"), "{refused}");
     }

@@ -53,18 +53,10 @@ impl MachineState {
         for name in names {
             let before = self.sections.get(name).unwrap_or(&none);
             let after = later.sections.get(name).unwrap_or(&none);
-            let gone = before
-                .iter()
-                .filter(|line| !after.contains(line))
-                .map(|line| ('-', line));
-            let new = after
-                .iter()
-                .filter(|line| !before.contains(line))
-                .map(|line| ('+', line));
-            let mut lines: Vec<String> = gone
-                .chain(new)
-                .map(|(sign, line)| format!("{sign} {line}"))
-                .collect();
+            let gone = before.iter().filter(|line| !after.contains(line)).map(|line| ('-', line));
+            let new = after.iter().filter(|line| !before.contains(line)).map(|line| ('+', line));
+            let mut lines: Vec<String> =
+                gone.chain(new).map(|(sign, line)| format!("{sign} {line}")).collect();
             if lines.is_empty() && before != after {
                 lines.push("  the same lines in another order or number".to_owned());
             }
@@ -157,10 +149,7 @@ mod tests {
     fn a_difference_reads_like_a_patch() {
         let before = MachineState::parse(BEFORE).unwrap();
         let after = MachineState::parse(&BEFORE.replace("/etc/b", "/etc/c")).unwrap();
-        assert_eq!(
-            before.diff(&after).to_string(),
-            "files:\n  - /etc/b\n  + /etc/c\n"
-        );
+        assert_eq!(before.diff(&after).to_string(), "files:\n  - /etc/b\n  + /etc/c\n");
     }
 
     #[test]

@@ -82,34 +82,24 @@ pub(super) fn prepare(progress: &mut dyn FnMut(&str)) -> Result<Kernel> {
 }
 
 fn cache_folder() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map(PathBuf::from)
-        .filter(|folder| folder.is_absolute());
-    target
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"))
-        .join("vm")
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")).join("vm")
 }
 
 fn download(cache: &Path, package: &Path) -> Result<()> {
     let remedy = format!(
         "cannot find Debian's package {META_PACKAGE}: run `apt-get update` as root, on Debian 12 or newer for amd64"
     );
-    let depends = tool(
-        "apt-cache",
-        cache,
-        &["depends", "--important", META_PACKAGE],
-        LIMIT,
-    )
-    .context(remedy.clone())?;
+    let depends =
+        tool("apt-cache", cache, &["depends", "--important", META_PACKAGE], LIMIT).context(remedy.clone())?;
     let name = depends
         .lines()
         .filter_map(|line| line.trim().strip_prefix("Depends: "))
         .find(|name| name.starts_with("linux-image-"))
         .context(remedy.clone())?;
-    let fresh = tempfile::Builder::new()
-        .prefix("download-")
-        .tempdir_in(cache)
-        .context("cannot make a folder")?;
+    let fresh =
+        tempfile::Builder::new().prefix("download-").tempdir_in(cache).context("cannot make a folder")?;
     tool("apt-get", fresh.path(), &["download", name], DOWNLOAD_LIMIT).context(remedy)?;
     let archive = only_entry(fresh.path(), "linux-image-")?;
     let unpacked = fresh.path().join("unpacked");
@@ -123,16 +113,11 @@ fn build(cache: &Path, package: &Path, to: &Path) -> Result<()> {
         std::os::unix::fs::symlink("usr/lib", package.join("lib")).context("cannot link lib")?;
     }
     let version = only_entry(&package.join("lib/modules"), "")?;
-    let version = version
-        .file_name()
-        .and_then(|name| name.to_str())
-        .context("the kernel has no version")?;
+    let version = version.file_name().and_then(|name| name.to_str()).context("the kernel has no version")?;
     let base = path(package)?;
     tool("depmod", cache, &["-b", base, version], LIMIT)?;
-    let fresh = tempfile::Builder::new()
-        .prefix("files-")
-        .tempdir_in(cache)
-        .context("cannot make a folder")?;
+    let fresh =
+        tempfile::Builder::new().prefix("files-").tempdir_in(cache).context("cannot make a folder")?;
     let root = fresh.path();
     for folder in ["bin", "modules"] {
         fs::create_dir(root.join(folder)).context("cannot make a folder")?;
@@ -140,23 +125,12 @@ fn build(cache: &Path, package: &Path, to: &Path) -> Result<()> {
     let busybox = crate::lab::find_tool("busybox").context("the command busybox is missing")?;
     fs::copy(busybox, root.join("bin/busybox")).context("cannot copy busybox")?;
     fs::write(root.join("init"), INIT).context("cannot write init")?;
-    fs::set_permissions(
-        root.join("init"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )?;
+    fs::set_permissions(root.join("init"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let mut order: Vec<String> = Vec::new();
     for module in MODULES {
-        let shown = tool(
-            "modprobe",
-            cache,
-            &["-d", base, "-S", version, "--show-depends", module],
-            LIMIT,
-        )
-        .with_context(|| format!("the kernel has no module {module}"))?;
-        let files = shown
-            .lines()
-            .filter_map(|line| line.strip_prefix("insmod "))
-            .map(without_options);
+        let shown = tool("modprobe", cache, &["-d", base, "-S", version, "--show-depends", module], LIMIT)
+            .with_context(|| format!("the kernel has no module {module}"))?;
+        let files = shown.lines().filter_map(|line| line.strip_prefix("insmod ")).map(without_options);
         order.extend(files);
     }
     let mut packed: Vec<&String> = Vec::new();
@@ -164,10 +138,8 @@ fn build(cache: &Path, package: &Path, to: &Path) -> Result<()> {
         if packed.contains(&file) {
             continue;
         }
-        let name = Path::new(file)
-            .file_name()
-            .and_then(|name| name.to_str())
-            .context("a module has no name")?;
+        let name =
+            Path::new(file).file_name().and_then(|name| name.to_str()).context("a module has no name")?;
         let place = root.join("modules").join(format!("{:03}-{name}", packed.len()));
         fs::copy(file, &place).with_context(|| format!("cannot copy {file}"))?;
         if name.ends_with(".xz") {
@@ -181,19 +153,13 @@ fn build(cache: &Path, package: &Path, to: &Path) -> Result<()> {
 
 /// The file in a line of `modprobe --show-depends`, which may go on with the module's options.
 fn without_options(line: &str) -> String {
-    let end = line
-        .rfind(".ko")
-        .and_then(|dot| Some(dot + line[dot..].find(' ')?));
+    let end = line.rfind(".ko").and_then(|dot| Some(dot + line[dot..].find(' ')?));
     end.map_or(line, |end| &line[..end]).trim().to_owned()
 }
 
 fn tool(program: &str, folder: &Path, arguments: &[&str], limit: Duration) -> Result<String> {
     let mut command = Command::new(program);
-    command
-        .env("PATH", PATH)
-        .env("LC_ALL", "C")
-        .current_dir(folder)
-        .args(arguments);
+    command.env("PATH", PATH).env("LC_ALL", "C").current_dir(folder).args(arguments);
     Ok(run_command(&mut command, limit)?.success()?.stdout)
 }
 
@@ -209,15 +175,12 @@ fn only_entry(folder: &Path, prefix: &str) -> Result<PathBuf> {
         "{} holds more than one {prefix}*: remove the folder above it",
         folder.display()
     );
-    let Some(only) = found.pop() else {
-        bail!("{} holds no {prefix}*", folder.display())
-    };
+    let Some(only) = found.pop() else { bail!("{} holds no {prefix}*", folder.display()) };
     Ok(only)
 }
 
 fn path(path: &Path) -> Result<&str> {
-    path.to_str()
-        .with_context(|| format!("{} is not UTF-8", path.display()))
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
 #[cfg(test)]

@@ -86,12 +86,7 @@ impl VmCommand {
     /// A command with a limit of five minutes, the start of the machine included.
     pub fn new(program: impl Into<OsString>) -> Self {
         let limit = Duration::from_secs(300);
-        Self {
-            words: vec![program.into()],
-            environment: Vec::new(),
-            folder: PathBuf::from("/"),
-            limit,
-        }
+        Self { words: vec![program.into()], environment: Vec::new(), folder: PathBuf::from("/"), limit }
     }
 
     /// Adds arguments.
@@ -179,11 +174,7 @@ impl Vm {
         require(&Self::requirements())?;
         let kernel = kernel::prepare(&mut progress).context("cannot prepare the virtual machine")?;
         let virtiofsd = virtiofsd().context("the daemon virtiofsd is gone")?;
-        Ok(Self {
-            kernel,
-            virtiofsd,
-            memory_mib: 3072,
-        })
+        Ok(Self { kernel, virtiofsd, memory_mib: 3072 })
     }
 
     /// Sets how much memory the machine has; what is written in it takes from that.
@@ -196,10 +187,8 @@ impl Vm {
     /// Starts the machine, runs the command, and ends the machine. The output also goes to `stream` as it comes.
     pub fn run(&self, command: &VmCommand, stream: &mut dyn Write) -> Result<VmOutput> {
         let deadline = Instant::now() + command.limit;
-        let folder = tempfile::Builder::new()
-            .prefix("netloom-vm-")
-            .tempdir()
-            .context("cannot make a folder")?;
+        let folder =
+            tempfile::Builder::new().prefix("netloom-vm-").tempdir().context("cannot make a folder")?;
         let folder = folder.path();
         std::fs::write(folder.join("command.sh"), command.script()).context("cannot write the command")?;
         std::fs::write(folder.join("guest.sh"), GUEST).context("cannot write the guest's script")?;
@@ -209,9 +198,7 @@ impl Vm {
             .with_context(|| format!("the virtual machine's console says:\n{}", console(folder)))?;
         drop(qemu);
         let console = console(folder);
-        let status = console
-            .lines()
-            .find_map(|line| line.split_once("netloom-exit ")?.1.trim().parse().ok());
+        let status = console.lines().find_map(|line| line.split_once("netloom-exit ")?.1.trim().parse().ok());
         let status = status.with_context(|| {
             format!(
                 "the virtual machine ended before the command did\n{output}\nits console says:\n{console}"
@@ -232,21 +219,11 @@ impl Vm {
         if !rustix::process::geteuid().is_root() {
             command.args(["--user", "--map-root-user"]);
         }
-        command
-            .args(["--mount", "--", "sh", "-c", script, "files"])
-            .arg(&self.virtiofsd);
+        command.args(["--mount", "--", "sh", "-c", script, "files"]).arg(&self.virtiofsd);
         let mut listen = OsString::from("--socket-path=");
         listen.push(&socket);
         command.arg(listen);
-        command.args([
-            "--rlimit-nofile=0",
-            "-o",
-            "source=/",
-            "-o",
-            "cache=always",
-            "-o",
-            "sandbox=chroot",
-        ]);
+        command.args(["--rlimit-nofile=0", "-o", "source=/", "-o", "cache=always", "-o", "sandbox=chroot"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut process = Process(command.spawn().context("cannot start virtiofsd")?);
         let listens = eventually(Duration::from_secs(20), || {
@@ -260,62 +237,22 @@ impl Vm {
     }
 
     fn start(&self, folder: &Path) -> Result<Process> {
-        let text = folder
-            .to_str()
-            .context("the temporary folder's name is not UTF-8")?;
+        let text = folder.to_str().context("the temporary folder's name is not UTF-8")?;
         let memory = self.memory_mib;
         let mut command = Command::new("setpriv");
         command.env("PATH", PATH).args(["--pdeathsig", "KILL", QEMU]);
-        command.args([
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            &format!("{memory}M"),
-        ]);
-        command.args([
-            "-object",
-            &format!("memory-backend-memfd,id=memory,size={memory}M,share=on"),
-        ]);
+        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", &format!("{memory}M")]);
+        command.args(["-object", &format!("memory-backend-memfd,id=memory,size={memory}M,share=on")]);
         command.args(["-numa", "node,memdev=memory"]);
         command.args(["-chardev", &format!("socket,id=files,path={text}/files.sock")]);
         command.args(["-device", "vhost-user-fs-pci,chardev=files,tag=host"]);
-        command.args([
-            "-chardev",
-            "file,id=output,path=/dev/stdout",
-            "-device",
-            "virtio-serial-pci",
-        ]);
+        command.args(["-chardev", "file,id=output,path=/dev/stdout", "-device", "virtio-serial-pci"]);
         command.args(["-device", "virtserialport,chardev=output,name=netloom.output"]);
-        command.args([
-            "-device",
-            "virtio-rng-pci",
-            "-serial",
-            &format!("file:{text}/console.log"),
-        ]);
-        command.args([
-            "-display",
-            "none",
-            "-vga",
-            "none",
-            "-monitor",
-            "none",
-            "-nic",
-            "none",
-            "-no-reboot",
-        ]);
+        command.args(["-device", "virtio-rng-pci", "-serial", &format!("file:{text}/console.log")]);
+        command.args(["-display", "none", "-vga", "none", "-monitor", "none", "-nic", "none", "-no-reboot"]);
+        command.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(&self.kernel.first_files);
         command
-            .arg("-kernel")
-            .arg(&self.kernel.image)
-            .arg("-initrd")
-            .arg(&self.kernel.first_files);
-        command.args([
-            "-append",
-            &format!("console=ttyS0 quiet panic=-1 random.trust_cpu=on netloom={text}"),
-        ]);
+            .args(["-append", &format!("console=ttyS0 quiet panic=-1 random.trust_cpu=on netloom={text}")]);
         let log = File::create(folder.join("qemu.log")).context("cannot make a log")?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         Ok(Process(command.spawn().context("cannot start qemu")?))
@@ -354,10 +291,7 @@ fn stream_output(qemu: &mut Process, deadline: Instant, stream: &mut dyn Write) 
                     .and_then(|()| stream.flush())
                     .context("cannot pass on the output")?;
                 all.extend_from_slice(&piece);
-                ensure!(
-                    all.len() <= OUTPUT_LIMIT,
-                    "the command wrote more than {OUTPUT_LIMIT} bytes"
-                );
+                ensure!(all.len() <= OUTPUT_LIMIT, "the command wrote more than {OUTPUT_LIMIT} bytes");
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
@@ -389,14 +323,8 @@ mod tests {
 
     #[test]
     fn words_reach_the_guest_as_they_are() {
-        let command = VmCommand::new("echo")
-            .args(["it's", "$HOME  *"])
-            .env("A", "x y")
-            .folder("/tmp");
+        let command = VmCommand::new("echo").args(["it's", "$HOME  *"]).env("A", "x y").folder("/tmp");
         let script = String::from_utf8(command.script()).unwrap();
-        assert_eq!(
-            script,
-            "cd '/tmp' || exit 126\nexport A='x y'\nexec 'echo' 'it'\\''s' '$HOME  *'\n"
-        );
+        assert_eq!(script, "cd '/tmp' || exit 126\nexport A='x y'\nexec 'echo' 'it'\\''s' '$HOME  *'\n");
     }
 }

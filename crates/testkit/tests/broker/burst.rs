@@ -15,24 +15,14 @@ use crate::server::start;
 
 /// `NETLOOM_BURST=3000` asks for more than a test on a small machine should take.
 fn hosts() -> usize {
-    std::env::var("NETLOOM_BURST")
-        .ok()
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(300)
+    std::env::var("NETLOOM_BURST").ok().and_then(|count| count.parse().ok()).unwrap_or(300)
 }
 
 /// Each host takes two file descriptors, because both ends are here.
 fn allow_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )
-    .unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,10 +53,7 @@ async fn hundreds_of_hosts_connect_at_once_and_each_gets_its_map() {
     }
     let mut there = HashSet::new();
     while there.len() < hosts {
-        match timeout(patience, server.events.recv())
-            .await
-            .expect("not all came in time")
-        {
+        match timeout(patience, server.events.recv()).await.expect("not all came in time") {
             Some(BrokerEvent::Online { host }) => there.insert(host),
             other => panic!("only arrivals were expected: {other:?}"),
         };
@@ -78,9 +65,7 @@ async fn hundreds_of_hosts_connect_at_once_and_each_gets_its_map() {
         assert_eq!(server.broker.publish(host, map), Delivery::Queued);
     }
     println!("{hosts} messages were queued in {:?}", since.elapsed());
-    let handles = timeout(patience, links.join_all())
-        .await
-        .expect("not all got their map in time");
+    let handles = timeout(patience, links.join_all()).await.expect("not all got their map in time");
     println!("{hosts} maps had arrived after {:?}", since.elapsed());
     assert_eq!(server.broker.connected(), hosts);
     drop(Arc::new(handles));

@@ -19,12 +19,7 @@ pub(crate) fn options(server: &Server, host: &str) -> MqttOptions {
     options
         .set_transport(Transport::Ws)
         .set_credentials(host, password_of(host))
-        .set_last_will(LastWill::new(
-            topic(host, "presence"),
-            "offline",
-            QoS::AtLeastOnce,
-            false,
-        ))
+        .set_last_will(LastWill::new(topic(host, "presence"), "offline", QoS::AtLeastOnce, false))
         .set_inflight(32)
         .set_max_packet_size(1 << 20, 1 << 20);
     options
@@ -37,10 +32,7 @@ pub(crate) fn topic(host: &str, channel: &str) -> String {
 /// Connects, or says how it was refused.
 pub(crate) async fn connect(options: MqttOptions) -> Result<Client, ConnectReturnCode> {
     let (mqtt, mut events) = AsyncClient::new(options, 100);
-    match timeout(DEADLINE, events.poll())
-        .await
-        .expect("no answer to CONNECT in time")
-    {
+    match timeout(DEADLINE, events.poll()).await.expect("no answer to CONNECT in time") {
         Ok(Event::Incoming(Packet::ConnAck(_))) => Ok(Client { mqtt, events }),
         Err(ConnectionError::ConnectionRefused(code)) => Err(code),
         other => panic!("neither accepted nor refused: {other:?}"),
@@ -51,19 +43,15 @@ pub(crate) async fn connect(options: MqttOptions) -> Result<Client, ConnectRetur
 pub(crate) async fn join(server: &Server, host: &str) -> Client {
     let mut client = connect(options(server, host)).await.expect("the host is welcome");
     assert!(client.subscribe(&topic(host, "map")).await);
-    client
-        .publish(&topic(host, "presence"), "online")
-        .await
-        .expect("the host may say that it is there");
+    client.publish(&topic(host, "presence"), "online").await.expect("the host may say that it is there");
     client
 }
 
 impl Client {
     async fn next(&mut self) -> Result<Packet, ConnectionError> {
         loop {
-            if let Event::Incoming(packet) = timeout(DEADLINE, self.events.poll())
-                .await
-                .expect("nothing came in time")?
+            if let Event::Incoming(packet) =
+                timeout(DEADLINE, self.events.poll()).await.expect("nothing came in time")?
             {
                 return Ok(packet);
             }
@@ -86,9 +74,7 @@ impl Client {
         topic: &str,
         payload: impl Into<Vec<u8>>,
     ) -> Result<(), ConnectionError> {
-        self.mqtt
-            .try_publish(topic, QoS::AtLeastOnce, false, payload)
-            .unwrap();
+        self.mqtt.try_publish(topic, QoS::AtLeastOnce, false, payload).unwrap();
         loop {
             if let Packet::PubAck(_) = self.next().await? {
                 return Ok(());

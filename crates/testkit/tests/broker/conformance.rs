@@ -54,30 +54,16 @@ async fn a_host_hears_its_map_topic_and_no_other() {
     let mut client = joined(&mut server, "a").await;
     let foreign = ["b/map", "+/map", "b/report", "a/report", "a/presence", "a/#", "#"]
         .map(|rest| format!("netloom/v1/host/{rest}"));
-    let wild = [
-        "#",
-        "+/+/+/+/+",
-        "$SYS/#",
-        "$share/g/netloom/v1/host/b/map",
-        "$share/g/netloom/v1/host/a/map",
-    ];
+    let wild =
+        ["#", "+/+/+/+/+", "$SYS/#", "$share/g/netloom/v1/host/b/map", "$share/g/netloom/v1/host/a/map"];
     for filter in foreign.iter().map(String::as_str).chain(wild) {
         assert!(!client.subscribe(filter).await, "{filter} was granted");
     }
     let _other = joined(&mut server, "b").await;
-    assert_eq!(
-        server.broker.publish("b", Bytes::from_static(b"for b")),
-        Delivery::Queued
-    );
-    assert_eq!(
-        server.broker.publish("a", Bytes::from_static(b"for a")),
-        Delivery::Queued
-    );
+    assert_eq!(server.broker.publish("b", Bytes::from_static(b"for b")), Delivery::Queued);
+    assert_eq!(server.broker.publish("a", Bytes::from_static(b"for a")), Delivery::Queued);
     let message = client.message().await;
-    assert_eq!(
-        (message.topic, &message.payload[..]),
-        (topic("a", "map"), &b"for a"[..])
-    );
+    assert_eq!((message.topic, &message.payload[..]), (topic("a", "map"), &b"for a"[..]));
     assert!(!message.retain);
 }
 
@@ -85,21 +71,11 @@ async fn a_host_hears_its_map_topic_and_no_other() {
 async fn a_host_speaks_of_itself_only() {
     let mut server = server().await;
     let _victim = joined(&mut server, "b").await;
-    let mut foreign = ["report", "presence", "map"]
-        .map(|channel| topic("b", channel))
-        .to_vec();
-    foreign.extend([
-        topic("a", "map"),
-        topic("a", "other"),
-        "netloom/v1/host".into(),
-        "$SYS/x".into(),
-    ]);
+    let mut foreign = ["report", "presence", "map"].map(|channel| topic("b", channel)).to_vec();
+    foreign.extend([topic("a", "map"), topic("a", "other"), "netloom/v1/host".into(), "$SYS/x".into()]);
     for topic in foreign {
         let mut client = joined(&mut server, "a").await;
-        assert!(
-            client.publish(&topic, "forged").await.is_err(),
-            "{topic} was taken"
-        );
+        assert!(client.publish(&topic, "forged").await.is_err(), "{topic} was taken");
         assert_eq!(server.event().await, offline("a", Ended::Forbidden));
     }
     let mut client = joined(&mut server, "a").await;
@@ -111,19 +87,10 @@ async fn a_host_speaks_of_itself_only() {
 #[tokio::test]
 async fn a_last_will_may_speak_of_the_host_itself_only() {
     let server = server().await;
-    for will in [
-        topic("b", "presence"),
-        topic("a", "report"),
-        topic("a", "map"),
-        "#".into(),
-    ] {
+    for will in [topic("b", "presence"), topic("a", "report"), topic("a", "map"), "#".into()] {
         let mut options = options(&server, "a");
         options.set_last_will(LastWill::new(&will, "offline", QoS::AtLeastOnce, false));
-        assert_eq!(
-            connect(options).await.err(),
-            Some(ConnectReturnCode::NotAuthorized),
-            "{will}"
-        );
+        assert_eq!(connect(options).await.err(), Some(ConnectReturnCode::NotAuthorized), "{will}");
     }
 }
 
@@ -135,10 +102,7 @@ async fn a_host_that_dies_is_offline_at_once() {
     drop(client);
     assert_eq!(server.event().await, offline("a", Ended::Lost));
     assert!(!server.broker.is_online("a"));
-    assert_eq!(
-        server.broker.publish("a", Bytes::from_static(b"late")),
-        Delivery::Offline
-    );
+    assert_eq!(server.broker.publish("a", Bytes::from_static(b"late")), Delivery::Offline);
 }
 
 #[tokio::test]
@@ -155,15 +119,9 @@ async fn a_host_that_says_farewell_is_offline_once() {
 #[tokio::test]
 async fn nothing_waits_for_a_host_that_is_away_and_nothing_is_retained() {
     let mut server = server().await;
-    assert_eq!(
-        server.broker.publish("a", Bytes::from_static(b"missed")),
-        Delivery::Offline
-    );
+    assert_eq!(server.broker.publish("a", Bytes::from_static(b"missed")), Delivery::Offline);
     let mut client = joined(&mut server, "a").await;
-    assert_eq!(
-        server.broker.publish("a", Bytes::from_static(b"now")),
-        Delivery::Queued
-    );
+    assert_eq!(server.broker.publish("a", Bytes::from_static(b"now")), Delivery::Queued);
     assert_eq!(&client.message().await.payload[..], b"now");
 }
 
@@ -175,10 +133,7 @@ async fn a_second_connection_takes_over_and_the_host_never_seems_away() {
     old.ended().await;
     assert!(server.broker.is_online("a"));
     assert_eq!(server.broker.connected(), 1);
-    assert_eq!(
-        server.broker.publish("a", Bytes::from_static(b"hello")),
-        Delivery::Queued
-    );
+    assert_eq!(server.broker.publish("a", Bytes::from_static(b"hello")), Delivery::Queued);
     assert_eq!(&new.message().await.payload[..], b"hello");
     drop(new);
     assert_eq!(server.event().await, offline("a", Ended::Lost));
@@ -200,15 +155,9 @@ async fn messages_arrive_whole_and_in_order() {
     let mut client = joined(&mut server, "a").await;
     let large = vec![7_u8; 900_000];
     for number in 0..40_u8 {
-        assert_eq!(
-            server.broker.publish("a", Bytes::from(vec![number])),
-            Delivery::Queued
-        );
+        assert_eq!(server.broker.publish("a", Bytes::from(vec![number])), Delivery::Queued);
     }
-    assert_eq!(
-        server.broker.publish("a", Bytes::from(large.clone())),
-        Delivery::Queued
-    );
+    assert_eq!(server.broker.publish("a", Bytes::from(large.clone())), Delivery::Queued);
     for number in 0..40_u8 {
         assert_eq!(&client.message().await.payload[..], [number]);
     }
@@ -219,31 +168,16 @@ async fn messages_arrive_whole_and_in_order() {
 async fn packets_that_are_too_large_are_refused_in_both_directions() {
     let mut server = server().await;
     let mut client = joined(&mut server, "a").await;
-    assert_eq!(
-        server.broker.publish("a", Bytes::from(vec![0; (1 << 20) + 1])),
-        Delivery::TooLarge
-    );
-    client
-        .publish(&topic("a", "report"), vec![0; 250_000])
-        .await
-        .unwrap();
+    assert_eq!(server.broker.publish("a", Bytes::from(vec![0; (1 << 20) + 1])), Delivery::TooLarge);
+    client.publish(&topic("a", "report"), vec![0; 250_000]).await.unwrap();
     server.event().await;
-    assert!(
-        client
-            .publish(&topic("a", "report"), vec![0; 300_000])
-            .await
-            .is_err()
-    );
+    assert!(client.publish(&topic("a", "report"), vec![0; 300_000]).await.is_err());
     assert_eq!(server.event().await, offline("a", Ended::Violation));
 }
 
 #[tokio::test]
 async fn a_full_broker_says_so() {
-    let mut server = plain(Limits {
-        connections: 1,
-        ..Limits::default()
-    })
-    .await;
+    let mut server = plain(Limits { connections: 1, ..Limits::default() }).await;
     let _first = joined(&mut server, "a").await;
     let refusal = connect(options(&server, "b")).await.err();
     assert_eq!(refusal, Some(ConnectReturnCode::ServiceUnavailable));
@@ -263,19 +197,13 @@ impl Raw {
 
     async fn expect(&mut self, bytes: &[u8]) {
         let mut found = vec![0; bytes.len()];
-        timeout(DEADLINE, self.tcp.read_exact(&mut found))
-            .await
-            .expect("no answer in time")
-            .unwrap();
+        timeout(DEADLINE, self.tcp.read_exact(&mut found)).await.expect("no answer in time").unwrap();
         assert_eq!(found, bytes);
     }
 
     async fn expect_end(&mut self) {
         let mut rest = Vec::new();
-        timeout(DEADLINE, self.tcp.read_to_end(&mut rest))
-            .await
-            .expect("it was not ended in time")
-            .unwrap();
+        timeout(DEADLINE, self.tcp.read_to_end(&mut rest)).await.expect("it was not ended in time").unwrap();
         assert!(rest.is_empty(), "nothing more was to come: {rest:?}");
     }
 }
@@ -291,19 +219,13 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 /// CONNECT of host "a" with a keepalive of one second.
 fn connect_bytes(level: u8) -> Vec<u8> {
     let head = [&field("MQTT")[..], &[level, 0xc2, 0, 1]].concat();
-    packet(
-        0x10,
-        &[head, field("a"), field("a"), field(&password_of("a"))].concat(),
-    )
+    packet(0x10, &[head, field("a"), field("a"), field(&password_of("a"))].concat())
 }
 
 /// CONNECT, SUBSCRIBE and presence in one go.
 fn join_bytes() -> Vec<u8> {
     let subscribe = packet(0x82, &[vec![0, 1], field(&topic("a", "map")), vec![1]].concat());
-    let presence = packet(
-        0x30,
-        &[field(&topic("a", "presence")), b"online".to_vec()].concat(),
-    );
+    let presence = packet(0x30, &[field(&topic("a", "presence")), b"online".to_vec()].concat());
     [connect_bytes(4), subscribe, presence].concat()
 }
 
@@ -343,10 +265,7 @@ async fn a_host_that_does_not_read_or_acknowledge_is_ended_and_costs_little() {
 
 #[tokio::test]
 async fn no_more_is_sent_than_the_host_acknowledges() {
-    let (broker, mut events) = embedded(Limits {
-        in_flight: 2,
-        ..Limits::default()
-    });
+    let (broker, mut events) = embedded(Limits { in_flight: 2, ..Limits::default() });
     let port = broker.open_port("127.0.0.1:0".parse().unwrap(), None).unwrap();
     let mut host = Raw::send(&port.address(), &join_bytes()).await;
     host.expect(WELCOME).await;
@@ -355,12 +274,8 @@ async fn no_more_is_sent_than_the_host_acknowledges() {
     for text in ["one", "two", "three"] {
         assert_eq!(broker.publish("a", Bytes::from(text)), Delivery::Queued);
     }
-    let message = |id, text: &str| {
-        packet(
-            0x32,
-            &[field(&topic("a", "map")), vec![0, id], text.into()].concat(),
-        )
-    };
+    let message =
+        |id, text: &str| packet(0x32, &[field(&topic("a", "map")), vec![0, id], text.into()].concat());
     host.expect(&message(1, "one")).await;
     host.expect(&message(2, "two")).await;
     host.tcp.write_all(&[0xc0, 0]).await.unwrap();
@@ -371,10 +286,7 @@ async fn no_more_is_sent_than_the_host_acknowledges() {
 
 #[tokio::test]
 async fn strangers_are_not_kept() {
-    let limits = Limits {
-        connect_timeout: std::time::Duration::from_millis(200),
-        ..Limits::default()
-    };
+    let limits = Limits { connect_timeout: std::time::Duration::from_millis(200), ..Limits::default() };
     let (broker, _events) = embedded(limits);
     let port = broker.open_port("127.0.0.1:0".parse().unwrap(), None).unwrap();
     // Silence, another packet first, too long an introduction, and a protocol that is not spoken here.

@@ -22,9 +22,7 @@ use tokio::time::timeout;
 use crate::server::DEADLINE;
 
 fn serve(router: Router, proxies: TrustedProxies, limits: Limits) -> Running {
-    Front::bind("127.0.0.1:0".parse().unwrap(), None, proxies, limits)
-        .unwrap()
-        .serve(router)
+    Front::bind("127.0.0.1:0".parse().unwrap(), None, proxies, limits).unwrap().serve(router)
 }
 
 async fn ask(address: SocketAddr, head: &str) -> String {
@@ -32,27 +30,20 @@ async fn ask(address: SocketAddr, head: &str) -> String {
     let request = format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{head}\r\n");
     tcp.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    timeout(DEADLINE, tcp.read_to_string(&mut answer))
-        .await
-        .expect("no answer in time")
-        .unwrap();
+    timeout(DEADLINE, tcp.read_to_string(&mut answer)).await.expect("no answer in time").unwrap();
     answer
 }
 
 async fn expect_end(mut tcp: TcpStream) {
     let mut rest = Vec::new();
     // A reset is an end as well.
-    let _ = timeout(DEADLINE, tcp.read_to_end(&mut rest))
-        .await
-        .expect("it was not ended in time");
+    let _ = timeout(DEADLINE, tcp.read_to_end(&mut rest)).await.expect("it was not ended in time");
 }
 
 #[tokio::test]
 async fn the_clients_address_is_taken_from_trusted_proxies_only() {
-    let whoami = Router::new().route(
-        "/",
-        get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() }),
-    );
+    let whoami = Router::new()
+        .route("/", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() }));
     let trusting = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
     let forwarded = "X-Forwarded-For: 198.51.100.7\r\n";
     let behind = serve(whoami.clone(), trusting, Limits::default());
@@ -64,11 +55,7 @@ async fn the_clients_address_is_taken_from_trusted_proxies_only() {
 #[tokio::test]
 async fn who_says_nothing_is_not_kept() {
     let brief = Duration::from_millis(200);
-    let limits = Limits {
-        handshake_timeout: brief,
-        header_timeout: brief,
-        ..Limits::default()
-    };
+    let limits = Limits { handshake_timeout: brief, header_timeout: brief, ..Limits::default() };
     let folder = TempDir::new().unwrap();
     let certificates = Certificates::self_signed(folder.path(), &["x.example".to_owned()]).unwrap();
     let any_port = "127.0.0.1:0".parse().unwrap();
@@ -81,11 +68,7 @@ async fn who_says_nothing_is_not_kept() {
 
 #[tokio::test]
 async fn more_handshakes_than_allowed_wait_their_turn() {
-    let limits = Limits {
-        handshakes: 1,
-        handshake_timeout: Duration::from_millis(300),
-        ..Limits::default()
-    };
+    let limits = Limits { handshakes: 1, handshake_timeout: Duration::from_millis(300), ..Limits::default() };
     let folder = TempDir::new().unwrap();
     let certificates = Certificates::self_signed(folder.path(), &["x.example".to_owned()]).unwrap();
     let trust = agent::link::ServerTrust::Pin(certificates.pin());
@@ -95,10 +78,7 @@ async fn more_handshakes_than_allowed_wait_their_turn() {
     let _silent = TcpStream::connect(running.address()).await.unwrap();
     let client = agent::link::HttpClient::new(&trust, &agent::link::HttpLimits::default()).unwrap();
     let url = format!("https://{}/", running.address());
-    let answer = client
-        .send(client.request(agent::link::Method::GET, &url))
-        .await
-        .unwrap();
+    let answer = client.send(client.request(agent::link::Method::GET, &url)).await.unwrap();
     assert_eq!(answer.body, b"hello");
 }
 
@@ -117,9 +97,7 @@ async fn a_shutdown_frees_the_port_and_lets_open_requests_finish() {
     let running = serve(slow, TrustedProxies::default(), Limits::default());
     let address = running.address();
     let request = tokio::spawn(async move { ask(address, "").await });
-    timeout(DEADLINE, entered.notified())
-        .await
-        .expect("the request did not arrive");
+    timeout(DEADLINE, entered.notified()).await.expect("the request did not arrive");
     let shutdown = tokio::spawn(running.shutdown());
     let freed = async {
         while TcpStream::connect(address).await.is_ok() {
@@ -129,25 +107,17 @@ async fn a_shutdown_frees_the_port_and_lets_open_requests_finish() {
     timeout(DEADLINE, freed).await.expect("the port was not freed");
     go_on.notify_one();
     assert!(request.await.unwrap().ends_with("done"));
-    timeout(DEADLINE, shutdown)
-        .await
-        .expect("the shutdown did not end")
-        .unwrap();
+    timeout(DEADLINE, shutdown).await.expect("the shutdown did not end").unwrap();
 }
 
 #[tokio::test]
 async fn open_requests_are_cut_at_the_end_of_the_grace_time() {
     let hanging = Router::new().route("/", get(std::future::pending::<()>));
-    let limits = Limits {
-        grace: Duration::from_millis(100),
-        ..Limits::default()
-    };
+    let limits = Limits { grace: Duration::from_millis(100), ..Limits::default() };
     let running = serve(hanging, TrustedProxies::default(), limits);
     let mut tcp = TcpStream::connect(running.address()).await.unwrap();
     tcp.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    timeout(DEADLINE, running.shutdown())
-        .await
-        .expect("the shutdown did not end");
+    timeout(DEADLINE, running.shutdown()).await.expect("the shutdown did not end");
     expect_end(tcp).await;
 }
 
@@ -160,10 +130,7 @@ async fn a_websocket_that_does_not_mean_mqtt_is_told_so() {
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     tcp.write_all(request.as_bytes()).await.unwrap();
     let mut answer = [0; 12];
-    timeout(DEADLINE, tcp.read_exact(&mut answer))
-        .await
-        .expect("no answer in time")
-        .unwrap();
+    timeout(DEADLINE, tcp.read_exact(&mut answer)).await.expect("no answer in time").unwrap();
     assert_eq!(&answer, b"HTTP/1.1 400");
 }
 
@@ -172,18 +139,11 @@ async fn a_client_that_asks_for_http2_gets_it_and_a_trusted_certificate_is_enoug
     let folder = TempDir::new().unwrap();
     let certificates = Certificates::self_signed(folder.path(), &["x.example".to_owned()]).unwrap();
     let any_port = "127.0.0.1:0".parse().unwrap();
-    let front = Front::bind(
-        any_port,
-        Some(&certificates),
-        TrustedProxies::default(),
-        Limits::default(),
-    )
-    .unwrap();
+    let front =
+        Front::bind(any_port, Some(&certificates), TrustedProxies::default(), Limits::default()).unwrap();
     let running = front.serve(Router::new());
     let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(folder.path().join("cert.pem")).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_file(folder.path().join("cert.pem")).unwrap()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -192,17 +152,9 @@ async fn a_client_that_asks_for_http2_gets_it_and_a_trusted_certificate_is_enoug
     config.alpn_protocols = vec![b"h2".to_vec()];
     let tcp = TcpStream::connect(running.address()).await.unwrap();
     let name = ServerName::try_from("x.example").unwrap();
-    let mut tls = TlsConnector::from(Arc::new(config))
-        .connect(name, tcp)
-        .await
-        .unwrap();
-    tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .await
-        .unwrap();
+    let mut tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     let mut header = [0; 9];
-    timeout(DEADLINE, tls.read_exact(&mut header))
-        .await
-        .expect("no answer in time")
-        .unwrap();
+    timeout(DEADLINE, tls.read_exact(&mut header)).await.expect("no answer in time").unwrap();
     assert_eq!(header[3], 4, "the first frame of HTTP/2 is SETTINGS");
 }

@@ -15,10 +15,7 @@ use crate::server::{DEADLINE, Server, offline, online, password_of, report, star
 pub(crate) fn options(url: String, trust: ServerTrust, host: &str) -> LinkOptions {
     let password = password_of(host);
     let mut options = LinkOptions::new(url, host.to_owned(), Arc::new(move || password.clone()), trust);
-    options.backoff = Backoff {
-        first: Duration::from_millis(20),
-        longest: Duration::from_millis(200),
-    };
+    options.backoff = Backoff { first: Duration::from_millis(20), longest: Duration::from_millis(200) };
     options
 }
 
@@ -27,10 +24,7 @@ fn link_to(server: &Server, host: &str) -> (LinkHandle, mpsc::Receiver<LinkEvent
 }
 
 async fn next(events: &mut mpsc::Receiver<LinkEvent>) -> LinkEvent {
-    timeout(DEADLINE, events.recv())
-        .await
-        .expect("no event came in time")
-        .expect("the link is gone")
+    timeout(DEADLINE, events.recv()).await.expect("no event came in time").expect("the link is gone")
 }
 
 async fn reason(options: LinkOptions) -> LinkError {
@@ -45,10 +39,7 @@ async fn reason(options: LinkOptions) -> LinkError {
 fn both_sides_mean_the_same_topics() {
     assert_eq!(agent::link::map_topic("a"), server::broker::map_topic("a"));
     assert_eq!(agent::link::report_topic("a"), server::broker::report_topic("a"));
-    assert_eq!(
-        agent::link::presence_topic("a"),
-        server::broker::presence_topic("a")
-    );
+    assert_eq!(agent::link::presence_topic("a"), server::broker::presence_topic("a"));
     assert_eq!(agent::link::PRESENCE_ONLINE, server::broker::PRESENCE_ONLINE);
     assert_eq!(agent::link::PRESENCE_OFFLINE, server::broker::PRESENCE_OFFLINE);
 }
@@ -60,10 +51,7 @@ async fn maps_come_in_and_reports_go_out_over_wss_and_over_plain_websockets() {
         let (handle, mut events) = link_to(&server, "a");
         assert_eq!(next(&mut events).await, LinkEvent::Connected);
         assert_eq!(server.event().await, online("a"));
-        assert_eq!(
-            server.broker.publish("a", Bytes::from_static(b"map")),
-            Delivery::Queued
-        );
+        assert_eq!(server.broker.publish("a", Bytes::from_static(b"map")), Delivery::Queued);
         assert_eq!(next(&mut events).await, LinkEvent::Map(b"map".to_vec()));
         assert_eq!(handle.publish_report(b"report".to_vec()), Ok(()));
         assert_eq!(server.event().await, report("a", b"report"));
@@ -82,10 +70,7 @@ async fn it_works_on_a_tcp_port_with_and_without_tls() {
     let plain = server.broker.open_port(any_port, None).unwrap();
     let secure_url = format!("mqtts://{}", secure.address());
     let plain_url = format!("mqtt://{}", plain.address());
-    for (url, trust) in [
-        (secure_url, server.trust()),
-        (plain_url, ServerTrust::PublicRoots),
-    ] {
+    for (url, trust) in [(secure_url, server.trust()), (plain_url, ServerTrust::PublicRoots)] {
         let (handle, mut events) = Link::connect(options(url, trust, "a")).unwrap();
         assert_eq!(next(&mut events).await, LinkEvent::Connected);
         assert_eq!(server.event().await, online("a"));
@@ -103,24 +88,15 @@ async fn the_largest_map_arrives_and_a_report_that_is_too_large_is_not_sent() {
     assert_eq!(next(&mut events).await, LinkEvent::Connected);
     assert_eq!(server.event().await, online("a"));
     let map = vec![9; 1 << 20];
-    assert_eq!(
-        server.broker.publish("a", Bytes::from(map.clone())),
-        Delivery::Queued
-    );
+    assert_eq!(server.broker.publish("a", Bytes::from(map.clone())), Delivery::Queued);
     assert_eq!(next(&mut events).await, LinkEvent::Map(map));
     let limit = 256 * 1024 - 256;
-    assert_eq!(
-        handle.publish_report(vec![0; limit + 1]),
-        Err(Undelivered::TooLarge { limit })
-    );
+    assert_eq!(handle.publish_report(vec![0; limit + 1]), Err(Undelivered::TooLarge { limit }));
     assert_eq!(handle.publish_report(vec![0; limit]), Ok(()));
     let report = server.event().await;
     assert_eq!(
         report,
-        server::broker::BrokerEvent::Report {
-            host: "a".into(),
-            payload: vec![0; limit].into()
-        }
+        server::broker::BrokerEvent::Report { host: "a".into(), payload: vec![0; limit].into() }
     );
 }
 
@@ -139,10 +115,7 @@ async fn it_comes_back_by_itself_after_the_server_was_restarted_with_a_fresh_cre
     assert_eq!(server.event().await, online("a"));
     let address = server.stop().await;
     assert!(matches!(next(&mut events).await, LinkEvent::Disconnected { .. }));
-    assert_eq!(
-        handle.publish_report(b"r".to_vec()),
-        Err(Undelivered::NotConnected)
-    );
+    assert_eq!(handle.publish_report(b"r".to_vec()), Err(Undelivered::NotConnected));
     let mut server = start_with(Limits::default(), false, &address.to_string()).await;
     while next(&mut events).await != LinkEvent::Connected {}
     assert_eq!(server.event().await, online("a"));
@@ -156,13 +129,7 @@ async fn a_host_that_was_kicked_tries_again() {
     assert_eq!(next(&mut events).await, LinkEvent::Connected);
     assert_eq!(server.event().await, online("a"));
     server.broker.kick("a");
-    assert!(matches!(
-        next(&mut events).await,
-        LinkEvent::Disconnected {
-            reason: LinkError::Lost(_),
-            ..
-        }
-    ));
+    assert!(matches!(next(&mut events).await, LinkEvent::Disconnected { reason: LinkError::Lost(_), .. }));
     assert_eq!(server.event().await, offline("a", Ended::Kicked));
     assert_eq!(next(&mut events).await, LinkEvent::Connected);
     assert_eq!(server.event().await, online("a"));
@@ -188,20 +155,11 @@ async fn each_way_to_be_left_outside_has_its_own_reason() {
 
 #[tokio::test]
 async fn closing_ends_a_link_that_never_stood() {
-    let (handle, mut events) = Link::connect(options(
-        "ws://127.0.0.1:1/mqtt".into(),
-        ServerTrust::PublicRoots,
-        "a",
-    ))
-    .unwrap();
+    let (handle, mut events) =
+        Link::connect(options("ws://127.0.0.1:1/mqtt".into(), ServerTrust::PublicRoots, "a")).unwrap();
     assert!(matches!(next(&mut events).await, LinkEvent::Disconnected { .. }));
-    timeout(DEADLINE, handle.close())
-        .await
-        .expect("it did not end in time");
-    while let Some(event) = timeout(DEADLINE, events.recv())
-        .await
-        .expect("the link did not end")
-    {
+    timeout(DEADLINE, handle.close()).await.expect("it did not end in time");
+    while let Some(event) = timeout(DEADLINE, events.recv()).await.expect("the link did not end") {
         assert!(matches!(event, LinkEvent::Disconnected { .. }));
     }
 }

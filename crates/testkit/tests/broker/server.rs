@@ -43,21 +43,11 @@ pub(crate) async fn start_with(limits: Limits, tls: bool, listen: &str) -> Serve
     let front = Front::bind(listen, certificates.as_ref(), proxies, front::Limits::default()).unwrap();
     let address = front.address();
     let running = front.serve(broker.router());
-    Server {
-        broker,
-        events,
-        address,
-        certificates,
-        running,
-        _folder: folder,
-    }
+    Server { broker, events, address, certificates, running, _folder: folder }
 }
 
 pub(crate) fn embedded(limits: Limits) -> (Embedded, Events) {
-    Embedded::new(
-        limits,
-        Arc::new(|host, password| password == password_of(host).as_bytes()),
-    )
+    Embedded::new(limits, Arc::new(|host, password| password == password_of(host).as_bytes()))
 }
 
 impl Server {
@@ -79,18 +69,13 @@ impl Server {
 
     pub(crate) async fn stop(self) -> SocketAddr {
         self.broker.shutdown();
-        timeout(DEADLINE, self.running.shutdown())
-            .await
-            .expect("the front did not stop in time");
+        timeout(DEADLINE, self.running.shutdown()).await.expect("the front did not stop in time");
         self.address
     }
 }
 
 pub(crate) async fn next_event(events: &mut Events) -> BrokerEvent {
-    timeout(DEADLINE, events.recv())
-        .await
-        .expect("no event came in time")
-        .expect("the broker is gone")
+    timeout(DEADLINE, events.recv()).await.expect("no event came in time").expect("the broker is gone")
 }
 
 pub(crate) fn online(host: &str) -> BrokerEvent {
@@ -98,15 +83,9 @@ pub(crate) fn online(host: &str) -> BrokerEvent {
 }
 
 pub(crate) fn offline(host: &str, reason: Ended) -> BrokerEvent {
-    BrokerEvent::Offline {
-        host: host.into(),
-        reason,
-    }
+    BrokerEvent::Offline { host: host.into(), reason }
 }
 
 pub(crate) fn report(host: &str, payload: &'static [u8]) -> BrokerEvent {
-    BrokerEvent::Report {
-        host: host.into(),
-        payload: payload.into(),
-    }
+    BrokerEvent::Report { host: host.into(), payload: payload.into() }
 }

@@ -29,21 +29,11 @@ fn site() -> Router {
 
 fn serve(certificates: Option<&Arc<Certificates>>) -> Running {
     let any_port = "127.0.0.1:0".parse().unwrap();
-    Front::bind(
-        any_port,
-        certificates,
-        TrustedProxies::default(),
-        Limits::default(),
-    )
-    .unwrap()
-    .serve(site())
+    Front::bind(any_port, certificates, TrustedProxies::default(), Limits::default()).unwrap().serve(site())
 }
 
 async fn fetch(trust: ServerTrust, url: &str) -> Result<(StatusCode, Vec<u8>), LinkError> {
-    let limits = HttpLimits {
-        body_bytes: 1000,
-        ..HttpLimits::default()
-    };
+    let limits = HttpLimits { body_bytes: 1000, ..HttpLimits::default() };
     let client = HttpClient::new(&trust, &limits).unwrap();
     let answer = client.send(client.request(Method::GET, url)).await?;
     Ok((answer.status, answer.body))
@@ -74,9 +64,7 @@ async fn a_changed_certificate_is_presented_to_the_next_connection() {
     let (old, running) = (certificates.pin(), serve(Some(&certificates)));
     let url = format!("https://{}/", running.address());
     assert!(fetch(ServerTrust::Pin(old), &url).await.is_ok());
-    let new = Certificates::self_signed(other.path(), &["another-name.example".to_owned()])
-        .unwrap()
-        .pin();
+    let new = Certificates::self_signed(other.path(), &["another-name.example".to_owned()]).unwrap().pin();
     for file in ["cert.pem", "key.pem"] {
         std::fs::copy(other.path().join(file), folder.path().join(file)).unwrap();
     }
@@ -110,12 +98,8 @@ async fn a_copied_certificate_without_its_key_is_worth_nothing() {
         .unwrap()
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(thief));
-    let acceptor = Acceptor::bind(
-        "127.0.0.1:0".parse().unwrap(),
-        Some(Arc::new(tls)),
-        &Limits::default(),
-    )
-    .unwrap();
+    let acceptor =
+        Acceptor::bind("127.0.0.1:0".parse().unwrap(), Some(Arc::new(tls)), &Limits::default()).unwrap();
     let running = acceptor.run(|mut stream, _, _| async move {
         let mut secret = Vec::new();
         let _ = stream.read_to_end(&mut secret).await;

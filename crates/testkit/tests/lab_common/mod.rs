@@ -28,12 +28,8 @@ impl Probe {
     pub(crate) fn start(machine: &Machine, bind: &str) -> Self {
         let mut command = machine.command(std::env::current_exe().unwrap()).unwrap();
         command.args(["--exact", PROBE, "--nocapture"]).env(BIND, bind);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let orders = child.stdin.take().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         while lines.next().expect("the probe ended").unwrap() != "bound" {}
@@ -53,28 +49,18 @@ impl Probe {
                 }
             }
         });
-        Self {
-            child,
-            orders,
-            heard,
-            sent,
-        }
+        Self { child, orders, heard, sent }
     }
 
     /// Sends, and returns when the kernel has taken the datagram.
     pub(crate) fn send(&mut self, to: &str, text: &str) {
         writeln!(self.orders, "{to} {text}").unwrap();
-        self.sent
-            .recv_timeout(Duration::from_secs(20))
-            .expect("the probe sends");
+        self.sent.recv_timeout(Duration::from_secs(20)).expect("the probe sends");
     }
 
     /// The next datagram; panics if none comes.
     pub(crate) fn hear(&self, text: &str) -> SocketAddr {
-        let (from, heard) = self
-            .heard
-            .recv_timeout(Duration::from_secs(20))
-            .expect("a datagram");
+        let (from, heard) = self.heard.recv_timeout(Duration::from_secs(20)).expect("a datagram");
         assert_eq!(heard, text);
         from
     }
@@ -98,10 +84,7 @@ impl Drop for Probe {
 }
 
 /// The body of the test named [`PROBE`].
-#[expect(
-    clippy::print_stdout,
-    reason = "this is how a probe speaks to the test that started it"
-)]
+#[expect(clippy::print_stdout, reason = "this is how a probe speaks to the test that started it")]
 pub(crate) fn be_a_probe_if_asked() {
     let Ok(bind) = std::env::var(BIND) else { return };
     let socket = UdpSocket::bind(bind).unwrap();
