@@ -219,10 +219,13 @@ impl Agent {
     }
 
     fn local(&mut self, local: Vec<Endpoint>) {
-        let before = self.reporter.local();
-        let moved = !before.is_empty() && !local.is_empty() && before != local;
+        if local.is_empty() {
+            // Off the net: nothing can be said until it is on again, and then it counts where it was before.
+            return;
+        }
+        let gone = self.reporter.local().iter().any(|endpoint| !local.contains(endpoint));
         self.reporter.change(self.now, |report| report.local = local);
-        if moved {
+        if gone {
             // A connection from where we were is dead, though it may take long to show.
             self.broker = Broker::Down { until: self.now, failures: 0 };
             self.ask_now();

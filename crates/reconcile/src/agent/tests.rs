@@ -201,6 +201,22 @@ fn a_report_is_sent_when_something_in_it_changed_and_again_to_a_server_that_was_
 }
 
 #[test]
+fn a_machine_that_moved_connects_and_asks_anew_at_once_and_one_that_gained_an_address_does_not() {
+    let local = |texts: &[&str]| AgentEvent::Local(texts.iter().map(|text| text.parse().unwrap()).collect());
+    let mut agent = at_rest(3);
+    agent.handle(local(&["192.168.1.2:1"]), secs(1));
+    agent.handle(local(&["172.17.0.1:1", "192.168.1.2:1"]), secs(1));
+    assert!(matches!(&actions(&mut agent)[..], [AgentAction::Report(_)]));
+    agent.handle(local(&[]), secs(2));
+    assert_eq!(actions(&mut agent), []);
+    agent.handle(AgentEvent::Reported, secs(2));
+    actions(&mut agent);
+    agent.handle(local(&["10.0.0.2:1"]), secs(3));
+    let actions = actions(&mut agent);
+    assert!(matches!(&actions[..], [AgentAction::ConnectBroker, AgentAction::Ask { .. }, ..]), "{actions:?}");
+}
+
+#[test]
 fn generations_carried_out_in_a_burst_are_one_report() {
     let mut agent = at_rest(3);
     for generation in 4..10 {

@@ -133,7 +133,11 @@ impl Paths {
     }
 
     /// This host is like that now. A change of its addresses is a roam: the rendezvous and all peers hear of it at once.
-    pub fn handle_own(&mut self, own: Own, now: Duration) {
+    pub fn handle_own(&mut self, mut own: Own, now: Duration) {
+        if own.local.is_empty() {
+            // Off the net: what counts is where it comes back.
+            own.local.clone_from(&self.own.local);
+        }
         let before = std::mem::replace(&mut self.own, own);
         // What the map says of our NAT is of the place we have left, until it says something else.
         if before.local.is_disjoint(&self.own.local) && !before.local.is_empty() {
@@ -148,7 +152,7 @@ impl Paths {
             self.for_each(Entry::refresh);
             return;
         }
-        let roamed = before.local != self.own.local && !self.own.local.is_empty();
+        let roamed = before.local != self.own.local;
         let moved = !before.seen.is_empty() && before.seen != self.own.seen;
         if roamed {
             let calls = self.doors.call(now);
