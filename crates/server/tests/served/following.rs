@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use api::{AddNode, Edit, Node, PatchHost, PatchNetwork, PatchNode, path};
 use model::HostId;
-use testkit::fleet::{Administrator, Agent, AgentError, Connected, Habits, Method};
+use testkit::fleet::{
+    Administrator, Agent, AgentError, Connected, Habits, Method, View, connect_all, join_all,
+};
 use wire::{HostMap, HostSettings, Leave, RefusalCode};
 
 use crate::running::{Ready, start};
@@ -236,4 +238,27 @@ async fn an_agent_that_is_current_is_not_sent_its_map_again() {
     assert_eq!(reply, wire::MapReply::Current(generation));
     let older = web.ask_map(Some(model::Generation::NONE)).await.unwrap();
     assert!(matches!(older, wire::MapReply::Full(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_while_hosts_come_is_missed_by_none() {
+    let ready = start().await;
+    let token = ready.network("home", "10.1.0.0/16").await;
+    let stays = Agent::join(&token, "stays").await.unwrap();
+    let coming = tokio::spawn(async move {
+        let agents = join_all(&token, 24, 8).await?;
+        connect_all(agents, Habits::default(), 8).await
+    });
+    let mut port = 1024_u16;
+    while !coming.is_finished() {
+        port += 1;
+        let local = format!("192.168.1.20:{port}").parse().unwrap();
+        stays.report(&Agent::report_of(model::Generation::NONE, &[local])).await.unwrap();
+    }
+    for connected in coming.await.unwrap().unwrap() {
+        let wanted = connected.agent.map().await.unwrap();
+        let so = |view: &View| view.map.as_ref() == Some(&wanted);
+        connected.wait("the map of the end", so).await.unwrap();
+        assert_eq!(wanted.peers.len(), 24);
+    }
 }
