@@ -19,6 +19,7 @@ pub fn machine(places: &Places, link: &LinkName) -> anyhow::Result<Machine> {
             program: "/proc/self/exe".into(),
             arguments: vec!["device".into()],
             log: places.device_log(),
+            withheld: vec!["NETCLIENT_TOKEN".into()],
         },
         socket_dir: places.wireguard.clone(),
     })

@@ -30,6 +30,8 @@ pub struct DeviceProgram {
     pub arguments: Vec<OsString>,
     /// Where its output goes. The output of the run before is kept beside it, with the extension `old`.
     pub log: PathBuf,
+    /// Variables of ours that it does not inherit: it lives on, and needs no secrets.
+    pub withheld: Vec<OsString>,
 }
 
 /// What may be different since the last notice.

@@ -4,6 +4,7 @@
 //! is said on the socket is `uapi`'s. It keeps true that the process outlives whoever started it: it has a process
 //! group of its own, and none of its starter's input, output and notification sockets.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -184,13 +185,17 @@ fn spawn(program: &DeviceProgram, interface: &str) -> anyhow::Result<Child> {
     let log = std::fs::File::create(&program.log)
         .map_err(|error| words::could_not(&format!("write the log {}", program.log.display()), error))?;
     let errors = log.try_clone().context("could not share the log file")?;
-    Command::new(&program.program)
+    let mut command = Command::new(&program.program);
+    for name in ["NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC"].map(OsStr::new) {
+        command.env_remove(name);
+    }
+    for name in &program.withheld {
+        command.env_remove(name);
+    }
+    command
         .args(&program.arguments)
         .arg(interface)
         .current_dir("/")
-        .env_remove("NOTIFY_SOCKET")
-        .env_remove("LISTEN_FDS")
-        .env_remove("WATCHDOG_USEC")
         // Neither a terminal's Ctrl-C nor its end reaches another process group.
         .process_group(0)
         .stdin(Stdio::null())

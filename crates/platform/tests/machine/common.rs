@@ -71,8 +71,12 @@ pub(crate) fn our_device() -> PathBuf {
 
 /// The hands, with this program for userspace devices.
 pub(crate) fn machine(program: &Path) -> Machine {
-    let program =
-        DeviceProgram { program: program.into(), arguments: Vec::new(), log: "/run/device.log".into() };
+    let program = DeviceProgram {
+        program: program.into(),
+        arguments: Vec::new(),
+        log: "/run/device.log".into(),
+        withheld: Vec::new(),
+    };
     let link: LinkName = LINK.parse().unwrap();
     Machine::open(MachineOptions { link, program, socket_dir: SOCKET_DIR.into() }).unwrap()
 }
