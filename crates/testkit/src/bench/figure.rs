@@ -19,12 +19,13 @@ impl Figure {
         Self { bench, what: what.into(), value, unit }
     }
 
-    /// The middle, the 99th percentile, and the worst of many latencies.
+    /// The middle of many latencies, and the 99th percentile; of few, the worst.
     pub(super) fn latencies(bench: &'static str, what: &str, times: Vec<Duration>) -> Vec<Self> {
         let mut millis: Vec<f64> = times.into_iter().map(|time| time.as_secs_f64() * 1000.0).collect();
         millis.sort_by(f64::total_cmp);
         let count = millis.len();
-        let parts = [("p50", percentile(&millis, 50)), ("p99", percentile(&millis, 99))];
+        let high = if count < 100 { ("worst", 100) } else { ("p99", 99) };
+        let parts = [("p50", 50), high].map(|(name, rank)| (name, percentile(&millis, rank)));
         let figure = |(name, value)| Self::new(bench, format!("{what}, {name} of {count}"), value, "ms");
         parts.into_iter().map(figure).collect()
     }
@@ -74,6 +75,15 @@ mod tests {
         assert_eq!((percentile(&sorted, 50), percentile(&sorted, 99)), (100.0, 198.0));
         assert_eq!(percentile(&[7.0], 99), 7.0);
         assert!(percentile(&[], 50).is_nan());
+    }
+
+    #[test]
+    fn of_few_latencies_the_worst_is_told() {
+        let times = |count| (1..=count).map(Duration::from_millis).collect::<Vec<_>>();
+        let of =
+            |count| Figure::latencies("a", "x", times(count)).pop().map(|figure| (figure.what, figure.value));
+        assert_eq!(of(10), Some(("x, worst of 10".to_owned(), 10.0)));
+        assert_eq!(of(200), Some(("x, p99 of 200".to_owned(), 198.0)));
     }
 
     #[test]
