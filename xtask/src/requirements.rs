@@ -1,5 +1,6 @@
 //! What the tests and the demo need beside Rust: installed where that is possible, named where it is not.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -20,19 +21,35 @@ const fn need(program: &'static str, package: &'static str, why: &'static str) -
 const BUILD: &[Need] = &[need("cc", "gcc", "builds SQLite and the cryptography")];
 
 const LAB: &[Need] = &[
+    need("bash", "bash", "the first process of each machine of the lab"),
+    need("find", "findutils", "looks at the files of the lab's machines"),
+    need("hostname", "hostname", "names the lab's machines"),
     need("ip", "iproute2", "makes the lab's networks"),
+    need("mount", "mount", "gives the lab's machines folders of their own"),
     need("nft", "nftables", "makes the lab's NAT boxes"),
-    need("unshare", "util-linux", "makes the lab's machines"),
-    need("setpriv", "util-linux", "ends the lab's machines with the lab"),
     need("ping", "iputils-ping", "probes who reaches whom"),
-    need("wg", "wireguard-tools", "checks our WireGuard from outside"),
+    need(
+        "unshare",
+        "util-linux",
+        "makes the lab's machines, and with nsenter and setpriv enters and ends them",
+    ),
+    need("wg", "wireguard-tools", "looks at our WireGuard from outside"),
 ];
+
+const TESTS: &[Need] = &[need("faketime", "faketime", "sets a machine's clock a day off")];
 
 const VM: &[Need] = &[
     need("qemu-system-x86_64", "qemu-system-x86", "boots a kernel that has WireGuard"),
+    need("virtiofsd", VIRTIOFSD, "shows the virtual machine our files"),
     need("busybox", "busybox-static", "the virtual machine's first program"),
     need("modprobe", "kmod", "orders the kernel's modules"),
 ];
+
+/// A package of its own from Debian 13 and Ubuntu 23.10 on; before that, part of qemu.
+const VIRTIOFSD: &str = "virtiofsd";
+const VIRTIOFSD_BEFORE: &str = "qemu-system-common";
+/// Where programs lie that only other programs call.
+const INNER_FOLDERS: [&str; 2] = ["/usr/lib/qemu", "/usr/libexec"];
 
 /// For building and for machines in namespaces.
 pub(crate) fn for_demo() -> Result<()> {
@@ -42,7 +59,7 @@ pub(crate) fn for_demo() -> Result<()> {
 /// For every test.
 pub(crate) fn for_tests(with_vm: bool) -> Result<()> {
     let vm: &[Need] = if with_vm { VM } else { &[] };
-    provide(&[BUILD, LAB, vm].concat_needs())
+    provide(&[BUILD, LAB, TESTS, vm].concat_needs())
 }
 
 trait ConcatNeeds {
@@ -56,23 +73,47 @@ impl ConcatNeeds for [&'static [Need]] {
 }
 
 fn provide(needs: &[&Need]) -> Result<()> {
-    let missing: Vec<&&Need> = needs.iter().filter(|need| !is_there(need.program)).collect();
+    let missing: Vec<&&Need> = needs.iter().filter(|need| !is_met(need)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let mut packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    let can_install = is_root() && is_there("apt-get");
+    if can_install {
+        // Before anything is named: what a package is called depends on the release.
+        run(apt(&["update", "-qq"]))?;
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|need| package(need)).collect();
+    packages.sort_unstable();
     packages.dedup();
     let install = format!("apt-get install {}", packages.join(" "));
-    for Need { program, package, why } in missing {
+    for need in missing {
+        let (Need { program, package: _, why }, package) = (need, package(need));
         say(&format!("missing: {program} ({why}); Debian and Ubuntu have it in the package {package}"));
     }
-    if !is_root() || !is_there("apt-get") {
+    if !can_install {
         bail!("some programs are missing; install them (`sudo {install}`) and run this again");
     }
-    run(apt(&["update", "-qq"]))?;
     let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
     arguments.extend(packages);
     run(apt(&arguments))
+}
+
+fn is_met(need: &Need) -> bool {
+    is_there(need.program)
+        || INNER_FOLDERS.iter().any(|folder| Path::new(folder).join(need.program).is_file())
+}
+
+/// The package as this release of the system calls it.
+fn package(need: &Need) -> &'static str {
+    let known = |package: &str| {
+        let mut command = Command::new("apt-cache");
+        command.args(["show", "--no-all-versions", package]);
+        output(command).is_some_and(|text| !text.trim().is_empty())
+    };
+    if need.package == VIRTIOFSD && !known(VIRTIOFSD) && known(VIRTIOFSD_BEFORE) {
+        return VIRTIOFSD_BEFORE;
+    }
+    need.package
 }
 
 fn apt(arguments: &[&str]) -> Command {
