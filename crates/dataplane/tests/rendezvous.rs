@@ -26,18 +26,8 @@ impl Host {
         let secret = StaticSecret::from(secret);
         let public = Point::from(&secret);
         let limiter = Arc::new(RateLimiter::new(&public, 1000));
-        let tunn = Tunn::new(
-            secret,
-            Point::from(server),
-            None,
-            None,
-            IndexTable::from_os_rng(),
-            limiter,
-        );
-        Self {
-            key: public.to_bytes(),
-            tunn,
-        }
+        let tunn = Tunn::new(secret, Point::from(server), None, None, IndexTable::from_os_rng(), limiter);
+        Self { key: public.to_bytes(), tunn }
     }
 
     /// Shakes hands from `socket`, showing a cookie if asked for one.
@@ -46,13 +36,9 @@ impl Host {
         loop {
             let initiation = self.tunn.format_handshake_initiation(true).expect("forced");
             send(socket, initiation.into(), server).await;
-            let length = timeout(DEADLINE, socket.recv(&mut buffer))
-                .await
-                .expect("an answer")
-                .expect("received");
-            let packet = Packet::copy_from(&buffer[..length])
-                .try_into_wg()
-                .expect("a WireGuard message");
+            let length =
+                timeout(DEADLINE, socket.recv(&mut buffer)).await.expect("an answer").expect("received");
+            let packet = Packet::copy_from(&buffer[..length]).try_into_wg().expect("a WireGuard message");
             match self.tunn.handle_incoming_packet(packet) {
                 TunnResult::WriteToNetwork(keepalive) => return send(socket, keepalive, server).await,
                 TunnResult::Done => {}
@@ -62,10 +48,7 @@ impl Host {
     }
 
     async fn keepalive(&mut self, socket: &UdpSocket, server: SocketAddr) {
-        let keepalive = self
-            .tunn
-            .handle_outgoing_packet(Packet::default(), None)
-            .expect("a session");
+        let keepalive = self.tunn.handle_outgoing_packet(Packet::default(), None).expect("a session");
         send(socket, keepalive, server).await;
     }
 }
@@ -83,9 +66,7 @@ fn rendezvous(key: u8) -> Rendezvous {
 }
 
 async fn next(rendezvous: &mut Rendezvous) -> Seen {
-    timeout(DEADLINE, rendezvous.next_seen())
-        .await
-        .expect("a sighting")
+    timeout(DEADLINE, rendezvous.next_seen()).await.expect("a sighting")
 }
 
 #[tokio::test]
@@ -97,17 +78,11 @@ async fn two_ports_see_the_same_host_and_follow_it_to_another_port() {
         server.peers().add_peer(host.key).unwrap();
         host.meet(&before, server.local_addr()).await;
         let seen = next(server).await;
-        assert_eq!(
-            (seen.public_key, seen.endpoint),
-            (host.key, before.local_addr().unwrap())
-        );
+        assert_eq!((seen.public_key, seen.endpoint), (host.key, before.local_addr().unwrap()));
 
         host.keepalive(&after, server.local_addr()).await;
         assert_eq!(next(server).await.endpoint, after.local_addr().unwrap());
-        assert_eq!(
-            server.peers().endpoint(&host.key),
-            Some(after.local_addr().unwrap())
-        );
+        assert_eq!(server.peers().endpoint(&host.key), Some(after.local_addr().unwrap()));
         assert!(server.peers().last_heard(&host.key).is_some());
     }
 }
@@ -118,18 +93,13 @@ async fn one_socket_serves_both_families_and_says_ipv4_plainly() {
     let mut host = Host::new([9; 32], server.public_key());
     server.peers().set_peers([host.key]).unwrap();
     let v4 = socket().await;
-    host.meet(&v4, (Ipv4Addr::LOCALHOST, server.local_addr().port()).into())
-        .await;
+    host.meet(&v4, (Ipv4Addr::LOCALHOST, server.local_addr().port()).into()).await;
     assert_eq!(next(&mut server).await.endpoint, v4.local_addr().unwrap());
     if !server.local_addr().is_ipv6() {
         return; // This machine has no IPv6.
     }
     if let Ok(v6) = UdpSocket::bind("[::1]:0").await {
-        host.meet(
-            &v6,
-            SocketAddr::new("::1".parse().unwrap(), server.local_addr().port()),
-        )
-        .await;
+        host.meet(&v6, SocketAddr::new("::1".parse().unwrap(), server.local_addr().port())).await;
         assert_eq!(next(&mut server).await.endpoint, v6.local_addr().unwrap());
     }
 }
@@ -137,16 +107,11 @@ async fn one_socket_serves_both_families_and_says_ipv4_plainly() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_said_so() {
     let first = rendezvous(1);
-    let refused = Rendezvous::bind(first.local_addr(), [2; 32])
-        .err()
-        .expect("the port is taken");
+    let refused = Rendezvous::bind(first.local_addr(), [2; 32]).err().expect("the port is taken");
     assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
     let sentence = refused.to_string();
     assert!(
-        sentence.contains(&format!(
-            "UDP port {} is already in use",
-            first.local_addr().port()
-        )),
+        sentence.contains(&format!("UDP port {} is already in use", first.local_addr().port())),
         "{sentence}"
     );
 }
@@ -162,17 +127,12 @@ async fn three_thousand_hosts_are_met_in_bounded_time() {
             Host::new(secret, server.public_key())
         })
         .collect();
-    server
-        .peers()
-        .set_peers(hosts.iter().map(|host| host.key))
-        .unwrap();
+    server.peers().set_peers(hosts.iter().map(|host| host.key)).unwrap();
     let began = Instant::now();
     // Nobody reads the sightings meanwhile: the answers must not wait for that.
     for (i, host) in (0u16..).zip(&mut hosts) {
         let [high, low] = i.to_be_bytes();
-        let socket = UdpSocket::bind((Ipv4Addr::new(127, 9, high, low), 0))
-            .await
-            .unwrap();
+        let socket = UdpSocket::bind((Ipv4Addr::new(127, 9, high, low), 0)).await.unwrap();
         host.meet(&socket, server.local_addr()).await;
     }
     let mut missing: std::collections::HashSet<PublicKey> = hosts.iter().map(|host| host.key).collect();
@@ -180,9 +140,5 @@ async fn three_thousand_hosts_are_met_in_bounded_time() {
         let seen = next(&mut server).await;
         assert!(missing.remove(&seen.public_key), "each is seen once");
     }
-    assert!(
-        began.elapsed() < Duration::from_secs(60),
-        "took {:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(60), "took {:?}", began.elapsed());
 }

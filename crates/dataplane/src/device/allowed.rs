@@ -1,8 +1,9 @@
 //! Which peer each prefix belongs to.
 //!
-//! A prefix belongs to one peer at most: giving it to another takes it away from the first. gotatun keeps a list for
-//! each peer and forgets this rule, so that touching the first peer later would take the prefix back; therefore the
-//! rule lives here and gotatun is told the result.
+//! A prefix belongs to one peer at most: giving it to another takes it away from the first. gotatun follows this where
+//! it looks for a packet's peer, but keeps a list for each peer beside, so that touching the first peer later would take
+//! the prefix back. Therefore the rule lives here, and gotatun is told a peer's whole list whenever it is told anything
+//! about the peer.
 //!
 //! Invariant: `owner` and `of` say the same.
 
@@ -34,14 +35,14 @@ impl AllowedIps {
         self.of.get(peer).into_iter().flatten().copied().collect()
     }
 
-    /// Changes one peer's prefixes, after dropping all it had if `replace`. Returns every peer whose prefixes are
-    /// different now.
-    pub(super) fn change(&mut self, peer: PublicKey, replace: bool, changes: &[AllowedIp]) -> Vec<PublicKey> {
+    /// Changes one peer's prefixes, after dropping all it had if `replace`, and says whether they are others now. Who
+    /// lost one to it is not told: gotatun has it right where it counts, and learns the rest when it is next told
+    /// something about the loser.
+    pub(super) fn change(&mut self, peer: PublicKey, replace: bool, changes: &[AllowedIp]) -> bool {
         if !replace && changes.is_empty() {
-            return Vec::new();
+            return false;
         }
         let before = self.of(&peer);
-        let mut changed = BTreeSet::new();
         if replace {
             self.forget(&peer);
         }
@@ -49,23 +50,19 @@ impl AllowedIps {
             match change {
                 AllowedIp::Add(prefix) => {
                     let loser = self.owner.insert(*prefix, peer).filter(|loser| *loser != peer);
-                    if let Some(loser) = loser {
-                        self.of.entry(loser).or_default().remove(prefix);
-                        changed.insert(loser);
+                    if let Some(list) = loser.and_then(|loser| self.of.get_mut(&loser)) {
+                        list.remove(prefix);
                     }
                     self.of.entry(peer).or_default().insert(*prefix);
                 }
                 AllowedIp::Remove(prefix) => {
-                    if self.of.entry(peer).or_default().remove(prefix) {
+                    if self.of.get_mut(&peer).is_some_and(|list| list.remove(prefix)) {
                         self.owner.remove(prefix);
                     }
                 }
             }
         }
-        if before != self.of(&peer) {
-            changed.insert(peer);
-        }
-        changed.into_iter().collect()
+        before != self.of(&peer)
     }
 
     /// Drops all that a peer has.
@@ -90,12 +87,9 @@ mod tests {
     #[test]
     fn a_prefix_given_to_another_peer_is_taken_from_the_first() {
         let mut allowed = AllowedIps::default();
-        let both = [
-            AllowedIp::Add(prefix("10.0.0.1/32")),
-            AllowedIp::Add(prefix("fd00::1/128")),
-        ];
-        assert_eq!(allowed.change(A, false, &both), [A]);
-        assert_eq!(allowed.change(B, false, &both[..1]), [A, B]);
+        let both = [AllowedIp::Add(prefix("10.0.0.1/32")), AllowedIp::Add(prefix("fd00::1/128"))];
+        assert!(allowed.change(A, false, &both));
+        assert!(allowed.change(B, false, &both[..1]));
         assert_eq!(allowed.of(&A), [prefix("fd00::1/128")]);
         assert_eq!(allowed.of(&B), [prefix("10.0.0.1/32")]);
     }
@@ -105,13 +99,23 @@ mod tests {
         let mut allowed = AllowedIps::default();
         let one = [AllowedIp::Add(prefix("10.0.0.1/32"))];
         allowed.change(A, false, &one);
-        assert!(allowed.change(A, true, &one).is_empty());
-        assert!(
-            allowed
-                .change(B, false, &[AllowedIp::Remove(prefix("10.0.0.1/32"))])
-                .is_empty()
-        );
-        assert_eq!(allowed.change(A, true, &[]), [A]);
+        assert!(!allowed.change(A, true, &one));
+        assert!(!allowed.change(B, false, &[AllowedIp::Remove(prefix("10.0.0.1/32"))]));
+        assert_eq!(allowed.of(&A), [prefix("10.0.0.1/32")]);
+        assert!(allowed.change(A, true, &[]));
         assert!(allowed.owner.is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_is_forgotten_leaves_nothing() {
+        let mut allowed = AllowedIps::default();
+        let one = [AllowedIp::Add(prefix("10.0.0.1/32"))];
+        allowed.change(A, false, &one);
+        allowed.change(B, false, &one);
+        allowed.change(B, false, &[AllowedIp::Remove(prefix("10.0.0.2/32"))]);
+        allowed.forget(&A);
+        assert_eq!(allowed.of(&B), [prefix("10.0.0.1/32")], "what it has lost is not its");
+        allowed.forget(&B);
+        assert!(allowed.owner.is_empty() && allowed.of.is_empty());
     }
 }

@@ -56,10 +56,7 @@ impl ControlSocket {
             .with_context(|| format!("cannot make the directory {} for control sockets", dir.display()))?;
         let path = dir.join(format!("{name}.sock"));
         if BlockingStream::connect(&path).is_ok() {
-            bail!(
-                "a WireGuard device {name} is running already: it answers at {}",
-                path.display()
-            );
+            bail!("a WireGuard device {name} is running already: it answers at {}", path.display());
         }
         Ok(Self { path })
     }
@@ -79,11 +76,7 @@ impl ControlSocket {
         std::fs::rename(&draft, &self.path)?;
         let (sender, calls) = mpsc::channel(CALLERS);
         let accepting = tokio::spawn(accept(listener, sender));
-        Ok(Calls {
-            path: self.path,
-            calls,
-            accepting,
-        })
+        Ok(Calls { path: self.path, calls, accepting })
     }
 }
 

@@ -5,8 +5,8 @@
 //! losing a packet; it therefore takes nothing from its parent and ignores a hang-up.
 //!
 //! The protocol is gotatun's. What is ours: the interface with offloading ([`tun`]), the control socket and its
-//! protocol ([`control_socket`], [`uapi`]), and what gotatun does otherwise than every WireGuard device
-//! ([`engine`]). It is not for deciding what the configuration is.
+//! protocol ([`control_socket`], [`uapi`]), what gotatun does otherwise than every WireGuard device ([`engine`]),
+//! and what every peer has ([`table`]). It is not for deciding what the configuration is.
 //!
 //! Invariant: when [`run`] returns, whatever the reason, interface and socket are gone.
 
@@ -14,6 +14,7 @@ mod allowed;
 mod change;
 mod control_socket;
 mod engine;
+mod table;
 mod tun;
 mod uapi;
 mod udp;
@@ -28,6 +29,7 @@ use tokio::time::MissedTickBehavior;
 use control_socket::{Call, ControlSocket};
 use engine::Engine;
 use tun::Tun;
+use udp::Sockets;
 
 /// Where WireGuard's tools look for control sockets.
 pub const SOCKET_DIR: &str = "/var/run/wireguard";
@@ -50,10 +52,7 @@ impl DeviceOptions {
     /// A device with this interface name and the usual place for its control socket.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            socket_dir: SOCKET_DIR.into(),
-        }
+        Self { name: name.into(), socket_dir: SOCKET_DIR.into() }
     }
 }
 
@@ -77,12 +76,10 @@ pub async fn run(options: DeviceOptions, ready: impl FnOnce()) -> anyhow::Result
     let mut ending = Ending::new().context("cannot listen for signals")?;
     let socket = ControlSocket::claim(&options.socket_dir, &name)?;
     let mut tun = Tun::create(&name)?;
-    let mut engine = Engine::start(&mut tun)
+    let mut engine = Engine::start(Sockets::new(), tun.ends())
         .await
         .with_context(|| format!("cannot start the device {name}"))?;
-    let mut calls = socket
-        .serve()
-        .with_context(|| format!("cannot open the control socket of {name}"))?;
+    let mut calls = socket.serve().with_context(|| format!("cannot open the control socket of {name}"))?;
     tracing::info!(interface = %name, "the userspace WireGuard device is ready");
     ready();
 
@@ -115,12 +112,7 @@ fn check_name(name: &str) -> anyhow::Result<()> {
         (1..=LONGEST_NAME).contains(&name.len()),
         "the interface name {name:?} must have 1 to {LONGEST_NAME} characters"
     );
-    if name == "."
-        || name == ".."
-        || !name
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%')
-    {
+    if name == "." || name == ".." || !name.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%') {
         bail!("the interface name {name:?} may only have letters, digits and signs other than / and %");
     }
     Ok(())

@@ -38,28 +38,13 @@ pub(super) struct Tun {
 impl Tun {
     /// Makes the interface, down and without addresses.
     pub(super) fn create(name: &str) -> anyhow::Result<Self> {
-        let built = DeviceBuilder::new()
-            .name(name)
-            .offload(true)
-            .mtu(FIRST_MTU)
-            .enable(false)
-            .build_async();
+        let built = DeviceBuilder::new().name(name).offload(true).mtu(FIRST_MTU).enable(false).build_async();
         let device = Arc::new(built.map_err(|error| explain(name, error))?);
         let (mtu_sender, mtu) = watch::channel(FIRST_MTU);
         let (gone_sender, gone) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch_interface(
-            Arc::clone(&device),
-            mtu_sender,
-            gone_sender.clone(),
-        ));
-        Ok(Self {
-            device,
-            mtu,
-            gone,
-            gone_sender,
-            tasks,
-        })
+        tasks.spawn(watch_interface(Arc::clone(&device), mtu_sender, gone_sender.clone()));
+        Ok(Self { device, mtu, gone, gone_sender, tasks })
     }
 
     /// Its two ends, for gotatun.
@@ -139,11 +124,7 @@ impl IpRecv for TunReader {
     ) -> io::Result<impl Iterator<Item = Packet<Ip>> + Send + 'a> {
         let count = loop {
             self.make_room();
-            match self
-                .device
-                .recv_multiple(&mut self.large, &mut self.packets, &mut self.lengths, 0)
-                .await
-            {
+            match self.device.recv_multiple(&mut self.large, &mut self.packets, &mut self.lengths, 0).await {
                 Ok(count) => break count,
                 Err(error) if self.device.mtu().is_err() => {
                     self.gone.send_replace(true);
@@ -175,10 +156,7 @@ pub(super) struct TunWriter(mpsc::Sender<Packet<Ip>>);
 
 impl IpSend for TunWriter {
     async fn send(&mut self, packet: Packet<Ip>) -> io::Result<()> {
-        self.0
-            .send(packet)
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+        self.0.send(packet).await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
     }
 }
 
@@ -193,9 +171,7 @@ async fn write_packets(device: Arc<AsyncDevice>, mut waiting: mpsc::Receiver<Pac
             buffer.resize(VIRTIO_NET_HDR_LEN, 0);
             buffer.extend_from_slice(packet.into_bytes().as_ref());
         }
-        if let Err(error) = device
-            .send_multiple(&mut flows, &mut buffers[..count], VIRTIO_NET_HDR_LEN)
-            .await
+        if let Err(error) = device.send_multiple(&mut flows, &mut buffers[..count], VIRTIO_NET_HDR_LEN).await
         {
             // It is down, or the packets are not what it takes. A deleted one is noticed by who reads it.
             tracing::trace!(%error, "the interface did not take a packet");

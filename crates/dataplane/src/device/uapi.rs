@@ -104,10 +104,7 @@ fn parse_settings<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Settings> 
     for line in lines {
         let (key, value) = line.split_once('=')?;
         if key == "public_key" {
-            settings.peers.push(PeerSettings {
-                public_key: parse_key(value)?,
-                ..PeerSettings::default()
-            });
+            settings.peers.push(PeerSettings { public_key: parse_key(value)?, ..PeerSettings::default() });
             continue;
         }
         match settings.peers.last_mut() {
@@ -213,19 +210,12 @@ fn describe_device(text: &mut String, device: &DeviceState) -> std::fmt::Result 
 
 fn describe_peer(text: &mut String, peer: &PeerState) -> std::fmt::Result {
     writeln!(text, "public_key={}", Hex(&peer.public_key))?;
-    writeln!(
-        text,
-        "preshared_key={}",
-        Hex(&peer.preshared_key.unwrap_or_default())
-    )?;
+    writeln!(text, "preshared_key={}", Hex(&peer.preshared_key.unwrap_or_default()))?;
     writeln!(text, "protocol_version=1")?;
     if let Some(endpoint) = peer.endpoint {
         writeln!(text, "endpoint={endpoint}")?;
     }
-    let handshake = peer
-        .last_handshake
-        .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
-        .unwrap_or_default();
+    let handshake = peer.last_handshake.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     writeln!(text, "last_handshake_time_sec={}", handshake.as_secs())?;
     writeln!(text, "last_handshake_time_nsec={}", handshake.subsec_nanos())?;
     writeln!(text, "tx_bytes={}\nrx_bytes={}", peer.tx_bytes, peer.rx_bytes)?;
@@ -240,7 +230,13 @@ struct Hex<'a>(&'a Key);
 
 impl std::fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut hex = [0; 64];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        f.write_str(std::str::from_utf8(&hex).expect("digits are text"))
     }
 }
 
@@ -267,19 +263,12 @@ mod tests {
              allowed_ip=10.0.0.7/24\nallowed_ip=-fd00::/64\npublic_key={KEY}\nremove=true\nupdate_only=true\n\n"
         ));
         assert_eq!(set.private_key.flatten().unwrap()[31], 0x20);
-        assert_eq!(
-            (set.listen_port, set.fwmark, set.replace_peers),
-            (Some(51820), Some(7), true)
-        );
-        let [first, second] = &set.peers[..] else {
-            panic!("two peers")
-        };
+        assert_eq!((set.listen_port, set.fwmark, set.replace_peers), (Some(51820), Some(7), true));
+        let [first, second] = &set.peers[..] else { panic!("two peers") };
         assert_eq!(first.endpoint.unwrap().to_string(), "[fd00::1]:5");
         assert_eq!((first.keepalive, first.replace_allowed_ips), (Some(25), true));
-        let expected = [
-            AllowedIp::Add("10.0.0.0/24".parse().unwrap()),
-            AllowedIp::Remove("fd00::/64".parse().unwrap()),
-        ];
+        let expected =
+            [AllowedIp::Add("10.0.0.0/24".parse().unwrap()), AllowedIp::Remove("fd00::/64".parse().unwrap())];
         assert_eq!(first.allowed_ips, expected);
         assert!(second.remove && second.update_only);
     }
@@ -287,18 +276,15 @@ mod tests {
     #[test]
     fn a_key_of_zeros_takes_the_key_away() {
         let zeros = "0".repeat(64);
-        let set = settings(&format!(
-            "set=1\nprivate_key={zeros}\npublic_key={KEY}\npreshared_key={zeros}\n\n"
-        ));
+        let set =
+            settings(&format!("set=1\nprivate_key={zeros}\npublic_key={KEY}\npreshared_key={zeros}\n\n"));
         assert_eq!(set.private_key, Some(None));
         assert_eq!(set.peers[0].preshared_key, Some(None));
     }
 
     #[test]
     fn a_link_may_be_named_or_numbered() {
-        let SocketAddr::V6(endpoint) = parse_endpoint("[fe80::1%lo]:9").unwrap() else {
-            panic!()
-        };
+        let SocketAddr::V6(endpoint) = parse_endpoint("[fe80::1%lo]:9").unwrap() else { panic!() };
         assert_eq!(endpoint.scope_id(), 1);
         assert_eq!(parse_endpoint("[fe80::1%1]:9").unwrap(), SocketAddr::V6(endpoint));
     }

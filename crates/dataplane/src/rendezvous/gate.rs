@@ -55,11 +55,7 @@ impl Gate {
     /// Judges one handshake initiation.
     pub(super) fn judge(&mut self, initiation: &[u8], source: SocketAddr, now: Instant) -> Verdict {
         self.open_window(now);
-        let limiter = if self.in_window < TOTAL_PER_SECOND {
-            &self.by_address
-        } else {
-            &self.always
-        };
+        let limiter = if self.in_window < TOTAL_PER_SECOND { &self.by_address } else { &self.always };
         match limiter.verify_packet(source, Packet::copy_from(initiation)) {
             Ok(WgKind::HandshakeInit(_)) => {
                 self.in_window += 1;

@@ -56,16 +56,9 @@ impl Rendezvous {
         let socket = socket::open(addr)?;
         let local_addr = socket.local_addr()?;
         let responder = Mutex::new(Responder::new(private_key, Instant::now()));
-        let shared = Arc::new(Shared {
-            responder,
-            sightings: Sightings::default(),
-        });
+        let shared = Arc::new(Shared { responder, sightings: Sightings::default() });
         let loop_task = tokio::spawn(serve(socket, Arc::clone(&shared)));
-        Ok(Self {
-            shared,
-            local_addr,
-            loop_task,
-        })
+        Ok(Self { shared, local_addr, loop_task })
     }
 
     /// The address that is served.
@@ -166,9 +159,7 @@ async fn serve(socket: UdpSocket, shared: Arc<Shared>) {
                 continue;
             }
         };
-        let outcome = shared
-            .lock()
-            .handle_datagram(&buffer[..length], source, Instant::now());
+        let outcome = shared.lock().handle_datagram(&buffer[..length], source, Instant::now());
         match outcome {
             Outcome::Ignored | Outcome::Heard => {}
             Outcome::Reply(reply) => {

@@ -70,12 +70,7 @@ impl Identity {
         let public = Point::from(&secret).to_bytes();
         let chain = hash(&[CONSTRUCTION]);
         let transcript = hash(&[&hash(&[&chain, IDENTIFIER]), &public]);
-        Self {
-            secret,
-            public,
-            chain,
-            transcript,
-        }
+        Self { secret, public, chain, transcript }
     }
 
     /// The key that hosts know us by.
@@ -105,14 +100,7 @@ impl Identity {
         let timestamp: Timestamp = open(&key, 0, sealed_timestamp, &transcript)?.try_into().ok()?;
         transcript = hash(&[&transcript, sealed_timestamp]);
         let sender_index = array::<4>(message, 4)?;
-        Some(Initiation {
-            public_key,
-            timestamp,
-            sender_index,
-            ephemeral,
-            chain,
-            transcript,
-        })
+        Some(Initiation { public_key, timestamp, sender_index, ephemeral, chain, transcript })
     }
 
     /// The secret shared with the holder of `point`; none if the point is one of the few that share nothing.
@@ -145,10 +133,7 @@ impl Initiation {
         datagram[44..60].copy_from_slice(&sealed_nothing);
         let mac1 = mac(&hash(&[LABEL_MAC1, &self.public_key]), &datagram[..60]);
         datagram[60..76].copy_from_slice(&mac1);
-        Some(Response {
-            datagram,
-            receiving_key,
-        })
+        Some(Response { datagram, receiving_key })
     }
 }
 
@@ -229,9 +214,5 @@ fn open(key: &[u8; 32], counter: u64, sealed: &[u8], aad: &[u8]) -> Option<Vec<u
 
 fn seal_nothing(key: &[u8; 32], aad: &[u8]) -> Option<[u8; 16]> {
     let cipher = ChaCha20Poly1305::new(&Key::from(*key));
-    cipher
-        .encrypt(&nonce(0), Payload { msg: &[], aad })
-        .ok()?
-        .try_into()
-        .ok()
+    cipher.encrypt(&nonce(0), Payload { msg: &[], aad }).ok()?.try_into().ok()
 }

@@ -91,13 +91,7 @@ impl Responder {
     pub fn new(private_key: [u8; 32], now: Instant) -> Self {
         let identity = Identity::new(private_key);
         let gate = Gate::new(identity.public_key(), now);
-        Self {
-            identity,
-            gate,
-            peers: HashMap::new(),
-            sessions: HashMap::new(),
-            swept: now,
-        }
+        Self { identity, gate, peers: HashMap::new(), sessions: HashMap::new(), swept: now }
     }
 
     /// The key that hosts must know to reach us.
@@ -137,12 +131,7 @@ impl Responder {
         if wanted.len() > MOST_PEERS {
             return Err(TableFull);
         }
-        let gone: Vec<PublicKey> = self
-            .peers
-            .keys()
-            .filter(|key| !wanted.contains(*key))
-            .copied()
-            .collect();
+        let gone: Vec<PublicKey> = self.peers.keys().filter(|key| !wanted.contains(*key)).copied().collect();
         for key in &gone {
             self.remove_peer(key);
         }
@@ -200,9 +189,7 @@ impl Responder {
             Verdict::Ignore => return None,
         }
         let peers = &self.peers;
-        let initiation = self
-            .identity
-            .open_initiation(message, |key| peers.contains_key(key))?;
+        let initiation = self.identity.open_initiation(message, |key| peers.contains_key(key))?;
         let index = self.fresh_index()?;
         let peer = self.peers.get_mut(&initiation.public_key)?;
         if initiation.timestamp <= peer.newest_initiation {
@@ -212,12 +199,7 @@ impl Responder {
         getrandom::fill(&mut ephemeral).ok()?;
         let response = initiation.respond(index, ephemeral)?;
         peer.newest_initiation = initiation.timestamp;
-        let session = Session {
-            index,
-            receiving_key: response.receiving_key,
-            next_counter: 0,
-            since: now,
-        };
+        let session = Session { index, receiving_key: response.receiving_key, next_counter: 0, since: now };
         if let Some(unused) = peer.offered.replace(session) {
             self.sessions.remove(&unused.index);
         }
@@ -230,10 +212,8 @@ impl Responder {
         let index = noise::keepalive_index(message)?;
         let public_key = *self.sessions.get(&index)?;
         let peer = self.peers.get_mut(&public_key)?;
-        let session = [&mut peer.offered, &mut peer.current]
-            .into_iter()
-            .flatten()
-            .find(|s| s.index == index)?;
+        let session =
+            [&mut peer.offered, &mut peer.current].into_iter().flatten().find(|s| s.index == index)?;
         if session.has_ended(now) {
             return None;
         }
@@ -242,10 +222,7 @@ impl Responder {
             return None;
         }
         session.next_counter = counter.checked_add(1)?;
-        if peer
-            .offered
-            .as_ref()
-            .is_some_and(|offered| offered.index == index)
+        if peer.offered.as_ref().is_some_and(|offered| offered.index == index)
             && let Some(replaced) = std::mem::replace(&mut peer.current, peer.offered.take())
         {
             self.sessions.remove(&replaced.index);
@@ -254,11 +231,7 @@ impl Responder {
         if peer.endpoint.replace(source) == Some(source) {
             return Some(Outcome::Heard);
         }
-        Some(Outcome::Moved(Seen {
-            public_key,
-            endpoint: source,
-            at: now,
-        }))
+        Some(Outcome::Moved(Seen { public_key, endpoint: source, at: now }))
     }
 
     /// A session number that nobody has and nobody can guess.

@@ -73,11 +73,7 @@ mod tests {
     use super::*;
 
     fn seen(host: u8, port: u16) -> Seen {
-        Seen {
-            public_key: [host; 32],
-            endpoint: ([192, 0, 2, 1], port).into(),
-            at: Instant::now(),
-        }
+        Seen { public_key: [host; 32], endpoint: ([192, 0, 2, 1], port).into(), at: Instant::now() }
     }
 
     #[tokio::test]

@@ -14,10 +14,7 @@ const KERNEL_BUFFER: usize = 4 << 20;
 /// Opens `addr`; where the machine has no IPv6 at all, `[::]` means all of IPv4.
 pub(super) fn open(addr: SocketAddr) -> io::Result<UdpSocket> {
     let has_no_ipv6 = |error: &rustix::io::Errno| {
-        matches!(
-            *error,
-            rustix::io::Errno::AFNOSUPPORT | rustix::io::Errno::ADDRNOTAVAIL
-        )
+        matches!(*error, rustix::io::Errno::AFNOSUPPORT | rustix::io::Errno::ADDRNOTAVAIL)
     };
     let opened = match try_open(addr) {
         Err(error) if has_no_ipv6(&error) && addr.is_ipv6() && addr.ip().is_unspecified() => {
@@ -30,11 +27,7 @@ pub(super) fn open(addr: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 fn try_open(addr: SocketAddr) -> rustix::io::Result<std::net::UdpSocket> {
-    let family = if addr.is_ipv6() {
-        AddressFamily::INET6
-    } else {
-        AddressFamily::INET
-    };
+    let family = if addr.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
     if addr.is_ipv6() {
@@ -62,10 +55,7 @@ fn explain(addr: SocketAddr, error: rustix::io::Errno) -> io::Error {
             )
         }
         io::ErrorKind::AddrNotAvailable => {
-            format!(
-                "{} is not an address of this machine; choose another for the rendezvous",
-                addr.ip()
-            )
+            format!("{} is not an address of this machine; choose another for the rendezvous", addr.ip())
         }
         _ => format!("cannot open UDP {addr} for the rendezvous: {error}"),
     };

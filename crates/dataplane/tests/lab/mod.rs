@@ -32,10 +32,7 @@ impl Machine {
         let mut command = self.enter();
         command.args(["unshare", "--net", "--mount", "cat"]);
         let other = Self::held_by(command);
-        self.sh(&format!(
-            "ip link add eth0 type veth peer name eth0 netns {}",
-            other.holder.id()
-        ));
+        self.sh(&format!("ip link add eth0 type veth peer name eth0 netns {}", other.holder.id()));
         for (machine, number) in [(self, 1), (&other, 2)] {
             machine.sh(&format!(
                 "ip link set lo up; ip addr add 10.9.0.{number}/24 dev eth0; \
@@ -46,20 +43,11 @@ impl Machine {
     }
 
     fn held_by(mut command: Command) -> Self {
-        let mut holder = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("unshare runs");
+        let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("unshare runs");
         let leash = holder.stdin.take().expect("piped");
-        let machine = Self {
-            holder,
-            _leash: leash,
-        };
+        let machine = Self { holder, _leash: leash };
         let comm = format!("/proc/{}/comm", machine.holder.id());
-        eventually("the namespaces", || {
-            std::fs::read_to_string(&comm).is_ok_and(|name| name == "cat\n")
-        });
+        eventually("the namespaces", || std::fs::read_to_string(&comm).is_ok_and(|name| name == "cat\n"));
         machine.sh("mount -t tmpfs tmpfs /run");
         machine
     }
@@ -67,24 +55,12 @@ impl Machine {
     pub(crate) fn enter(&self) -> Command {
         let mut command = Command::new("nsenter");
         let pid = self.holder.id().to_string();
-        command.args([
-            "--target",
-            &pid,
-            "--user",
-            "--preserve-credentials",
-            "--net",
-            "--mount",
-            "--",
-        ]);
+        command.args(["--target", &pid, "--user", "--preserve-credentials", "--net", "--mount", "--"]);
         command
     }
 
     pub(crate) fn try_sh(&self, script: &str) -> Output {
-        self.enter()
-            .args(["sh", "-ec", script])
-            .stdin(Stdio::null())
-            .output()
-            .expect("nsenter runs")
+        self.enter().args(["sh", "-ec", script]).stdin(Stdio::null()).output().expect("nsenter runs")
     }
 
     pub(crate) fn sh(&self, script: &str) -> String {
@@ -174,13 +150,7 @@ impl Process {
 
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 }
 

@@ -25,10 +25,7 @@ impl Host {
         let server = Point::from(&StaticSecret::from(SERVER_KEY));
         let limiter = Arc::new(RateLimiter::new(&public, 1000));
         let tunn = Tunn::new(secret, server, None, None, IndexTable::from_os_rng(), limiter);
-        Self {
-            key: public.to_bytes(),
-            tunn,
-        }
+        Self { key: public.to_bytes(), tunn }
     }
 
     fn initiation(&mut self) -> Vec<u8> {
@@ -87,24 +84,12 @@ fn a_host_is_seen_once_its_first_keepalive_came_and_again_when_it_moves() {
     let mut host = Host::new(1);
     let mut server = responder(&[&host], now);
     let (_, outcome) = meet(&mut server, &mut host, at(1), now);
-    assert_eq!(
-        outcome,
-        Outcome::Moved(Seen {
-            public_key: host.key,
-            endpoint: at(1),
-            at: now
-        })
-    );
+    assert_eq!(outcome, Outcome::Moved(Seen { public_key: host.key, endpoint: at(1), at: now }));
 
     let later = now + Duration::from_secs(25);
-    assert_eq!(
-        server.handle_datagram(&host.keepalive(), at(1), later),
-        Outcome::Heard
-    );
+    assert_eq!(server.handle_datagram(&host.keepalive(), at(1), later), Outcome::Heard);
     assert_eq!(server.last_heard(&host.key), Some(later));
-    let Outcome::Moved(seen) = server.handle_datagram(&host.keepalive(), at(2), later) else {
-        panic!()
-    };
+    let Outcome::Moved(seen) = server.handle_datagram(&host.keepalive(), at(2), later) else { panic!() };
     assert_eq!(seen.endpoint, at(2));
     assert_eq!(server.endpoint(&host.key), Some(at(2)));
 }
@@ -118,11 +103,7 @@ fn a_second_handshake_from_the_same_address_is_no_news() {
     for _ in 0..20 {
         assert_eq!(meet(&mut server, &mut host, at(1), now).1, Outcome::Heard);
     }
-    assert!(
-        server.sessions.len() <= 2,
-        "old sessions are forgotten: {}",
-        server.sessions.len()
-    );
+    assert!(server.sessions.len() <= 2, "old sessions are forgotten: {}", server.sessions.len());
 }
 
 #[test]
@@ -140,14 +121,8 @@ fn a_replayed_initiation_moves_nothing_not_even_after_a_restart() {
     let mut restarted = responder(&[&host], now);
     // It remembers nothing, so it must answer; but it believes nothing.
     reply(restarted.handle_datagram(&captured, at(66), now));
-    assert_eq!(
-        restarted.handle_datagram(&keepalive, at(66), now),
-        Outcome::Ignored
-    );
-    assert_eq!(
-        (restarted.endpoint(&host.key), restarted.last_heard(&host.key)),
-        (None, None)
-    );
+    assert_eq!(restarted.handle_datagram(&keepalive, at(66), now), Outcome::Ignored);
+    assert_eq!((restarted.endpoint(&host.key), restarted.last_heard(&host.key)), (None, None));
     let (_, outcome) = meet(&mut restarted, &mut host, at(1), now);
     assert!(matches!(outcome, Outcome::Moved(seen) if seen.endpoint == at(1)));
 }
@@ -162,11 +137,7 @@ fn a_replayed_or_altered_keepalive_moves_nothing() {
     for i in 0..next.len() {
         let mut altered = next.clone();
         altered[i] ^= 1;
-        assert_eq!(
-            server.handle_datagram(&altered, at(66), now),
-            Outcome::Ignored,
-            "byte {i}"
-        );
+        assert_eq!(server.handle_datagram(&altered, at(66), now), Outcome::Ignored, "byte {i}");
     }
     assert_eq!(server.handle_datagram(&next, at(1), now), Outcome::Heard);
     for captured in [&first, &next] {
@@ -180,25 +151,13 @@ fn unknown_and_forgotten_hosts_are_answered_with_nothing() {
     let mut host = Host::new(1);
     let mut stranger = Host::new(2);
     let mut server = responder(&[&host], now);
-    assert_eq!(
-        server.handle_datagram(&stranger.initiation(), at(2), now),
-        Outcome::Ignored
-    );
+    assert_eq!(server.handle_datagram(&stranger.initiation(), at(2), now), Outcome::Ignored);
     meet(&mut server, &mut host, at(1), now);
     server.set_peers([stranger.key]).unwrap();
-    assert_eq!(
-        server.handle_datagram(&host.keepalive(), at(3), now),
-        Outcome::Ignored
-    );
-    assert_eq!(
-        server.handle_datagram(&host.initiation(), at(1), now),
-        Outcome::Ignored
-    );
+    assert_eq!(server.handle_datagram(&host.keepalive(), at(3), now), Outcome::Ignored);
+    assert_eq!(server.handle_datagram(&host.initiation(), at(1), now), Outcome::Ignored);
     assert!(server.sessions.is_empty());
-    assert!(matches!(
-        meet(&mut server, &mut stranger, at(2), now).1,
-        Outcome::Moved(_)
-    ));
+    assert!(matches!(meet(&mut server, &mut stranger, at(2), now).1, Outcome::Moved(_)));
 }
 
 #[test]
@@ -208,18 +167,11 @@ fn a_session_ends_after_three_minutes() {
     let mut server = responder(&[&host], now);
     meet(&mut server, &mut host, at(1), now);
     let end = now + REJECT_AFTER;
-    assert_eq!(
-        server.handle_datagram(&host.keepalive(), at(2), end),
-        Outcome::Ignored
-    );
+    assert_eq!(server.handle_datagram(&host.keepalive(), at(2), end), Outcome::Ignored);
     assert_eq!(server.sessions.len(), 1);
     server.handle_tick(end);
     assert!(server.sessions.is_empty());
-    assert_eq!(
-        server.endpoint(&host.key),
-        Some(at(1)),
-        "what was seen stays known"
-    );
+    assert_eq!(server.endpoint(&host.key), Some(at(1)), "what was seen stays known");
 }
 
 #[test]
@@ -234,10 +186,7 @@ fn one_address_that_asks_too_often_must_show_a_cookie_and_then_is_served() {
     let cookie = reply(server.handle_datagram(&host.initiation(), at(1), now));
     assert_eq!(cookie[0], 3);
     assert_eq!(host.take(&cookie), None);
-    assert!(matches!(
-        meet(&mut server, &mut host, at(1), now).1,
-        Outcome::Moved(_)
-    ));
+    assert!(matches!(meet(&mut server, &mut host, at(1), now).1, Outcome::Moved(_)));
 }
 
 #[test]
@@ -253,10 +202,7 @@ fn everybody_must_show_a_cookie_when_all_together_ask_too_often() {
     let cookie = reply(server.handle_datagram(&host.initiation(), at(1), now));
     assert_eq!(cookie[0], 3);
     assert_eq!(host.take(&cookie), None);
-    assert!(matches!(
-        meet(&mut server, &mut host, at(1), now).1,
-        Outcome::Moved(_)
-    ));
+    assert!(matches!(meet(&mut server, &mut host, at(1), now).1, Outcome::Moved(_)));
 }
 
 #[test]
