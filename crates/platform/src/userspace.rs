@@ -273,6 +273,7 @@ mod tests {
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), "echo no such luck >&2; exit 3".into()],
             log: dir.path().join("device.log"),
+            withheld: Vec::new(),
         };
         let text = ControlSocket::new(dir.path(), "wg9").start(&program).await.unwrap_err().to_string();
         assert!(text.contains("no such luck") && text.contains("wg9"), "{text}");

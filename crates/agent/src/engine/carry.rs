@@ -208,7 +208,9 @@ impl Engine {
         if let Err(error) =
             hands::take_down(&self.machine, &self.local.link, &self.session.identity.wireguard).await
         {
+            // What is left is forgotten only when it is gone: the next start tries again.
             tracing::error!("{error:#}");
+            return;
         }
         self.session.record.removed = true;
         let name = self.session.record.name.clone();
