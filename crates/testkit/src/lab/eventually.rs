@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
+use crate::house::patience;
+
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Tries again and again until `attempt` succeeds; after `limit` fails with the last attempt's error.
@@ -24,7 +26,7 @@ pub fn eventually<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T>) ->
                 limit.as_secs_f64()
             ));
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(patience(PAUSE));
     }
 }
 
