@@ -33,7 +33,7 @@ pub use report::{Facts, Outcome, Report};
 pub use seal::{Agreement, Channel, Direction, Opened, SealError};
 pub use secret::{SealingSecret, SigningSecret, WgSecret};
 pub use token::{Token, TokenError, TokenSecret};
-pub use topic::{HostTopic, TopicKind};
+pub use topic::{HostTopic, PRESENCE_OFFLINE, PRESENCE_ONLINE, TopicKind};
 
 /// The largest message that either side accepts, in bytes. A map of 10,000 peers has about 1.5 MiB.
 pub const MOST_BYTES: usize = 16 * 1024 * 1024;

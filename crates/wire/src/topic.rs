@@ -7,6 +7,11 @@ use model::HostId;
 
 const PREFIX: &str = "netloom/v1/host/";
 
+/// What a host says on its presence topic once it is connected.
+pub const PRESENCE_ONLINE: &[u8] = b"online";
+/// What its last will says there, and its farewell.
+pub const PRESENCE_OFFLINE: &[u8] = b"offline";
+
 /// What is said under a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TopicKind {
@@ -28,6 +33,17 @@ impl TopicKind {
             Self::Presence => "presence",
         }
     }
+
+    /// The topic of the host that is spelt like this: for a broker, which knows hosts by the text they came with.
+    pub fn topic_of(self, host: &str) -> String {
+        format!("{PREFIX}{host}/{}", self.suffix())
+    }
+
+    /// Which of this host's own topics it is. Wildcards, `$share`, `$SYS` and other hosts' topics are none of them.
+    pub fn of_own(host: &str, topic: &str) -> Option<Self> {
+        let suffix = topic.strip_prefix(PREFIX)?.strip_prefix(host)?.strip_prefix('/')?;
+        Self::ALL.into_iter().find(|kind| kind.suffix() == suffix)
+    }
 }
 
 /// One topic of one host.
@@ -41,7 +57,7 @@ pub struct HostTopic {
 
 impl fmt::Display for HostTopic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}/{}", self.host, self.kind.suffix())
+        f.write_str(&self.kind.topic_of(&self.host.to_string()))
     }
 }
 
@@ -77,6 +93,8 @@ mod tests {
         for kind in TopicKind::ALL {
             let topic = HostTopic { host, kind };
             assert_eq!(topic.to_string().parse(), Ok(topic));
+            assert_eq!(TopicKind::of_own(&host.to_string(), &topic.to_string()), Some(kind));
+            assert_eq!(TopicKind::of_own("another", &topic.to_string()), None);
             assert_eq!(topic.to_string().to_uppercase().parse::<HostTopic>(), Err(NotATopic));
         }
         for text in ["netloom/v1/host/+/map", "#", "netloom/v1/host/x/map", "$share/g/netloom/v1/host/x/map"]
