@@ -15,7 +15,7 @@ use super::session::{self, Shared};
 use super::websocket;
 use super::wire::StreamWire;
 use super::{Authenticate, Broker, Delivery, Events, Limits};
-use crate::front::{Acceptor, Certificates, Running};
+use crate::front::{Acceptor, Certificates, Running, TrustedProxies};
 
 /// The broker inside this process. Clones are the same broker.
 #[derive(Clone)]
@@ -44,7 +44,8 @@ impl Embedded {
     /// Serves MQTT on a TCP port of its own, over TLS if certificates are given.
     pub fn open_port(&self, listen: SocketAddr, certificates: Option<&Arc<Certificates>>) -> Result<Running> {
         let tls = certificates.map(|certificates| certificates.server_config(&[])).transpose()?;
-        let acceptor = Acceptor::bind(listen, tls, &crate::front::Limits::default())?;
+        let acceptor =
+            Acceptor::bind(listen, tls, TrustedProxies::default(), &crate::front::Limits::default())?;
         let shared = self.shared.clone();
         Ok(acceptor.run(move |stream, peer, _stopping| {
             let shared = shared.clone();

@@ -1,12 +1,12 @@
 //! Accepts TCP connections, does the TLS handshake, and hands the stream on; stops in an orderly way.
 //!
 //! Knows neither HTTP nor MQTT. Invariants: not more connections and handshakes than the limits say; further ones wait
-//! in the kernel's backlog · a failure of one connection is nobody else's · after `shutdown` the port is free and no
+//! in the kernel's backlog · no source has more of them than it may · a failure of one connection is nobody else's · after `shutdown` the port is free and no
 //! task is left.
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,7 +23,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, error, warn};
 
-use super::Limits;
+use super::sources::{Counted, Sources};
+use super::{Limits, TrustedProxies};
 
 /// Pause after the system refused to accept, for instance because no file descriptor is left.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
@@ -37,6 +38,8 @@ pub struct Acceptor {
     handshakes: Arc<Semaphore>,
     handshake_timeout: Duration,
     grace: Duration,
+    sources: Arc<Sources>,
+    proxies: TrustedProxies,
 }
 
 /// A port being served. Dropping it stops it without waiting.
@@ -74,8 +77,13 @@ impl Running {
 }
 
 impl Acceptor {
-    /// Binds a port. Must be called inside the runtime.
-    pub fn bind(listen: SocketAddr, tls: Option<Arc<ServerConfig>>, limits: &Limits) -> Result<Self> {
+    /// Binds a port. Must be called inside the runtime. The proxies are those through which many clients come.
+    pub fn bind(
+        listen: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        proxies: TrustedProxies,
+        limits: &Limits,
+    ) -> Result<Self> {
         let listener = listen_on(listen, limits.backlog).with_context(|| {
             format!("cannot listen on {listen}: is the port taken, or the address not ours?")
         })?;
@@ -88,6 +96,8 @@ impl Acceptor {
             handshakes: Arc::new(Semaphore::new(limits.handshakes)),
             handshake_timeout: limits.handshake_timeout,
             grace: limits.grace,
+            sources: Sources::new(limits.connections_per_source),
+            proxies,
         })
     }
 
@@ -127,7 +137,7 @@ impl Acceptor {
                     let handshake = handshake(self.tls.clone(), tcp, self.handshake_timeout);
                     let (serve, told) = (serve.clone(), told.clone());
                     tasks.spawn(async move {
-                        let Permits { connection, handshake: shaking } = permits;
+                        let Permits { connection, handshake: shaking, source } = permits;
                         match handshake.await {
                             Ok(stream) => {
                                 drop(shaking);
@@ -135,7 +145,7 @@ impl Acceptor {
                             }
                             Err(error) => debug!(%peer, %error, "TLS handshake failed"),
                         }
-                        drop(connection);
+                        drop((connection, source));
                     });
                 }
             }
@@ -148,19 +158,33 @@ impl Acceptor {
         tasks.shutdown().await;
     }
 
+    /// Nobody counts who speaks for many: a proxy that the settings name, and this machine itself.
+    fn count(&self, from: IpAddr) -> Result<Option<Counted>, TooMany> {
+        if self.proxies.trusts(from.to_canonical()) || from.to_canonical().is_loopback() {
+            return Ok(None);
+        }
+        self.sources.count(from).map(Some).ok_or(TooMany)
+    }
+
     async fn accept(&self) -> (TcpStream, SocketAddr, Permits) {
         let permits = Permits {
             connection: permit(&self.connections).await,
             handshake: permit(&self.handshakes).await,
+            source: None,
         };
         loop {
             match self.listener.accept().await {
                 Ok((tcp, peer)) => {
+                    let Ok(source) = self.count(peer.ip()) else {
+                        metrics::counter!("netloom_connections_refused_total").increment(1);
+                        debug!(%peer, "connection refused: there are too many from this source");
+                        continue;
+                    };
                     if let Err(error) = tcp.set_nodelay(true) {
                         debug!(%peer, %error, "a connection was gone before it was accepted");
                         continue;
                     }
-                    return (tcp, peer, permits);
+                    return (tcp, peer, permits.of(source));
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
@@ -175,7 +199,17 @@ impl Acceptor {
 struct Permits {
     connection: OwnedSemaphorePermit,
     handshake: OwnedSemaphorePermit,
+    source: Option<Counted>,
 }
+
+impl Permits {
+    fn of(self, source: Option<Counted>) -> Self {
+        Self { source, ..self }
+    }
+}
+
+/// There are too many connections from one source.
+struct TooMany;
 
 async fn permit(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     semaphore.clone().acquire_owned().await.expect("this semaphore is never closed")

@@ -6,9 +6,11 @@
 //! proxies that the settings name · a certificate changes without a connection noticing.
 
 mod accept;
+mod bounded;
 mod certificates;
 mod http;
 mod proxies;
+mod sources;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use anyhow::Result;
 use axum::Router;
 
 pub use accept::{Acceptor, Running, Stopping, Stream};
+pub use bounded::Allowance;
 pub use certificates::{Certificates, install_crypto_provider, pin_hex, pin_of};
 pub use proxies::TrustedProxies;
 
@@ -31,12 +34,17 @@ pub struct Limits {
     pub backlog: u32,
     /// Connections served at the same time, not counting those that became WebSockets.
     pub connections: usize,
+    /// Those of one source: an IPv4 address, or the /64 of an IPv6 address. A site of a thousand agents behind one address
+    /// has room. Proxies that the settings name and this machine itself may have as many as there are.
+    pub connections_per_source: usize,
     /// TLS handshakes at the same time.
     pub handshakes: usize,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
     /// How long reading the head of a request may take; also how long an idle connection is kept.
     pub header_timeout: Duration,
+    /// How long a client may leave lying what is written to it.
+    pub write_timeout: Duration,
     /// How long open requests may go on after a shutdown was asked for.
     pub grace: Duration,
 }
@@ -46,9 +54,11 @@ impl Default for Limits {
         Self {
             backlog: 4_096,
             connections: 10_000,
+            connections_per_source: 2_000,
             handshakes: 1_024,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             grace: Duration::from_secs(10),
         }
     }
@@ -70,7 +80,7 @@ impl Front {
         limits: Limits,
     ) -> Result<Self> {
         let tls = certificates.map(|certificates| certificates.server_config(&ALPN)).transpose()?;
-        let acceptor = Acceptor::bind(listen, tls, &limits)?;
+        let acceptor = Acceptor::bind(listen, tls, proxies.clone(), &limits)?;
         Ok(Self { acceptor, proxies, limits })
     }
 
@@ -85,6 +95,7 @@ impl Front {
             router,
             proxies: self.proxies,
             header_timeout: self.limits.header_timeout,
+            write_timeout: self.limits.write_timeout,
         });
         self.acceptor.run(move |stream, peer, stopping| http::serve(serving.clone(), stream, peer, stopping))
     }

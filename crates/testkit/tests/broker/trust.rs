@@ -98,8 +98,8 @@ async fn a_copied_certificate_without_its_key_is_worth_nothing() {
         .unwrap()
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(thief));
-    let acceptor =
-        Acceptor::bind("127.0.0.1:0".parse().unwrap(), Some(Arc::new(tls)), &Limits::default()).unwrap();
+    let (any_port, proxies) = ("127.0.0.1:0".parse().unwrap(), TrustedProxies::default());
+    let acceptor = Acceptor::bind(any_port, Some(Arc::new(tls)), proxies, &Limits::default()).unwrap();
     let running = acceptor.run(|mut stream, _, _| async move {
         let mut secret = Vec::new();
         let _ = stream.read_to_end(&mut secret).await;
