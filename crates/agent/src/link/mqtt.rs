@@ -18,15 +18,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
+use wire::TopicKind;
+pub use wire::{PRESENCE_OFFLINE, PRESENCE_ONLINE};
 
 use super::error::{root_cause, tls_cause};
 use super::url::BrokerUrl;
 use super::{Backoff, LinkError, ServerTrust};
-
-/// Payload of the presence topic once connected.
-pub const PRESENCE_ONLINE: &[u8] = b"online";
-/// Payload of the last will, and of a farewell.
-pub const PRESENCE_OFFLINE: &[u8] = b"offline";
 
 /// Unacknowledged messages at a time. The library sets memory aside for each.
 const IN_FLIGHT: u16 = 32;
@@ -79,7 +76,7 @@ impl LinkOptions {
             backoff: Backoff::default(),
             connect_timeout: Duration::from_secs(10),
             down_bytes: 1024 * 1024,
-            up_bytes: 256 * 1024 - ENVELOPE,
+            up_bytes: 64 * 1024 - ENVELOPE,
         }
     }
 }
@@ -131,17 +128,17 @@ pub enum Undelivered {
 
 /// The topic on which the server sends to a host.
 pub fn map_topic(host: &str) -> String {
-    format!("netloom/v1/host/{host}/map")
+    TopicKind::Map.topic_of(host)
 }
 
 /// The topic on which a host reports.
 pub fn report_topic(host: &str) -> String {
-    format!("netloom/v1/host/{host}/report")
+    TopicKind::Report.topic_of(host)
 }
 
 /// The topic of a host's presence and last will.
 pub fn presence_topic(host: &str) -> String {
-    format!("netloom/v1/host/{host}/presence")
+    TopicKind::Presence.topic_of(host)
 }
 
 /// The standing connection: see [`Link::connect`].

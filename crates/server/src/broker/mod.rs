@@ -5,7 +5,8 @@
 //! stores it, and does not decide who a host is (that is [`Authenticate`], given by the caller).
 //!
 //! Invariants: a host reaches its own three topics and nothing else · nothing is retained and no session outlives its
-//! connection · every queue is bounded · once a host was announced as online, exactly one `Offline` follows the last
+//! connection · every queue is bounded, and so is the sum of them: what finds no room ends its host's connection, its queue is
+//! dropped, and the host fetches its map when it is back · little is read from who did not prove itself yet · once a host was announced as online, exactly one `Offline` follows the last
 //! of its connections, and never after the `Online` of a newer one.
 
 mod codec;
@@ -20,15 +21,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::wire::TopicKind;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+pub use ::wire::{PRESENCE_OFFLINE, PRESENCE_ONLINE};
 pub use listen::Embedded;
-
-/// Payload of a host's presence topic after it connected; anything but [`PRESENCE_OFFLINE`] counts as this.
-pub const PRESENCE_ONLINE: &[u8] = b"online";
-/// Payload of a host's last will, and of a farewell.
-pub const PRESENCE_OFFLINE: &[u8] = b"offline";
 
 /// Says whether `password` proves that the client is the host it names. Called for each CONNECT, from the connection's
 /// own task; it must not block for long. A panic or `false` refuses.
@@ -138,7 +136,7 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// Largest CONNECT packet; small, because it is read before the host is known.
     pub connect_bytes: usize,
-    /// Largest packet from a host.
+    /// Largest packet from a host, once it proved itself; as much as a report over HTTP may have.
     pub up_bytes: usize,
     /// Largest payload to a host.
     pub down_bytes: usize,
@@ -148,6 +146,8 @@ pub struct Limits {
     pub queue_messages: usize,
     /// Bytes waiting for a host.
     pub queue_bytes: usize,
+    /// Bytes waiting for all hosts together.
+    pub queued_bytes: usize,
     /// How long one write may take.
     pub write_timeout: Duration,
     /// Longest keepalive; also used for a client that asks for none.
@@ -160,14 +160,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 20_000,
-            connecting: 4_096,
+            connecting: 1_024,
             connect_timeout: Duration::from_secs(10),
             connect_bytes: 4 * 1024,
-            up_bytes: 256 * 1024,
+            up_bytes: 64 * 1024,
             down_bytes: 1024 * 1024,
             in_flight: 32,
             queue_messages: 64,
             queue_bytes: 4 * 1024 * 1024,
+            queued_bytes: 256 * 1024 * 1024,
             write_timeout: Duration::from_secs(10),
             max_keepalive: Duration::from_secs(300),
             events: 4_096,
@@ -180,37 +181,17 @@ pub type Events = mpsc::Receiver<BrokerEvent>;
 
 /// The topic on which the server sends to a host.
 pub fn map_topic(host: &str) -> String {
-    format!("{TOPIC_ROOT}{host}/map")
+    TopicKind::Map.topic_of(host)
 }
 
 /// The topic on which a host reports.
 pub fn report_topic(host: &str) -> String {
-    format!("{TOPIC_ROOT}{host}/report")
+    TopicKind::Report.topic_of(host)
 }
 
 /// The topic on which a host says that it is there, and its last will that it is not.
 pub fn presence_topic(host: &str) -> String {
-    format!("{TOPIC_ROOT}{host}/presence")
-}
-
-const TOPIC_ROOT: &str = "netloom/v1/host/";
-
-/// The three topics a host has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Channel {
-    Map,
-    Report,
-    Presence,
-}
-
-/// Which of the host's own topics this is. Wildcards, `$share`, `$SYS` and other hosts' topics are none of them.
-fn own_channel(host: &str, topic: &str) -> Option<Channel> {
-    match topic.strip_prefix(TOPIC_ROOT)?.strip_prefix(host)? {
-        "/map" => Some(Channel::Map),
-        "/report" => Some(Channel::Report),
-        "/presence" => Some(Channel::Presence),
-        _ => None,
-    }
+    TopicKind::Presence.topic_of(host)
 }
 
 /// A host id has to be one level of a topic and free of wildcards.
@@ -225,9 +206,9 @@ mod tests {
 
     #[test]
     fn a_host_owns_its_three_topics_and_no_others() {
-        assert_eq!(own_channel("a", &map_topic("a")), Some(Channel::Map));
-        assert_eq!(own_channel("a", &report_topic("a")), Some(Channel::Report));
-        assert_eq!(own_channel("a", &presence_topic("a")), Some(Channel::Presence));
+        assert_eq!(TopicKind::of_own("a", &map_topic("a")), Some(TopicKind::Map));
+        assert_eq!(TopicKind::of_own("a", &report_topic("a")), Some(TopicKind::Report));
+        assert_eq!(TopicKind::of_own("a", &presence_topic("a")), Some(TopicKind::Presence));
         let foreign = [
             map_topic("b"),
             map_topic("aa"),
@@ -240,7 +221,7 @@ mod tests {
             String::new(),
         ];
         for topic in foreign {
-            assert_eq!(own_channel("a", &topic), None, "{topic}");
+            assert_eq!(TopicKind::of_own("a", &topic), None, "{topic}");
         }
     }
 

@@ -19,8 +19,19 @@ pub(super) struct Registry {
     state: Mutex<State>,
     events: mpsc::Sender<BrokerEvent>,
     queue_messages: usize,
-    queue_bytes: usize,
+    budget: Budget,
     connections: usize,
+}
+
+/// How many bytes may wait.
+#[derive(Clone)]
+struct Budget {
+    /// For one host.
+    each: usize,
+    /// For all hosts together.
+    all: usize,
+    /// What waits for all hosts now.
+    waiting: Arc<AtomicUsize>,
 }
 
 struct State {
@@ -33,6 +44,7 @@ pub(super) struct Client {
     pub(super) host: Arc<str>,
     queue: mpsc::Sender<Bytes>,
     queued_bytes: AtomicUsize,
+    budget: Budget,
     /// It subscribed to its map topic.
     listening: AtomicBool,
     /// `Online` was sent for it, or for the connection it took over. Changed only under the registry's lock.
@@ -66,15 +78,20 @@ impl Client {
     /// The connection took this many bytes off its queue.
     pub(super) fn taken(&self, bytes: usize) {
         self.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.budget.waiting.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    fn offer(&self, payload: Bytes, queue_bytes: usize) -> Delivery {
+    fn offer(&self, payload: Bytes) -> Delivery {
         if self.ended.get().is_some() || !self.listening.load(Ordering::Acquire) {
             return Delivery::Offline;
         }
         let size = payload.len();
         let before = self.queued_bytes.fetch_add(size, Ordering::AcqRel);
-        let outcome = if before > 0 && before + size > queue_bytes {
+        let all_before = self.budget.waiting.fetch_add(size, Ordering::AcqRel);
+        let outcome = if before > 0 && before + size > self.budget.each {
+            Delivery::TooSlow
+        } else if all_before + size > self.budget.all {
+            metrics::counter!("netloom_broker_budget_reached_total").increment(1);
             Delivery::TooSlow
         } else {
             match self.queue.try_send(payload) {
@@ -91,13 +108,20 @@ impl Client {
     }
 }
 
+impl Drop for Client {
+    /// What still waited went with its queue.
+    fn drop(&mut self) {
+        self.budget.waiting.fetch_sub(*self.queued_bytes.get_mut(), Ordering::AcqRel);
+    }
+}
+
 impl Registry {
     pub(super) fn new(limits: &Limits, events: mpsc::Sender<BrokerEvent>) -> Self {
         Self {
             state: Mutex::new(State { clients: HashMap::new(), open: true }),
             events,
             queue_messages: limits.queue_messages,
-            queue_bytes: limits.queue_bytes,
+            budget: Budget { each: limits.queue_bytes, all: limits.queued_bytes, waiting: Arc::default() },
             connections: limits.connections,
         }
     }
@@ -116,6 +140,7 @@ impl Registry {
             host: host.clone(),
             queue,
             queued_bytes: AtomicUsize::new(0),
+            budget: self.budget.clone(),
             listening: AtomicBool::new(false),
             announced: AtomicBool::new(announced),
             ended: OnceLock::new(),
@@ -176,7 +201,7 @@ impl Registry {
 
     pub(super) fn publish(&self, host: &str, payload: Bytes) -> Delivery {
         let client = self.lock().clients.get(host).cloned();
-        client.map_or(Delivery::Offline, |client| client.offer(payload, self.queue_bytes))
+        client.map_or(Delivery::Offline, |client| client.offer(payload))
     }
 
     pub(super) fn kick(&self, host: &str) -> bool {
@@ -306,5 +331,29 @@ mod tests {
         assert!(registry.admit("a").is_ok());
         registry.close();
         assert_eq!(registry.admit("a").err(), Some(Welcome::Unavailable));
+    }
+
+    #[test]
+    fn what_waits_for_all_hosts_together_is_bounded_and_given_back() {
+        let (registry, _events) = registry(Limits { queued_bytes: 100, ..Limits::default() });
+        let payload = |size| Bytes::from(vec![0; size]);
+        let (first, queue) = registry.admit("a").expect("there is room");
+        first.set_listening(true);
+        let (second, _queue) = registry.admit("b").expect("there is room");
+        second.set_listening(true);
+        assert_eq!(registry.publish("a", payload(60)), Delivery::Queued);
+        assert_eq!(registry.publish("b", payload(60)), Delivery::TooSlow);
+        assert_eq!(second.ended.get(), Some(&Ended::TooSlow));
+
+        drop((first, queue));
+        let (first, _queue) = registry.admit("a").expect("there is room");
+        first.set_listening(true);
+        assert_eq!(
+            registry.publish("a", payload(100)),
+            Delivery::Queued,
+            "the queue of the connection before is gone"
+        );
+        first.taken(100);
+        assert_eq!(registry.publish("a", payload(1)), Delivery::Queued);
     }
 }

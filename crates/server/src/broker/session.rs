@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::wire::TopicKind;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -17,9 +18,7 @@ use tracing::{debug, warn};
 use super::packet::{Connect, Malformed, Packet, Publish, Qos, Subscribe, Welcome};
 use super::registry::{Client, Registry};
 use super::wire::Wire;
-use super::{
-    Authenticate, Channel, Ended, Limits, PRESENCE_OFFLINE, codec, is_host_id, map_topic, own_channel,
-};
+use super::{Authenticate, Ended, Limits, PRESENCE_OFFLINE, codec, is_host_id, map_topic};
 
 const BATCH_BYTES: usize = 64 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -54,6 +53,7 @@ pub(super) async fn serve<W: Wire>(
         }
     };
     debug!(%peer, host = %client.host, "MQTT connection opened");
+    wire.trust();
     let mut session = Session {
         topic: map_topic(&client.host),
         shared: &shared,
@@ -157,7 +157,9 @@ fn judge(shared: &Shared, connect: &Connect) -> Result<(), Welcome> {
         return Err(Welcome::BadCredentials);
     }
     match &connect.will_topic {
-        Some(topic) if own_channel(host, topic) != Some(Channel::Presence) => Err(Welcome::NotAuthorised),
+        Some(topic) if TopicKind::of_own(host, topic) != Some(TopicKind::Presence) => {
+            Err(Welcome::NotAuthorised)
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -238,12 +240,12 @@ impl<W: Wire> Session<'_, W> {
     async fn published(&mut self, publish: Publish) -> Result<(), Ended> {
         let registry = &self.shared.registry;
         let told = async {
-            match own_channel(&self.client.host, &publish.topic) {
-                Some(Channel::Report) => registry.report(self.client, publish.payload).await,
-                Some(Channel::Presence) => {
+            match TopicKind::of_own(&self.client.host, &publish.topic) {
+                Some(TopicKind::Report) => registry.report(self.client, publish.payload).await,
+                Some(TopicKind::Presence) => {
                     registry.announce(self.client, publish.payload != PRESENCE_OFFLINE).await;
                 }
-                Some(Channel::Map) | None => {
+                Some(TopicKind::Map) | None => {
                     let topic: String = publish.topic.chars().take(128).collect();
                     warn!(host = %self.client.host, ?topic, "MQTT connection ended: not a topic it may publish to");
                     return Err(Ended::Forbidden);

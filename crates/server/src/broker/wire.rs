@@ -9,6 +9,8 @@ use axum::extract::ws::{Message, WebSocket};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::front::Allowance;
+
 const READ_STEP: usize = 4 * 1024;
 
 /// What carries the bytes of one MQTT connection.
@@ -17,6 +19,8 @@ pub(super) trait Wire: Send {
     fn fill(&mut self, input: &mut BytesMut) -> impl Future<Output = io::Result<usize>> + Send;
     /// Sends all of it, and does not return before the operating system took it.
     fn send(&mut self, bytes: Bytes) -> impl Future<Output = io::Result<()>> + Send;
+    /// The other end proved itself: from now on it may send as much as it likes.
+    fn trust(&mut self);
     /// Says goodbye at this level, as far as that is possible.
     fn close(&mut self) -> impl Future<Output = ()> + Send;
 }
@@ -35,6 +39,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for StreamWire<S> {
         self.0.flush().await
     }
 
+    // The codec holds no more than one packet, and none that is too large.
+    fn trust(&mut self) {}
+
     async fn close(&mut self) {
         // A peer that is gone already cannot be told.
         let _ = self.0.shutdown().await;
@@ -42,12 +49,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for StreamWire<S> {
 }
 
 /// MQTT in the binary messages of a WebSocket; packets need not align with messages.
-pub(super) struct WebSocketWire(pub(super) WebSocket);
+pub(super) struct WebSocketWire {
+    pub(super) socket: WebSocket,
+    pub(super) allowance: Allowance,
+}
 
 impl Wire for WebSocketWire {
     async fn fill(&mut self, input: &mut BytesMut) -> io::Result<usize> {
         loop {
-            match self.0.recv().await {
+            match self.socket.recv().await {
                 Some(Ok(Message::Binary(bytes))) if bytes.is_empty() => {}
                 Some(Ok(Message::Binary(bytes))) => {
                     input.extend_from_slice(&bytes);
@@ -67,11 +77,15 @@ impl Wire for WebSocketWire {
     }
 
     async fn send(&mut self, bytes: Bytes) -> io::Result<()> {
-        self.0.send(Message::Binary(bytes)).await.map_err(io::Error::other)
+        self.socket.send(Message::Binary(bytes)).await.map_err(io::Error::other)
+    }
+
+    fn trust(&mut self) {
+        self.allowance.lift();
     }
 
     async fn close(&mut self) {
         // A peer that is gone already cannot be told.
-        let _ = self.0.send(Message::Close(None)).await;
+        let _ = self.socket.send(Message::Close(None)).await;
     }
 }

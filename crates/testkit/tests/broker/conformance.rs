@@ -169,9 +169,9 @@ async fn packets_that_are_too_large_are_refused_in_both_directions() {
     let mut server = server().await;
     let mut client = joined(&mut server, "a").await;
     assert_eq!(server.broker.publish("a", Bytes::from(vec![0; (1 << 20) + 1])), Delivery::TooLarge);
-    client.publish(&topic("a", "report"), vec![0; 250_000]).await.unwrap();
+    client.publish(&topic("a", "report"), vec![0; 60_000]).await.unwrap();
     server.event().await;
-    assert!(client.publish(&topic("a", "report"), vec![0; 300_000]).await.is_err());
+    assert!(client.publish(&topic("a", "report"), vec![0; 70_000]).await.is_err());
     assert_eq!(server.event().await, offline("a", Ended::Violation));
 }
 

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
 use rumqttc::tokio_rustls::TlsConnector;
+use rumqttc::tokio_rustls::client::TlsStream;
 use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
@@ -135,12 +136,33 @@ async fn a_websocket_that_does_not_mean_mqtt_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_for_http2_gets_it_and_a_trusted_certificate_is_enough() {
+async fn little_is_read_from_a_websocket_before_its_host_proved_itself() {
+    let patient = Duration::from_secs(3600);
+    let limits = server::broker::Limits { connect_timeout: patient, ..server::broker::Limits::default() };
+    let (broker, _events) = crate::server::embedded(limits);
+    let running = serve(broker.router(), TrustedProxies::default(), Limits::default());
+    let mut tcp = TcpStream::connect(running.address()).await.unwrap();
+    let request = "GET /mqtt HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Protocol: mqtt\r\n\r\n";
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    timeout(DEADLINE, tcp.read_exact(&mut answer)).await.expect("no answer in time").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 101");
+    // A binary message of 200,000 bytes begins, with a mask of zeros, and far less than all of it comes.
+    let mut begun = vec![0x82, 0x80 | 127];
+    begun.extend_from_slice(&200_000_u64.to_be_bytes());
+    begun.extend_from_slice(&[0; 4 + 20_000]);
+    tcp.write_all(&begun).await.unwrap();
+    expect_end(tcp).await;
+}
+
+/// A port that speaks HTTP/2, and a client that greeted it.
+async fn http2(limits: Limits) -> (Running, TlsStream<TcpStream>, TempDir) {
     let folder = TempDir::new().unwrap();
     let certificates = Certificates::self_signed(folder.path(), &["x.example".to_owned()]).unwrap();
     let any_port = "127.0.0.1:0".parse().unwrap();
-    let front =
-        Front::bind(any_port, Some(&certificates), TrustedProxies::default(), Limits::default()).unwrap();
+    let front = Front::bind(any_port, Some(&certificates), TrustedProxies::default(), limits).unwrap();
     let running = front.serve(Router::new());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(folder.path().join("cert.pem")).unwrap()).unwrap();
@@ -154,7 +176,35 @@ async fn a_client_that_asks_for_http2_gets_it_and_a_trusted_certificate_is_enoug
     let name = ServerName::try_from("x.example").unwrap();
     let mut tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
     tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    (running, tls, folder)
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_http2_gets_it_and_a_trusted_certificate_is_enough() {
+    let (_running, mut tls, _folder) = http2(Limits::default()).await;
     let mut header = [0; 9];
     timeout(DEADLINE, tls.read_exact(&mut header)).await.expect("no answer in time").unwrap();
     assert_eq!(header[3], 4, "the first frame of HTTP/2 is SETTINGS");
+}
+
+#[tokio::test]
+async fn an_http2_client_that_answers_pings_and_asks_nothing_is_not_kept() {
+    let limits = Limits { header_timeout: Duration::from_millis(200), ..Limits::default() };
+    let (_running, mut tls, _folder) = http2(limits).await;
+    let answer_pings = async {
+        let mut farewell = false;
+        let mut header = [0; 9];
+        while tls.read_exact(&mut header).await.is_ok() {
+            let mut payload = vec![0; usize::from(header[1]) << 8 | usize::from(header[2])];
+            tls.read_exact(&mut payload).await.unwrap();
+            let (kind, flags) = (header[3], header[4]);
+            if kind == 6 && flags == 0 {
+                let answer = [&[0, 0, 8, 6, 1, 0, 0, 0, 0][..], &payload].concat();
+                tls.write_all(&answer).await.unwrap();
+            }
+            farewell |= kind == 7;
+        }
+        farewell
+    };
+    assert!(timeout(DEADLINE, answer_pings).await.expect("it was kept"), "it was told with GOAWAY");
 }

@@ -90,7 +90,7 @@ async fn the_largest_map_arrives_and_a_report_that_is_too_large_is_not_sent() {
     let map = vec![9; 1 << 20];
     assert_eq!(server.broker.publish("a", Bytes::from(map.clone())), Delivery::Queued);
     assert_eq!(next(&mut events).await, LinkEvent::Map(map));
-    let limit = 256 * 1024 - 256;
+    let limit = 64 * 1024 - 256;
     assert_eq!(handle.publish_report(vec![0; limit + 1]), Err(Undelivered::TooLarge { limit }));
     assert_eq!(handle.publish_report(vec![0; limit]), Ok(()));
     let report = server.event().await;
