@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
-use model::{Host, HostId, SealingIdentity};
+use model::{Host, HostId, SealingIdentity, SealingPublicKey};
 use wire::{Channel, Direction, Opened, SealingSecret};
 
 use crate::identity::random;
@@ -36,6 +36,13 @@ impl Channels {
         Ok(channel)
     }
 
+    /// Whether a channel can be agreed with a host that brings these keys; it need not be there yet.
+    pub fn check(&self, key: &SealingPublicKey, encapsulated: &SealingPublicKey) -> Result<()> {
+        // The id is no part of what is agreed, only of what is sealed.
+        Channel::accept(&self.secret, HostId::from_bytes([0; 16]), key, encapsulated)?;
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<HostId, (SealingIdentity, Channel)>> {
         self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -53,5 +60,20 @@ impl Channels {
     /// Forgets a host that was removed.
     pub fn forget(&self, host: HostId) {
         self.lock().remove(&host);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_with_which_nothing_can_be_agreed_are_refused() {
+        let own = SealingSecret::from_random([3; 32]);
+        let (good, bad) = (own.public(), SealingPublicKey::from_bytes([0; 32]));
+        let channels = Channels::new(own);
+        assert!(channels.check(&good, &good).is_ok());
+        assert!(channels.check(&bad, &good).is_err());
+        assert!(channels.check(&good, &bad).is_err());
     }
 }

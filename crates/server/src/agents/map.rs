@@ -46,7 +46,9 @@ pub(super) async fn map(
     metrics::counter!("netloom_maps_total", "kind" => kind(&reply)).increment(1);
     let sealed = agents.channels.seal(&signed.host, generation.number(), &wire::encode(&reply));
     let sealed = sealed.map_err(|error| Refused::new(RefusalCode::Internal, format!("{error:#}")))?;
-    Ok(([(CONTENT_TYPE, path::MEDIA_TYPE)], sealed).into_response())
+    // The turn is kept meanwhile: no further maps are made while those that were made are not read.
+    let body = tokio::time::timeout(MOST_WAIT, agents.shelf.place(sealed)).await.map_err(|_| busy())?;
+    Ok(([(CONTENT_TYPE, path::MEDIA_TYPE)], body).into_response())
 }
 
 fn kind(reply: &MapReply) -> &'static str {

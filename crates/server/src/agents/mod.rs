@@ -5,6 +5,7 @@
 
 mod map;
 mod own;
+mod parcel;
 mod refuse;
 mod register;
 mod replay;
@@ -12,6 +13,7 @@ mod signed;
 
 use std::num::NonZero;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -25,6 +27,7 @@ use crate::attempts::Attempts;
 use crate::brain::Brain;
 use crate::channels::Channels;
 use crate::identity::Identity;
+use parcel::Shelf;
 pub(crate) use refuse::Refused;
 pub(crate) use replay::Replays;
 
@@ -33,6 +36,11 @@ const MOST_BODY: usize = 64 * 1024;
 /// Maps that are made at the same time where the number of cores is not known. Whoever comes when all turns are taken waits,
 /// or is told to come later.
 const MOST_MAPS: usize = 2;
+
+/// Bytes of maps that were made and are not read yet.
+const MOST_UNREAD: usize = 64 * 1024 * 1024;
+/// How long reading a map may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What the handlers need.
 pub struct Agents {
@@ -48,6 +56,7 @@ pub struct Agents {
     pub attempts: Arc<Attempts>,
     replays: Replays,
     maps: Semaphore,
+    shelf: Shelf,
 }
 
 impl Agents {
@@ -68,6 +77,7 @@ impl Agents {
             replays: Replays::default(),
             // Making a large map is nothing but work: more at once would only keep the hub and the broker waiting.
             maps: Semaphore::new(std::thread::available_parallelism().map_or(MOST_MAPS, NonZero::get)),
+            shelf: Shelf::new(MOST_UNREAD, READ_TIMEOUT),
         }
     }
 }

@@ -11,16 +11,25 @@ use crate::brain::{self, now};
 
 /// A refusal, ready to be sent.
 #[derive(Debug)]
-pub(crate) struct Refused(Refusal);
+pub(crate) struct Refused {
+    refusal: Refusal,
+    guess: bool,
+}
 
 impl Refused {
     pub(crate) fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        Self(Refusal { code, message: message.into(), server_time: now(), retry_after: None })
+        let refusal = Refusal { code, message: message.into(), server_time: now(), retry_after: None };
+        Self { refusal, guess: false }
+    }
+
+    /// The refusal of something that somebody sends who tries keys, or tries what the server does with nonsense.
+    pub(crate) fn guess(code: RefusalCode, message: impl Into<String>) -> Self {
+        Self { guess: true, ..Self::new(code, message) }
     }
 
     pub(crate) fn busy(message: impl Into<String>, seconds: u32) -> Self {
         let mut refused = Self::new(RefusalCode::Busy, message);
-        refused.0.retry_after = Some(seconds);
+        refused.refusal.retry_after = Some(seconds);
         refused
     }
 
@@ -32,11 +41,16 @@ impl Refused {
     }
 
     pub(crate) fn code(&self) -> RefusalCode {
-        self.0.code
+        self.refusal.code
+    }
+
+    /// Whether it counts among the attempts that a source has.
+    pub(crate) fn is_guess(&self) -> bool {
+        self.guess
     }
 
     fn status(&self) -> StatusCode {
-        match self.0.code {
+        match self.refusal.code {
             RefusalCode::UnknownKey | RefusalCode::ExpiredKey | RefusalCode::SpentKey => {
                 StatusCode::FORBIDDEN
             }
@@ -52,25 +66,55 @@ impl Refused {
 
 impl From<CredentialError> for Refused {
     fn from(error: CredentialError) -> Self {
-        let code = match error {
-            CredentialError::Form => RefusalCode::Invalid,
-            CredentialError::Clock(_) => RefusalCode::ClockSkew,
-            CredentialError::Signature => RefusalCode::NotProved,
+        let (code, guess) = match error {
+            CredentialError::Form => (RefusalCode::Invalid, true),
+            CredentialError::Clock(_) => (RefusalCode::ClockSkew, false),
+            CredentialError::Signature => (RefusalCode::NotProved, true),
         };
-        Self::new(code, error.to_string())
+        Self { guess, ..Self::new(code, error.to_string()) }
     }
 }
 
 impl From<Rejection> for Refused {
     fn from(rejection: Rejection) -> Self {
-        let code = match rejection.code() {
-            "unknown-key" => RefusalCode::UnknownKey,
-            "expired-key" => RefusalCode::ExpiredKey,
-            "spent-key" => RefusalCode::SpentKey,
-            "no-such-host" => RefusalCode::UnknownHost,
-            _ => RefusalCode::Invalid,
+        // A key that was good once is known to whoever offers it; an address or a name that is taken is no secret.
+        let (code, guess) = match &rejection {
+            Rejection::UnknownKey => (RefusalCode::UnknownKey, true),
+            Rejection::KeyNeeded => (RefusalCode::Invalid, true),
+            Rejection::ExpiredKey { .. } => (RefusalCode::ExpiredKey, false),
+            Rejection::SpentKey { .. } => (RefusalCode::SpentKey, false),
+            Rejection::NoSuchHost { .. } => (RefusalCode::UnknownHost, false),
+            Rejection::NotLoggedIn
+            | Rejection::TokenExpired { .. }
+            | Rejection::NotAllowed { .. }
+            | Rejection::NoSuchNetwork { .. }
+            | Rejection::NoNetworkNamed { .. }
+            | Rejection::NoSuchNode { .. }
+            | Rejection::NoSuchEnrollmentKey { .. }
+            | Rejection::NoSuchUser { .. }
+            | Rejection::NoSuchToken { .. }
+            | Rejection::NotInNetwork { .. }
+            | Rejection::AlreadySetUp
+            | Rejection::NetworkNameTaken { .. }
+            | Rejection::HostNameTaken { .. }
+            | Rejection::UserNameTaken { .. }
+            | Rejection::TitleTaken { .. }
+            | Rejection::SecretTaken
+            | Rejection::RangesOverlap { .. }
+            | Rejection::NoRangeLeft
+            | Rejection::NetworkInUse { .. }
+            | Rejection::NoAddressLeft { .. }
+            | Rejection::AddressTaken { .. }
+            | Rejection::NodeExists { .. }
+            | Rejection::WireguardKeyTaken
+            | Rejection::LastAdministrator { .. }
+            | Rejection::AddressOutside { .. }
+            | Rejection::AddressReserved { .. }
+            | Rejection::NoUses
+            | Rejection::ExpiryPassed { .. }
+            | Rejection::TooManyNetworks { .. } => (RefusalCode::Invalid, false),
         };
-        Self::new(code, rejection.to_string())
+        Self { guess, ..Self::new(code, rejection.to_string()) }
     }
 }
 
@@ -91,11 +135,34 @@ impl From<TooMany> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let body = wire::encode(&self.0);
+        let body = wire::encode(&self.refusal);
         let mut response = (self.status(), [(CONTENT_TYPE, wire::path::MEDIA_TYPE)], body).into_response();
-        if let Some(seconds) = self.0.retry_after {
+        if let Some(seconds) = self.refusal.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_somebody_tries_without_knowing_is_a_guess() {
+        let full = Rejection::NoAddressLeft {
+            network: "home".parse().unwrap(),
+            range: "10.0.0.0/24".parse().unwrap(),
+        };
+        for (rejection, code, guess) in [
+            (Rejection::UnknownKey, RefusalCode::UnknownKey, true),
+            (Rejection::KeyNeeded, RefusalCode::Invalid, true),
+            (Rejection::WireguardKeyTaken, RefusalCode::Invalid, false),
+            (full, RefusalCode::Invalid, false),
+        ] {
+            let refused = Refused::from(rejection);
+            assert_eq!((refused.code(), refused.is_guess()), (code, guess), "{refused:?}");
+        }
+        assert!(Refused::from(CredentialError::Signature).is_guess());
     }
 }

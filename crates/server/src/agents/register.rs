@@ -38,21 +38,22 @@ pub(super) async fn register(
         Err(_) => "refused",
     };
     metrics::counter!("netloom_registrations_total", "outcome" => outcome).increment(1);
-    if answer.as_ref().is_err_and(|refused| guesses(refused.code())) {
+    if answer.as_ref().is_err_and(Refused::is_guess) {
         agents.attempts.failed(peer.ip(), Instant::now());
     }
     answer.map(|reply| cbor(&reply))
 }
 
-/// Whether a refusal is what somebody gets who tries keys. A spent key is known to whoever offers it.
-fn guesses(code: RefusalCode) -> bool {
-    matches!(code, RefusalCode::UnknownKey | RefusalCode::NotProved | RefusalCode::Invalid)
-}
-
 async fn admit(agents: &Agents, body: &[u8]) -> Result<RegisterReply, Refused> {
     let request: RegisterRequest =
-        wire::decode(body).map_err(|error| Refused::new(RefusalCode::Invalid, error.to_string()))?;
+        wire::decode(body).map_err(|error| Refused::guess(RefusalCode::Invalid, error.to_string()))?;
     let registration = request.verify(&agents.identity.rendezvous[0], now())?;
+    // Before it is committed: a host with which no channel can be agreed would be one that never gets a map.
+    let sealing = (&registration.sealing_key, &registration.encapsulated);
+    agents.channels.check(sealing.0, sealing.1).map_err(|error| {
+        let advice = "remove the agent's key file, so that new keys are made, and join again";
+        Refused::guess(RefusalCode::Invalid, format!("the sealing key cannot be used ({error:#}); {advice}"))
+    })?;
     let signing_key = registration.signing_key;
     let facts = registration.facts.clone();
     let enrollment = registration.enrollment.map(|secret| TokenSecret::from_random(secret).digest());

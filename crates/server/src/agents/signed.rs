@@ -37,13 +37,14 @@ impl FromRequest<Arc<Agents>> for Signed {
             .extensions()
             .get::<OriginalUri>()
             .map_or_else(|| request.uri().clone(), |uri| uri.0.clone());
-        let body = Bytes::from_request(request, agents).await;
-        let body = body.map_err(|error| Refused::new(RefusalCode::Invalid, error.body_text()))?;
+        // Before the body is read: nothing is kept in memory for hosts that are not there.
         let intent = agents.brain.intent();
         let Some(host) = intent.host(signature.host) else {
             agents.replays.forget(signature.host);
             return Err(Refused::unknown_host());
         };
+        let body = Bytes::from_request(request, agents).await;
+        let body = body.map_err(|error| Refused::new(RefusalCode::Invalid, error.body_text()))?;
         let target = uri.path_and_query().map_or(uri.path(), |target| target.as_str());
         let signed = SignedRequest { method: method.as_str(), target, body: &body };
         signature.verify(&host.signing_key, now(), &signed)?;
