@@ -1,10 +1,12 @@
 //! Paging: every list comes in pages, and a page says where the next one starts.
 
+use std::str::FromStr;
+
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::schema;
+use crate::{Problem, schema};
 
 /// How many items a page may have: 1 to 1000, 100 where nothing is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,15 +47,16 @@ impl<'de> Deserialize<'de> for Limit {
 pub struct Cursor(String);
 
 impl Cursor {
-    /// The place after the item with this sort key.
-    pub fn after(key: &str) -> Self {
-        Self(BASE64URL_NOPAD.encode(key.as_bytes()))
+    /// The place after the item with this sort key in this list. The list's name has no space in it.
+    pub fn after(list: &str, key: &str) -> Self {
+        Self(BASE64URL_NOPAD.encode(format!("{list} {key}").as_bytes()))
     }
 
-    /// The sort key it was made of.
-    pub fn key(&self) -> String {
-        let bytes = BASE64URL_NOPAD.decode(self.0.as_bytes()).unwrap_or_default();
-        String::from_utf8(bytes).unwrap_or_default()
+    /// The sort key it was made of, if it was made for this list.
+    fn key(&self, list: &str) -> Option<String> {
+        let text = String::from_utf8(BASE64URL_NOPAD.decode(self.0.as_bytes()).ok()?).ok()?;
+        let (made_for, key) = text.split_once(' ')?;
+        (made_for == list).then(|| key.to_owned())
     }
 
     /// As it stands in a query.
@@ -90,6 +93,19 @@ pub struct Paging {
     pub after: Option<Cursor>,
 }
 
+impl Paging {
+    /// The key after which the page begins; none for the first page. A cursor of another list is refused.
+    pub fn after<K: FromStr>(&self, list: &str) -> Result<Option<K>, Problem> {
+        let Some(cursor) = &self.after else {
+            return Ok(None);
+        };
+        let key = cursor.key(list).and_then(|key| key.parse().ok());
+        let refuse =
+            || Problem::of_field("after", "not a cursor of this list; take the `next` of its page before");
+        key.map(Some).ok_or_else(refuse)
+    }
+}
+
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
@@ -102,14 +118,19 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// Cuts a page out of a list that is sorted by `key`, ascending by bytes, no two alike.
-    pub fn cut(sorted: impl IntoIterator<Item = T>, paging: &Paging, key: impl Fn(&T) -> String) -> Self {
-        let after = paging.after.as_ref().map(Cursor::key);
+    /// Cuts a page out of the list of this name, which is sorted by `key`, ascending by bytes, no two alike.
+    pub fn cut(
+        list: &str,
+        sorted: impl IntoIterator<Item = T>,
+        paging: &Paging,
+        key: impl Fn(&T) -> String,
+    ) -> Result<Self, Problem> {
+        let after: Option<String> = paging.after(list)?;
         let later = |item: &T| after.as_ref().is_none_or(|after| key(item) > *after);
         let mut rest = sorted.into_iter().filter(later);
         let items: Vec<T> = rest.by_ref().take(paging.limit.get()).collect();
-        let next = rest.next().and(items.last()).map(|last| Cursor::after(&key(last)));
-        Self { items, next }
+        let next = rest.next().and(items.last()).map(|last| Cursor::after(list, &key(last)));
+        Ok(Self { items, next })
     }
 
     /// The same page of other items.
@@ -128,7 +149,7 @@ mod tests {
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
             let paging = Paging { limit: Limit::new(10).unwrap(), after };
-            let page = Page::cut(list.clone(), &paging, Clone::clone);
+            let page = Page::cut("list", list.clone(), &paging, Clone::clone).unwrap();
             seen.extend(page.items);
             after = page.next;
             if after.is_none() {
@@ -141,7 +162,18 @@ mod tests {
     #[test]
     fn a_full_last_page_names_no_next() {
         let paging = Paging { limit: Limit::new(2).unwrap(), after: None };
-        assert_eq!(Page::cut(["a", "b"], &paging, |s| (*s).to_owned()).next, None);
+        assert_eq!(Page::cut("list", ["a", "b"], &paging, |s| (*s).to_owned()).unwrap().next, None);
+    }
+
+    #[test]
+    fn a_cursor_of_another_list_is_refused() {
+        let of = |after| Paging { after: Some(after), ..Paging::default() };
+        assert_eq!(of(Cursor::after("journal", "12")).after::<u64>("journal").unwrap(), Some(12));
+        for foreign in [Cursor::after("hosts", "12"), Cursor::after("journal", "x")] {
+            let refused = of(foreign).after::<u64>("journal").unwrap_err();
+            assert_eq!((refused.status, refused.errors[0].field.as_str()), (422, "after"));
+        }
+        assert_eq!(Paging::default().after::<u64>("journal").unwrap(), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod rejection;
 pub use actor::Actor;
 pub use change::{ActorName, Change, RecordChange};
 pub use command::{Command, Edit, Register};
-pub use decide::{authenticate, authorise_reading, decide};
+pub use decide::{authenticate, authorise_administration, authorise_reading, decide};
 pub use env::Env;
 pub use intent::{Damaged, Intent, Violation, apply};
 pub use inventory::{Door, Effect, HostInventory, Inventory};

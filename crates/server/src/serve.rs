@@ -58,6 +58,7 @@ impl Server {
     /// Starts everything the settings ask for.
     pub async fn start(mut settings: Settings, telemetry: Telemetry) -> Result<Self> {
         create_private_folder(&settings.data)?;
+        http::remove_leftovers(&settings.data)?;
         let identity = Arc::new(Identity::load_or_create(&settings.data)?);
         let certificates = certificates(&settings)?;
         let pin = certificates.as_ref().map(|certificates| Digest::from_bytes(certificates.pin()));

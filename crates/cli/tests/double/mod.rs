@@ -212,7 +212,8 @@ fn example(number: u8) -> api::Network {
 async fn networks(Query(paging): Query<Paging>) -> Json<Page<api::Network>> {
     let limit = Limit::new(10).filter(|most| most.get() < paging.limit.get()).unwrap_or(paging.limit);
     let paging = Paging { limit, ..paging };
-    Json(Page::cut((0..25).map(example), &paging, |network| network.name.to_string()))
+    let page = Page::cut("networks", (0..25).map(example), &paging, |network| network.name.to_string());
+    Json(page.expect("the program takes the cursor it was given"))
 }
 
 async fn network(method: Method, Path(name): Path<String>) -> Response {

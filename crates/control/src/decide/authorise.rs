@@ -24,6 +24,17 @@ pub fn authorise_reading(intent: &Intent, actor: &Actor) -> Result<(), Rejection
     }
 }
 
+/// Refuses those who do not administer: for what is no command (`what` names it), and for what costs the server work before
+/// the command it is for can be made.
+pub fn authorise_administration(intent: &Intent, actor: &Actor, what: &'static str) -> Result<(), Rejection> {
+    let administrates = match actor {
+        Actor::System => true,
+        Actor::User(user) => role(intent, *user)? == Role::Administrator,
+        Actor::Setup | Actor::Host(_) | Actor::Registrant => false,
+    };
+    if administrates { Ok(()) } else { Err(Rejection::NotAllowed { command: what }) }
+}
+
 fn role(intent: &Intent, user: UserId) -> Result<Role, Rejection> {
     intent.user(user).map(|user| user.role).ok_or(Rejection::NotLoggedIn)
 }

@@ -14,7 +14,7 @@ mod user;
 
 use std::borrow::Cow;
 
-pub use authorise::{authenticate, authorise_reading};
+pub use authorise::{authenticate, authorise_administration, authorise_reading};
 
 use crate::{Actor, Change, Command, Env, Intent, Record, RecordChange, Rejection};
 

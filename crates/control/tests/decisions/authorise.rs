@@ -1,6 +1,6 @@
 //! Who may give which command: a table of all of them.
 
-use control::{Actor, Command, Edit, Rejection, authorise_reading};
+use control::{Actor, Command, Edit, Rejection, authorise_administration, authorise_reading};
 use model::{ApiTokenId, EnrollmentKeyId, HostId, NetworkId, NodeId, Role, TokenPurpose, UserId, Uses};
 use wire::{HostSettings, Leave, NodeSwitch};
 
@@ -146,4 +146,15 @@ fn a_host_that_was_removed_is_told_so() {
     server.give(host, Command::OwnLeave(Leave::Server)).unwrap();
     let refused = server.give(host, Command::OwnSettings(HostSettings::default()));
     assert_eq!(refused, Err(Rejection::NoSuchHost { host: id }));
+}
+
+#[test]
+fn what_is_no_command_is_for_administrators_alone() {
+    let (server, [anna, ben, host]) = server();
+    let asks = |actor| authorise_administration(&server.intent, &actor, "backup");
+    assert_eq!((asks(anna), asks(Actor::System)), (Ok(()), Ok(())));
+    for actor in [ben, host, Actor::Setup, Actor::Registrant] {
+        assert_eq!(asks(actor), Err(Rejection::NotAllowed { command: "backup" }));
+    }
+    assert_eq!(asks(Actor::User(UserId::from_bytes([9; 16]))), Err(Rejection::NotLoggedIn));
 }

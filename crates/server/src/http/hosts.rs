@@ -61,12 +61,13 @@ pub(super) async fn list(
     let network =
         filter.network.as_ref().map(|network| find::network(&reader.intent, network)).transpose()?;
     let network = network.map(|network| network.id);
-    let after = paging.after.as_ref().and_then(|after| after.key().parse().ok());
+    let after = paging.after("hosts")?;
     let told = admin.parts.brain.told();
     let within =
         |host: &&model::Host| network.is_none_or(|network| reader.intent.node_of(host.id, network).is_some());
     let hosts = reader.intent.hosts(after).filter(within).map(|host| show(&reader.intent, &told, host));
-    Ok(Json(Page::cut(hosts.filter(|host| filter.admits(host)), &paging, |host| host.id.to_string())))
+    let hosts = hosts.filter(|host| filter.admits(host));
+    Ok(Json(Page::cut("hosts", hosts, &paging, |host| host.id.to_string())?))
 }
 
 /// One host

@@ -22,10 +22,10 @@ fn show(intent: &Intent, key: &EnrollmentKey) -> Key {
 /// All enrollment keys
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys", params(Paging),
     responses((status = 200, body = Page<Key>), Problems))]
-pub(super) async fn list(reader: Reader, Params(paging): Params<Paging>) -> Json<Page<Key>> {
-    let after = paging.after.as_ref().and_then(|after| after.key().parse().ok());
-    let page = Page::cut(reader.intent.enrollment_keys(after), &paging, |key| key.id.to_string());
-    Json(page.map(|key| show(&reader.intent, key)))
+pub(super) async fn list(reader: Reader, Params(paging): Params<Paging>) -> Answer<Page<Key>> {
+    let keys = reader.intent.enrollment_keys(paging.after("keys")?);
+    let page = Page::cut("keys", keys, &paging, |key| key.id.to_string())?;
+    Ok(Json(page.map(|key| show(&reader.intent, key))))
 }
 
 /// Make an enrollment key; its token is shown this once

@@ -41,6 +41,8 @@ use crate::telemetry::Telemetry;
 use failure::{Failure, Problems};
 use passwords::Passwords;
 
+pub use server::remove_leftovers;
+
 /// Says what tokens pin at the moment.
 pub type Pin = Box<dyn Fn() -> Option<Digest> + Send + Sync>;
 

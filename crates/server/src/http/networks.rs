@@ -17,10 +17,10 @@ fn show(intent: &Intent, network: &model::Network) -> Network {
 /// All networks
 #[utoipa::path(get, path = "/api/v1/networks", tag = "networks", params(Paging),
     responses((status = 200, body = Page<Network>), Problems))]
-pub(super) async fn list(reader: Reader, Params(paging): Params<Paging>) -> Json<Page<Network>> {
-    let after = paging.after.as_ref().and_then(|after| after.key().parse().ok());
-    let page = Page::cut(reader.intent.networks(after), &paging, |network| network.id.to_string());
-    Json(page.map(|network| show(&reader.intent, network)))
+pub(super) async fn list(reader: Reader, Params(paging): Params<Paging>) -> Answer<Page<Network>> {
+    let networks = reader.intent.networks(paging.after("networks")?);
+    let page = Page::cut("networks", networks, &paging, |network| network.id.to_string())?;
+    Ok(Json(page.map(|network| show(&reader.intent, network))))
 }
 
 /// Make a network

@@ -26,11 +26,13 @@ pub(super) async fn list(
     Params(paging): Params<Paging>,
 ) -> Answer<Page<Node>> {
     let network = find::network(&reader.intent, &network)?.id;
-    let after = paging.after.as_ref().and_then(|after| after.key().parse().ok());
+    // Each network has a list of its own.
+    let list = format!("nodes/{network}");
+    let after = paging.after(&list)?;
     let told = admin.parts.brain.told();
     let nodes = reader.intent.nodes_in_network(network, after);
     let nodes = nodes.filter_map(|node| show(&reader.intent, &told.inventory, node));
-    Ok(Json(Page::cut(nodes, &paging, |node| node.host.to_string())))
+    Ok(Json(Page::cut(&list, nodes, &paging, |node| node.host.to_string())?))
 }
 
 /// Put a host into a network

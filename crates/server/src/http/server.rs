@@ -1,6 +1,6 @@
 //! The server's state, the journal, and backups.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use api::{
@@ -11,9 +11,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use control::{Actor, Rejection};
+use control::authorise_administration;
 use futures_util::stream;
-use model::Role;
 use tokio::io::AsyncReadExt as _;
 
 use super::body::Params;
@@ -21,6 +20,10 @@ use super::caller::{Caller, Reader};
 use super::{Answer, Failure, Problems, Shared};
 use crate::brain::now;
 use crate::identity::random;
+
+/// How the names of copies of the database begin, while they are downloaded.
+const COPY_BEGIN: &str = "backup-";
+const COPY_END: &str = ".tmp";
 
 /// The server's state
 #[utoipa::path(get, path = "/api/v1/server", tag = "server", responses((status = 200, body = ServerStatus), Problems))]
@@ -64,14 +67,14 @@ pub(super) async fn journal(
     _reader: Reader,
     Params(paging): Params<Paging>,
 ) -> Answer<Page<JournalEntry>> {
-    let before = paging.after.as_ref().and_then(|after| after.key().parse().ok());
+    let before = paging.after("journal")?;
     let most = paging.limit.get();
     // One more than the page has, to know whether there is another page.
     let entries = admin.parts.database.journal(before, u32::try_from(most + 1).unwrap_or(u32::MAX)).await?;
     let more = entries.len() > most;
     let items: Vec<JournalEntry> = entries.into_iter().take(most).map(show).collect();
     let last = items.last().filter(|_| more);
-    let next = last.map(|entry| Cursor::after(&entry.seq.to_string()));
+    let next = last.map(|entry| Cursor::after("journal", &entry.seq.to_string()));
     Ok(Json(Page { items, next }))
 }
 
@@ -89,12 +92,9 @@ fn show(entry: store::JournalEntry) -> JournalEntry {
 #[utoipa::path(get, path = "/api/v1/backup", tag = "server",
     responses((status = 200, body = Vec<u8>, content_type = "application/vnd.sqlite3"), Problems))]
 pub(super) async fn backup(State(admin): State<Shared>, caller: Caller) -> Result<Response, Failure> {
-    let administrator = matches!(caller.actor, Actor::User(_)) && caller.user.role == Role::Administrator;
-    if !administrator {
-        return Err(Rejection::NotAllowed { command: "backup" }.into());
-    }
+    authorise_administration(&admin.parts.brain.intent(), &caller.actor, "backup")?;
     let name = data_encoding::HEXLOWER.encode(&random::<8>()?);
-    let copy = Copy(admin.parts.settings.data.join(format!("backup-{name}.tmp")));
+    let copy = Copy(admin.parts.settings.data.join(format!("{COPY_BEGIN}{name}{COPY_END}")));
     admin.parts.database.backup(&copy.0).await?;
     let file = tokio::fs::File::open(&copy.0).await.context("the copy cannot be read")?;
     let length = file.metadata().await.context("the copy cannot be read")?.len();
@@ -104,6 +104,26 @@ pub(super) async fn backup(State(admin): State<Shared>, caller: Caller) -> Resul
         (CONTENT_DISPOSITION, "attachment; filename=\"netloom-backup.db\"".to_owned()),
     ];
     Ok((headers, Body::from_stream(chunks(file, copy))).into_response())
+}
+
+/// Removes copies that were being downloaded when the server last ended without a chance to remove them: they hold all that
+/// the database holds.
+pub fn remove_leftovers(data: &Path) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(data).context("the data folder cannot be read")?;
+    for entry in entries {
+        let entry = entry.context("the data folder cannot be read")?;
+        let is_copy = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(COPY_BEGIN) && name.ends_with(COPY_END));
+        if is_copy {
+            let file = entry.path();
+            let context = || format!("the left copy of the database {} cannot be removed", file.display());
+            std::fs::remove_file(&file).with_context(context)?;
+            tracing::info!(file = %file.display(), "a copy of the database was left by a download; it was removed");
+        }
+    }
+    Ok(())
 }
 
 /// A file that is removed when nobody needs it any more, also when the download is broken off.
@@ -124,4 +144,22 @@ fn chunks(file: tokio::fs::File, copy: Copy) -> impl futures_util::Stream<Item =
         chunk.truncate(read);
         Ok((read > 0).then_some((chunk, (file, copy))))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_that_a_crash_left_are_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["backup-0011.tmp", "backup-2026.db", "netloom.db"] {
+            std::fs::write(folder.path().join(name), b"x").unwrap();
+        }
+        remove_leftovers(folder.path()).unwrap();
+        let left = std::fs::read_dir(folder.path()).unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["backup-2026.db", "netloom.db"]);
+    }
 }

@@ -9,7 +9,7 @@ use model::{ApiTokenId, TokenPurpose};
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, digest, new_secret};
-use super::{Failure, Problems, Shared};
+use super::{Answer, Failure, Problems, Shared};
 use crate::brain::now;
 
 /// The own tokens and log-ins
@@ -19,11 +19,12 @@ pub(super) async fn list(
     State(admin): State<Shared>,
     caller: Caller,
     Params(paging): Params<Paging>,
-) -> Json<Page<ApiToken>> {
+) -> Answer<Page<ApiToken>> {
     let intent = admin.parts.brain.intent();
     let mut tokens: Vec<_> = intent.api_tokens_of_user(caller.user.id).collect();
     tokens.sort_unstable_by_key(|token| token.id);
-    Json(Page::cut(tokens, &paging, |token| token.id.to_string()).map(ApiToken::from))
+    let page = Page::cut("tokens", tokens, &paging, |token| token.id.to_string())?;
+    Ok(Json(page.map(ApiToken::from)))
 }
 
 /// Make a token for a program; its secret is shown this once

@@ -4,7 +4,7 @@ use api::{CreateUser, Page, Paging, PatchUser, SetPassword, User, UserSelector};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use control::Command;
+use control::{Command, authorise_administration};
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
@@ -13,10 +13,10 @@ use super::{Answer, Failure, Problems, Shared, find};
 /// All accounts
 #[utoipa::path(get, path = "/api/v1/users", tag = "users", params(Paging),
     responses((status = 200, body = Page<User>), Problems))]
-pub(super) async fn list(reader: Reader, Params(paging): Params<Paging>) -> Json<Page<User>> {
-    let after = paging.after.as_ref().and_then(|after| after.key().parse().ok());
-    let page = Page::cut(reader.intent.users(after), &paging, |user| user.id.to_string());
-    Json(page.map(User::from))
+pub(super) async fn list(reader: Reader, Params(paging): Params<Paging>) -> Answer<Page<User>> {
+    let users = reader.intent.users(paging.after("users")?);
+    let page = Page::cut("users", users, &paging, |user| user.id.to_string())?;
+    Ok(Json(page.map(User::from)))
 }
 
 /// Make an account
@@ -27,6 +27,8 @@ pub(super) async fn create(
     caller: Caller,
     Body(create): Body<CreateUser>,
 ) -> Result<(StatusCode, Json<User>), Failure> {
+    // Asked before the password is hashed: that takes a core for a while.
+    authorise_administration(&admin.parts.brain.intent(), &caller.actor, "create-user")?;
     let password = admin.passwords.hash(create.password.expose().to_owned()).await?;
     let command = Command::CreateUser { name: create.name.clone(), password, role: create.role.into() };
     let committed = admin.submit(caller.actor, command).await?;
@@ -79,12 +81,14 @@ pub(super) async fn set_password(
     Segments(user): Segments<UserSelector>,
     Body(set): Body<SetPassword>,
 ) -> Result<StatusCode, Failure> {
-    let user = find::user(&admin.parts.brain.intent(), &user)?.id;
+    let intent = admin.parts.brain.intent();
+    let user = find::user(&intent, &user)?.id;
     // One's own password needs the current one: a stolen token must not be enough.
     if user == caller.user.id {
         let detail = format!("change your own password at {}, with the current one", api::path::MY_PASSWORD);
         return Err(Failure::new(api::ProblemKind::Forbidden, detail));
     }
+    authorise_administration(&intent, &caller.actor, "change-password")?;
     let password = admin.passwords.hash(set.password.expose().to_owned()).await?;
     admin.submit(caller.actor, Command::ChangePassword { user, password, keep: None }).await?;
     Ok(StatusCode::NO_CONTENT)
