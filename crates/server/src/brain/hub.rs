@@ -153,7 +153,7 @@ impl Hub {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(flush_at), if self.flush_at.is_some() => self.flush(),
-                () = self.keeper.due() => self.keeper.save(&self.inventory).await,
+                () = self.keeper.due() => self.keeper.save(&self.inventory),
                 notice = self.notices.recv() => match notice {
                     Some(notice) => self.handle(notice),
                     None => break,
@@ -161,7 +161,7 @@ impl Hub {
             }
         }
         self.flush();
-        self.keeper.save(&self.inventory).await;
+        self.keeper.finish(&self.inventory).await;
     }
 
     fn handle(&mut self, notice: Notice) {

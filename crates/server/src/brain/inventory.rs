@@ -8,21 +8,27 @@ use anyhow::{Context, Result};
 use control::{Intent, Inventory};
 use model::HostId;
 use store::Database;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// How long changes of inventory are gathered before they are written.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Which hosts' inventory is to be written, and when.
+/// Rows that are written at a time.
+const MOST_ROWS: usize = 1000;
+
+/// Which hosts' inventory is to be written, and when. The database is waited for by a task of its own, one at a time: the hub
+/// that owns this has others to tell.
 pub(super) struct Keeper {
     database: Arc<dyn Database>,
     changed: BTreeSet<HostId>,
     at: Option<Instant>,
+    writing: Option<JoinHandle<Vec<HostId>>>,
 }
 
 impl Keeper {
     pub(super) fn new(database: Arc<dyn Database>) -> Self {
-        Self { database, changed: BTreeSet::new(), at: None }
+        Self { database, changed: BTreeSet::new(), at: None, writing: None }
     }
 
     /// A host's inventory changed.
@@ -31,29 +37,66 @@ impl Keeper {
         self.at.get_or_insert_with(|| Instant::now() + INTERVAL);
     }
 
-    /// Waits until something is to be written.
-    pub(super) async fn due(&self) {
+    /// Waits until something is to be written and nothing is being written. May be given up and called again.
+    pub(super) async fn due(&mut self) {
+        self.written().await;
         match self.at {
             Some(at) => tokio::time::sleep_until(at).await,
             None => std::future::pending().await,
         }
     }
 
-    /// Writes what changed. What cannot be written is told in the log and tried again.
-    pub(super) async fn save(&mut self, inventory: &Inventory) {
-        self.at = None;
-        let changed = std::mem::take(&mut self.changed);
-        let entry = |host: HostId| store::InventoryRow {
-            host,
-            json: inventory.host(host).and_then(|entry| serde_json::to_string(entry).ok()),
+    /// Waits until nothing is being written. Says whether that went well; what was not written is due again.
+    async fn written(&mut self) -> bool {
+        let Some(writing) = &mut self.writing else {
+            return true;
         };
-        let entries: Vec<_> = changed.iter().copied().map(entry).collect();
-        if entries.is_empty() {
+        let failed = writing.await;
+        self.writing = None;
+        let failed = failed.unwrap_or_else(|error| {
+            tracing::error!(%error, "writing inventory broke");
+            Vec::new()
+        });
+        failed.iter().for_each(|host| self.changed(*host));
+        failed.is_empty()
+    }
+
+    /// Begins to write what changed. What cannot be written is told in the log and tried again.
+    pub(super) fn save(&mut self, inventory: &Inventory) {
+        debug_assert!(self.writing.is_none(), "`due` waits for the write before");
+        let hosts: Vec<HostId> = self.changed.iter().copied().take(MOST_ROWS).collect();
+        hosts.iter().for_each(|host| {
+            self.changed.remove(host);
+        });
+        self.at = (!self.changed.is_empty()).then(Instant::now);
+        if hosts.is_empty() {
             return;
         }
-        if let Err(error) = self.database.put_inventory(entries).await {
-            tracing::warn!(%error, "inventory was not written; that is tried again");
-            changed.into_iter().for_each(|host| self.changed(host));
+        let entry = |host: &HostId| store::InventoryRow {
+            host: *host,
+            json: inventory.host(*host).and_then(|entry| serde_json::to_string(entry).ok()),
+        };
+        let entries = hosts.iter().map(entry).collect();
+        let database = Arc::clone(&self.database);
+        self.writing = Some(tokio::spawn(async move {
+            match database.put_inventory(entries).await {
+                Ok(()) => Vec::new(),
+                Err(error) => {
+                    tracing::warn!(%error, "inventory was not written; that is tried again");
+                    hosts
+                }
+            }
+        }));
+    }
+
+    /// Writes all that is left, and gives up when the database does not take it.
+    pub(super) async fn finish(&mut self, inventory: &Inventory) {
+        self.written().await;
+        while !self.changed.is_empty() {
+            self.save(inventory);
+            if !self.written().await {
+                return;
+            }
         }
     }
 }
@@ -69,4 +112,39 @@ pub(super) async fn load(database: &dyn Database, intent: &Intent) -> Result<Inv
         Some((entry.host, value.ok()?))
     };
     Ok(entries.into_iter().filter_map(read).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use control::Intent;
+    use futures_util::FutureExt as _;
+    use model::Timestamp;
+    use store::Sqlite;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_that_changed_is_written_in_batches_and_nobody_waits_for_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let database: Arc<dyn Database> = Arc::new(Sqlite::open(&folder.path().join("netloom.db")).unwrap());
+        let mut keeper = Keeper::new(Arc::clone(&database));
+        let mut inventory = Inventory::default();
+        for number in 0..2_500_u16 {
+            let mut bytes = [7; 16];
+            bytes[14..].copy_from_slice(&number.to_be_bytes());
+            let host = HostId::from_bytes(bytes);
+            inventory.observe_presence(host, true, Timestamp::from_millis(1));
+            keeper.changed(host);
+        }
+        keeper.save(&inventory);
+        assert_eq!(keeper.changed.len(), 1_500, "the first batch is on its way");
+        assert!(keeper.written().now_or_never().is_none(), "and is waited for by its own task");
+        keeper.due().await;
+        keeper.finish(&inventory).await;
+        assert!(keeper.changed.is_empty() && keeper.writing.is_none());
+        assert_eq!(database.inventory().await.unwrap().len(), 2_500);
+        assert!(
+            load(&*database, &Intent::default()).await.unwrap().host(HostId::from_bytes([7; 16])).is_none()
+        );
+    }
 }
