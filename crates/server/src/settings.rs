@@ -50,7 +50,7 @@ pub struct Flags {
     /// The folder for the database, keys and certificate
     #[arg(long, value_name = "FOLDER", global = true)]
     pub data: Option<String>,
-    /// Address and port of HTTPS (API, page, broker) [default: [::]:8443]
+    /// Address and port of HTTPS (API, agents, broker); by default port 8443 on every address
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
     /// What agents and people reach the server as, `https://host:port`; several with commas
