@@ -1,6 +1,6 @@
 //! The journal: it has everything but secrets.
 
-use api::{CreateToken, CreateUser, CreatedToken, JournalEntry, Role, User, path};
+use api::{CreateToken, CreateUser, CreatedToken, JournalEntry, Page, Role, User, path};
 use testkit::fleet::{Agent, Method, PASSWORD};
 
 use crate::running::start;
@@ -44,5 +44,21 @@ async fn the_journal_tells_who_did_what_and_holds_no_secret() {
     assert!(secrets.len() >= 10, "there is something to look for");
     for secret in secrets {
         assert!(!text.contains(&secret), "the journal holds {secret}");
+    }
+}
+
+#[tokio::test]
+async fn the_next_page_of_one_list_is_none_of_another() {
+    let ready = start().await;
+    let admin = &ready.admin;
+    ready.network("home", "10.1.0.0/16").await;
+    let page: Page<JournalEntry> = admin.get(&format!("{}?limit=1", path::JOURNAL)).await.unwrap();
+    let next = page.next.expect("set-up and log-in are in the journal too");
+    let nodes = path::fill(path::NODES, &["home"]);
+    for list in [path::NETWORKS, path::HOSTS, path::KEYS, path::USERS, path::TOKENS, &nodes] {
+        let asked = admin.get::<Page<serde_json::Value>>(&format!("{list}?after={}", next.as_str())).await;
+        let refused = asked.unwrap_err();
+        assert_eq!(refused.status(), 422, "{list}");
+        assert!(refused.to_string().contains("`after`"), "{refused}");
     }
 }

@@ -91,7 +91,16 @@ async fn an_auditor_reads_everything_and_changes_nothing() {
     for list in lists {
         let _page: Page<serde_json::Value> = auditor.get(list).await.unwrap();
     }
+    let another = CreateUser {
+        name: "carl".parse().unwrap(),
+        role: Role::Administrator,
+        password: "an auditor's friend".parse().unwrap(),
+    };
+    let set = api::SetPassword { password: "an auditor's choice".parse().unwrap() };
+    let set = auditor.json(Method::PUT, &path::fill(path::USER_PASSWORD, &["root"]), &set).await;
     let writes = [
+        auditor.post::<User>(path::USERS, &another).await.map(drop),
+        set.map(drop),
         auditor.network("work", "10.2.0.0/16").await.map(drop),
         auditor.key("key", &["home"], None).await.map(drop),
         auditor.delete(&path::fill(path::NETWORK, &["home"])).await,
