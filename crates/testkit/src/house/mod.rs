@@ -127,7 +127,12 @@ impl House {
 
     /// A machine behind a NAT; its agent runs and has joined nothing.
     pub fn behind(&self, home: &Home, name: &str) -> Result<Host> {
-        home.machine(self.lab.machine(name)?)?.with_agent()
+        self.machine_behind(home, name)?.with_agent()
+    }
+
+    /// The same without an agent.
+    pub fn machine_behind(&self, home: &Home, name: &str) -> Result<Host> {
+        home.machine(self.lab.machine(name)?)
     }
 
     fn next(&self) -> u8 {

@@ -12,7 +12,7 @@ use crate::{SOON, is_userspace, our_processes, public_hosts};
 const FORGOTTEN: Duration = Duration::from_secs(1);
 
 /// The others must have forgotten a host's addresses one second after `since`.
-fn forgotten(others: &[&Host], gone: &Host, since: Instant) {
+pub(crate) fn forgotten(others: &[&Host], gone: &Host, since: Instant) {
     let limit = patience(FORGOTTEN).saturating_sub(since.elapsed());
     for other in others {
         eventually(limit, || {
@@ -27,7 +27,7 @@ fn forgotten(others: &[&Host], gone: &Host, since: Instant) {
 }
 
 #[track_caller]
-fn as_before(host: &Host, before: &MachineState) {
+pub(crate) fn as_before(host: &Host, before: &MachineState) {
     let difference = before.diff(&host.machine().snapshot().unwrap());
     assert!(difference.is_empty(), "{} is not what it was:\n{difference}", host.name());
     assert_eq!(our_processes(host), Vec::<String>::new());

@@ -22,7 +22,7 @@ use testkit::house::{Host, House, all_reach_all, patience};
 /// Long enough for anything that has no limit of its own.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Joins all of these, waits until all reach all, and checks whose WireGuard it is.
+/// Joins all of these (those that are in already stay), waits until all reach all, and checks whose WireGuard it is.
 fn join_all(hosts: &[&Host], token: &str) {
     for host in hosts {
         host.join(token).unwrap();

@@ -9,7 +9,7 @@ use testkit::lab::{NatKind, eventually};
 use crate::{SOON, join_all};
 
 /// Waits until `from` sends its datagrams for `to` to this address.
-fn uses(from: &Host, to: &Host, address: IpAddr) {
+pub(crate) fn uses(from: &Host, to: &Host, address: IpAddr) {
     eventually(patience(SOON), || {
         let endpoint = from.endpoint_of(to)?;
         let ip = endpoint.map(|endpoint| endpoint.ip());

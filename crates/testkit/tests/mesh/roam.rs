@@ -35,6 +35,14 @@ fn followed(others: [&Host; 2], roamer: &Host, address: IpAddr, since: Instant) 
     }
 }
 
+/// A public host gets another address, and its peers follow.
+pub(crate) fn gets_another_address(roamer: &Host, peers: [&Host; 2]) {
+    let index = roamer.interface_index().unwrap();
+    roamer.link().set_addresses(&["203.0.113.77/24", "2001:db8::77/64"], &[]).unwrap();
+    followed(peers, roamer, "203.0.113.77".parse().unwrap(), Instant::now());
+    assert_eq!(roamer.interface_index().unwrap(), index, "the interface is the same one");
+}
+
 #[test]
 fn peers_follow_a_host_that_gets_another_address_or_network_within_two_seconds() {
     let (house, token) = House::with_network("roam").unwrap();
@@ -43,9 +51,7 @@ fn peers_follow_a_host_that_gets_another_address_or_network_within_two_seconds()
     let roamer = house.public("roamer").unwrap();
     join_all(&[&public, &inner, &roamer], &token);
     let index = roamer.interface_index().unwrap();
-
-    roamer.link().set_addresses(&["203.0.113.77/24", "2001:db8::77/64"], &[]).unwrap();
-    followed([&public, &inner], &roamer, "203.0.113.77".parse().unwrap(), Instant::now());
+    gets_another_address(&roamer, [&public, &inner]);
 
     let other = house.home("cafe", NatKind::PortRestricted).unwrap();
     let [addresses, gateways] = other.addressing();

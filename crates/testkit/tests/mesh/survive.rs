@@ -25,6 +25,23 @@ fn none_lost(pingers: [Pinger; 2]) {
     pingers.into_iter().for_each(|pinger| pinger.stop().unwrap().none_lost().unwrap());
 }
 
+/// The agent on `a` is killed and started again while both ping each other.
+pub(crate) fn survives_a_killed_agent(a: &Host, b: &Host) {
+    let index = a.interface_index().unwrap();
+    let pingers = pingers(a, b);
+    a.kill_agent().unwrap();
+    answered(&pingers, 200);
+    if is_userspace() {
+        assert_eq!(our_processes(a).len(), 1, "the device lives without the agent");
+    }
+    let shown = a.machine().run("wg", ["show", INTERFACE]).unwrap().stdout;
+    assert!(shown.contains("latest handshake"), "{shown}");
+    a.start_agent().unwrap();
+    answered(&pingers, 200);
+    none_lost(pingers);
+    assert_eq!(a.interface_index().unwrap(), index, "the interface is the same one");
+}
+
 #[test]
 fn no_ping_is_lost_while_the_server_is_killed_and_started_again() {
     let (house, token) = House::with_network("server-dies").unwrap();
@@ -50,19 +67,7 @@ fn no_ping_is_lost_while_the_server_is_killed_and_started_again() {
 fn no_ping_is_lost_while_an_agent_is_killed_and_started_again() {
     let (house, token, hosts) = public_hosts("agent-dies", &["a", "b"]);
     let [a, b] = &hosts[..] else { unreachable!("two were made") };
-    let index = a.interface_index().unwrap();
-    let pingers = pingers(a, b);
-    a.kill_agent().unwrap();
-    answered(&pingers, 200);
-    if is_userspace() {
-        assert_eq!(our_processes(a).len(), 1, "the device lives without the agent");
-    }
-    let shown = a.machine().run("wg", ["show", INTERFACE]).unwrap().stdout;
-    assert!(shown.contains("latest handshake"), "{shown}");
-    a.start_agent().unwrap();
-    answered(&pingers, 200);
-    none_lost(pingers);
-    assert_eq!(a.interface_index().unwrap(), index, "the interface is the same one");
+    survives_a_killed_agent(a, b);
     // It still hears of changes.
     let late = house.public("late").unwrap();
     late.join(&token).unwrap();
