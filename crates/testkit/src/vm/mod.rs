@@ -150,6 +150,18 @@ fn quote(script: &mut Vec<u8>, word: &OsStr) {
     script.push(b'\'');
 }
 
+/// Whether tests are to do without the virtual machine (`NETLOOM_TEST_VM=off`, set by `cargo xtask test --no-vm`). If so,
+/// says what is left out where the test runner cannot keep it to itself.
+pub fn is_left_out(what: &str) -> bool {
+    let left_out = std::env::var("NETLOOM_TEST_VM").is_ok_and(|value| value == "off");
+    if left_out {
+        let words = format!("\nLEFT OUT: {what}, because NETLOOM_TEST_VM=off\n");
+        // Nowhere is left to say that this failed.
+        let _ = std::io::stderr().write_all(words.as_bytes());
+    }
+    left_out
+}
+
 impl Vm {
     /// What this machine lacks for the virtual one.
     pub fn requirements() -> Vec<Missing> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reconcile::LinkKind;
 use testkit::house::{House, NETWORK, SLOWNESS, alone};
 use testkit::lab::NatKind;
-use testkit::vm::{Vm, VmCommand};
+use testkit::vm::{Vm, VmCommand, is_left_out};
 
 use crate::join_all;
 use crate::leave::{as_before, forgotten};
@@ -17,8 +17,6 @@ use crate::survive::survives_a_killed_agent;
 
 /// Set for tests that run inside, where the kernel's WireGuard must be in use.
 const KERNEL_MUST_HAVE_WIREGUARD: &str = "NETLOOM_MESH_ON_KERNEL";
-/// Set to `off` by `cargo xtask test --no-vm`.
-const SWITCH: &str = "NETLOOM_TEST_VM";
 /// How many times slower the emulated processor is, generously.
 const TIMES_SLOWER: u32 = 15;
 
@@ -36,8 +34,7 @@ pub(crate) fn expected_wireguard() -> LinkKind {
 
 #[test]
 fn the_core_of_this_holds_with_the_kernels_wireguard() {
-    if std::env::var(SWITCH).is_ok_and(|value| value == "off") {
-        println!("LEFT OUT: the mesh on the kernel's own WireGuard, because {SWITCH}=off");
+    if is_left_out("the mesh on the kernel's own WireGuard") {
         return;
     }
     let _alone = alone();
