@@ -32,6 +32,7 @@ impl Engine {
             Changed::Everything => {
                 self.resolve();
                 self.settle().await;
+                self.follow_keepalive();
             }
             Changed::Peers { hosts, keys } => self.settle_peers(&hosts, &keys).await,
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::Generation;
+use model::{Generation, Keepalive};
 use reconcile::{AgentEvent, AskFailure};
 use tokio::sync::mpsc;
 use wire::{Direction, Down, MapReply, Report};
@@ -16,6 +16,7 @@ use crate::talk::{TalkError, now, trust};
 pub(super) struct Broker {
     handle: LinkHandle,
     events: mpsc::Receiver<LinkEvent>,
+    keepalive: Duration,
 }
 
 impl Broker {
@@ -82,12 +83,24 @@ impl Engine {
         let mut options = LinkOptions::new(url, host.to_string(), password, trust(self.session.record.pin));
         // A lost connection is made anew by the brain's own pauses, perhaps to another address.
         options.backoff = Backoff { first: Duration::from_secs(3600), longest: Duration::from_secs(3600) };
-        if let Some(keepalive) = self.agent.map().and_then(|map| map.server.keepalive) {
-            options.keepalive = Duration::from_secs(keepalive.get().into());
-        }
+        let keepalive = self.keepalive();
+        options.keepalive = keepalive;
         match Link::connect(options) {
-            Ok((handle, events)) => self.broker = Some(Broker { handle, events }),
+            Ok((handle, events)) => self.broker = Some(Broker { handle, events, keepalive }),
             Err(error) => self.broker_lost(error.to_string()),
+        }
+    }
+
+    fn keepalive(&self) -> Duration {
+        let said = self.agent.map().and_then(|map| map.server.keepalive);
+        Duration::from_secs(said.unwrap_or(Keepalive::DEFAULT).get().into())
+    }
+
+    /// A connection with another keepalive than the map says is made anew: by it a dead host is noticed.
+    pub(super) fn follow_keepalive(&mut self) {
+        if self.broker.as_ref().is_some_and(|broker| broker.keepalive != self.keepalive()) {
+            self.broker = None;
+            self.connect_broker();
         }
     }
 
