@@ -55,10 +55,13 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Measure; without a name, everything
+    /// Measure; without a name, everything. What follows `--` goes to the benchmark, such as `-- --json`
     Bench {
         /// join, converge, commits or enrol
         name: Option<String>,
+        /// Arguments of the benchmark; `-- --help` shows them
+        #[arg(last = true)]
+        more: Vec<String>,
     },
 }
 
@@ -81,6 +84,6 @@ fn perform(command: Command) -> anyhow::Result<()> {
         Command::Ci => ci::ci(),
         Command::Tidy => tidy::tidy(),
         Command::Codegen { check } => ci::codegen(check),
-        Command::Bench { name } => up::bench(name.as_deref()),
+        Command::Bench { name, more } => up::bench(name.as_deref(), &more),
     }
 }

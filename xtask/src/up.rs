@@ -27,11 +27,11 @@ pub(crate) fn server(arguments: &[String]) -> Result<()> {
 }
 
 /// The benchmarks, optimised.
-pub(crate) fn bench(name: Option<&str>) -> Result<()> {
+pub(crate) fn bench(name: Option<&str>, more: &[String]) -> Result<()> {
     requirements::for_demo()?;
     run(cargo(&["build", "--release", "--workspace", "--bins", "--locked"]))?;
     let mut command =
         cargo(&["run", "--release", "--quiet", "--locked", "-p", "testkit", "--bin", "netloom-bench", "--"]);
-    command.args(name);
+    command.args(name).args(more);
     run(command)
 }
