@@ -16,6 +16,6 @@ pub use error::LinkError;
 pub use http::{Answer, HttpClient, HttpLimits, Method, RequestBuilder, StatusCode};
 pub use mqtt::{
     Link, LinkEvent, LinkHandle, LinkOptions, PRESENCE_OFFLINE, PRESENCE_ONLINE, PasswordProvider,
-    Undelivered, map_topic, presence_topic, report_topic,
+    Undelivered,
 };
 pub use tls::{ServerTrust, install_crypto_provider};

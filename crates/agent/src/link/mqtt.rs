@@ -126,21 +126,6 @@ pub enum Undelivered {
     },
 }
 
-/// The topic on which the server sends to a host.
-pub fn map_topic(host: &str) -> String {
-    TopicKind::Map.topic_of(host)
-}
-
-/// The topic on which a host reports.
-pub fn report_topic(host: &str) -> String {
-    TopicKind::Report.topic_of(host)
-}
-
-/// The topic of a host's presence and last will.
-pub fn presence_topic(host: &str) -> String {
-    TopicKind::Presence.topic_of(host)
-}
-
 /// The standing connection: see [`Link::connect`].
 pub struct Link {
     options: LinkOptions,
@@ -204,7 +189,7 @@ impl Link {
         let (events, receiver) = mpsc::channel(EVENTS);
         let (stop, stopping) = watch::channel(false);
         let current = Current::default();
-        let (report_topic, up_bytes) = (report_topic(&options.host_id), options.up_bytes);
+        let (report_topic, up_bytes) = (TopicKind::Report.topic_of(&options.host_id), options.up_bytes);
         let link = Self { options, url, events, current: current.clone(), stop: stopping };
         let task = tokio::spawn(link.run());
         Ok((LinkHandle { current, report_topic, up_bytes, stop, task }, receiver))
@@ -268,7 +253,8 @@ impl Link {
 
     fn prepare(&self) -> (AsyncClient, EventLoop) {
         let host = &self.options.host_id;
-        let will = LastWill::new(presence_topic(host), PRESENCE_OFFLINE, QoS::AtLeastOnce, false);
+        let will =
+            LastWill::new(TopicKind::Presence.topic_of(host), PRESENCE_OFFLINE, QoS::AtLeastOnce, false);
         let keepalive =
             self.options.keepalive.clamp(Duration::from_secs(1), Duration::from_secs(u16::MAX.into()));
         let mut options = self.url.options(host);
@@ -296,20 +282,20 @@ impl Link {
         let host = &self.options.host_id;
         match event {
             Event::Incoming(Packet::ConnAck(_)) => {
-                client.try_subscribe(map_topic(host), QoS::AtLeastOnce).map_err(|_| confused())
+                client.try_subscribe(TopicKind::Map.topic_of(host), QoS::AtLeastOnce).map_err(|_| confused())
             }
             Event::Incoming(Packet::SubAck(answer)) if stood_since.is_none() => {
                 if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
                     return Err(Outcome::Failed(LinkError::NotAuthorised));
                 }
                 client
-                    .try_publish(presence_topic(host), QoS::AtLeastOnce, false, PRESENCE_ONLINE)
+                    .try_publish(TopicKind::Presence.topic_of(host), QoS::AtLeastOnce, false, PRESENCE_ONLINE)
                     .map_err(|_| confused())?;
                 *stood_since = Some(Instant::now());
                 self.set_current(Some(client.clone()));
                 self.tell(LinkEvent::Connected).await
             }
-            Event::Incoming(Packet::Publish(message)) if message.topic == map_topic(host) => {
+            Event::Incoming(Packet::Publish(message)) if message.topic == TopicKind::Map.topic_of(host) => {
                 self.tell(LinkEvent::Map(message.payload.to_vec())).await
             }
             Event::Incoming(_) | Event::Outgoing(_) => Ok(()),
@@ -327,7 +313,7 @@ impl Link {
 
     /// A clean end makes the broker forget the last will, so "offline" is said aloud.
     async fn farewell(&self, client: &AsyncClient, events: &mut EventLoop) {
-        let presence = presence_topic(&self.options.host_id);
+        let presence = TopicKind::Presence.topic_of(&self.options.host_id);
         let said = client
             .try_publish(presence, QoS::AtLeastOnce, false, PRESENCE_OFFLINE)
             .and_then(|()| client.try_disconnect());

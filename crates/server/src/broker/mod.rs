@@ -21,7 +21,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::wire::TopicKind;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -179,21 +178,6 @@ impl Default for Limits {
 /// The receiving end of what hosts did.
 pub type Events = mpsc::Receiver<BrokerEvent>;
 
-/// The topic on which the server sends to a host.
-pub fn map_topic(host: &str) -> String {
-    TopicKind::Map.topic_of(host)
-}
-
-/// The topic on which a host reports.
-pub fn report_topic(host: &str) -> String {
-    TopicKind::Report.topic_of(host)
-}
-
-/// The topic on which a host says that it is there, and its last will that it is not.
-pub fn presence_topic(host: &str) -> String {
-    TopicKind::Presence.topic_of(host)
-}
-
 /// A host id has to be one level of a topic and free of wildcards.
 fn is_host_id(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -202,21 +186,23 @@ fn is_host_id(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ::wire::TopicKind;
+
     use super::*;
 
     #[test]
     fn a_host_owns_its_three_topics_and_no_others() {
-        assert_eq!(TopicKind::of_own("a", &map_topic("a")), Some(TopicKind::Map));
-        assert_eq!(TopicKind::of_own("a", &report_topic("a")), Some(TopicKind::Report));
-        assert_eq!(TopicKind::of_own("a", &presence_topic("a")), Some(TopicKind::Presence));
+        assert_eq!(TopicKind::of_own("a", &TopicKind::Map.topic_of("a")), Some(TopicKind::Map));
+        assert_eq!(TopicKind::of_own("a", &TopicKind::Report.topic_of("a")), Some(TopicKind::Report));
+        assert_eq!(TopicKind::of_own("a", &TopicKind::Presence.topic_of("a")), Some(TopicKind::Presence));
         let foreign = [
-            map_topic("b"),
-            map_topic("aa"),
-            map_topic("+"),
+            TopicKind::Map.topic_of("b"),
+            TopicKind::Map.topic_of("aa"),
+            TopicKind::Map.topic_of("+"),
             "#".into(),
             "netloom/v1/host/a/#".into(),
             "netloom/v1/host/a/map/".into(),
-            format!("$share/g/{}", map_topic("a")),
+            format!("$share/g/{}", TopicKind::Map.topic_of("a")),
             "$SYS/broker/clients".into(),
             String::new(),
         ];

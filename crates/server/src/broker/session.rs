@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use super::packet::{Connect, Malformed, Packet, Publish, Qos, Subscribe, Welcome};
 use super::registry::{Client, Registry};
 use super::wire::Wire;
-use super::{Authenticate, Ended, Limits, PRESENCE_OFFLINE, codec, is_host_id, map_topic};
+use super::{Authenticate, Ended, Limits, PRESENCE_OFFLINE, codec, is_host_id};
 
 const BATCH_BYTES: usize = 64 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ pub(super) async fn serve<W: Wire>(
     debug!(%peer, host = %client.host, "MQTT connection opened");
     wire.trust();
     let mut session = Session {
-        topic: map_topic(&client.host),
+        topic: TopicKind::Map.topic_of(&client.host),
         shared: &shared,
         client: &client,
         wire,

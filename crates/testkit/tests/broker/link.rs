@@ -35,15 +35,6 @@ async fn reason(options: LinkOptions) -> LinkError {
     }
 }
 
-#[test]
-fn both_sides_mean_the_same_topics() {
-    assert_eq!(agent::link::map_topic("a"), server::broker::map_topic("a"));
-    assert_eq!(agent::link::report_topic("a"), server::broker::report_topic("a"));
-    assert_eq!(agent::link::presence_topic("a"), server::broker::presence_topic("a"));
-    assert_eq!(agent::link::PRESENCE_ONLINE, server::broker::PRESENCE_ONLINE);
-    assert_eq!(agent::link::PRESENCE_OFFLINE, server::broker::PRESENCE_OFFLINE);
-}
-
 #[tokio::test]
 async fn maps_come_in_and_reports_go_out_over_wss_and_over_plain_websockets() {
     for tls in [true, false] {
