@@ -21,15 +21,6 @@ impl<T> Edit<T> {
         matches!(self, Self::Keep)
     }
 
-    /// The value afterwards.
-    pub fn applied_to(self, before: Option<T>) -> Option<T> {
-        match self {
-            Self::Keep => before,
-            Self::Clear => None,
-            Self::Set(value) => Some(value),
-        }
-    }
-
     /// None to keep, else the new value: the shape that `control`'s commands take.
     pub fn into_change(self) -> Option<Option<T>> {
         match self {

@@ -161,11 +161,6 @@ impl LinkHandle {
             .map_err(|_| Undelivered::QueueFull)
     }
 
-    /// True while a connection stands.
-    pub fn is_connected(&self) -> bool {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
     /// Says farewell to the server and ends.
     pub async fn close(self) {
         self.stop.send_replace(true);

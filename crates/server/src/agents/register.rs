@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
 use control::{Actor, Command, Register};
-use wire::{Hello, RefusalCode, RegisterReply, RegisterRequest, Report, TokenSecret};
+use wire::{Hello, RefusalCode, RegisterReply, RegisterRequest, TokenSecret};
 
 use super::{Agents, Refused, cbor};
 use crate::brain::{Notice, now};
@@ -61,8 +61,7 @@ async fn admit(agents: &Agents, body: &[u8]) -> Result<RegisterReply, Refused> {
     let committed = agents.brain.submit(Actor::Registrant, command).await?;
     let intent = committed.intent;
     let host = intent.host_by_signing_key(&signing_key).ok_or_else(Refused::unknown_host)?;
-    let report = Report { facts, ..Report::default() };
-    agents.brain.notice(Notice::Registered { host: host.id, report }).await;
+    agents.brain.notice(Notice::Registered { host: host.id, facts }).await;
     let networks = intent.nodes_of_host(host.id).filter_map(|node| intent.network(node.network));
     let networks = networks.map(|network| network.name.clone()).collect();
     tracing::info!(host = %host.name, id = %host.id, "host registered");

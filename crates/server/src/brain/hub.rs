@@ -15,7 +15,7 @@ use model::{Endpoint, Epoch, Host, HostId, Timestamp, WgPublicKey};
 use store::Database;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use wire::{Direction, Report, ServerLinks};
+use wire::{Direction, Facts, Report, ServerLinks};
 
 use super::inventory::Keeper;
 use super::outbox::Outbox;
@@ -40,8 +40,8 @@ pub enum Notice {
     Registered {
         /// The host it became.
         host: HostId,
-        /// Only its facts count.
-        report: Report,
+        /// What it is.
+        facts: Facts,
     },
     /// The rendezvous saw a host's WireGuard socket.
     Seen {
@@ -167,7 +167,7 @@ impl Hub {
     fn handle(&mut self, notice: Notice) {
         match notice {
             Notice::Intent { intent, changes } => self.intent_changed(intent, &changes),
-            Notice::Registered { host, report } => self.registered(host, &report),
+            Notice::Registered { host, facts } => self.registered(host, &facts),
             Notice::Seen { key, door, endpoint } => self.seen(&key, door, endpoint),
             Notice::Presence { host, online } => self.presence(host, online),
             Notice::Report { host, sealed } => self.report(host, &sealed),
@@ -184,12 +184,12 @@ impl Hub {
         self.flush_at.get_or_insert_with(|| soon.max(rested));
     }
 
-    fn registered(&mut self, host: HostId, report: &Report) {
+    fn registered(&mut self, host: HostId, facts: &Facts) {
         // It may be gone again: removed before it was said what it is.
         if self.intent.host(host).is_none() {
             return;
         }
-        self.inventory.observe_facts(host, &report.facts, now());
+        self.inventory.observe_facts(host, facts, now());
         self.keeper.changed(host);
         self.flush_soon();
     }
