@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::{Digest, HostId, Timestamp};
-use wire::{Hello, HostSettings, Leave, NodeSwitch, Refusal, RefusalCode, RegisterReply, RegisterRequest};
+use wire::{
+    Hello, HostSettings, Leave, MapRequest, NodeSwitch, Refusal, RefusalCode, RegisterReply, RegisterRequest,
+};
 use wire::{RequestSignature, SignedRequest, SigningSecret, path};
 
 use crate::link::{Answer, HttpClient, HttpLimits, LinkError, Method, ServerTrust};
@@ -224,11 +226,6 @@ impl HostClient {
         RequestSignature::sign(&self.signing, self.host, Timestamp::from_millis(time), &request).header()
     }
 
-    async fn get(&self, target: &str) -> Result<Vec<u8>, TalkError> {
-        let header = self.signature("GET", target, &[]);
-        self.server.send(Method::GET, target, Vec::new(), Some(header)).await
-    }
-
     async fn post(&self, target: &str, body: Vec<u8>) -> Result<(), TalkError> {
         let send = || {
             let header = self.signature("POST", target, &body);
@@ -237,9 +234,11 @@ impl HostClient {
         self.server.patiently(send).await.map(drop)
     }
 
-    /// The map, sealed: what changed since `have`.
-    pub async fn map(&self, have: model::Generation) -> Result<Vec<u8>, TalkError> {
-        self.get(&format!("{}?have={}", path::MAP, have.number())).await
+    /// The answer to the request for a map: sealed frames. Whether to ask again, and when, is the caller's to say.
+    pub async fn map(&self, request: &MapRequest) -> Result<Vec<u8>, TalkError> {
+        let body = wire::encode(request);
+        let header = self.signature("POST", path::MAP, &body);
+        self.server.send(Method::POST, path::MAP, body, Some(header)).await
     }
 
     /// Hands over a sealed report.

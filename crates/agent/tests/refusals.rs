@@ -89,6 +89,6 @@ async fn a_removed_host_is_told_so() {
     let address = server(StatusCode::UNAUTHORIZED, refusal(RefusalCode::UnknownHost, "join again")).await;
     let host = client(&[format!("http://{address}")])
         .as_host(HostId::from_bytes([1; 16]), SigningSecret::from_random([2; 32]));
-    let error = host.map(model::Generation::NONE).await.unwrap_err();
+    let error = host.map(&wire::MapRequest::default()).await.unwrap_err();
     assert_eq!(error.refusal(), Some(RefusalCode::UnknownHost));
 }

@@ -7,6 +7,7 @@
 
 mod actual;
 mod agent;
+mod derived;
 mod desired;
 mod link;
 mod meaning;
@@ -15,8 +16,9 @@ mod path;
 mod reconcile;
 mod settings;
 
-pub use actual::{Actual, ActualPeer, Device, Link, Route};
-pub use agent::{Agent, AgentAction, AgentEvent, AgentWait, AskFailure, Changed};
+pub use actual::{Actual, ActualPeer, Device, Link, LinkLook, Route};
+pub use agent::{Agent, AgentAction, AgentEvent, AgentWait, Answer, AskFailure, Changed};
+pub use derived::Derived;
 pub use desired::{Desired, DesiredPeer, Interface, desired, desired_peer};
 pub use link::{LinkKind, LinkName, LinkNameError};
 pub use op::Op;
@@ -24,7 +26,7 @@ pub use path::{
     Candidate, Obstacle, Own, PathAction, PathKind, PathStatus, PathWait, Paths, PeerView, Pointing,
     candidates,
 };
-pub use reconcile::{Conflict, conflict, reconcile, reconcile_peers};
+pub use reconcile::{Conflict, conflict, reconcile, reconcile_link, reconcile_peers};
 pub use settings::LocalSettings;
 
 /// The routing protocol number (`ip route show proto 78`) that marks a route as ours. None of iproute2's names has it.

@@ -26,16 +26,16 @@ pub struct Delta {
     #[n(3)]
     pub server: Option<ServerLinks>,
     /// Networks that are new or changed.
-    #[cbor(n(4), default)]
+    #[cbor(n(4), default, skip_if = "BTreeMap::is_empty")]
     pub networks: BTreeMap<NetworkId, Membership>,
     /// Networks that are gone.
-    #[cbor(n(5), default)]
+    #[cbor(n(5), default, skip_if = "Vec::is_empty")]
     pub networks_gone: Vec<NetworkId>,
     /// Peers that are new or changed.
-    #[cbor(n(6), default)]
+    #[cbor(n(6), default, skip_if = "BTreeMap::is_empty")]
     pub peers: BTreeMap<HostId, Peer>,
     /// Peers that are gone.
-    #[cbor(n(7), default)]
+    #[cbor(n(7), default, skip_if = "Vec::is_empty")]
     pub peers_gone: Vec<HostId>,
 }
 

@@ -4,18 +4,26 @@
 //! Not for carrying (HTTP and MQTT are the shells') and not for deciding. It keeps true that whatever is decoded here has
 //! been checked, and that old encodings stay readable (`tests/golden`).
 
+use std::convert::Infallible;
+
+use minicbor::Encoder;
+
 mod credential;
 mod delta;
+mod entry;
 mod host_map;
 mod message;
+mod parts;
 mod refusal;
 mod register;
 mod report;
 mod seal;
 mod secret;
+mod splice;
 mod token;
 mod topic;
 
+pub mod frames;
 pub mod path;
 
 pub use credential::{
@@ -23,15 +31,18 @@ pub use credential::{
     verify_mqtt_password,
 };
 pub use delta::{Delta, WrongBase, delta, patch};
+pub use entry::{BUCKETS, BucketDigests, Entry, bucket_of, digests};
 pub use host_map::{
     HostMap, HostSettings, Membership, NatMapping, OwnHost, Peer, PeerNode, Rendezvous, ServerLinks,
 };
 pub use message::{Down, MapReply, NodeSwitch};
+pub use parts::{MapRequest, Part, PartsError, PartsHead, assemble, pack};
 pub use refusal::{Refusal, RefusalCode};
 pub use register::{Hello, Leave, RegisterReply, RegisterRequest, Registration, WireguardProof};
 pub use report::{Facts, Outcome, Report};
 pub use seal::{Agreement, Channel, Direction, Opened, SealError};
 pub use secret::{SealingSecret, SigningSecret, WgSecret};
+pub use splice::{OwnPart, PeersPart, encode_delta};
 pub use token::{Token, TokenError, TokenSecret};
 pub use topic::{HostTopic, PRESENCE_OFFLINE, PRESENCE_ONLINE, TopicKind};
 
@@ -46,12 +57,20 @@ impl<T: minicbor::Encode<()>> Encode for T {}
 pub trait Decode<'b>: minicbor::Decode<'b, ()> {}
 impl<'b, T: minicbor::Decode<'b, ()>> Decode<'b> for T {}
 
-/// Encodes a value. Writing to memory cannot fail.
+/// Encodes a value.
 pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
-    match minicbor::encode(value, &mut bytes) {
-        Ok(()) => bytes,
-        Err(error) => unreachable!("encoding to memory failed: {error}"),
+    append(&mut bytes, |encoder| encoder.encode(value)?.ok());
+    bytes
+}
+
+/// Appends what is written. Writing to memory cannot fail.
+fn append(
+    bytes: &mut Vec<u8>,
+    write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Result<(), minicbor::encode::Error<Infallible>>,
+) {
+    if let Err(error) = write(&mut Encoder::new(bytes)) {
+        unreachable!("encoding to memory failed: {error}");
     }
 }
 

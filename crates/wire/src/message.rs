@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use model::{Generation, NetworkName};
 
-use crate::{Delta, HostMap};
+use crate::{Delta, PartsHead};
 
 /// A message pushed to an agent. One that cannot be read makes the agent ask for its map.
 #[expect(clippy::large_enum_variant, reason = "nearly every message is a delta, and none is kept")]
@@ -20,18 +20,18 @@ pub enum Down {
     Removed,
 }
 
-/// The answer to an agent that asks for its map.
+/// The head of the answer to a [`MapRequest`](crate::MapRequest): the first of its frames.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum MapReply {
-    /// What it has is current.
+    /// What it has is current, and this is its generation now.
     #[n(0)]
     Current(#[n(0)] Generation),
-    /// The whole map.
-    #[n(1)]
-    Full(#[n(0)] HostMap),
-    /// The deltas it missed, oldest first, each starting where the one before ended.
+    /// What it missed.
     #[n(2)]
-    Deltas(#[n(0)] Vec<Delta>),
+    Delta(#[n(0)] Delta),
+    /// The buckets that differ. In the frames that follow are lists of [`Part`](crate::Part).
+    #[n(3)]
+    Parts(#[n(0)] PartsHead),
 }
 
 /// A host's wish to take part in one of its networks, or to pause.

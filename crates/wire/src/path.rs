@@ -6,7 +6,7 @@
 pub const HELLO: &str = "/agent/v1/hello";
 /// `POST`: a `RegisterRequest`, answered by a `RegisterReply`.
 pub const REGISTER: &str = "/agent/v1/register";
-/// `GET` with `?have=GENERATION`: a sealed `MapReply`.
+/// `POST`: a `MapRequest`, answered by `frames`, each sealed: a `MapReply`, then lists of `Part`.
 pub const MAP: &str = "/agent/v1/map";
 /// `POST`: a sealed `Report`, answered with no content.
 pub const REPORT: &str = "/agent/v1/report";

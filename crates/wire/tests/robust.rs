@@ -30,7 +30,9 @@ fn decoders() -> Vec<(&'static str, Reads, Vec<u8>)> {
         ("map", reads::<wire::HostMap>, wire::encode(&messages::host_map())),
         ("delta", reads::<wire::Delta>, wire::encode(&messages::delta_everything())),
         ("down", reads::<Down>, wire::encode(&Down::Delta(messages::delta_everything()))),
-        ("answer", reads::<MapReply>, wire::encode(&MapReply::Deltas(vec![messages::delta_everything()]))),
+        ("answer", reads::<MapReply>, wire::encode(&MapReply::Parts(messages::parts_head()))),
+        ("parts", reads::<Vec<wire::Part>>, wire::encode(&vec![messages::part()])),
+        ("map request", reads::<wire::MapRequest>, wire::encode(&messages::map_request())),
         ("report", reads::<wire::Report>, wire::encode(&messages::report())),
         ("refusal", reads::<wire::Refusal>, wire::encode(&messages::refusals()[7].1)),
     ]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use model::{Generation, Keepalive};
-use reconcile::{AgentEvent, AskFailure};
+use reconcile::{AgentEvent, Answer, AskFailure};
 use tokio::sync::mpsc;
-use wire::{Direction, Down, MapReply, Report};
+use wire::{Direction, Down, Report};
 
 use super::{Engine, Mode, NoMap, fetch_map};
 use crate::engine::doors::Resolved;
@@ -38,7 +38,7 @@ pub(super) async fn broker_event(broker: &mut Option<Broker>) -> BrokerEvent {
 
 /// What was done in the background.
 pub(super) enum Done {
-    Asked(Result<MapReply, NoMap>),
+    Asked(Result<Answer, NoMap>),
     Reported(Result<(), TalkError>),
     Told(wire::HostSettings, Result<(), TalkError>),
     Resolved(Resolved),
@@ -49,7 +49,8 @@ impl Engine {
     pub(super) fn ask(&mut self, have: Generation) {
         self.asking = true;
         let (client, channel) = (self.session.client.clone(), self.session.channel().clone());
-        self.tasks.spawn(async move { Done::Asked(fetch_map(&client, &channel, have).await) });
+        let held = self.agent.map().cloned();
+        self.tasks.spawn(async move { Done::Asked(fetch_map(&client, &channel, have, held).await) });
     }
 
     /// Over the broker if it is up, else over HTTP.
@@ -155,12 +156,12 @@ impl Engine {
 
     pub(super) async fn done(&mut self, done: Done) {
         match done {
-            Done::Asked(Ok(reply)) => {
+            Done::Asked(Ok(answer)) => {
                 self.asking = false;
                 self.asked = Some(Ok(()));
                 self.contact.answered = Some(now());
                 self.contact.error = None;
-                self.agent.handle(AgentEvent::Answered(reply), self.now());
+                self.agent.handle(AgentEvent::Answered(answer), self.now());
                 self.tell_settings();
             }
             Done::Asked(Err(error)) => {

@@ -4,7 +4,8 @@
 
 use anyhow::Context as _;
 use model::Generation;
-use wire::{Channel, Direction, MapReply, Report};
+use reconcile::Answer;
+use wire::{Channel, Direction, HostMap, MapReply, MapRequest, Part, Report, assemble};
 
 use crate::state::{Identity, ServerRecord, random};
 use crate::talk::{HostClient, ServerClient, TalkError, now};
@@ -65,12 +66,36 @@ pub enum NoMap {
     Unreadable(anyhow::Error),
 }
 
-/// Asks for the map and opens the answer.
-pub async fn fetch_map(client: &HostClient, channel: &Channel, have: Generation) -> Result<MapReply, NoMap> {
-    let sealed = client.map(have).await?;
-    let opened = channel.open(Direction::Down, &sealed).context(
+/// Asks for the map and opens the answer. Of what is held only what differs is fetched.
+pub async fn fetch_map(
+    client: &HostClient,
+    channel: &Channel,
+    have: Generation,
+    held: Option<HostMap>,
+) -> Result<Answer, NoMap> {
+    let request = MapRequest { have, ..held.as_ref().map(MapRequest::of).unwrap_or_default() };
+    let body = client.map(&request).await?;
+    read(channel, held.as_ref(), &body).map_err(NoMap::Unreadable)
+}
+
+fn read(channel: &Channel, held: Option<&HostMap>, body: &[u8]) -> anyhow::Result<Answer> {
+    let frames = wire::frames::split(body)?;
+    let (head, rest) = frames.split_first().context("the server's answer is empty")?;
+    let parts = match open(channel, head)? {
+        MapReply::Current(generation) => return Ok(Answer::Current(generation)),
+        MapReply::Delta(delta) => return Ok(Answer::Delta(delta)),
+        MapReply::Parts(parts) => parts,
+    };
+    let mut came: Vec<Part> = Vec::with_capacity(rest.len());
+    for frame in rest {
+        came.extend(open::<Vec<Part>>(channel, frame)?);
+    }
+    Ok(Answer::Whole(assemble(held, parts, &came)?))
+}
+
+fn open<T: for<'b> wire::Decode<'b>>(channel: &Channel, sealed: &[u8]) -> anyhow::Result<T> {
+    let opened = channel.open(Direction::Down, sealed).context(
         "the server's answer is not for this machine as it is registered now; join again with a token",
-    );
-    let opened = opened.map_err(NoMap::Unreadable)?;
-    wire::decode(&opened.plaintext).map_err(|error| NoMap::Unreadable(error.into()))
+    )?;
+    Ok(wire::decode(&opened.plaintext)?)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use model::{Endpoint, Generation, HostId, WgPublicKey};
-use wire::{Delta, Down, Facts, HostMap, MapReply, Outcome, Refusal, RefusalCode, Report};
+use wire::{Delta, Down, Facts, HostMap, Outcome, Refusal, RefusalCode, Report};
 
 /// Why the server gave no map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,17 @@ impl From<&Refusal> for AskFailure {
     }
 }
 
+/// What the server said to an agent that asked for its map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// What the agent has is current.
+    Current(Generation),
+    /// What it missed.
+    Delta(Delta),
+    /// The whole map, put together of its parts.
+    Whole(HostMap),
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentEvent {
@@ -47,7 +58,7 @@ pub enum AgentEvent {
     /// A message came that cannot be opened or read.
     PushedUnreadable,
     /// The answer to `Ask`.
-    Answered(MapReply),
+    Answered(Answer),
     /// `Ask` brought no answer.
     AskFailed(AskFailure),
     /// `netclient pull`, or another reason to ask at once.
@@ -118,9 +129,9 @@ pub enum AgentAction {
     ConnectBroker,
     /// The broker is back after it was away: `Paths::handle_server_back`.
     ServerBack,
-    /// Ask for the map over HTTP, then `Answered` or `AskFailed`.
+    /// Ask for the map over HTTP, then `Answered` or `AskFailed`. Parts are put together with the map as it is now.
     Ask {
-        /// What the agent has.
+        /// What the agent has; none where a delta did not fit, so that the server goes by digests alone.
         have: Generation,
     },
     /// Send this, over the broker if it is up and else over HTTP, then `Reported` or `ReportFailed`.

@@ -22,9 +22,9 @@ mod report;
 use std::time::Duration;
 
 use model::{Endpoint, Generation};
-use wire::{Delta, Down, HostMap, MapReply, patch};
+use wire::{Delta, Down, HostMap, delta, patch};
 
-pub use event::{AgentAction, AgentEvent, AgentWait, AskFailure, Changed};
+pub use event::{AgentAction, AgentEvent, AgentWait, Answer, AskFailure, Changed};
 
 use backoff::{Backoff, Jitter};
 use report::Reporter;
@@ -125,7 +125,7 @@ impl Agent {
                 self.ask_now();
             }
             AgentEvent::Pushed(Down::Removed) => self.remove(),
-            AgentEvent::Answered(reply) => self.answered(reply),
+            AgentEvent::Answered(answer) => self.answered(answer),
             AgentEvent::AskFailed(failure) => self.ask_failed(&failure),
             AgentEvent::CarriedOut(generation, failures) => self.reporter.change(now, |report| {
                 report.generation = generation;
@@ -272,16 +272,16 @@ impl Agent {
         });
     }
 
-    fn answered(&mut self, reply: MapReply) {
+    fn answered(&mut self, answer: Answer) {
         let again = matches!(self.ask, Ask::Asking { again: true });
         self.ask_failures = 0;
-        self.want_whole = match reply {
-            MapReply::Current(_) => false,
-            MapReply::Full(map) => {
+        self.want_whole = match answer {
+            Answer::Current(_) => false,
+            Answer::Whole(map) => {
                 self.adopt(map);
                 false
             }
-            MapReply::Deltas(deltas) => !deltas.into_iter().all(|delta| self.follow(delta)),
+            Answer::Delta(delta) => !self.follow(delta),
         };
         self.ask = match self.broker {
             Broker::Down { .. } | Broker::Connecting { .. } if !again && !self.want_whole => {
@@ -297,8 +297,11 @@ impl Agent {
         if map.generation <= self.have() {
             return;
         }
+        // After a restart of the server most of it is what it was, and the machine need not be gone through again.
+        let changed =
+            self.map.as_ref().map_or(Changed::Everything, |before| Changed::by(before, &delta(before, &map)));
         self.map = Some(map);
-        self.changed(Changed::Everything);
+        self.changed(changed);
     }
 
     fn ask_failed(&mut self, failure: &AskFailure) {

@@ -58,8 +58,7 @@ fn at_rest(generation: u64) -> Agent {
     let mut agent = Agent::new(Some(map(generation)), 7, Duration::ZERO);
     agent.handle(AgentEvent::BrokerUp, Duration::ZERO);
     actions(&mut agent);
-    agent
-        .handle(AgentEvent::Answered(MapReply::Current(Generation::from_number(generation))), Duration::ZERO);
+    agent.handle(AgentEvent::Answered(Answer::Current(Generation::from_number(generation))), Duration::ZERO);
     assert_eq!(actions(&mut agent), []);
     assert_eq!(agent.poll_deadline(), None, "nothing is polled at rest");
     agent
@@ -108,12 +107,11 @@ fn a_gap_makes_it_ask_and_what_is_old_is_ignored() {
     assert_eq!(actions(&mut agent), []);
     agent.handle(pushed(&map(4), &with_peer(5, 8)), secs(1));
     assert_eq!(actions(&mut agent), [AgentAction::Ask { have: Generation::from_number(3) }]);
-    agent.handle(AgentEvent::Answered(MapReply::Full(map(2))), secs(1));
+    agent.handle(AgentEvent::Answered(Answer::Whole(map(2))), secs(1));
     assert_eq!(actions(&mut agent), []);
     agent.handle(AgentEvent::PushedUnreadable, secs(1));
     assert_eq!(actions(&mut agent), [AgentAction::Ask { have: Generation::from_number(3) }]);
-    let missed = vec![delta(&map(3), &with_peer(4, 8)), delta(&with_peer(4, 8), &map(5))];
-    agent.handle(AgentEvent::Answered(MapReply::Deltas(missed)), secs(1));
+    agent.handle(AgentEvent::Answered(Answer::Delta(delta(&map(3), &with_peer(5, 8)))), secs(1));
     assert_eq!(agent.map().unwrap().generation, Generation::from_number(5));
 }
 
@@ -122,7 +120,7 @@ fn deltas_that_do_not_fit_make_it_ask_for_the_whole_map() {
     let mut agent = at_rest(3);
     agent.handle(AgentEvent::AskNow, secs(1));
     actions(&mut agent);
-    agent.handle(AgentEvent::Answered(MapReply::Deltas(vec![delta(&map(4), &map(5))])), secs(1));
+    agent.handle(AgentEvent::Answered(Answer::Delta(delta(&map(4), &map(5)))), secs(1));
     assert_eq!(actions(&mut agent), [AgentAction::Ask { have: Generation::NONE }]);
 }
 
@@ -142,7 +140,7 @@ fn without_a_broker_the_server_is_asked_ever_more_rarely_and_no_more_when_it_is_
                 }
                 AgentAction::Ask { have } => {
                     asks.push(now.as_secs());
-                    agent.handle(AgentEvent::Answered(MapReply::Current(have)), now);
+                    agent.handle(AgentEvent::Answered(Answer::Current(have)), now);
                 }
                 other => panic!("{other:?}"),
             }
@@ -155,7 +153,7 @@ fn without_a_broker_the_server_is_asked_ever_more_rarely_and_no_more_when_it_is_
     agent.handle(AgentEvent::BrokerUp, now);
     let have = Generation::from_number(3);
     assert_eq!(actions(&mut agent), [AgentAction::ServerBack, AgentAction::Ask { have }]);
-    agent.handle(AgentEvent::Answered(MapReply::Current(have)), now);
+    agent.handle(AgentEvent::Answered(Answer::Current(have)), now);
     assert_eq!(agent.poll_deadline(), None);
 }
 
@@ -234,9 +232,9 @@ fn generations_carried_out_in_a_burst_are_one_report() {
 fn any_event() -> impl Strategy<Value = AgentEvent> {
     let maps = (1u64..8, 1u64..8).prop_map(|(from, to)| delta(&map(from), &with_peer(to, 8)));
     let reply = prop_oneof![
-        (0u64..8).prop_map(|generation| MapReply::Full(with_peer(generation, 9))),
-        (0u64..8).prop_map(|generation| MapReply::Current(Generation::from_number(generation))),
-        proptest::collection::vec(maps.clone(), 0..3).prop_map(MapReply::Deltas),
+        (0u64..8).prop_map(|generation| Answer::Whole(with_peer(generation, 9))),
+        (0u64..8).prop_map(|generation| Answer::Current(Generation::from_number(generation))),
+        maps.clone().prop_map(Answer::Delta),
     ];
     prop_oneof![
         Just(AgentEvent::BrokerUp),

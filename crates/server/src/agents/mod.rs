@@ -87,7 +87,7 @@ pub fn router(agents: Arc<Agents>) -> Router {
     Router::new()
         .route(path::HELLO, get(register::hello))
         .route(path::REGISTER, post(register::register))
-        .route(path::MAP, get(map::map))
+        .route(path::MAP, post(map::map))
         .route(path::REPORT, post(map::report))
         .route(path::SETTINGS, post(own::settings))
         .route(path::NODE, post(own::node))

@@ -200,9 +200,10 @@ async fn a_request_is_taken_once_and_only_as_it_was_signed() {
     let ready = start().await;
     let token = ready.network("home", "10.1.0.0/16").await;
     let (web, db) = (Agent::join(&token, "web").await.unwrap(), Agent::join(&token, "db").await.unwrap());
-    let (target, signature) = (wire::path::MAP, web.signature(&Method::GET, wire::path::MAP, &[]));
-    web.send(Method::GET, target, Vec::new(), &signature).await.unwrap();
-    let replayed = web.send(Method::GET, target, Vec::new(), &signature).await;
+    let (target, wish) = (wire::path::MAP, wire::encode(&wire::MapRequest::default()));
+    let signature = web.signature(&Method::POST, target, &wish);
+    web.send(Method::POST, target, wish.clone(), &signature).await.unwrap();
+    let replayed = web.send(Method::POST, target, wish, &signature).await;
     assert_eq!(refusal(replayed), RefusalCode::NotProved);
 
     let body = wire::encode(&Leave::Server);
@@ -233,11 +234,17 @@ async fn an_agent_that_is_current_is_not_sent_its_map_again() {
     let ready = start().await;
     let token = ready.network("home", "10.1.0.0/16").await;
     let web = Agent::join(&token, "web").await.unwrap();
-    let generation = web.map().await.unwrap().generation;
-    let reply = web.ask_map(Some(generation)).await.unwrap();
-    assert_eq!(reply, wire::MapReply::Current(generation));
-    let older = web.ask_map(Some(model::Generation::NONE)).await.unwrap();
-    assert!(matches!(older, wire::MapReply::Full(_)));
+    let db = Agent::join(&token, "db").await.unwrap();
+    let map = web.map().await.unwrap();
+    assert_eq!(map.peers.keys().collect::<Vec<_>>(), [&db.host]);
+    let request = wire::MapRequest::of(&map);
+    let reply = web.ask_map(&request).await.unwrap();
+    assert_eq!(reply, (wire::MapReply::Current(map.generation), vec![]));
+    let other_generation = wire::MapRequest { have: model::Generation::from_number(1), ..request };
+    let (reply, parts) = web.ask_map(&other_generation).await.unwrap();
+    let wire::MapReply::Parts(head) = reply else { panic!("{reply:?}") };
+    assert_eq!(parts, [], "what it holds is not sent again");
+    assert_eq!(wire::assemble(Some(&map), head, &parts).unwrap(), map);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

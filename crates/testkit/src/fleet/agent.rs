@@ -6,8 +6,8 @@ use anyhow::{Context as _, anyhow};
 use model::{Endpoint, Generation, HostId, HostName, NetworkName, Timestamp};
 use reqwest::Method;
 use wire::{
-    Channel, Direction, Down, HostMap, HostSettings, Leave, MapReply, NodeSwitch, Opened, Refusal,
-    RegisterReply, Report, RequestSignature, SignedRequest, Token, path,
+    Channel, Direction, Down, HostMap, HostSettings, Leave, MapReply, MapRequest, NodeSwitch, Opened, Part,
+    Refusal, RegisterReply, Report, RequestSignature, SignedRequest, Token, assemble, path,
 };
 
 use super::application::facts;
@@ -113,25 +113,44 @@ impl Agent {
         self.send(method, target, body, &signature).await
     }
 
-    /// Asks for its map, saying what it has.
-    pub async fn ask_map(&self, have: Option<Generation>) -> Result<MapReply, AgentError> {
-        let target = match have {
-            Some(have) => format!("{}?have={}", path::MAP, have.number()),
-            None => path::MAP.to_owned(),
+    /// Asks for its map.
+    pub async fn ask_map(&self, request: &MapRequest) -> Result<(MapReply, Vec<Part>), AgentError> {
+        let body = self.ask(Method::POST, path::MAP, wire::encode(request)).await?;
+        let frames = wire::frames::split(&body).context("the answer")?;
+        let (head, rest) = frames.split_first().context("an answer has a head")?;
+        let mut parts = Vec::new();
+        for frame in rest {
+            parts.extend(self.open_frame::<Vec<Part>>(frame)?);
+        }
+        Ok((self.open_frame(head)?, parts))
+    }
+
+    fn open_frame<T: for<'b> wire::Decode<'b>>(&self, sealed: &[u8]) -> anyhow::Result<T> {
+        let opened = self.channel.open(Direction::Down, sealed).context("a frame of the map")?;
+        wire::decode(&opened.plaintext).context("a frame of the map")
+    }
+
+    /// The map as it is now, with what it holds.
+    pub async fn renew(&self, held: Option<&HostMap>) -> Result<HostMap, AgentError> {
+        let request = held.map(MapRequest::of).unwrap_or_default();
+        let map = match (self.ask_map(&request).await?, held) {
+            ((MapReply::Parts(head), parts), held) => assemble(held, head, &parts).context("the parts")?,
+            ((MapReply::Current(_), _), Some(held)) => held.clone(),
+            ((MapReply::Delta(delta), _), Some(held)) => {
+                let mut map = held.clone();
+                wire::patch(&mut map, delta).context("the delta")?;
+                map
+            }
+            ((other @ (MapReply::Current(_) | MapReply::Delta(_)), _), None) => {
+                return Err(anyhow!("it holds nothing and was told {other:?}").into());
+            }
         };
-        let sealed = self.ask(Method::GET, &target, Vec::new()).await?;
-        let opened = self.channel.open(Direction::Down, &sealed).context("the sealed map")?;
-        Ok(wire::decode(&opened.plaintext).context("the map")?)
+        Ok(map)
     }
 
     /// Its whole map.
     pub async fn map(&self) -> Result<HostMap, AgentError> {
-        match self.ask_map(None).await? {
-            MapReply::Full(map) => Ok(map),
-            other @ (MapReply::Current(_) | MapReply::Deltas(_)) => {
-                Err(anyhow!("not the whole map: {other:?}").into())
-            }
-        }
+        self.renew(None).await
     }
 
     /// Opens a message that was pushed.

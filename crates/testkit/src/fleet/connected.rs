@@ -14,7 +14,7 @@ use rumqttc::{
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use wire::{Down, HostMap, HostTopic, MapReply, RefusalCode, Report, TopicKind};
+use wire::{Down, HostMap, HostTopic, RefusalCode, Report, TopicKind};
 
 use super::{Agent, AgentError, random};
 
@@ -269,10 +269,10 @@ impl Link {
     }
 
     async fn fetch(&self) -> Result<()> {
-        let have = self.tell.borrow().map.as_ref().map(|map| map.generation);
-        let reply = loop {
-            match self.agent.ask_map(have).await {
-                Ok(reply) => break reply,
+        let held = self.tell.borrow().map.clone();
+        let map = loop {
+            match self.agent.renew(held.as_ref()).await {
+                Ok(map) => break map,
                 Err(AgentError::Refused { refusal, .. }) if refusal.code == RefusalCode::Busy => {
                     tokio::time::sleep(turn(refusal.retry_after)).await;
                 }
@@ -281,12 +281,9 @@ impl Link {
         };
         self.tell.send_modify(|view| {
             view.fetches += 1;
-            match reply {
-                MapReply::Full(map) if map.generation > view.generation() => {
-                    view.map = Some(map);
-                    view.changed = Some(Instant::now());
-                }
-                MapReply::Full(_) | MapReply::Current(_) | MapReply::Deltas(_) => {}
+            if map.generation > view.generation() {
+                view.map = Some(map);
+                view.changed = Some(Instant::now());
             }
         });
         Ok(())

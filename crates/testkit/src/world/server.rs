@@ -7,7 +7,8 @@ use std::time::Duration;
 use control::plan::{Deltas, Picture, Touched, deltas, host_map};
 use control::{Actor, Command, Door, Effect, Env, Intent, Inventory, apply, decide};
 use model::{Endpoint, Epoch, Generation, HostId, WgPublicKey};
-use wire::{Delta, Down, HostMap, MapReply, Rendezvous, Report, ServerLinks, patch};
+use reconcile::Answer;
+use wire::{Delta, Down, HostMap, Rendezvous, Report, ServerLinks, patch};
 
 use super::random::Random;
 use super::wireguard::{Packet, wall};
@@ -92,7 +93,7 @@ impl Server {
     }
 
     /// The answer to a host that asks; none when it does not exist.
-    pub(super) fn answer(&mut self, host: HostId, have: Generation) -> Option<MapReply> {
+    pub(super) fn answer(&mut self, host: HostId, have: Generation) -> Option<Answer> {
         let first = Generation::first_of(Epoch::new(self.epoch));
         if !self.told.contains_key(&host) {
             let map = host_map(&self.intent, &self.inventory, &self.links, host, first)?;
@@ -100,11 +101,10 @@ impl Server {
         }
         let told = self.told.get(&host)?;
         if told.map.generation == have {
-            return Some(MapReply::Current(have));
+            return Some(Answer::Current(have));
         }
-        let missed: Vec<Delta> =
-            told.history.iter().skip_while(|delta| delta.base != have).cloned().collect();
-        Some(if missed.is_empty() { MapReply::Full(told.map.clone()) } else { MapReply::Deltas(missed) })
+        let last = told.history.last().filter(|delta| delta.base == have).cloned();
+        Some(last.map_or_else(|| Answer::Whole(told.map.clone()), Answer::Delta))
     }
 
     /// The definition of what a host must know.

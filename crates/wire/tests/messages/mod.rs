@@ -8,9 +8,10 @@ use model::{
     SealingPublicKey, Timestamp, WgPublicKey,
 };
 use wire::{
-    Channel, Delta, Facts, Hello, HostMap, HostSettings, Leave, Membership, NatMapping, NodeSwitch, Outcome,
-    OwnHost, Peer, PeerNode, Refusal, RefusalCode, RegisterReply, RegisterRequest, Registration, Rendezvous,
-    Report, ServerLinks, SignedRequest, SigningSecret, Token, TokenSecret, WgSecret, path,
+    BucketDigests, Channel, Delta, Facts, Hello, HostMap, HostSettings, Leave, MapRequest, Membership,
+    NatMapping, NodeSwitch, Outcome, OwnHost, Part, PartsHead, Peer, PeerNode, Refusal, RefusalCode,
+    RegisterReply, RegisterRequest, Registration, Rendezvous, Report, ServerLinks, SignedRequest,
+    SigningSecret, Token, TokenSecret, WgSecret, path,
 };
 
 pub const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -247,6 +248,29 @@ pub fn delta_everything() -> Delta {
         networks_gone: vec![LAB],
         peers: BTreeMap::from([(THIRD, peer_with_everything())]),
         peers_gone: vec![OTHER],
+    }
+}
+
+pub fn parts_head() -> PartsHead {
+    PartsHead {
+        generation: generation(42),
+        host: own_host(),
+        server: server_links(),
+        networks: BTreeMap::from([(OFFICE, office()), (LAB, lab())]),
+        whole: vec![LAB],
+        parts: 1,
+    }
+}
+
+/// How it is packed is not the message's affair.
+pub fn part() -> Part {
+    Part { network: OFFICE, bucket: 200, packed: [1, 2, 3].as_slice().into() }
+}
+
+pub fn map_request() -> MapRequest {
+    MapRequest {
+        have: generation(41),
+        digests: BTreeMap::from([(OFFICE, BucketDigests(BTreeMap::from([(2, 7), (200, u64::MAX)])))]),
     }
 }
 

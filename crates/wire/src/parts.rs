@@ -1,0 +1,195 @@
+//! A host map in parts: one packed bucket of one network each, the same bytes for every host of that network.
+//!
+//! A host says what it holds by digests ([`MapRequest`]), and gets the buckets that differ: all of them when it holds
+//! nothing, none when nothing changed. Packing is the work of whoever makes a bucket, once for all hosts.
+//!
+//! Law: what is assembled from parts is the map that they were made of, whatever was held before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use miniz_oxide::deflate::compress_to_vec;
+use miniz_oxide::inflate::decompress_to_vec_with_limit;
+use model::{Generation, HostId, NetworkId};
+
+use crate::entry::{BucketDigests, Entry, bucket_of, digests};
+use crate::{HostMap, MOST_BYTES, Membership, OwnHost, Peer, ServerLinks, append, decode};
+
+/// How hard packing tries, of 10: more gains little, for most of an entry is keys.
+const LEVEL: u8 = 6;
+/// Digests in one request: what is above counts as not held. 5,000 have some 55 KB, and a request may have 64 KiB.
+const MOST_DIGESTS: usize = 5_000;
+
+/// What a host holds, in its request for its map.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct MapRequest {
+    /// The generation of its map; none: it has no map.
+    #[n(0)]
+    pub have: Generation,
+    /// The digests of its buckets, by network. One that is missing is empty, or not told: then the network is not in it.
+    #[cbor(n(1), default)]
+    pub digests: BTreeMap<NetworkId, BucketDigests>,
+}
+
+impl MapRequest {
+    /// The request of a host with this map.
+    pub fn of(map: &HostMap) -> Self {
+        let mut room = MOST_DIGESTS;
+        let fits = |(_, buckets): &(NetworkId, BucketDigests)| {
+            let left = room.checked_sub(buckets.0.len());
+            room = left.unwrap_or(room);
+            left.is_some()
+        };
+        Self { have: map.generation, digests: digests(map).into_iter().filter(fits).collect() }
+    }
+}
+
+/// The head of an answer in parts: everything of the map but its peers.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PartsHead {
+    /// The generation of the map that comes out.
+    #[n(0)]
+    pub generation: Generation,
+    /// The host itself.
+    #[n(1)]
+    pub host: OwnHost,
+    /// How to reach the server.
+    #[n(2)]
+    pub server: ServerLinks,
+    /// The networks it is in.
+    #[n(3)]
+    pub networks: BTreeMap<NetworkId, Membership>,
+    /// Networks of which all buckets come: what is held of them goes.
+    #[n(4)]
+    pub whole: Vec<NetworkId>,
+    /// How many parts follow.
+    #[n(5)]
+    pub parts: u32,
+}
+
+/// One bucket: what is held of it is replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Part {
+    /// The network.
+    #[n(0)]
+    pub network: NetworkId,
+    /// The bucket.
+    #[n(1)]
+    pub bucket: u8,
+    /// A CBOR map from host id to [`Peer`], each with its node in this network, deflated (RFC 1951).
+    #[cbor(n(2), with = "packed")]
+    pub packed: Arc<[u8]>,
+}
+
+mod packed {
+    //! Shared bytes as a byte string.
+
+    use std::sync::Arc;
+
+    use minicbor::decode::{Decoder, Error};
+    use minicbor::encode::{self, Encoder, Write};
+
+    pub(super) fn encode<C, W: Write>(
+        bytes: &Arc<[u8]>,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.bytes(bytes)?.ok()
+    }
+
+    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Arc<[u8]>, Error> {
+        d.bytes().map(Arc::from)
+    }
+}
+
+/// Why parts do not make a map.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PartsError {
+    /// Some are missing, or there are too many.
+    #[error("{expected} parts of the map were announced, {came} came")]
+    Count {
+        /// What the head said.
+        expected: u32,
+        /// What there was.
+        came: usize,
+    },
+    /// One cannot be read.
+    #[error("a part of the map cannot be read: {0}")]
+    Damaged(String),
+    /// They unpack to more than a map may have.
+    #[error("the parts of the map unpack to more than the {MOST_BYTES} bytes allowed")]
+    TooLarge,
+}
+
+/// Packs the entries of one bucket. They must be ordered by host.
+pub fn pack<'a>(entries: impl ExactSizeIterator<Item = &'a Entry>) -> Arc<[u8]> {
+    let mut bytes = Vec::new();
+    append(&mut bytes, |encoder| encoder.map(entries.len() as u64)?.ok());
+    entries.for_each(|entry| entry.append_to(&mut bytes));
+    compress_to_vec(&bytes, LEVEL).into()
+}
+
+impl Part {
+    /// What is in it.
+    pub fn unpack(&self) -> Result<BTreeMap<HostId, Peer>, PartsError> {
+        self.unpack_within(MOST_BYTES).map(|(peers, _)| peers)
+    }
+
+    /// What is in it, with the bytes that has.
+    fn unpack_within(&self, limit: usize) -> Result<(BTreeMap<HostId, Peer>, usize), PartsError> {
+        let bytes = decompress_to_vec_with_limit(&self.packed, limit).map_err(|error| {
+            let too_large = error.status == miniz_oxide::inflate::TINFLStatus::HasMoreOutput;
+            if too_large { PartsError::TooLarge } else { PartsError::Damaged(error.to_string()) }
+        })?;
+        let peers: BTreeMap<HostId, Peer> =
+            decode(&bytes).map_err(|error| PartsError::Damaged(error.to_string()))?;
+        let fits = |(host, peer): (&HostId, &Peer)| {
+            bucket_of(*host) == self.bucket && peer.nodes.len() == 1 && peer.nodes[0].network == self.network
+        };
+        if !peers.iter().all(fits) {
+            return Err(PartsError::Damaged("there is a peer of another bucket or network in it".to_owned()));
+        }
+        Ok((peers, bytes.len()))
+    }
+}
+
+/// The map that the parts make of what was held when they were asked for.
+pub fn assemble(held: Option<&HostMap>, head: PartsHead, parts: &[Part]) -> Result<HostMap, PartsError> {
+    let PartsHead { generation, host, server, networks, whole, parts: expected } = head;
+    if expected as usize != parts.len() {
+        return Err(PartsError::Count { expected, came: parts.len() });
+    }
+    let replaced: BTreeSet<(NetworkId, u8)> = parts.iter().map(|part| (part.network, part.bucket)).collect();
+    let stays = |host: HostId, network: NetworkId| {
+        networks.get(&network).is_some_and(|membership| membership.connected)
+            && !whole.contains(&network)
+            && !replaced.contains(&(network, bucket_of(host)))
+    };
+    let mut peers = BTreeMap::new();
+    for (id, peer) in held.iter().flat_map(|map| &map.peers) {
+        let nodes: Vec<_> = peer.nodes.iter().filter(|node| stays(*id, node.network)).cloned().collect();
+        if !nodes.is_empty() {
+            peers.insert(*id, Peer { nodes, ..peer.clone() });
+        }
+    }
+    let mut room = MOST_BYTES;
+    for part in parts {
+        let (came, size) = part.unpack_within(room)?;
+        room -= size;
+        came.into_iter().filter(|(id, _)| *id != host.id).for_each(|(id, peer)| merge(&mut peers, id, peer));
+    }
+    Ok(HostMap { generation, host, server, networks, peers })
+}
+
+/// A peer that is known from another network already gets one more node; all else is as it came last.
+fn merge(peers: &mut BTreeMap<HostId, Peer>, id: HostId, mut peer: Peer) {
+    if let Some(known) = peers.remove(&id) {
+        peer.nodes.extend(known.nodes);
+        peer.nodes.sort_by_key(|node| node.network);
+    }
+    peers.insert(id, peer);
+}

@@ -1,0 +1,99 @@
+//! Deltas made of what was encoded before: the peers' part is written once for all hosts to which it is the same, and
+//! spliced into the message of each.
+//!
+//! Law: what comes out is exactly what [`Down::Delta`](crate::Down::Delta) encodes to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{Generation, HostId, NetworkId};
+
+use crate::entry::Entry;
+use crate::{Encode, Membership, OwnHost, ServerLinks, append};
+
+/// The part of a delta that is about the host itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OwnPart {
+    /// The host itself, when that changed.
+    pub host: Option<OwnHost>,
+    /// The server's doors, when they changed.
+    pub server: Option<ServerLinks>,
+    /// Networks that are new or changed.
+    pub networks: BTreeMap<NetworkId, Membership>,
+    /// Networks that are gone.
+    pub networks_gone: Vec<NetworkId>,
+}
+
+impl OwnPart {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        let Self { host, server, networks, networks_gone } = self;
+        host.is_none() && server.is_none() && networks.is_empty() && networks_gone.is_empty()
+    }
+}
+
+/// The part of a delta that is about peers, encoded. Clones share it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PeersPart {
+    fields: u64,
+    bytes: Arc<[u8]>,
+}
+
+impl PeersPart {
+    /// Encodes it. Both must be ordered by host, each host once.
+    pub fn new<'a>(changed: impl ExactSizeIterator<Item = &'a Entry>, gone: &[HostId]) -> Self {
+        let (mut fields, mut bytes) = (0, Vec::new());
+        if changed.len() > 0 {
+            fields += 1;
+            append(&mut bytes, |encoder| encoder.u8(6)?.map(changed.len() as u64)?.ok());
+            changed.for_each(|entry| entry.append_to(&mut bytes));
+        }
+        if !gone.is_empty() {
+            fields += 1;
+            append(&mut bytes, |encoder| encoder.u8(7)?.encode(gone)?.ok());
+        }
+        Self { fields, bytes: bytes.into() }
+    }
+
+    /// Whether nothing changes.
+    pub const fn is_empty(&self) -> bool {
+        self.fields == 0
+    }
+
+    /// Bytes it adds to each message.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// The encoded `Down::Delta` that leads from one generation to another.
+pub fn encode_delta(base: Generation, generation: Generation, own: &OwnPart, peers: &PeersPart) -> Vec<u8> {
+    let OwnPart { host, server, networks, networks_gone } = own;
+    let mut fields = Fields::default();
+    fields.put(0, Some(&base));
+    fields.put(1, Some(&generation));
+    fields.put(2, host.as_ref());
+    fields.put(3, server.as_ref());
+    fields.put(4, Some(networks).filter(|networks| !networks.is_empty()));
+    fields.put(5, Some(networks_gone).filter(|gone| !gone.is_empty()));
+    let mut message = Vec::with_capacity(4 + fields.bytes.len() + peers.len());
+    // The variant's number and its one field, as `Down` is derived.
+    append(&mut message, |encoder| encoder.array(2)?.u8(0)?.array(1)?.map(fields.count + peers.fields)?.ok());
+    message.extend_from_slice(&fields.bytes);
+    message.extend_from_slice(&peers.bytes);
+    message
+}
+
+#[derive(Default)]
+struct Fields {
+    count: u64,
+    bytes: Vec<u8>,
+}
+
+impl Fields {
+    fn put<T: Encode>(&mut self, number: u8, value: Option<&T>) {
+        let Some(value) = value else { return };
+        self.count += 1;
+        append(&mut self.bytes, |encoder| encoder.u8(number)?.encode(value)?.ok());
+    }
+}

@@ -1,0 +1,137 @@
+//! The laws of maps in parts and of spliced deltas: what is put together of pieces that were encoded before is what would have
+//! been encoded whole.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod maps;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use maps::{map, planned};
+use model::{HostId, NetworkId};
+use proptest::prelude::*;
+use wire::{
+    Delta, Down, Entry, HostMap, MapRequest, OwnPart, Part, PartsError, PartsHead, Peer, PeersPart, assemble,
+    bucket_of, delta, digests, encode_delta, pack,
+};
+
+/// Entries by network and bucket, with one of the host itself: a network's buckets are the same for all its members.
+fn buckets(map: &HostMap) -> BTreeMap<(NetworkId, u8), Vec<Entry>> {
+    let mut buckets: BTreeMap<_, Vec<Entry>> = BTreeMap::new();
+    for (host, peer) in &map.peers {
+        for node in &peer.nodes {
+            let entry = Entry::new(*host, &Peer { nodes: vec![node.clone()], ..peer.clone() });
+            buckets.entry((node.network, bucket_of(*host))).or_default().push(entry);
+        }
+    }
+    let itself =
+        map.peers.values().next().map(|peer| Peer { nodes: peer.nodes[..1].to_vec(), ..peer.clone() });
+    if let Some(itself) = itself {
+        let bucket = buckets.entry((itself.nodes[0].network, bucket_of(map.host.id))).or_default();
+        bucket.push(Entry::new(map.host.id, &itself));
+        bucket.sort_by_key(Entry::host);
+    }
+    buckets
+}
+
+/// What a server with this map answers to the request.
+fn answer(map: &HostMap, request: &MapRequest) -> (PartsHead, Vec<Part>) {
+    let buckets = buckets(map);
+    let wanted = digests(map);
+    let held = |network, bucket| request.digests.get(network).and_then(|held| held.0.get(bucket)).copied();
+    let mut differs: BTreeSet<(NetworkId, u8)> = BTreeSet::new();
+    for (network, buckets) in wanted.iter().chain(&request.digests) {
+        let now = |bucket| wanted.get(network).and_then(|buckets| buckets.0.get(bucket)).copied();
+        let differ = buckets.0.keys().filter(|bucket| now(bucket) != held(network, bucket));
+        differs.extend(differ.map(|bucket| (*network, *bucket)));
+    }
+    let connected = |network: &NetworkId| map.networks.get(network).is_some_and(|network| network.connected);
+    let none = Vec::new();
+    let parts: Vec<Part> = differs
+        .iter()
+        .filter(|(network, _)| connected(network))
+        .map(|(network, bucket)| Part {
+            network: *network,
+            bucket: *bucket,
+            packed: pack(buckets.get(&(*network, *bucket)).unwrap_or(&none).iter()),
+        })
+        .collect();
+    let HostMap { generation, host, server, networks, .. } = map.clone();
+    let whole = networks.keys().filter(|network| !request.digests.contains_key(network)).copied().collect();
+    let count = u32::try_from(parts.len()).unwrap();
+    (PartsHead { generation, host, server, networks, whole, parts: count }, parts)
+}
+
+proptest! {
+    #[test]
+    fn a_map_in_parts_is_the_map_whatever_was_held(held in prop::option::of(planned()), map in planned()) {
+        let request = held.as_ref().map(MapRequest::of).unwrap_or_default();
+        let (head, parts) = answer(&map, &request);
+        let parts: Vec<Part> = wire::decode(&wire::encode(&parts)).unwrap();
+        prop_assert_eq!(assemble(held.as_ref(), head, &parts), Ok(map));
+    }
+
+    #[test]
+    fn who_holds_the_map_is_sent_no_part_of_it(map in planned()) {
+        let (head, parts) = answer(&map, &MapRequest::of(&map));
+        prop_assert!(parts.is_empty());
+        prop_assert_eq!(assemble(Some(&map), head, &parts), Ok(map));
+    }
+
+    #[test]
+    fn maps_with_the_same_digests_have_the_same_peers(one in planned(), two in planned()) {
+        prop_assert_eq!(digests(&one) == digests(&two), one.peers == two.peers);
+    }
+
+    #[test]
+    fn a_delta_in_pieces_is_the_delta(from in map(), to in map()) {
+        let whole = delta(&from, &to);
+        let Delta { base, generation, host, server, networks, networks_gone, peers, peers_gone } = whole.clone();
+        let own = OwnPart { host, server, networks, networks_gone };
+        let entries: Vec<Entry> = peers.iter().map(|(host, peer)| Entry::new(*host, peer)).collect();
+        let part = PeersPart::new(entries.iter(), &peers_gone);
+        prop_assert_eq!(part.is_empty(), peers.is_empty() && peers_gone.is_empty());
+        prop_assert_eq!(encode_delta(base, generation, &own, &part), wire::encode(&Down::Delta(whole)));
+    }
+
+    #[test]
+    fn any_bytes_in_the_place_of_a_part_are_answered(bytes: Vec<u8>) {
+        let part = Part { network: NetworkId::from_bytes([1; 16]), bucket: 0, packed: bytes.into() };
+        let _ = part.unpack();
+    }
+}
+
+#[test]
+fn a_part_that_is_missing_is_missed() {
+    let map: HostMap = some_map();
+    let (head, mut parts) = answer(&map, &MapRequest::default());
+    parts.pop();
+    let error = assemble(None, head, &parts).unwrap_err();
+    assert!(matches!(error, PartsError::Count { .. }), "{error}");
+}
+
+#[test]
+fn a_peer_in_the_wrong_bucket_is_refused() {
+    let map = some_map();
+    let (head, mut parts) = answer(&map, &MapRequest::default());
+    parts[0].bucket ^= 1;
+    assert!(matches!(assemble(None, head, &parts), Err(PartsError::Damaged(_))));
+}
+
+#[test]
+fn a_bomb_is_not_unpacked() {
+    let packed = miniz_oxide::deflate::compress_to_vec(&vec![0; wire::MOST_BYTES + 1], 9).into();
+    let part = Part { network: NetworkId::from_bytes([1; 16]), bucket: 0, packed };
+    assert_eq!(part.unpack(), Err(PartsError::TooLarge));
+}
+
+fn some_map() -> HostMap {
+    use proptest::strategy::ValueTree as _;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    loop {
+        let map = planned().new_tree(&mut runner).unwrap().current();
+        if map.peers.keys().any(|host: &HostId| *host != map.host.id) {
+            return map;
+        }
+    }
+}
