@@ -36,6 +36,36 @@ pub struct Link {
     pub device: Option<Device>,
 }
 
+/// A link as it is seen from outside, without the device behind it: what it costs to see does not grow with the peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkLook {
+    /// Its interface index.
+    pub index: u32,
+    /// Whether it is up (`IFF_UP`).
+    pub up: bool,
+    /// Its MTU.
+    pub mtu: u32,
+    /// Its addresses.
+    pub addresses: BTreeSet<IpNet>,
+    /// The routes out of it.
+    pub routes: BTreeSet<Route>,
+}
+
+impl LinkLook {
+    /// The link with this device behind it.
+    pub fn with(self, device: Option<Device>) -> Link {
+        let Self { index, up, mtu, addresses, routes } = self;
+        Link { index, up, mtu, addresses, routes, device }
+    }
+}
+
+impl Actual {
+    /// The WireGuard device, where there is one.
+    pub fn device(&self) -> Option<&Device> {
+        self.link.as_ref()?.device.as_ref()
+    }
+}
+
 /// A route out of our link, without gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Route {

@@ -122,11 +122,13 @@ fn peers(
         peers.entry(peer.key).or_insert(wanted);
     }
     for rendezvous in map.server.rendezvous.iter().filter(|rendezvous| rendezvous.key != own) {
-        peers.entry(rendezvous.key).or_insert_with(|| DesiredPeer {
-            allowed: BTreeSet::new(),
-            keepalive: Keepalive::DEFAULT,
-            endpoint: endpoints.get(&rendezvous.key).copied(),
-        });
+        let endpoint = endpoints.get(&rendezvous.key).copied();
+        peers.entry(rendezvous.key).or_insert_with(|| desired_door(endpoint));
     }
     peers
+}
+
+/// An identity of the rendezvous as it should be.
+pub(crate) const fn desired_door(endpoint: Option<Endpoint>) -> DesiredPeer {
+    DesiredPeer { allowed: BTreeSet::new(), keepalive: Keepalive::DEFAULT, endpoint }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use model::{Timestamp, WgPublicKey};
 
-use crate::{Actual, ActualPeer, Device, Link, LinkKind, Op};
+use crate::{Actual, ActualPeer, DesiredPeer, Device, Link, LinkKind, Op};
 
 /// The MTU a new link has until it is set.
 const FIRST_MTU: u32 = 1420;
@@ -16,26 +16,38 @@ const FIRST_MTU: u32 = 1420;
 impl Actual {
     /// Carries out an op on this value. An op on a link that is not there changes nothing.
     pub fn apply(&mut self, op: &Op) {
+        self.apply_alone(op);
+        if let Op::AddPeer(key, DesiredPeer { allowed, .. })
+        | Op::AllowMore(key, allowed)
+        | Op::SetAllowed(key, allowed) = op
+        {
+            self.device_mut(|device| take_from_others(device, *key, allowed));
+        }
+    }
+
+    /// As `apply`, but without looking at other peers than the op's own, however many there are. It is the same for the
+    /// ops of `reconcile`: they take an address from one peer before they give it to another (a property test).
+    pub fn apply_alone(&mut self, op: &Op) {
         match op {
             Op::CreateLink(kind) => self.create(*kind),
             Op::DeleteLink => self.link = None,
-            Op::SetKey(key) => self.device(|device| device.key = Some(*key)),
-            Op::SetPort(port) => self.device(|device| device.port = *port),
+            Op::SetKey(key) => self.device_mut(|device| device.key = Some(*key)),
+            Op::SetPort(port) => self.device_mut(|device| device.port = *port),
             Op::SetMtu(mtu) => self.link(|link| link.mtu = u32::from(mtu.get())),
             Op::SetUp => self.link(|link| link.up = true),
             Op::AddAddress(ip) => self.link(|link| link.addresses.extend([IpNet::from(*ip)])),
             Op::RemoveAddress(net) => self.link(|link| remove_address(link, net)),
             Op::AddRoute(route) => self.link(|link| link.routes.extend([*route])),
             Op::RemoveRoute(route) => self.link(|link| link.routes.retain(|other| other != route)),
-            Op::AddPeer(key, peer) => self.device(|device| {
+            Op::AddPeer(key, peer) => self.device_mut(|device| {
                 let there = device.peers.entry(*key).or_default();
                 there.keepalive = Some(peer.keepalive);
                 there.endpoint = peer.endpoint.or(there.endpoint);
-                set_allowed(device, *key, &peer.allowed);
+                there.allowed.clone_from(&peer.allowed);
             }),
-            Op::RemovePeer(key) => self.device(|device| drop(device.peers.remove(key))),
-            Op::AllowMore(key, more) => self.device(|device| allow(device, *key, more)),
-            Op::SetAllowed(key, allowed) => self.device(|device| set_allowed(device, *key, allowed)),
+            Op::RemovePeer(key) => self.device_mut(|device| drop(device.peers.remove(key))),
+            Op::AllowMore(key, more) => self.peer(key, |peer| peer.allowed.extend(more)),
+            Op::SetAllowed(key, allowed) => self.peer(key, |peer| peer.allowed.clone_from(allowed)),
             Op::SetKeepalive(key, keepalive) | Op::Poke(key, keepalive) => {
                 self.peer(key, |peer| peer.keepalive = Some(*keepalive));
             }
@@ -64,12 +76,12 @@ impl Actual {
         self.link.as_mut().map(change);
     }
 
-    fn device(&mut self, change: impl FnOnce(&mut Device)) {
+    fn device_mut(&mut self, change: impl FnOnce(&mut Device)) {
         self.link.as_mut().and_then(|link| link.device.as_mut()).map(change);
     }
 
     fn peer(&mut self, key: &WgPublicKey, change: impl FnOnce(&mut ActualPeer)) {
-        self.device(|device| {
+        self.device_mut(|device| {
             device.peers.get_mut(key).map(change);
         });
     }
@@ -81,22 +93,12 @@ fn remove_address(link: &mut Link, net: &IpNet) {
     link.routes.retain(|route| still_there || route.source != Some(net.addr()));
 }
 
-fn set_allowed(device: &mut Device, key: WgPublicKey, allowed: &BTreeSet<IpNet>) {
-    if let Some(peer) = device.peers.get_mut(&key) {
-        peer.allowed.clear();
-    }
-    allow(device, key, allowed);
-}
-
-fn allow(device: &mut Device, key: WgPublicKey, more: &BTreeSet<IpNet>) {
+/// What the kernel does besides: an address belongs to one peer.
+fn take_from_others(device: &mut Device, key: WgPublicKey, nets: &BTreeSet<IpNet>) {
     if !device.peers.contains_key(&key) {
         return;
     }
-    for (other, peer) in &mut device.peers {
-        if *other == key {
-            peer.allowed.extend(more);
-        } else {
-            peer.allowed.retain(|net| !more.contains(net));
-        }
+    for (_, peer) in device.peers.iter_mut().filter(|(other, _)| **other != key) {
+        peer.allowed.retain(|net| !nets.contains(net));
     }
 }

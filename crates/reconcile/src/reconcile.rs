@@ -37,6 +37,23 @@ pub fn conflict(desired: &Desired, actual: &Actual) -> Option<Conflict> {
 
 /// The ops that make `actual` what is `desired`; none when it is.
 pub fn reconcile(desired: &Desired, actual: &Actual) -> Vec<Op> {
+    reconcile_with(desired, actual, Peers::All)
+}
+
+/// The ops for the link alone, its addresses and routes: what `reconcile` does but for the peers, at a cost that does not
+/// grow with them. Where there is no device yet, or another one, it does all that `reconcile` does.
+pub fn reconcile_link(desired: &Desired, actual: &Actual) -> Vec<Op> {
+    reconcile_with(desired, actual, Peers::Left)
+}
+
+/// Which peers of a device that stays are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Peers {
+    All,
+    Left,
+}
+
+fn reconcile_with(desired: &Desired, actual: &Actual, peers: Peers) -> Vec<Op> {
     if conflict(desired, actual).is_some() {
         return Vec::new();
     }
@@ -50,7 +67,7 @@ pub fn reconcile(desired: &Desired, actual: &Actual) -> Vec<Op> {
             ops.extend(created(desired, interface));
             ops
         }
-        (Some(interface), Some((link, device))) => changed(desired, interface, link, device),
+        (Some(interface), Some((link, device))) => changed(desired, interface, link, device, peers),
     }
 }
 
@@ -105,7 +122,7 @@ fn created(desired: &Desired, interface: &Interface) -> Vec<Op> {
     ops
 }
 
-fn changed(desired: &Desired, interface: &Interface, link: &Link, device: &Device) -> Vec<Op> {
+fn changed(desired: &Desired, interface: &Interface, link: &Link, device: &Device, peers: Peers) -> Vec<Op> {
     let mut ops = Vec::new();
     if device.key != Some(desired.key) {
         ops.push(Op::SetKey(desired.key));
@@ -131,8 +148,10 @@ fn changed(desired: &Desired, interface: &Interface, link: &Link, device: &Devic
         ops.push(Op::SetUp);
     }
 
-    let keys: BTreeSet<&WgPublicKey> = interface.peers.keys().chain(device.peers.keys()).collect();
-    ops.extend(reconcile_peers(interface, device, keys));
+    if peers == Peers::All {
+        let keys: BTreeSet<&WgPublicKey> = interface.peers.keys().chain(device.peers.keys()).collect();
+        ops.extend(reconcile_peers(interface, device, keys));
+    }
     // The kernel drops a route together with the address it prefers as source, whatever the address's prefix.
     let dropped = |route: &Route| gone.iter().any(|net| Some(net.addr()) == route.source);
     ops.extend(wanted.into_iter().filter(|r| !link.routes.contains(r) || dropped(r)).map(Op::AddRoute));

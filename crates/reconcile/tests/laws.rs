@@ -16,8 +16,8 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 use reconcile::{
-    Actual, ActualPeer, Desired, DesiredPeer, Device, Interface, Link, LinkKind, LinkName, LocalSettings, Op,
-    Route, conflict, desired, desired_peer, reconcile, reconcile_peers,
+    Actual, ActualPeer, Derived, Desired, DesiredPeer, Device, Interface, Link, LinkKind, LinkName,
+    LocalSettings, Op, Route, conflict, desired, desired_peer, reconcile, reconcile_link, reconcile_peers,
 };
 use wire::{HostMap, Membership, NatMapping, OwnHost, Peer, PeerNode, Rendezvous, ServerLinks};
 
@@ -259,6 +259,76 @@ proptest! {
     }
 }
 
+fn is_about_a_peer(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::AddPeer(..)
+            | Op::RemovePeer(_)
+            | Op::AllowMore(..)
+            | Op::SetAllowed(..)
+            | Op::SetKeepalive(..)
+            | Op::SetEndpoint(..)
+            | Op::Poke(..)
+    )
+}
+
+proptest! {
+    #[test]
+    fn no_op_of_a_plan_takes_anything_from_a_peer_it_does_not_name(desired in wanted(), actual in machine()) {
+        let (mut exact, mut alone) = (actual.clone(), actual.clone());
+        for op in reconcile(&desired, &actual) {
+            exact.apply(&op);
+            alone.apply_alone(&op);
+            prop_assert_eq!(&exact, &alone, "{}", op);
+        }
+    }
+
+    #[test]
+    fn the_link_alone_gives_the_same_ops_but_for_the_peers(desired in wanted(), actual in machine()) {
+        let all = reconcile(&desired, &actual);
+        let alone = reconcile_link(&desired, &actual);
+        if all.contains(&Op::DeleteLink) || actual.link.is_none() {
+            prop_assert_eq!(alone, all);
+        } else {
+            prop_assert_eq!(alone, all.into_iter().filter(|op| !is_about_a_peer(op)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn following_changes_of_single_peers_is_deriving_everything_anew(
+        map in host_map(),
+        settings in settings(),
+        history in vec(btree_map(host(), proptest::option::of(peer()), 0..3), 0..12),
+    ) {
+        let endpoints: BTreeMap<_, _> = (0..6).map(|n| (WgPublicKey::from_bytes([n; 32]), there(n))).collect();
+        let mut map = map;
+        let mut derived = Derived::new(&map, &settings, &endpoints);
+        let mut actual = after(&Actual::default(), &reconcile(derived.desired(), &Actual::default()));
+        for change in history {
+            let hosts: BTreeSet<HostId> = change.keys().copied().collect();
+            for (host, peer) in change {
+                match peer {
+                    Some(peer) => drop(map.peers.insert(host, peer)),
+                    None => drop(map.peers.remove(&host)),
+                }
+            }
+            let keys = derived.follow(&map, &hosts, |key| endpoints.get(key).copied());
+            let anew = desired(&map, &settings, &endpoints);
+            prop_assert_eq!(derived.desired(), &anew);
+            let device = actual.device().unwrap();
+            let ops = reconcile_peers(derived.interface().unwrap(), device, &keys);
+            prop_assert_eq!(&ops, &reconcile(&anew, &actual));
+            let exact = after(&actual, &ops);
+            ops.iter().for_each(|op| actual.apply_alone(op));
+            prop_assert_eq!(&actual, &exact);
+        }
+    }
+}
+
+fn there(n: u8) -> Endpoint {
+    Endpoint::new(([192, 0, 2, n + 1], 51_820).into()).unwrap()
+}
+
 fn network(n: u8) -> NetworkId {
     NetworkId::from_bytes([n; 16])
 }
@@ -268,6 +338,23 @@ fn v4(ip: IpAddr) -> Addresses {
         IpAddr::V4(v4) => Addresses { v4: Some(v4), v6: None },
         IpAddr::V6(v6) => Addresses { v4: None, v6: Some(v6) },
     }
+}
+
+fn host() -> impl Strategy<Value = HostId> {
+    (0u8..6).prop_map(|n| HostId::from_bytes([n; 16]))
+}
+
+fn peer() -> impl Strategy<Value = Peer> {
+    let node = (0u8..4, ip()).prop_map(|(net, ip)| PeerNode { network: network(net), addresses: v4(ip) });
+    (key(), vec(node, 0..4)).prop_map(|(key, nodes)| Peer {
+        name: HostName::nearest("peer"),
+        key,
+        nodes,
+        seen: vec![],
+        local: vec![],
+        fixed: None,
+        nat: NatMapping::Unknown,
+    })
 }
 
 /// Any map, also such as no honest server would send.
@@ -284,20 +371,10 @@ fn host_map() -> impl Strategy<Value = HostMap> {
                 keepalive,
             }
         });
-    let node = (0u8..4, ip()).prop_map(|(net, ip)| PeerNode { network: network(net), addresses: v4(ip) });
-    let peer = (key(), vec(node, 0..4)).prop_map(|(key, nodes)| Peer {
-        name: HostName::nearest("peer"),
-        key,
-        nodes,
-        seen: vec![],
-        local: vec![],
-        fixed: None,
-        nat: NatMapping::Unknown,
-    });
     let rendezvous = key().prop_map(|key| Rendezvous { key, port: 51_821, host: None });
     (
         btree_map((0u8..3).prop_map(network), membership, 0..3),
-        btree_map((0u8..6).prop_map(|n| HostId::from_bytes([n; 16])), peer, 0..5),
+        btree_map(host(), peer(), 0..5),
         vec(rendezvous, 0..3),
     )
         .prop_map(|(networks, peers, rendezvous)| HostMap {

@@ -1,6 +1,7 @@
 //! Making the machine what the map says, and looking whether it still is.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use model::{Endpoint, HostId, WgPublicKey};
 use reconcile::{
@@ -155,7 +156,7 @@ impl Engine {
             .and_then(|link| link.device.as_ref())
             .filter(|device| device.key == Some(self.local.key))
         {
-            self.paths.handle_observed(device, self.now());
+            self.paths.handle_observed(device, Duration::ZERO, self.now());
         }
         self.actual = Some(actual);
         if self.desired.is_some() {

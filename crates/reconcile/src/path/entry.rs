@@ -47,6 +47,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// One that the device does not have yet: it is added with `target`, and there is nothing to see before it had its time.
+    pub(super) fn added(key: WgPublicKey, view: PeerView, own: &Own, now: Duration) -> Self {
+        let entry = Self::new(key, view, own, now);
+        let last = Some(Observation { endpoint: entry.target, handshake: None, rx: 0 });
+        Self { last, look: false, ..entry }
+    }
+
+    /// One that the device may have already.
     pub(super) fn new(key: WgPublicKey, view: PeerView, own: &Own, now: Duration) -> Self {
         let list = candidates(own, &view);
         Self {

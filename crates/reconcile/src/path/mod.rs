@@ -5,8 +5,10 @@
 //! calls do no harm. Each action is carried out before the next is polled.
 //!
 //! WireGuard judges: handshakes and counters come in through `handle_observed`, and the device is read only when `Look`
-//! asks for it: at rest once a minute. It keeps true that a session that lives is never torn down, and that nothing is torn
-//! down at all before a look has shown that no session was made meanwhile.
+//! asks for it: at rest once a minute. A device cannot be asked about one peer, so a look costs what all of them cost; the
+//! more it took, the longer the next one waits, whatever is being tried. It keeps true that a session that lives is never
+//! torn down, that nothing is torn down at all before a look has shown that no session was made meanwhile, and that looks
+//! take a small part of the machine however many peers there are.
 
 mod candidate;
 mod entry;
@@ -32,6 +34,10 @@ use rendezvous::Doors;
 const REST: Duration = Duration::from_secs(60);
 /// A look that brought nothing (the device could not be read) is repeated after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Looks may take one part in this many of the time.
+const SHARE: u32 = 20;
+/// And pause no longer than this for each peer: with a few peers, a look that took long was held up by something else.
+const PAUSE_FOR_EACH: Duration = Duration::from_millis(1);
 /// A session as old as this is about to end unless it is renewed, which a living one would have been.
 const SESSION: Duration = Duration::from_secs(150);
 
@@ -82,6 +88,8 @@ pub enum PathWait {
     Trying,
     /// The look that is due at rest.
     Rest,
+    /// The look that is wanted, and had to wait for what the last one took.
+    Look,
 }
 
 /// All paths of a host. See the module.
@@ -97,6 +105,9 @@ pub struct Paths {
     rest_at: Duration,
     pending: BTreeMap<WgPublicKey, PathAction>,
     look: bool,
+    /// No look before this.
+    look_from: Duration,
+    now: Duration,
 }
 
 impl Paths {
@@ -116,7 +127,8 @@ impl Paths {
         }
     }
 
-    /// What the map says of these peers alone (`Changed::Peers`).
+    /// What the map says of these peers alone (`Changed::Peers`). Those that are new are added to the device now, with
+    /// `endpoint`.
     pub fn handle_map_peers(
         &mut self,
         map: &HostMap,
@@ -128,12 +140,20 @@ impl Paths {
         let gone = keys.iter().filter(|key| !changed.iter().any(|peer| peer.key == **key));
         gone.for_each(|key| self.handle_gone(key));
         for peer in changed {
-            self.handle_peer(peer.key, PeerView::new(map, peer), now);
+            let view = PeerView::new(map, peer);
+            if self.peers.contains_key(&peer.key) {
+                self.handle_peer(peer.key, view, now);
+                continue;
+            }
+            self.now = now;
+            self.peers.insert(peer.key, Entry::added(peer.key, view, &self.own, now));
+            self.settle(peer.key, None);
         }
     }
 
     /// This host is like that now. A change of its addresses is a roam: the rendezvous and all peers hear of it at once.
     pub fn handle_own(&mut self, mut own: Own, now: Duration) {
+        self.now = now;
         if own.local.is_empty() {
             // Off the net: what counts is where it comes back.
             own.local.clone_from(&self.own.local);
@@ -167,8 +187,9 @@ impl Paths {
     }
 
     /// The map says this of a peer: a new one, or one that changed. A new one is to be added to the device with
-    /// `endpoint`, which is all it needs to begin.
+    /// `endpoint`, which is all it needs to begin; the next look tells whether it was there already.
     pub fn handle_peer(&mut self, key: WgPublicKey, view: PeerView, now: Duration) {
+        self.now = now;
         let own = &self.own;
         self.peers
             .entry(key)
@@ -188,6 +209,7 @@ impl Paths {
 
     /// The rendezvous, resolved. One that moved is called at its new address at once.
     pub fn handle_rendezvous(&mut self, rendezvous: BTreeMap<WgPublicKey, Endpoint>, now: Duration) {
+        self.now = now;
         let calls = self.doors.replace(rendezvous, now);
         self.pending.extend(calls);
     }
@@ -195,13 +217,17 @@ impl Paths {
     /// The server is back after it was away: it may have forgotten from where it saw this host, and WireGuard alone would
     /// notice only minutes later.
     pub fn handle_server_back(&mut self, now: Duration) {
+        self.now = now;
         let calls = self.doors.call_the_others(now);
         self.pending.extend(calls);
     }
 
-    /// What the device shows.
-    pub fn handle_observed(&mut self, device: &Device, now: Duration) {
+    /// What the device shows, and how long it took to read it.
+    pub fn handle_observed(&mut self, device: &Device, took: Duration, now: Duration) {
+        self.now = now;
         self.rest_at = now + REST;
+        let peers = u32::try_from(device.peers.len()).unwrap_or(u32::MAX);
+        self.look_from = now + took.saturating_mul(SHARE).min(PAUSE_FOR_EACH.saturating_mul(peers));
         self.for_each(|entry, _| match device.peers.get(&entry.key()) {
             Some(peer) => entry.observe(peer, device.at, now),
             None => entry.observe_absent(now),
@@ -212,6 +238,7 @@ impl Paths {
 
     /// A deadline of `poll_deadline` has come.
     pub fn handle_deadline(&mut self, now: Duration) {
+        self.now = now;
         while let Some((at, key)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, key));
             if let Some(entry) = self.peers.get_mut(&key) {
@@ -228,8 +255,14 @@ impl Paths {
 
     /// What is to be done next.
     pub fn poll_action(&mut self) -> Option<PathAction> {
-        let first = self.pending.pop_first().map(|(_, action)| action);
-        first.or_else(|| std::mem::take(&mut self.look).then_some(PathAction::Look))
+        if let Some((_, action)) = self.pending.pop_first() {
+            return Some(action);
+        }
+        let look = self.look && self.look_from <= self.now;
+        look.then(|| {
+            self.look = false;
+            PathAction::Look
+        })
     }
 
     /// When `handle_deadline` is to be called, and why.
@@ -237,7 +270,8 @@ impl Paths {
         let peer = self.due.first().map(|(at, _)| *at);
         let trying = peer.into_iter().chain(self.doors.deadline()).min().map(|at| (at, PathWait::Trying));
         let rest = (!self.peers.is_empty()).then_some((self.rest_at, PathWait::Rest));
-        trying.into_iter().chain(rest).min_by_key(|(at, _)| *at)
+        let look = self.look.then_some((self.look_from, PathWait::Look));
+        trying.into_iter().chain(rest).chain(look).min_by_key(|(at, _)| *at)
     }
 
     /// Where a peer is to be sent when it is added.

@@ -36,6 +36,7 @@ struct Story {
     now: Duration,
     log: Vec<String>,
     looks: usize,
+    look_takes: Duration,
 }
 
 impl Story {
@@ -48,7 +49,14 @@ impl Story {
             port: 1,
             peers: BTreeMap::new(),
         };
-        let mut story = Self { paths: Paths::new(), device, now: Duration::ZERO, log: vec![], looks: 0 };
+        let mut story = Self {
+            paths: Paths::new(),
+            device,
+            now: Duration::ZERO,
+            log: vec![],
+            looks: 0,
+            look_takes: Duration::ZERO,
+        };
         story.paths.handle_own(own("10.1.1.1/24"), story.now);
         story.paths.handle_peer(PEER, view(addresses), story.now);
         let endpoint = story.paths.endpoint(&PEER);
@@ -88,7 +96,7 @@ impl Story {
                 PathAction::Look => {
                     self.looks += 1;
                     self.device.at = self.wall();
-                    self.paths.handle_observed(&self.device, self.now);
+                    self.paths.handle_observed(&self.device, self.look_takes, self.now);
                 }
                 PathAction::Point(key, endpoint, how) => {
                     self.log.push(format!("{millis} {how:?} {endpoint}"));
@@ -274,6 +282,94 @@ fn at_rest_the_device_is_read_once_a_minute() {
     }
     assert!((59..=61).contains(&story.looks), "{} looks in an hour", story.looks);
     story.check(&[]);
+}
+
+/// A host whose device has this many peers besides the one, and takes this long to be read.
+fn in_a_crowd(others: u16, look_takes: Duration) -> Story {
+    let mut story = Story::connected(&["192.0.2.1:1"]);
+    for n in 0..others {
+        let mut key = [3; 32];
+        key[..2].copy_from_slice(&n.to_be_bytes());
+        story.device.peers.insert(WgPublicKey::from_bytes(key), ActualPeer::default());
+    }
+    story.look_takes = look_takes;
+    story.peer().rx += 32;
+    story.run(60_000);
+    story.looks = 0;
+    story
+}
+
+#[test]
+fn where_a_look_is_dear_all_that_is_tried_shares_few_of_them() {
+    let mut story = in_a_crowd(10_000, Duration::from_millis(100));
+    for second in 0..20u16 {
+        let moved = format!("192.0.2.1:{}", second + 2);
+        story.paths.handle_peer(PEER, view(&[&moved]), story.now);
+        story.settle();
+        story.run(1_000);
+    }
+    // One twentieth of twenty seconds is ten looks.
+    assert!((8..=10).contains(&story.looks), "{} looks", story.looks);
+    assert!(
+        story.log.iter().any(|line| line.contains("192.0.2.1:")),
+        "and still it is followed: {:?}",
+        story.log
+    );
+}
+
+#[test]
+fn with_few_peers_a_look_that_was_held_up_delays_nothing() {
+    let mut story = in_a_crowd(8, Duration::from_secs(2));
+    let began = story.now.as_millis();
+    story.paths.handle_peer(PEER, view(&["192.0.2.2:2"]), story.now);
+    story.settle();
+    story.run(100);
+    story.check(&[&format!("{began} Move 192.0.2.2:2")]);
+}
+
+#[test]
+fn a_peer_that_is_new_in_a_delta_needs_no_look_before_its_first_address_had_its_time() {
+    let mut story = in_a_crowd(0, Duration::ZERO);
+    let key = WgPublicKey::from_bytes([9; 32]);
+    let (host, map) = (HostId::from_bytes([9; 16]), map_of(HostId::from_bytes([9; 16]), key));
+    story.paths.handle_map_peers(&map, &BTreeSet::from([host]), &BTreeSet::from([key]), story.now);
+    let endpoint = story.paths.endpoint(&key);
+    story.device.peers.insert(key, ActualPeer { endpoint, ..ActualPeer::default() });
+    story.settle();
+    story.run(499);
+    assert_eq!(story.looks, 0);
+    // Its peer's initiation has come, from another address: its session is about to be made.
+    let there = story.device.peers.get_mut(&key).unwrap();
+    (there.endpoint, there.rx) = (Some(at("192.0.2.7:7")), 148);
+    story.run(1);
+    assert_eq!(story.looks, 1);
+    story.check(&[]);
+}
+
+fn map_of(host: HostId, key: WgPublicKey) -> HostMap {
+    let peer = Peer {
+        name: model::HostName::nearest("new"),
+        key,
+        nodes: vec![],
+        seen: vec![at("192.0.2.6:6")],
+        local: vec![],
+        fixed: None,
+        nat: NatMapping::Endpoint,
+    };
+    let own = wire::OwnHost {
+        id: HostId::from_bytes([1; 16]),
+        name: model::HostName::nearest("own"),
+        mtu: Mtu::DEFAULT,
+        seen: vec![],
+        nat: NatMapping::Unknown,
+    };
+    HostMap {
+        generation: model::Generation::from_number(1),
+        host: own,
+        server: wire::ServerLinks::default(),
+        networks: BTreeMap::new(),
+        peers: BTreeMap::from([(host, peer)]),
+    }
 }
 
 #[test]

@@ -232,7 +232,7 @@ impl Host {
         if *action == PathAction::Look {
             let actual = self.kernel.observe(now);
             if let Some(device) = actual.link.as_ref().and_then(|link| link.device.as_ref()) {
-                running.paths.handle_observed(device, now);
+                running.paths.handle_observed(device, Duration::ZERO, now);
             }
             return;
         }
