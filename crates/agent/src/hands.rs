@@ -4,11 +4,41 @@
 
 use anyhow::bail;
 use platform::{DeviceProgram, Machine, MachineOptions};
-use reconcile::{Actual, Desired, LinkName, Op, conflict, reconcile};
+use reconcile::{Actual, Desired, LinkLook, LinkName, Op, conflict, reconcile};
 use rustix::thread::{CapabilitySet, capabilities};
 use wire::WgSecret;
 
 use crate::places::Places;
+
+/// What it takes to keep an interface: the machine's hands, or a value in tests.
+pub trait Hands: Send + Sync {
+    /// What exists under our link's name. It costs what all peers cost together.
+    fn observe(&self) -> impl Future<Output = anyhow::Result<Actual>> + Send;
+
+    /// The link as it is seen from outside.
+    fn look_at_link(&self) -> impl Future<Output = anyhow::Result<Option<LinkLook>>> + Send;
+
+    /// Carries out ops in their order and says how each went.
+    fn execute_all(
+        &self,
+        ops: &[Op],
+        secret: &WgSecret,
+    ) -> impl Future<Output = Vec<anyhow::Result<()>>> + Send;
+}
+
+impl Hands for Machine {
+    async fn observe(&self) -> anyhow::Result<Actual> {
+        Self::observe(self).await
+    }
+
+    async fn look_at_link(&self) -> anyhow::Result<Option<LinkLook>> {
+        Self::look_at_link(self).await
+    }
+
+    async fn execute_all(&self, ops: &[Op], secret: &WgSecret) -> Vec<anyhow::Result<()>> {
+        Self::execute_all(self, ops, secret).await
+    }
+}
 
 /// The machine's hands for this link.
 pub fn machine(places: &Places, link: &LinkName) -> anyhow::Result<Machine> {

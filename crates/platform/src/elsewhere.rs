@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use anyhow::bail;
 use ipnet::IpNet;
-use reconcile::{Actual, LinkKind, Op};
+use reconcile::{Actual, LinkKind, LinkLook, Op};
 use wire::{Facts, WgSecret};
 
 use crate::{Choice, MachineOptions, Notice};
@@ -32,6 +32,11 @@ impl Machine {
 
     /// What exists under our link's name.
     pub async fn observe(&self) -> anyhow::Result<Actual> {
+        match *self {}
+    }
+
+    /// The link of our name as it is seen from outside.
+    pub async fn look_at_link(&self) -> anyhow::Result<Option<LinkLook>> {
         match *self {}
     }
 

@@ -3,27 +3,45 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::{Endpoint, HostId, WgPublicKey};
-use reconcile::{
-    AgentEvent, Changed, Op, Own, PathAction, PathStatus, conflict, desired, desired_peer, reconcile,
-    reconcile_peers,
-};
-use wire::{HostMap, Outcome};
+use model::Endpoint;
+use reconcile::{AgentEvent, Changed, Own, PathAction};
+use wire::Outcome;
 
 use super::Engine;
+use super::messages::Done;
 use crate::hands;
+use crate::state::Saved;
+
+/// What was added to the map on disk is synced together, this late at most.
+const SYNC_WITHIN: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Writes the newest map down, before it is acted on.
     pub(super) fn store(&mut self) {
         let Some(map) = self.agent.map() else { return };
-        self.store_error = match self.state.save_map(&self.session.record.name, map) {
-            Ok(()) => None,
-            Err(error) => {
-                tracing::error!("the newest map is not on disk: {error:#}");
-                Some(format!("{error:#}"))
+        self.store_error = match self.map_file.save(map, &self.unsaved) {
+            Ok(Saved::Whole) => None,
+            Ok(Saved::Added) => {
+                let at = self.now() + SYNC_WITHIN;
+                self.sync_at.get_or_insert(at);
+                None
             }
+            Err(error) => Some(not_on_disk(&error)),
         };
+    }
+
+    /// Makes what was added to the map outlive a power cut, off this loop.
+    pub(super) fn sync(&mut self) {
+        if let Some(log) = self.map_file.log_to_sync() {
+            self.tasks.spawn_blocking(move || Done::Synced(log.sync_data()));
+        }
+    }
+
+    pub(super) fn synced(&mut self, result: std::io::Result<()>) {
+        let Err(error) = result else { return };
+        self.map_file.distrust_log();
+        self.store_error = Some(not_on_disk(&error.into()));
+        self.tell_outcome();
     }
 
     pub(super) async fn carry_out(&mut self, changed: Changed) {
@@ -35,9 +53,13 @@ impl Engine {
                 self.settle().await;
                 self.follow_keepalive();
             }
-            Changed::Peers { hosts, keys } => self.settle_peers(&hosts, &keys).await,
+            Changed::Peers { hosts, keys: _ } => {
+                if let Some(map) = self.agent.map() {
+                    self.keeper.settle_peers(map, &hosts).await;
+                }
+            }
         }
-        tracing::debug!(%generation, failures = self.failures.len(), "map carried out");
+        tracing::debug!(%generation, failures = self.keeper.failures().len(), "map carried out");
         self.carried = Some(generation);
         self.tell_outcome();
     }
@@ -54,128 +76,46 @@ impl Engine {
             .store_error
             .iter()
             .map(|error| Outcome { op: "write the map down".to_owned(), error: error.clone() });
-        self.failures.iter().cloned().chain(store).collect()
+        self.keeper.failures().iter().cloned().chain(store).collect()
     }
 
     fn tell_paths(&mut self, changed: &Changed) {
         let now = self.now();
         let Some(map) = self.agent.map() else { return };
         match changed {
-            Changed::Everything => self.paths.handle_map(map, self.addresses.clone(), now),
-            Changed::Peers { hosts, keys } => self.paths.handle_map_peers(map, hosts, keys, now),
+            Changed::Everything => self.keeper.paths.handle_map(map, self.addresses.clone(), now),
+            Changed::Peers { hosts, keys } => self.keeper.paths.handle_map_peers(map, hosts, keys, now),
         }
     }
 
     /// Everything, from the start.
     pub(super) async fn settle(&mut self) {
-        let Some(map) = self.agent.map() else { return };
-        self.desired = Some(desired(map, &self.local, &self.paths.endpoints()));
-        match self.machine.observe().await {
-            Ok(actual) => self.actual = Some(actual),
-            Err(error) => {
-                self.failures = vec![failed("look at the interface", &error)];
-                return;
-            }
+        if let Some(map) = self.agent.map() {
+            self.keeper.settle(map).await;
         }
-        self.failures = self.mend().await;
-    }
-
-    /// These peers alone.
-    async fn settle_peers(&mut self, hosts: &BTreeSet<HostId>, keys: &BTreeSet<WgPublicKey>) {
-        let Some(map) = self.agent.map() else { return };
-        let device = self.actual.as_ref().and_then(|actual| actual.link.as_ref()?.device.as_ref());
-        let interface = self.desired.as_mut().and_then(|desired| desired.interface.as_mut());
-        let (Some(device), Some(interface)) = (device, interface) else { return self.settle().await };
-        for key in keys.iter().filter(|key| !is_rendezvous(map, key)) {
-            interface.peers.remove(key);
-        }
-        for peer in
-            hosts.iter().filter_map(|host| map.peers.get(host)).filter(|peer| peer.key != self.local.key)
-        {
-            interface.peers.insert(peer.key, desired_peer(map, peer, self.paths.endpoint(&peer.key)));
-        }
-        let ops = reconcile_peers(interface, device, keys);
-        let failures = self.execute(&ops).await;
-        self.failures.extend(failures);
-    }
-
-    /// The steps from what was observed to what should be.
-    async fn mend(&mut self) -> Vec<Outcome> {
-        let (Some(desired), Some(actual)) = (&self.desired, &self.actual) else { return Vec::new() };
-        if let Some(conflict) = conflict(desired, actual) {
-            return vec![Outcome {
-                op: format!("use the interface {}", desired.link),
-                error: conflict.to_string(),
-            }];
-        }
-        let ops = reconcile(desired, actual);
-        self.execute(&ops).await
-    }
-
-    async fn execute(&mut self, ops: &[Op]) -> Vec<Outcome> {
-        let results = self.machine.execute_all(ops, &self.session.identity.wireguard).await;
-        let mut failures = Vec::new();
-        for (op, result) in ops.iter().zip(results) {
-            match result {
-                Ok(()) => {
-                    tracing::debug!("{op}");
-                    if let Some(actual) = &mut self.actual {
-                        actual.apply(op);
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!("could not {op}: {error:#}");
-                    failures.push(failed(&op.to_string(), &error));
-                }
-            }
-        }
-        failures
     }
 
     pub(super) async fn path_action(&mut self, action: PathAction) {
-        if action == PathAction::Look {
-            return self.look().await;
-        }
-        let Some(interface) = self.desired.as_ref().and_then(|desired| desired.interface.as_ref()) else {
-            return;
-        };
-        let ops = action.ops(interface);
-        // What fails here is seen by the next look, and tried again.
-        self.execute(&ops).await;
-    }
-
-    /// Reads the device for the paths, and mends what somebody else has changed.
-    pub(super) async fn look(&mut self) {
-        let actual = match self.machine.observe().await {
-            Ok(actual) => actual,
-            Err(error) => return tracing::warn!("{error:#}"),
-        };
-        if let Some(device) = actual
-            .link
-            .as_ref()
-            .and_then(|link| link.device.as_ref())
-            .filter(|device| device.key == Some(self.local.key))
-        {
-            self.paths.handle_observed(device, Duration::ZERO, self.now());
-        }
-        self.actual = Some(actual);
-        if self.desired.is_some() {
-            self.failures = self.mend().await;
+        if self.keeper.path_action(action).await {
             self.tell_outcome();
         }
     }
 
-    /// Something about the machine's network changed: is the interface as it should be, and has the machine moved?
+    /// Something about the machine's network changed, or it is time: is the interface as it should be, and has the machine
+    /// moved? The device itself is read only when it is time: what it holds is not among what notices tell of.
     pub(super) async fn look_around(&mut self) {
-        if !std::mem::take(&mut self.others_changed) {
-            return self.look().await;
+        if std::mem::take(&mut self.others_changed) {
+            match self.keeper.hands().local_addresses().await {
+                Ok(addresses) if addresses != self.addresses => self.moved(addresses),
+                Ok(_) => {}
+                Err(error) => tracing::warn!("{error:#}"),
+            }
         }
-        match self.machine.local_addresses().await {
-            Ok(addresses) if addresses != self.addresses => self.moved(addresses),
-            Ok(_) => {}
-            Err(error) => tracing::warn!("{error:#}"),
+        let whole = std::mem::take(&mut self.look_wholly);
+        let looked = if whole { self.keeper.look().await } else { self.keeper.look_at_link().await };
+        if looked {
+            self.tell_outcome();
         }
-        self.look().await;
     }
 
     fn moved(&mut self, addresses: BTreeSet<ipnet::IpNet>) {
@@ -190,7 +130,7 @@ impl Engine {
         }
         self.addresses = addresses;
         if let Some(map) = self.agent.map() {
-            self.paths.handle_own(Own::new(map, self.addresses.clone()), now);
+            self.keeper.paths.handle_own(Own::new(map, self.addresses.clone()), now);
         }
         self.tell_local();
         self.resolve();
@@ -198,7 +138,7 @@ impl Engine {
 
     /// Tells the server where this machine is in its own networks.
     pub(super) fn tell_local(&mut self) {
-        let port = self.local.port;
+        let port = self.keeper.local().port;
         let local = self.addresses.iter().filter_map(|net| Endpoint::new((net.addr(), port).into()).ok());
         let local: BTreeSet<Endpoint> = local.collect();
         self.agent.handle(AgentEvent::Local(local.into_iter().collect()), self.now());
@@ -207,9 +147,8 @@ impl Engine {
     /// The server has removed this host.
     pub(super) async fn take_down(&mut self) {
         tracing::warn!("the server has removed this host: everything of it is taken down");
-        if let Err(error) =
-            hands::take_down(&self.machine, &self.local.link, &self.session.identity.wireguard).await
-        {
+        let (machine, link) = (self.keeper.hands(), &self.keeper.local().link);
+        if let Err(error) = hands::take_down(machine, link, &self.session.identity.wireguard).await {
             // What is left is forgotten only when it is gone: the next start tries again.
             tracing::error!("{error:#}");
             return;
@@ -219,7 +158,7 @@ impl Engine {
         // Where `leave` has forgotten the server already, it stays forgotten.
         let known =
             self.state.servers().is_ok_and(|servers| servers.iter().any(|server| server.name == name));
-        let forgotten = self.state.remove_map(&name).and_then(|()| match known {
+        let forgotten = self.map_file.remove().and_then(|()| match known {
             true => self.state.save_server(&self.session.record),
             false => Ok(()),
         });
@@ -227,18 +166,9 @@ impl Engine {
             tracing::error!("{error:#}");
         }
     }
-
-    /// Whether paths are still being tried for the first time.
-    pub(super) fn is_trying(&self) -> bool {
-        let keys = self.agent.map().into_iter().flat_map(|map| map.peers.values()).map(|peer| peer.key);
-        keys.into_iter().any(|key| matches!(self.paths.status(&key), Some(PathStatus::Trying { .. })))
-    }
 }
 
-fn is_rendezvous(map: &HostMap, key: &WgPublicKey) -> bool {
-    map.server.rendezvous.iter().any(|rendezvous| rendezvous.key == *key)
-}
-
-fn failed(op: &str, error: &anyhow::Error) -> Outcome {
-    Outcome { op: op.to_owned(), error: format!("{error:#}") }
+fn not_on_disk(error: &anyhow::Error) -> String {
+    tracing::error!("the newest map is not on disk: {error:#}");
+    format!("{error:#}")
 }

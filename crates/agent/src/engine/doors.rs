@@ -84,7 +84,7 @@ impl Engine {
             return false;
         }
         self.rendezvous.clone_from(&found);
-        self.paths.handle_rendezvous(found, self.now());
+        self.keeper.paths.handle_rendezvous(found, self.now());
         true
     }
 }

@@ -42,6 +42,7 @@ pub(super) enum Done {
     Reported(Result<(), TalkError>),
     Told(wire::HostSettings, Result<(), TalkError>),
     Resolved(Resolved),
+    Synced(std::io::Result<()>),
     Broken(String),
 }
 
@@ -148,7 +149,12 @@ impl Engine {
         }
         self.pushed = opened.sequence;
         let event = match wire::decode::<Down>(&opened.plaintext) {
-            Ok(down) => AgentEvent::Pushed(down),
+            Ok(down) => {
+                if let Down::Delta(delta) = &down {
+                    self.unsaved.push(delta.clone());
+                }
+                AgentEvent::Pushed(down)
+            }
             Err(_) => AgentEvent::PushedUnreadable,
         };
         self.agent.handle(event, self.now());
@@ -161,6 +167,9 @@ impl Engine {
                 self.asked = Some(Ok(()));
                 self.contact.answered = Some(now());
                 self.contact.error = None;
+                if let Answer::Delta(delta) = &answer {
+                    self.unsaved.push(delta.clone());
+                }
                 self.agent.handle(AgentEvent::Answered(answer), self.now());
                 self.tell_settings();
             }
@@ -183,6 +192,7 @@ impl Engine {
                 tracing::warn!("the server did not take this machine's settings: {error}");
             }
             Done::Resolved(resolved) => self.resolved(resolved).await,
+            Done::Synced(result) => self.synced(result),
             Done::Broken(error) => tracing::error!("a task of the daemon broke: {error}"),
         }
     }

@@ -13,6 +13,7 @@
 
 mod carry;
 mod doors;
+mod keeper;
 mod messages;
 mod prepare;
 mod session;
@@ -25,21 +26,22 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::{Endpoint, Generation, Timestamp, WgPublicKey};
 use platform::{Machine, Notice, Watch};
-use reconcile::{Actual, Agent, AgentAction, AgentEvent, AgentWait, Desired, LocalSettings, Paths};
+use reconcile::{Agent, AgentAction, AgentEvent, AgentWait};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use wire::{Facts, Outcome};
+use wire::{Delta, Facts};
 
 use crate::control::{Call, Reply, Request};
 use crate::hands;
 use crate::options::Options;
 use crate::places::Places;
-use crate::state::{InterfaceRecord, State, random};
+use crate::state::{InterfaceRecord, MapFile, State, random};
 use crate::talk::now;
 use crate::view::View;
 
 pub use doors::resolve_once;
+pub use keeper::Keeper;
 pub use session::{NoMap, Session, fetch_map};
 
 use messages::{Broker, BrokerEvent, Done};
@@ -99,19 +101,16 @@ pub struct Engine {
     state: State,
     options: Options,
     session: Session,
-    machine: Machine,
-    local: LocalSettings,
     facts: Facts,
     agent: Agent,
-    paths: Paths,
-    /// What the machine should have, as last derived.
-    desired: Option<Desired>,
-    /// What it had when last observed, with what was done since.
-    actual: Option<Actual>,
+    keeper: Keeper<Machine>,
     /// The machine's own addresses.
     addresses: BTreeSet<IpNet>,
     rendezvous: BTreeMap<WgPublicKey, Endpoint>,
-    failures: Vec<Outcome>,
+    map_file: MapFile,
+    /// Deltas that came since the map was last written down; the agent's brain says which of them it took.
+    unsaved: Vec<Delta>,
+    sync_at: Option<Duration>,
     store_error: Option<String>,
     carried: Option<Generation>,
     contact: Contact,
@@ -126,6 +125,7 @@ pub struct Engine {
     watch: Option<Watch>,
     look_at: Option<Duration>,
     others_changed: bool,
+    look_wholly: bool,
     looked: Duration,
     full_at: Duration,
     resolve_at: Option<Duration>,
@@ -155,7 +155,8 @@ impl Engine {
             tracing::warn!("{error:#}");
         }
         let addresses = machine.local_addresses().await?;
-        let map = state.map(&session.record.name)?;
+        let mut map_file = state.map_file(&session.record.name);
+        let map = map_file.open()?;
         let pushed = map.as_ref().map_or(0, |map| map.generation.number());
         let facts = Facts {
             agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -163,23 +164,23 @@ impl Engine {
             ..platform::facts()
         };
         let seed = u64::from_le_bytes(random()?);
+        let started = Instant::now();
+        let secret = session.identity.wireguard.clone();
         let mut engine = Self {
             mode,
-            started: Instant::now(),
+            started,
             since: now(),
             agent: Agent::new(map, seed, Duration::ZERO),
-            paths: Paths::new(),
+            keeper: Keeper::new(machine, local, secret, actual, started),
             state,
             options,
             session,
-            machine,
-            local,
             facts,
-            desired: None,
-            actual: Some(actual),
             addresses,
             rendezvous: BTreeMap::new(),
-            failures: Vec::new(),
+            map_file,
+            unsaved: Vec::new(),
+            sync_at: None,
             store_error: None,
             carried: None,
             contact: Contact::default(),
@@ -194,6 +195,7 @@ impl Engine {
             watch,
             look_at: None,
             others_changed: false,
+            look_wholly: false,
             looked: Duration::ZERO,
             full_at: FULL_LOOK,
             resolve_at: None,
@@ -254,6 +256,10 @@ impl Engine {
         }
     }
 
+    fn is_trying(&self) -> bool {
+        self.agent.map().is_some_and(|map| self.keeper.is_trying(map))
+    }
+
     /// Whether there is something the server will be told in a moment.
     fn has_news(&self) -> bool {
         matches!(self.agent.poll_deadline(), Some((_, AgentWait::Report)))
@@ -269,9 +275,11 @@ impl Engine {
             while let Some(action) = self.agent.poll_action() {
                 self.act(action).await;
             }
-            let Some(action) = self.paths.poll_action() else { break };
+            let Some(action) = self.keeper.paths.poll_action() else { break };
             self.path_action(action).await;
         }
+        // What the brain did not take is nothing to be written down.
+        self.unsaved.clear();
         if !self.asking {
             self.answer_pulls();
         }
@@ -284,7 +292,7 @@ impl Engine {
             AgentAction::TakeDown => self.take_down().await,
             AgentAction::ConnectBroker => self.connect_broker(),
             AgentAction::ServerBack => {
-                self.paths.handle_server_back(self.now());
+                self.keeper.paths.handle_server_back(self.now());
                 self.resolve();
             }
             AgentAction::Ask { have } => self.ask(have),
@@ -316,10 +324,10 @@ impl Engine {
 
     fn wake_at(&self) -> Instant {
         let agent = self.agent.poll_deadline().map(|(at, _)| at);
-        let paths = self.paths.poll_deadline().map(|(at, _)| at);
+        let paths = self.keeper.paths.poll_deadline().map(|(at, _)| at);
         // A run of `Mode::Once` looks every now and then whether it is finished.
         let once = (self.mode == Mode::Once).then(|| self.now() + Duration::from_millis(200));
-        let all = [agent, paths, self.look_at, self.resolve_at, once, Some(self.full_at)];
+        let all = [agent, paths, self.look_at, self.resolve_at, self.sync_at, once, Some(self.full_at)];
         self.started + all.into_iter().flatten().min().unwrap_or(FULL_LOOK)
     }
 
@@ -346,18 +354,22 @@ impl Engine {
     async fn wake(&mut self) {
         let now = self.now();
         self.agent.handle_deadline(now);
-        self.paths.handle_deadline(now);
+        self.keeper.paths.handle_deadline(now);
         if self.resolve_at.is_some_and(|at| at <= now) {
             self.resolve_at = None;
             self.resolve();
+        }
+        if self.sync_at.take_if(|at| *at <= now).is_some() {
+            self.sync();
         }
         if self.full_at <= now {
             self.full_at = now + FULL_LOOK;
             self.look_at = Some(now);
             self.others_changed = true;
+            self.look_wholly = true;
             self.resolve();
             if self.watch.is_none() && self.mode == Mode::Daemon {
-                self.watch = self.machine.watch().await.ok();
+                self.watch = self.keeper.hands().watch().await.ok();
             }
         }
         if self.look_at.is_some_and(|at| at <= now) {

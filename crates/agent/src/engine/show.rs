@@ -19,17 +19,21 @@ const SESSION: Duration = Duration::from_secs(180);
 impl Engine {
     /// The machine is observed for it.
     pub(super) async fn view(&mut self) -> View {
-        let actual = match self.machine.observe().await {
+        let actual = match self.keeper.hands().observe().await {
             Ok(actual) => actual,
             Err(error) => {
                 tracing::warn!("{error:#}");
                 Actual::default()
             }
         };
-        let peers =
-            self.agent.map().map(|map| peers(map, &actual, |key| self.paths.status(key))).unwrap_or_default();
+        let peers = self
+            .agent
+            .map()
+            .map(|map| peers(map, &actual, |key| self.keeper.paths.status(key)))
+            .unwrap_or_default();
         let rendezvous = self.agent.map().map(|map| self.rendezvous(map, &actual)).unwrap_or_default();
         let failures: Vec<Outcome> = self.all_failures();
+        let local = self.keeper.local();
         View {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             daemon: true,
@@ -53,7 +57,7 @@ impl Engine {
                 nat: map.host.nat,
                 local: self.addresses.iter().copied().collect(),
             }),
-            interface: Some(interface(&actual, &self.options, self.local.key, self.local.port)),
+            interface: Some(interface(&actual, &self.options, local.key, local.port)),
             failures,
             networks: self.agent.map().map(|map| networks(map, &peers)).unwrap_or_default(),
             peers,

@@ -83,7 +83,8 @@ pub fn check_room(folder: &Path, bytes: usize) -> anyhow::Result<()> {
     tried.map_err(|error| trouble("write to", folder, error))
 }
 
-fn trouble(doing: &str, path: &Path, error: io::Error) -> Error {
+/// What the system refused, with what to do about it.
+pub(super) fn trouble(doing: &str, path: &Path, error: io::Error) -> Error {
     let path = path.display();
     let advice = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //!   identity.json         private keys, the machine's mark
-//!   servers/NAME.json     servers joined        servers/NAME.map   the newest map of each
+//!   servers/NAME.json     servers joined        servers/NAME.map, NAME.deltas   the newest map of each
 //!   active                the server in use     options.json       what `join` was given
 //!   interface.json        what was made on this machine: the link's name and port
 //! ```
 //!
-//! Not for deciding anything. It keeps true that each file is written whole or not at all, and is its owner's alone.
+//! Not for deciding anything. It keeps true that each file is written whole or not at all (but for the deltas, which are
+//! added one by one), and is its owner's alone.
 
 pub mod file;
 mod identity;
+mod map_file;
 mod secret;
 mod server;
 
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use wire::HostMap;
 
 pub use identity::{Identity, MachineMark, random};
+pub use map_file::{MapFile, Saved};
 pub use server::ServerRecord;
 
 use identity::IdentityFile;
@@ -164,24 +167,19 @@ impl State {
         Ok(())
     }
 
-    fn map_path(&self, name: &HostName) -> PathBuf {
-        self.folder.join(format!("servers/{name}.map"))
+    /// The newest map of a server, to be kept up to date.
+    pub fn map_file(&self, name: &HostName) -> MapFile {
+        MapFile::new(self.folder.join(format!("servers/{name}.map")))
     }
 
     /// The newest map of a server. One that cannot be read counts as none: the server has it.
     pub fn map(&self, name: &HostName) -> anyhow::Result<Option<HostMap>> {
-        let bytes = file::read(&self.map_path(name), wire::MOST_BYTES)?;
-        Ok(bytes.and_then(|bytes| wire::decode(&bytes).ok()))
-    }
-
-    /// Keeps the newest map of a server.
-    pub fn save_map(&self, name: &HostName, map: &HostMap) -> anyhow::Result<()> {
-        file::write(&self.map_path(name), &wire::encode(map))
+        self.map_file(name).read()
     }
 
     /// Forgets the map of a server.
     pub fn remove_map(&self, name: &HostName) -> anyhow::Result<()> {
-        file::remove(&self.map_path(name))
+        self.map_file(name).remove()
     }
 
     /// What was made on this machine.

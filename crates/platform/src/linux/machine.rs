@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use ipnet::IpNet;
 use model::{Keepalive, Timestamp, WgPublicKey};
-use reconcile::{Actual, DesiredPeer, Device, LinkKind, LinkName, Op, Route};
+use reconcile::{Actual, DesiredPeer, Device, LinkKind, LinkLook, LinkName, Op, Route};
 use rustix::io::Errno;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
@@ -74,23 +74,27 @@ impl Machine {
         }
     }
 
+    /// The link of our name as it is seen from outside, at a cost that does not grow with its peers.
+    pub async fn look_at_link(&self) -> anyhow::Result<Option<LinkLook>> {
+        let Some(link) = self.find().await? else { return Ok(None) };
+        self.look_at(&link).await.map(Some)
+    }
+
     async fn observe_once(&self) -> anyhow::Result<Actual> {
         let Some(link) = self.find().await? else {
             return Ok(Actual { link: None });
         };
+        let look = self.look_at(&link).await?;
+        let device = self.device(&link).await?;
+        Ok(Actual { link: Some(look.with(device)) })
+    }
+
+    async fn look_at(&self, link: &Link) -> anyhow::Result<LinkLook> {
         let addresses =
             self.netlink.addresses(Some(link.index)).await.map_err(|error| self.looking(error))?;
         let routes = self.netlink.routes(link.index).await.map_err(|error| self.looking(error))?;
-        let device = self.device(&link).await?;
-        let link = reconcile::Link {
-            index: link.index,
-            up: link.up,
-            mtu: link.mtu,
-            addresses: addresses.into_iter().map(|address| address.net).collect(),
-            routes,
-            device,
-        };
-        Ok(Actual { link: Some(link) })
+        let addresses = addresses.into_iter().map(|address| address.net).collect();
+        Ok(LinkLook { index: link.index, up: link.up, mtu: link.mtu, addresses, routes })
     }
 
     fn looking(&self, error: io::Error) -> anyhow::Error {

@@ -1,0 +1,210 @@
+//! Keeps one interface as the host map says: what it should have, what it has as far as is known, and the steps between.
+//!
+//! What it costs: `settle` and `look` read the whole device, whatever it holds, and are for the start, for drift and for
+//! slow timers; `settle_peers` costs what the peers do that it is told of, `look_at_link` nothing that grows with peers.
+//! Not for talking to anybody, and not for when to look. It keeps true that all it knows of the machine was observed, or is
+//! what its own ops have made of that.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use model::HostId;
+use reconcile::{
+    Actual, Derived, LinkLook, LocalSettings, Op, PathAction, PathStatus, Paths, conflict, reconcile,
+    reconcile_link, reconcile_peers,
+};
+use tokio::time::Instant;
+use wire::{HostMap, Outcome, Report, WgSecret};
+
+use crate::hands::Hands;
+
+/// One interface. See the module.
+pub struct Keeper<H> {
+    hands: H,
+    local: LocalSettings,
+    secret: WgSecret,
+    started: Instant,
+    /// The choice of paths.
+    pub paths: Paths,
+    /// What the machine should have.
+    derived: Option<Derived>,
+    /// What it had when last observed, with what was done since.
+    actual: Actual,
+    failures: Vec<Outcome>,
+}
+
+impl<H: Hands> Keeper<H> {
+    /// An interface that was observed just now. Nothing is done to it before `settle`.
+    pub fn new(hands: H, local: LocalSettings, secret: WgSecret, actual: Actual, started: Instant) -> Self {
+        let paths = Paths::new();
+        Self { hands, local, secret, started, paths, derived: None, actual, failures: Vec::new() }
+    }
+
+    /// The hands.
+    pub const fn hands(&self) -> &H {
+        &self.hands
+    }
+
+    /// The settings of this machine.
+    pub const fn local(&self) -> &LocalSettings {
+        &self.local
+    }
+
+    /// What it has, as far as is known.
+    pub const fn actual(&self) -> &Actual {
+        &self.actual
+    }
+
+    /// The ops that failed.
+    pub fn failures(&self) -> &[Outcome] {
+        &self.failures
+    }
+
+    /// Everything, from the start.
+    pub async fn settle(&mut self, map: &HostMap) {
+        self.derived = Some(Derived::new(map, &self.local, &self.paths.endpoints()));
+        match self.hands.observe().await {
+            Ok(actual) => self.actual = actual,
+            Err(error) => {
+                self.failures = vec![failed("look at the interface", &error)];
+                return;
+            }
+        }
+        self.failures = self.mend().await;
+    }
+
+    /// These hosts alone, of which the map has said something new.
+    pub async fn settle_peers(&mut self, map: &HostMap, hosts: &BTreeSet<HostId>) {
+        let (Some(device), Some(derived)) = (self.actual.device(), &mut self.derived) else {
+            return self.settle(map).await;
+        };
+        let keys = derived.follow(map, hosts, |key| self.paths.endpoint(key));
+        let Some(interface) = derived.interface() else { return };
+        let ops = reconcile_peers(interface, device, &keys);
+        let failures = self.execute(&ops).await;
+        self.failed_besides(failures);
+    }
+
+    /// Carries out what the paths want; whether that was a look, which may have changed the failures.
+    pub async fn path_action(&mut self, action: PathAction) -> bool {
+        if action == PathAction::Look {
+            return self.look().await;
+        }
+        if let Some(interface) = self.derived.as_ref().and_then(Derived::interface) {
+            let ops = action.ops(interface);
+            // What fails here is seen by the next look, and tried again.
+            self.execute(&ops).await;
+        }
+        false
+    }
+
+    /// Reads the device for the paths, and mends what somebody else has changed; whether it could be read.
+    pub async fn look(&mut self) -> bool {
+        let began = Instant::now();
+        let actual = match self.hands.observe().await {
+            Ok(actual) => actual,
+            Err(error) => {
+                tracing::warn!("{error:#}");
+                return false;
+            }
+        };
+        if let Some(device) = actual.device().filter(|device| device.key == Some(self.local.key)) {
+            self.paths.handle_observed(device, began.elapsed(), self.now());
+        }
+        self.actual = actual;
+        if self.derived.is_some() {
+            self.failures = self.mend().await;
+        }
+        true
+    }
+
+    /// Looks whether the link is as it should be, and at the device behind it only where it is another link than before, or
+    /// something is amiss already. Returns as `look` does.
+    pub async fn look_at_link(&mut self) -> bool {
+        if !self.failures.is_empty() {
+            return self.look().await;
+        }
+        let seen = match self.hands.look_at_link().await {
+            Ok(seen) => seen,
+            Err(error) => {
+                tracing::warn!("{error:#}");
+                return false;
+            }
+        };
+        if !self.take_link(seen) {
+            return self.look().await;
+        }
+        let Some(derived) = &self.derived else { return true };
+        let ops = reconcile_link(derived.desired(), &self.actual);
+        let failures = self.execute(&ops).await;
+        self.failed_besides(failures);
+        true
+    }
+
+    /// Takes over what was seen of the link; not if it is another one than was observed.
+    fn take_link(&mut self, seen: Option<LinkLook>) -> bool {
+        match (seen, self.actual.link.take()) {
+            (None, None) => true,
+            (Some(seen), Some(link)) if seen.index == link.index && link.device.is_some() => {
+                self.actual.link = Some(seen.with(link.device));
+                true
+            }
+            (None, Some(_)) | (Some(_), Some(_) | None) => false,
+        }
+    }
+
+    /// Whether paths are still being tried for the first time.
+    pub fn is_trying(&self, map: &HostMap) -> bool {
+        let mut statuses = map.peers.values().map(|peer| self.paths.status(&peer.key));
+        statuses.any(|status| matches!(status, Some(PathStatus::Trying { .. })))
+    }
+
+    /// The steps from what was observed to what should be.
+    async fn mend(&mut self) -> Vec<Outcome> {
+        let Some(derived) = &self.derived else { return Vec::new() };
+        let desired = derived.desired();
+        if let Some(conflict) = conflict(desired, &self.actual) {
+            return vec![Outcome {
+                op: format!("use the interface {}", desired.link),
+                error: conflict.to_string(),
+            }];
+        }
+        let ops = reconcile(desired, &self.actual);
+        self.execute(&ops).await
+    }
+
+    async fn execute(&mut self, ops: &[Op]) -> Vec<Outcome> {
+        let results = self.hands.execute_all(ops, &self.secret).await;
+        let mut failures = Vec::new();
+        for (op, result) in ops.iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    tracing::debug!("{op}");
+                    self.actual.apply_alone(op);
+                }
+                Err(error) => {
+                    tracing::warn!("could not {op}: {error:#}");
+                    failures.push(failed(&op.to_string(), &error));
+                }
+            }
+        }
+        failures
+    }
+
+    /// Until the next look, which finds whatever is still amiss.
+    fn failed_besides(&mut self, failures: Vec<Outcome>) {
+        self.failures.extend(failures);
+        self.failures.truncate(Report::MOST_FAILURES);
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+fn failed(op: &str, error: &anyhow::Error) -> Outcome {
+    Outcome { op: op.to_owned(), error: format!("{error:#}") }
+}
+
+#[cfg(test)]
+mod tests;

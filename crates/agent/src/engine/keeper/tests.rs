@@ -1,0 +1,225 @@
+//! What it costs to keep an interface, counted: a machine that is a value, and how often it was looked at.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use model::{Addresses, Generation, HostName, Keepalive, Mtu, NetworkId, Ranges, Timestamp, WgPublicKey};
+use reconcile::{LinkKind, LinkName, Own};
+use wire::{Membership, NatMapping, OwnHost, Peer, PeerNode, ServerLinks};
+
+use super::*;
+
+const NETWORK: NetworkId = NetworkId::from_bytes([7; 16]);
+
+/// What was done to the machine since the last time somebody asked.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Done {
+    observed: usize,
+    looked_at_link: usize,
+    ops: Vec<String>,
+}
+
+/// A machine that is a value.
+#[derive(Default)]
+struct Pretended(Mutex<(Actual, Done)>);
+
+impl Hands for Pretended {
+    async fn observe(&self) -> anyhow::Result<Actual> {
+        let mut inner = self.0.lock().unwrap();
+        inner.1.observed += 1;
+        let mut actual = inner.0.clone();
+        if let Some(device) = actual.link.as_mut().and_then(|link| link.device.as_mut()) {
+            device.at = Timestamp::from_millis(1_800_000_000_000);
+        }
+        Ok(actual)
+    }
+
+    async fn look_at_link(&self) -> anyhow::Result<Option<LinkLook>> {
+        let mut inner = self.0.lock().unwrap();
+        inner.1.looked_at_link += 1;
+        Ok(inner.0.link.clone().map(|link| LinkLook {
+            index: link.index,
+            up: link.up,
+            mtu: link.mtu,
+            addresses: link.addresses,
+            routes: link.routes,
+        }))
+    }
+
+    async fn execute_all(&self, ops: &[Op], _: &WgSecret) -> Vec<anyhow::Result<()>> {
+        let mut inner = self.0.lock().unwrap();
+        let each = |op: &Op| {
+            inner.0.apply(op);
+            inner.1.ops.push(op.to_string());
+            Ok(())
+        };
+        ops.iter().map(each).collect()
+    }
+}
+
+fn host(number: u16) -> HostId {
+    let mut bytes = [1; 16];
+    bytes[14..].copy_from_slice(&number.to_be_bytes());
+    HostId::from_bytes(bytes)
+}
+
+fn key(number: u16) -> WgPublicKey {
+    let mut bytes = [2; 32];
+    bytes[..2].copy_from_slice(&number.to_be_bytes());
+    WgPublicKey::from_bytes(bytes)
+}
+
+fn address(number: u16) -> Addresses {
+    let [high, low] = number.to_be_bytes();
+    Addresses { v4: Some([10, 88, high, low].into()), v6: None }
+}
+
+fn peer(number: u16) -> Peer {
+    Peer {
+        name: HostName::nearest("peer"),
+        key: key(number),
+        nodes: vec![PeerNode { network: NETWORK, addresses: address(number) }],
+        seen: vec!["192.0.2.1:51820".parse().unwrap()],
+        local: Vec::new(),
+        fixed: None,
+        nat: NatMapping::Endpoint,
+    }
+}
+
+fn map(peers: u16) -> HostMap {
+    let membership = Membership {
+        name: "office".parse().unwrap(),
+        ranges: Ranges::new(Some("10.88.0.0/16".parse().unwrap()), None).unwrap(),
+        addresses: address(0),
+        connected: true,
+        keepalive: Keepalive::DEFAULT,
+    };
+    HostMap {
+        generation: Generation::from_number(1),
+        host: OwnHost {
+            id: host(0),
+            name: HostName::nearest("own"),
+            mtu: Mtu::DEFAULT,
+            seen: Vec::new(),
+            nat: NatMapping::Endpoint,
+        },
+        server: ServerLinks::default(),
+        networks: [(NETWORK, membership)].into(),
+        peers: (1..=peers).map(|number| (host(number), peer(number))).collect(),
+    }
+}
+
+/// An interface with this many peers that has come to rest.
+async fn at_rest(map: &HostMap) -> Keeper<Pretended> {
+    let secret = WgSecret::from_random([3; 32]);
+    let local = LocalSettings {
+        link: LinkName::default(),
+        kind: LinkKind::Userspace,
+        key: secret.public(),
+        port: 51_820,
+        mtu: None,
+    };
+    let mut keeper = Keeper::new(Pretended::default(), local, secret, Actual::default(), Instant::now());
+    keeper.paths.handle_own(Own::default(), Duration::ZERO);
+    keeper.paths.handle_map(map, ["192.0.2.77/24".parse().unwrap()].into(), keeper.now());
+    keeper.settle(map).await;
+    while let Some(action) = keeper.paths.poll_action() {
+        keeper.path_action(action).await;
+    }
+    assert_eq!(keeper.failures(), []);
+    done(&keeper);
+    keeper
+}
+
+fn done(keeper: &Keeper<Pretended>) -> Done {
+    std::mem::take(&mut keeper.hands.0.lock().unwrap().1)
+}
+
+/// The map says this of one host; all that follows at once.
+async fn follow(keeper: &mut Keeper<Pretended>, map: &mut HostMap, number: u16, says: Option<Peer>) {
+    let mut keys: BTreeSet<WgPublicKey> = says.iter().map(|peer| peer.key).collect();
+    let before = match says {
+        Some(peer) => map.peers.insert(host(number), peer),
+        None => map.peers.remove(&host(number)),
+    };
+    keys.extend(before.map(|peer| peer.key));
+    let hosts = BTreeSet::from([host(number)]);
+    keeper.paths.handle_map_peers(map, &hosts, &keys, keeper.now());
+    keeper.settle_peers(map, &hosts).await;
+    while let Some(action) = keeper.paths.poll_action() {
+        keeper.path_action(action).await;
+    }
+}
+
+fn is_as_derived_anew(keeper: &Keeper<Pretended>, map: &HostMap) {
+    let anew = reconcile::desired(map, &keeper.local, &BTreeMap::new());
+    let actual = keeper.hands.0.lock().unwrap().0.clone();
+    // Endpoints are the paths' own.
+    let ops: Vec<Op> = reconcile(&anew, &actual);
+    assert_eq!(ops, []);
+    assert!(keeper.actual.device().unwrap().peers.keys().eq(actual.device().unwrap().peers.keys()));
+}
+
+#[tokio::test]
+async fn one_peer_that_comes_changes_or_goes_costs_one_op_and_no_look() {
+    let mut map = map(300);
+    let mut keeper = at_rest(&map).await;
+
+    follow(&mut keeper, &mut map, 301, Some(peer(301))).await;
+    let came = done(&keeper);
+    assert_eq!((came.observed, came.looked_at_link, came.ops.len()), (0, 0, 1), "{came:?}");
+
+    let renamed = Peer { name: HostName::nearest("other"), ..peer(17) };
+    follow(&mut keeper, &mut map, 17, Some(renamed)).await;
+    assert_eq!(done(&keeper), Done::default());
+
+    let moved = Peer { nodes: vec![PeerNode { network: NETWORK, addresses: address(999) }], ..peer(17) };
+    follow(&mut keeper, &mut map, 17, Some(moved)).await;
+    let changed = done(&keeper);
+    assert_eq!((changed.observed, changed.looked_at_link, changed.ops.len()), (0, 0, 2), "{changed:?}");
+
+    follow(&mut keeper, &mut map, 5, None).await;
+    let left = done(&keeper);
+    assert_eq!(left.ops, [format!("remove peer {}", key(5))]);
+    assert_eq!((left.observed, left.looked_at_link), (0, 0));
+    is_as_derived_anew(&keeper, &map);
+}
+
+#[tokio::test]
+async fn an_address_that_changes_hands_leaves_its_old_peer_first() {
+    let mut map = map(20);
+    let mut keeper = at_rest(&map).await;
+    let taking = Peer { nodes: vec![PeerNode { network: NETWORK, addresses: address(9) }], ..peer(3) };
+    follow(&mut keeper, &mut map, 3, Some(taking)).await;
+    is_as_derived_anew(&keeper, &map);
+    follow(&mut keeper, &mut map, 3, None).await;
+    is_as_derived_anew(&keeper, &map);
+    assert_eq!(done(&keeper).observed, 0);
+}
+
+#[tokio::test]
+async fn a_notice_about_the_link_does_not_read_the_device_and_mends_the_link() {
+    let mut keeper = at_rest(&map(50)).await;
+    keeper.hands.0.lock().unwrap().0.apply(&Op::RemoveAddress("10.88.0.0/32".parse().unwrap()));
+    assert!(keeper.look_at_link().await);
+    let mended = done(&keeper);
+    assert_eq!((mended.observed, mended.looked_at_link), (0, 1));
+    assert_eq!(mended.ops, ["add address 10.88.0.0", "add route 10.88.0.0/16 from 10.88.0.0"]);
+    assert!(keeper.look_at_link().await);
+    assert_eq!(done(&keeper), Done { looked_at_link: 1, ..Done::default() });
+}
+
+#[tokio::test]
+async fn a_link_that_is_another_one_is_looked_at_wholly() {
+    let mut keeper = at_rest(&map(50)).await;
+    keeper.hands.0.lock().unwrap().0 = Actual::default();
+    assert!(keeper.look_at_link().await);
+    let remade = done(&keeper);
+    assert_eq!(remade.observed, 1);
+    assert_eq!(remade.ops[0], "create link, userspace WireGuard");
+    assert_eq!(remade.ops.iter().filter(|op| op.starts_with("add peer")).count(), 50);
+
+    keeper.hands.0.lock().unwrap().0.link.as_mut().unwrap().index += 1;
+    assert!(keeper.look_at_link().await);
+    assert_eq!(done(&keeper).observed, 1);
+}
