@@ -1,18 +1,25 @@
-//! The plan: what each host must know. `host_map` is the definition; `Touched` and `deltas` are the fast way to the same,
-//! at the cost of what changed.
+//! The plan: what each host must know. `host_map` is the definition. `Touched`, `Roster` and `deltas` are the fast way to the
+//! same, at the cost of what changed and of who hears of it; `Roster::answer` and `catch_up` are, for a host that was away.
 //!
 //! Not for sending, numbering or keeping maps: that is the server's. It keeps true that a host learns of another only where
 //! `may_talk` says so, that this is symmetric, and that the same input gives the same map.
 
+mod answer;
+mod changes;
 mod deltas;
+mod log;
+mod roster;
 mod touched;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Generation, Host, HostId, Mtu, NetworkId, Node};
 use wire::{HostMap, Membership, OwnHost, Peer, PeerNode, ServerLinks};
 
-pub use deltas::{Deltas, HostDelta, deltas};
+pub use deltas::{Deltas, HostDelta, MOST_TOLD, deltas, deltas_within};
+pub use log::{Log, catch_up};
+pub use roster::{Bucket, Roster};
 pub use touched::Touched;
 
 use crate::{HostInventory, Intent, Inventory};
@@ -38,8 +45,7 @@ pub fn host_map(
 ) -> Option<HostMap> {
     let picture = Picture { intent, inventory, links };
     let own = own_host(&picture, host)?;
-    let networks = intent.nodes_of_host(host);
-    let networks = networks.filter_map(|node| Some((node.network, membership(intent, node)?))).collect();
+    let networks = memberships(intent, host).collect();
     let peers = nodes_of_peers(intent, host).into_iter();
     let peers = peers.filter_map(|(peer, nodes)| Some((peer, peer_entry(&picture, peer, nodes)?))).collect();
     Some(HostMap { generation, host: own, server: links.clone(), networks, peers })
@@ -52,20 +58,25 @@ pub fn may_talk(intent: &Intent, one: HostId, other: HostId) -> bool {
 
 /// Everybody whom this host may talk to.
 pub fn peers_of(intent: &Intent, host: HostId) -> BTreeSet<HostId> {
-    let mine = intent.nodes_of_host(host).filter(|node| node.connected);
-    mine.flat_map(|node| others(intent, node.network, host)).map(|node| node.host).collect()
+    let nodes = takes_part(intent, host).flat_map(|network| others(intent, network, Some(host)));
+    nodes.map(|node| node.host).collect()
 }
 
-/// Who else takes part in the network.
-fn others(intent: &Intent, network: NetworkId, host: HostId) -> impl Iterator<Item = &Node> {
-    intent.nodes_in_network(network, None).filter(move |node| node.connected && node.host != host)
+/// The networks in which the host takes part, by id.
+fn takes_part(intent: &Intent, host: HostId) -> impl Iterator<Item = NetworkId> {
+    intent.nodes_of_host(host).filter(|node| node.connected).map(|node| node.network)
+}
+
+/// Who takes part in the network, but for this host.
+fn others(intent: &Intent, network: NetworkId, but: Option<HostId>) -> impl Iterator<Item = &Node> {
+    intent.nodes_in_network(network, None).filter(move |node| node.connected && Some(node.host) != but)
 }
 
 /// Everybody whom this host may talk to, with their nodes in the networks they share. One walk over these networks.
 fn nodes_of_peers(intent: &Intent, host: HostId) -> BTreeMap<HostId, Vec<PeerNode>> {
     let mut peers: BTreeMap<HostId, Vec<PeerNode>> = BTreeMap::new();
-    for mine in intent.nodes_of_host(host).filter(|node| node.connected) {
-        for node in others(intent, mine.network, host) {
+    for network in takes_part(intent, host) {
+        for node in others(intent, network, Some(host)) {
             peers.entry(node.host).or_default().push(as_seen(node));
         }
     }
@@ -81,9 +92,8 @@ fn shared(intent: &Intent, one: HostId, other: HostId) -> Vec<NetworkId> {
     if one == other {
         return Vec::new();
     }
-    let own = intent.nodes_of_host(one).filter(|node| node.connected);
-    let takes_part = |network: &NetworkId| intent.node_of(other, *network).is_some_and(|node| node.connected);
-    own.map(|node| node.network).filter(takes_part).collect()
+    let both = |network: &NetworkId| intent.node_of(other, *network).is_some_and(|node| node.connected);
+    takes_part(intent, one).filter(both).collect()
 }
 
 fn own_host(picture: &Picture<'_>, host: HostId) -> Option<OwnHost> {
@@ -96,6 +106,12 @@ fn own_host(picture: &Picture<'_>, host: HostId) -> Option<OwnHost> {
         seen: seen.map(HostInventory::seen).unwrap_or_default(),
         nat: seen.map(HostInventory::nat).unwrap_or_default(),
     })
+}
+
+/// What the host is in, by network id.
+fn memberships(intent: &Intent, host: HostId) -> impl Iterator<Item = (NetworkId, Membership)> {
+    let nodes = intent.nodes_of_host(host);
+    nodes.filter_map(|node| Some((node.network, membership(intent, node)?)))
 }
 
 fn membership(intent: &Intent, node: &Node) -> Option<Membership> {

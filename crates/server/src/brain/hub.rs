@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use control::plan::{Picture, Touched, deltas};
+use control::plan::{Picture, Roster, Touched, deltas};
 use control::{Change, Door, Effect, Intent, Inventory, Record};
 use dataplane::rendezvous::Peers;
 use model::{Endpoint, Epoch, Host, HostId, Timestamp, WgPublicKey};
@@ -98,6 +98,8 @@ pub(super) struct Hub {
     intent: Arc<Intent>,
     inventory: Inventory,
     touched: Touched,
+    /// Of what was told.
+    roster: Roster,
     flush_at: Option<Instant>,
     /// Not before then is told again: as long as telling took, at most `MOST_REST`. Whoever makes many changes in a large
     /// network, by mistake or not, makes deltas larger, not the server busy with nothing else.
@@ -111,9 +113,11 @@ impl Hub {
     /// The hub as it is right after the server's start.
     pub(super) fn new(parts: HubParts) -> Self {
         let HubParts { notices, told, broker, channels, doors, database, coalesce } = parts;
-        let (intent, inventory) = {
+        let (intent, inventory, roster) = {
             let told = told.borrow();
-            (Arc::clone(&told.intent), told.inventory.clone())
+            let Told { intent, inventory, links, .. } = &**told;
+            let picture = Picture { intent, inventory, links };
+            (Arc::clone(intent), inventory.clone(), Roster::of(&picture))
         };
         let hub = Self {
             notices,
@@ -126,6 +130,7 @@ impl Hub {
             intent,
             inventory,
             touched: Touched::default(),
+            roster,
             flush_at: None,
             rested: Instant::now(),
             reported: HashMap::new(),
@@ -309,14 +314,18 @@ impl Hub {
         let before = self.told.borrow().clone();
         let old = Picture { intent: &before.intent, inventory: &before.inventory, links: &before.links };
         let new = Picture { intent: &self.intent, inventory: &self.inventory, links: &before.links };
-        let deltas = deltas(&old, &new, &touched);
+        let mut roster = self.roster.clone();
+        roster.update(&new, &touched);
+        let deltas = deltas(&old, &new, &self.roster, &roster, &touched);
+        self.roster = roster;
 
         let mut after = Told::clone(&before);
         after.intent = Arc::clone(&self.intent);
         after.inventory = self.inventory.clone();
         after.last =
             if deltas.changed.is_empty() && deltas.new.is_empty() { after.last } else { after.last.next() };
-        let fresh: BTreeSet<HostId> = deltas.changed.keys().chain(&deltas.new).copied().collect();
+        let fresh: BTreeSet<HostId> =
+            deltas.changed.iter().map(|(host, _)| host).chain(&deltas.new).copied().collect();
         after.generations.extend(fresh.into_iter().map(|host| (host, after.last)));
         for gone in &deltas.removed {
             after.generations.remove(gone);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use control::plan::{Deltas, Picture, Touched, deltas, host_map};
+use control::plan::{Deltas, Picture, Roster, Touched, deltas, host_map};
 use control::{Actor, Change, Command, Effect, Env, Intent, Inventory, Record, Rejection, apply, decide};
 use model::{Digest, Epoch, Generation, HostId, SigningPublicKey, Timestamp, WgPublicKey};
 use wire::{HostMap, ServerLinks};
@@ -169,7 +169,11 @@ impl Stage {
     fn send(&mut self, intent: &Intent, inventory: &Inventory, touched: &Touched) -> Result<Vec<Heard>> {
         let before = Picture { intent, inventory, links: &self.links };
         let after = Picture { intent: &self.intent, inventory: &self.inventory, links: &self.links };
-        let Deltas { changed, new, removed } = deltas(&before, &after, touched);
+        let old = Roster::of(&before);
+        let mut roster = old.clone();
+        roster.update(&after, touched);
+        ensure!(roster == Roster::of(&after), "the roster is not what it is from scratch");
+        let Deltas { changed, new, removed } = deltas(&before, &after, &old, &roster, touched);
         let mut heard = Vec::new();
         for host in removed {
             heard.push(Heard { host, before: self.maps.remove(&host), after: None });

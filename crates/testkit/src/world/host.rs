@@ -20,7 +20,7 @@ use super::{PORT, SERVER};
 #[derive(Debug, Clone)]
 pub(super) enum Request {
     Connect(u64),
-    Ask(Generation),
+    Ask { have: Generation, held: Option<Box<HostMap>> },
     Report(Report),
 }
 
@@ -187,7 +187,10 @@ impl Host {
                 return Some(Request::Connect(self.attempts));
             }
             AgentAction::ServerBack => running.paths.handle_server_back(now),
-            AgentAction::Ask { have } => return Some(Request::Ask(have)),
+            AgentAction::Ask { have } => {
+                let held = running.agent.map().cloned().map(Box::new);
+                return Some(Request::Ask { have, held });
+            }
             AgentAction::Report(report) => return Some(Request::Report(report)),
         }
         None

@@ -236,8 +236,8 @@ impl World {
                 self.links.insert(host, self.count);
                 (Some(self.count), AgentEvent::BrokerUp)
             }
-            Request::Ask(_) if !reachable => (None, AgentEvent::AskFailed(AskFailure::Unreachable)),
-            Request::Ask(have) => match self.server.answer(id, have) {
+            Request::Ask { .. } if !reachable => (None, AgentEvent::AskFailed(AskFailure::Unreachable)),
+            Request::Ask { have, held } => match self.server.answer(id, have, held.as_deref()) {
                 Some(reply) => (None, AgentEvent::Answered(reply)),
                 None => (None, AgentEvent::AskFailed(AskFailure::Removed)),
             },

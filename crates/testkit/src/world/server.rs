@@ -1,20 +1,23 @@
-//! The simulated server: the real brain (`control`), and the thinnest shell around it: who is connected, what each was
-//! told last, the rendezvous' two doors.
+//! The simulated server: the real brain (`control`), and the thinnest shell around it: the generations of what each host was
+//! told last, and the rendezvous' two doors.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use control::plan::{Deltas, Picture, Touched, deltas, host_map};
+use control::plan::{Deltas, Log, Picture, Roster, Touched, catch_up, deltas_within, host_map};
 use control::{Actor, Command, Door, Effect, Env, Intent, Inventory, apply, decide};
 use model::{Endpoint, Epoch, Generation, HostId, WgPublicKey};
 use reconcile::Answer;
-use wire::{Delta, Down, HostMap, Rendezvous, Report, ServerLinks, patch};
+use wire::{Down, HostMap, MapRequest, Part, Rendezvous, Report, ServerLinks, assemble};
 
 use super::random::Random;
 use super::wireguard::{Packet, wall};
 
-/// How many deltas the server keeps for each host.
-const HISTORY: usize = 4;
+/// The most peers that a delta names, the flushes and the hosts that the log remembers: so few that worlds of a handful of
+/// machines get beyond them.
+const MOST_TOLD: usize = 2;
+const MOST_FLUSHES: usize = 8;
+const MOST_NAMED: usize = 12;
 
 /// The doors' keys and ports.
 pub(super) const DOORS: [(WgPublicKey, u16, Door); 2] = [
@@ -22,20 +25,18 @@ pub(super) const DOORS: [(WgPublicKey, u16, Door); 2] = [
     (WgPublicKey::from_bytes([252; 32]), 51_822, Door::Second),
 ];
 
-/// What a host was told.
-#[derive(Debug, Clone)]
-struct Told {
-    map: HostMap,
-    history: Vec<Delta>,
-}
-
 /// The server.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) intent: Intent,
     pub(super) inventory: Inventory,
     links: ServerLinks,
-    told: BTreeMap<HostId, Told>,
+    roster: Roster,
+    log: Log,
+    first: Generation,
+    last: Generation,
+    /// Of those whose maps have changed since its start.
+    generations: BTreeMap<HostId, Generation>,
     epoch: u32,
     pub(super) up: bool,
     sessions: BTreeMap<u64, HostId>,
@@ -45,11 +46,16 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new() -> Self {
         let door = |(key, port, _): (WgPublicKey, u16, Door)| Rendezvous { key, port, host: None };
+        let first = Generation::first_of(Epoch::new(1));
         Self {
             intent: Intent::default(),
             inventory: Inventory::default(),
             links: ServerLinks { rendezvous: DOORS.map(door).to_vec(), ..ServerLinks::default() },
-            told: BTreeMap::new(),
+            roster: Roster::default(),
+            log: Log::bounded(first, MOST_FLUSHES, MOST_NAMED),
+            first,
+            last: first,
+            generations: BTreeMap::new(),
             epoch: 1,
             up: true,
             sessions: BTreeMap::new(),
@@ -61,11 +67,15 @@ impl Server {
     pub(super) fn restart(&mut self, forgets: bool) {
         self.up = true;
         self.epoch += 1;
-        self.told.clear();
         self.sessions.clear();
         if forgets {
             self.inventory = Inventory::default();
         }
+        self.first = Generation::first_of(Epoch::new(self.epoch));
+        self.last = self.first;
+        self.generations.clear();
+        self.log = Log::bounded(self.first, MOST_FLUSHES, MOST_NAMED);
+        self.roster = Roster::of(&self.picture());
     }
 
     /// Decides and commits; what the hosts are to be told.
@@ -92,19 +102,32 @@ impl Server {
         self.observed(host, |inventory| inventory.observe_report(host, report, wall(now)))
     }
 
-    /// The answer to a host that asks; none when it does not exist.
-    pub(super) fn answer(&mut self, host: HostId, have: Generation) -> Option<Answer> {
-        let first = Generation::first_of(Epoch::new(self.epoch));
-        if !self.told.contains_key(&host) {
-            let map = host_map(&self.intent, &self.inventory, &self.links, host, first)?;
-            self.told.insert(host, Told { map, history: Vec::new() });
-        }
-        let told = self.told.get(&host)?;
-        if told.map.generation == have {
+    const fn picture(&self) -> Picture<'_> {
+        Picture { intent: &self.intent, inventory: &self.inventory, links: &self.links }
+    }
+
+    fn generation(&self, host: HostId) -> Generation {
+        self.generations.get(&host).copied().unwrap_or(self.first)
+    }
+
+    /// What a host hears that asks with this map at hand; none when it does not exist.
+    pub(super) fn answer(&self, host: HostId, have: Generation, held: Option<&HostMap>) -> Option<Answer> {
+        let picture = self.picture();
+        self.intent.host(host)?;
+        let generation = self.generation(host);
+        if have == generation {
             return Some(Answer::Current(have));
         }
-        let last = told.history.last().filter(|delta| delta.base == have).cloned();
-        Some(last.map_or_else(|| Answer::Whole(told.map.clone()), Answer::Delta))
+        if let Some(delta) = catch_up(&self.log, &picture, &self.roster, host, have) {
+            return Some(Answer::Delta(delta.to_wire(have, generation)));
+        }
+        let request = MapRequest { have, ..held.map(MapRequest::of).unwrap_or_default() };
+        let (head, buckets) = self.roster.answer(&picture, host, generation, &request)?;
+        let parts = buckets.into_iter();
+        let parts =
+            parts.map(|(network, bucket, content)| Part { network, bucket, packed: content.packed() });
+        let parts: Vec<Part> = parts.collect();
+        Some(Answer::Whole(assemble(held, head, &parts).expect("what was just packed is assembled")))
     }
 
     /// The definition of what a host must know.
@@ -160,23 +183,28 @@ impl Server {
 
     fn tell(&mut self, intent: &Intent, inventory: &Inventory, touched: &Touched) -> Vec<(HostId, Down)> {
         let before = Picture { intent, inventory, links: &self.links };
-        let after = Picture { intent: &self.intent, inventory: &self.inventory, links: &self.links };
-        let Deltas { changed, new: _, removed } = deltas(&before, &after, touched);
+        let after = self.picture();
+        let mut roster = self.roster.clone();
+        roster.update(&after, touched);
+        let Deltas { changed, new, removed } =
+            deltas_within(MOST_TOLD, (&before, &after), (&self.roster, &roster), touched);
+        if !changed.is_empty() || !new.is_empty() {
+            self.last = self.last.next();
+        }
+        self.log.record(self.last, &self.roster, &roster, touched);
+        self.roster = roster;
         let mut messages = Vec::new();
         for (host, delta) in changed {
-            // Who was told nothing yet asks, and gets all.
-            let Some(told) = self.told.get_mut(&host) else { continue };
-            let base = told.map.generation;
-            let delta = delta.to_wire(base, base.next());
-            patch(&mut told.map, delta.clone()).expect("the delta starts from the map");
-            if told.history.len() == HISTORY {
-                told.history.remove(0);
-            }
-            told.history.push(delta.clone());
+            let delta = delta.to_wire(self.generation(host), self.last);
+            self.generations.insert(host, self.last);
             messages.push((host, Down::Delta(delta)));
         }
+        for host in new {
+            self.generations.insert(host, self.last);
+            messages.push((host, Down::Fetch(self.last)));
+        }
         for host in removed {
-            self.told.remove(&host);
+            self.generations.remove(&host);
             self.inventory.forget(host);
             self.sessions.retain(|_, other| *other != host);
             messages.push((host, Down::Removed));
