@@ -42,7 +42,7 @@ pub use register::{Hello, Leave, RegisterReply, RegisterRequest, Registration, W
 pub use report::{Facts, Outcome, Report};
 pub use seal::{Agreement, Channel, Direction, Opened, SealError};
 pub use secret::{SealingSecret, SigningSecret, WgSecret};
-pub use splice::{OwnPart, PeersPart, encode_delta};
+pub use splice::{OwnPart, PeersPart, encode_delta, encode_delta_reply};
 pub use token::{Token, TokenError, TokenSecret};
 pub use topic::{HostTopic, PRESENCE_OFFLINE, PRESENCE_ONLINE, TopicKind};
 

@@ -1,7 +1,8 @@
 //! Deltas made of what was encoded before: the peers' part is written once for all hosts to which it is the same, and
 //! spliced into the message of each.
 //!
-//! Law: what comes out is exactly what [`Down::Delta`](crate::Down::Delta) encodes to.
+//! Law: what comes out is exactly what [`Down::Delta`](crate::Down::Delta) and [`MapReply::Delta`](crate::MapReply::Delta)
+//! encode to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,6 +69,27 @@ impl PeersPart {
 
 /// The encoded `Down::Delta` that leads from one generation to another.
 pub fn encode_delta(base: Generation, generation: Generation, own: &OwnPart, peers: &PeersPart) -> Vec<u8> {
+    encode_variant(0, base, generation, own, peers)
+}
+
+/// The encoded `MapReply::Delta` that leads from one generation to another.
+pub fn encode_delta_reply(
+    base: Generation,
+    generation: Generation,
+    own: &OwnPart,
+    peers: &PeersPart,
+) -> Vec<u8> {
+    encode_variant(2, base, generation, own, peers)
+}
+
+/// A delta as the one field of an enum's variant.
+fn encode_variant(
+    variant: u8,
+    base: Generation,
+    generation: Generation,
+    own: &OwnPart,
+    peers: &PeersPart,
+) -> Vec<u8> {
     let OwnPart { host, server, networks, networks_gone } = own;
     let mut fields = Fields::default();
     fields.put(0, Some(&base));
@@ -77,8 +99,9 @@ pub fn encode_delta(base: Generation, generation: Generation, own: &OwnPart, pee
     fields.put(4, Some(networks).filter(|networks| !networks.is_empty()));
     fields.put(5, Some(networks_gone).filter(|gone| !gone.is_empty()));
     let mut message = Vec::with_capacity(4 + fields.bytes.len() + peers.len());
-    // The variant's number and its one field, as `Down` is derived.
-    append(&mut message, |encoder| encoder.array(2)?.u8(0)?.array(1)?.map(fields.count + peers.fields)?.ok());
+    append(&mut message, |encoder| {
+        encoder.array(2)?.u8(variant)?.array(1)?.map(fields.count + peers.fields)?.ok()
+    });
     message.extend_from_slice(&fields.bytes);
     message.extend_from_slice(&peers.bytes);
     message

@@ -11,8 +11,8 @@ use maps::{map, planned};
 use model::{HostId, NetworkId};
 use proptest::prelude::*;
 use wire::{
-    Delta, Down, Entry, HostMap, MapRequest, OwnPart, Part, PartsError, PartsHead, Peer, PeersPart, assemble,
-    bucket_of, delta, digests, encode_delta, pack,
+    Delta, Down, Entry, HostMap, MapReply, MapRequest, OwnPart, Part, PartsError, PartsHead, Peer, PeersPart,
+    assemble, bucket_of, delta, digests, encode_delta, encode_delta_reply, pack,
 };
 
 /// Entries by network and bucket, with one of the host itself: a network's buckets are the same for all its members.
@@ -91,7 +91,9 @@ proptest! {
         let entries: Vec<Entry> = peers.iter().map(|(host, peer)| Entry::new(*host, peer)).collect();
         let part = PeersPart::new(entries.iter(), &peers_gone);
         prop_assert_eq!(part.is_empty(), peers.is_empty() && peers_gone.is_empty());
-        prop_assert_eq!(encode_delta(base, generation, &own, &part), wire::encode(&Down::Delta(whole)));
+        prop_assert_eq!(encode_delta(base, generation, &own, &part), wire::encode(&Down::Delta(whole.clone())));
+        let reply = encode_delta_reply(base, generation, &own, &part);
+        prop_assert_eq!(reply, wire::encode(&MapReply::Delta(whole)));
     }
 
     #[test]
