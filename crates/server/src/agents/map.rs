@@ -1,99 +1,113 @@
 //! Host maps on request, and reports when there is no broker.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use model::Host;
-use wire::{
-    Direction, Entry, HostMap, MapReply, MapRequest, Part, PartsHead, Peer, RefusalCode, bucket_of, digests,
-    frames, pack, path,
-};
+use control::plan::Bucket;
+use model::{Generation, Host, NetworkId};
+use wire::{Direction, MapReply, MapRequest, Part, RefusalCode, encode_delta_reply, frames, path};
 
 use super::signed::Signed;
+use super::turns::Busy;
 use super::{Agents, Refused};
-use crate::brain::Notice;
+use crate::brain::{Notice, Told};
 
-/// How long an agent waits for its turn before it is told to come again.
-const MOST_WAIT: Duration = Duration::from_secs(5);
+/// Packed bytes from which on a frame is full.
+const FRAME: usize = 32 * 1024;
 
-/// The host's map, sealed: what differs from what it holds, or word that what it has is current.
+/// What a host lacks of its map, sealed.
 pub(super) async fn map(State(agents): State<Arc<Agents>>, signed: Signed) -> Result<Response, Refused> {
     let request: MapRequest = signed.message()?;
-    let busy = || Refused::busy("many agents fetch their maps just now; try again in a few seconds", 3);
-    agents.brain.told_now().await?;
-    let turn = tokio::time::timeout(MOST_WAIT, agents.maps.acquire()).await;
-    let _turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
+    let host = signed.host;
+    let told = agents.brain.told_now().await?;
+    told.intent.host(host.id).ok_or_else(Refused::unknown_host)?;
+    if let Some((kind, reply)) = short_reply(&told, &host, request.have) {
+        let frame = agents.seal(&host, told.generation(host.id), &reply)?;
+        return Ok(answer(kind, frame.into()));
+    }
+    let turn = agents.turns.take().await?;
     // What was told last by now: an older map would not fit the deltas that came meanwhile.
-    let told = agents.brain.told();
-    let host = signed.host.id;
-    told.intent.host(host).ok_or_else(Refused::unknown_host)?;
-    let generation = told.generation(host);
-    let (reply, parts) = if request.have == generation {
-        (MapReply::Current(generation), Vec::new())
-    } else {
-        in_parts(told.host_map(host).ok_or_else(Refused::unknown_host)?, &request)
-    };
-    metrics::counter!("netloom_maps_total", "kind" => kind(&reply)).increment(1);
-    let mut body = frames::frame(&seal(&agents, &signed.host, generation, &reply)?);
-    for parts in parts.chunks(16) {
-        body.extend(frames::frame(&seal(&agents, &signed.host, generation, &parts.to_vec())?));
+    let (head, buckets) = agents.brain.told().parts(host.id, &request).ok_or_else(Refused::unknown_host)?;
+    let generation = head.generation;
+    let first = agents.seal(&host, generation, &wire::encode(&MapReply::Parts(head)))?;
+    if buckets.is_empty() {
+        return Ok(answer("head", first.into()));
     }
-    // The turn is kept meanwhile: no further maps are made while those that were made are not read.
-    let body = tokio::time::timeout(MOST_WAIT, agents.shelf.place(body)).await.map_err(|_| busy())?;
-    Ok(([(CONTENT_TYPE, path::MEDIA_TYPE)], body).into_response())
+    let frames = Frames {
+        agents: Arc::clone(&agents),
+        host,
+        generation,
+        first: Some(first),
+        buckets: buckets.into_iter(),
+    };
+    Ok(answer("parts", turn.body(frames)))
 }
 
-fn seal(
-    agents: &Agents,
-    host: &Host,
-    generation: model::Generation,
-    message: &impl wire::Encode,
-) -> Result<Vec<u8>, Refused> {
-    let sealed = agents.channels.seal(host, generation.number(), &wire::encode(message));
-    sealed.map_err(|error| Refused::new(RefusalCode::Internal, format!("{error:#}")))
+/// An answer that takes no turn: the host is current, or missed little.
+fn short_reply(told: &Told, host: &Host, have: Generation) -> Option<(&'static str, Vec<u8>)> {
+    let generation = told.generation(host.id);
+    if have == generation {
+        return Some(("current", wire::encode(&MapReply::Current(generation))));
+    }
+    let missed = told.missed(host.id, have)?;
+    Some(("delta", encode_delta_reply(have, generation, &missed.own, &missed.peers)))
 }
 
-/// The buckets of the map that differ from what is held.
-fn in_parts(map: HostMap, request: &MapRequest) -> (MapReply, Vec<Part>) {
-    let mut buckets: BTreeMap<_, Vec<Entry>> = BTreeMap::new();
-    for (host, peer) in &map.peers {
-        for node in &peer.nodes {
-            let entry = Entry::new(*host, &Peer { nodes: vec![node.clone()], ..peer.clone() });
-            buckets.entry((node.network, bucket_of(*host))).or_default().push(entry);
+fn answer(kind: &'static str, body: Body) -> Response {
+    metrics::counter!("netloom_maps_total", "kind" => kind).increment(1);
+    ([(CONTENT_TYPE, path::MEDIA_TYPE)], body).into_response()
+}
+
+impl Agents {
+    fn seal(&self, host: &Host, generation: Generation, message: &[u8]) -> Result<Vec<u8>, Refused> {
+        let sealed = self.channels.seal(host, generation.number(), message);
+        let sealed = sealed.map_err(|error| Refused::new(RefusalCode::Internal, format!("{error:#}")))?;
+        Ok(frames::frame(&sealed))
+    }
+}
+
+impl From<Busy> for Refused {
+    fn from(busy: Busy) -> Self {
+        Self::busy("many agents fetch their maps just now; try again later", busy.retry_after)
+    }
+}
+
+/// The frames of a map in parts, made one after the other.
+struct Frames {
+    agents: Arc<Agents>,
+    host: Host,
+    generation: Generation,
+    first: Option<Vec<u8>>,
+    buckets: std::vec::IntoIter<(NetworkId, u8, Arc<Bucket>)>,
+}
+
+impl Iterator for Frames {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
         }
-    }
-    let now = digests(&map);
-    for (network, held) in &request.digests {
-        for bucket in held.0.keys().filter(|_| map.networks.contains_key(network)) {
-            buckets.entry((*network, *bucket)).or_default();
+        let (mut parts, mut bytes) = (Vec::new(), 0);
+        while bytes < FRAME
+            && let Some((network, bucket, content)) = self.buckets.next()
+        {
+            let packed = content.packed();
+            bytes += packed.len();
+            parts.push(Part { network, bucket, packed });
         }
-    }
-    let digest = |digests: &BTreeMap<_, wire::BucketDigests>, (network, bucket): &(_, u8)| {
-        digests.get(network).and_then(|digests| digests.0.get(bucket)).copied()
-    };
-    buckets.retain(|at, _| digest(&now, at) != digest(&request.digests, at));
-    let part = |((network, bucket), entries): ((_, u8), Vec<Entry>)| Part {
-        network,
-        bucket,
-        packed: pack(entries.iter()),
-    };
-    let parts: Vec<Part> = buckets.into_iter().map(part).collect();
-    let HostMap { generation, host, server, networks, peers: _ } = map;
-    let whole = networks.keys().filter(|network| !request.digests.contains_key(network)).copied().collect();
-    let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-    (MapReply::Parts(PartsHead { generation, host, server, networks, whole, parts: count }), parts)
-}
-
-fn kind(reply: &MapReply) -> &'static str {
-    match reply {
-        MapReply::Current(_) => "current",
-        MapReply::Delta(_) => "delta",
-        MapReply::Parts(_) => "parts",
+        if parts.is_empty() {
+            return None;
+        }
+        let sealed = self.agents.seal(&self.host, self.generation, &wire::encode(&parts));
+        // The agent misses the rest by the number in the head, and asks again.
+        sealed
+            .inspect_err(|error| tracing::error!(host = %self.host.name, ?error, "a map was not sealed"))
+            .ok()
     }
 }
 

@@ -5,13 +5,12 @@
 
 mod map;
 mod own;
-mod parcel;
 mod refuse;
 mod register;
 mod replay;
 mod signed;
+mod turns;
 
-use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,27 +19,28 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::sync::Semaphore;
 use wire::{ServerLinks, path};
 
 use crate::attempts::Attempts;
 use crate::brain::Brain;
 use crate::channels::Channels;
 use crate::identity::Identity;
-use parcel::Shelf;
 pub(crate) use refuse::Refused;
 pub(crate) use replay::Replays;
+use turns::{Bounds, Turns};
 
 /// The largest request of an agent, in bytes; reports of many local addresses and failures fit.
 const MOST_BODY: usize = 64 * 1024;
-/// Maps that are made at the same time where the number of cores is not known. Whoever comes when all turns are taken waits,
-/// or is told to come later.
-const MOST_MAPS: usize = 2;
-
-/// Bytes of maps that were made and are not read yet.
-const MOST_UNREAD: usize = 64 * 1024 * 1024;
-/// How long reading a map may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// Maps on their way out. A connection holds a frame of some 32 KiB, and what waits in the kernel; so all of them together
+/// have some 50 MiB at most. Who waits holds a connection and nothing else.
+const MAPS: Bounds = Bounds {
+    turns: 64,
+    waiting: 2_048,
+    wait: Duration::from_secs(15),
+    turn: Duration::from_secs(2),
+    slow: 1_024,
+    patience: Duration::from_secs(120),
+};
 
 /// What the handlers need.
 pub struct Agents {
@@ -55,8 +55,7 @@ pub struct Agents {
     /// Failed registrations by source.
     pub attempts: Arc<Attempts>,
     replays: Replays,
-    maps: Semaphore,
-    shelf: Shelf,
+    turns: Turns,
 }
 
 impl Agents {
@@ -75,9 +74,7 @@ impl Agents {
             name,
             attempts,
             replays: Replays::default(),
-            // Making a large map is nothing but work: more at once would only keep the hub and the broker waiting.
-            maps: Semaphore::new(std::thread::available_parallelism().map_or(MOST_MAPS, NonZero::get)),
-            shelf: Shelf::new(MOST_UNREAD, READ_TIMEOUT),
+            turns: Turns::new(MAPS),
         }
     }
 }

@@ -3,12 +3,12 @@
 //! It owns inventory. Intent comes from the writer. Deltas are made of two snapshots, the one told last and the one now, so
 //! that what changes back within the moment sends nothing, and no map is kept for any host.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use control::plan::{Picture, Roster, Touched, deltas};
+use control::plan::Touched;
 use control::{Change, Door, Effect, Intent, Inventory, Record};
 use dataplane::rendezvous::Peers;
 use model::{Endpoint, Epoch, Host, HostId, Timestamp, WgPublicKey};
@@ -98,8 +98,6 @@ pub(super) struct Hub {
     intent: Arc<Intent>,
     inventory: Inventory,
     touched: Touched,
-    /// Of what was told.
-    roster: Roster,
     flush_at: Option<Instant>,
     /// Not before then is told again: as long as telling took, at most `MOST_REST`. Whoever makes many changes in a large
     /// network, by mistake or not, makes deltas larger, not the server busy with nothing else.
@@ -113,11 +111,9 @@ impl Hub {
     /// The hub as it is right after the server's start.
     pub(super) fn new(parts: HubParts) -> Self {
         let HubParts { notices, told, broker, channels, doors, database, coalesce } = parts;
-        let (intent, inventory, roster) = {
+        let (intent, inventory) = {
             let told = told.borrow();
-            let Told { intent, inventory, links, .. } = &**told;
-            let picture = Picture { intent, inventory, links };
-            (Arc::clone(intent), inventory.clone(), Roster::of(&picture))
+            (Arc::clone(&told.intent), told.inventory.clone())
         };
         let hub = Self {
             notices,
@@ -130,7 +126,6 @@ impl Hub {
             intent,
             inventory,
             touched: Touched::default(),
-            roster,
             flush_at: None,
             rested: Instant::now(),
             reported: HashMap::new(),
@@ -157,7 +152,7 @@ impl Hub {
             let flush_at = self.flush_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(flush_at), if self.flush_at.is_some() => self.flush(),
+                () = tokio::time::sleep_until(flush_at), if self.flush_at.is_some() => self.flush().await,
                 () = self.keeper.due() => self.keeper.save(&self.inventory),
                 notice = self.notices.recv() => match notice {
                     Some(notice) => self.handle(notice),
@@ -165,7 +160,7 @@ impl Hub {
                 },
             }
         }
-        self.flush();
+        self.flush().await;
         self.keeper.finish(&self.inventory).await;
     }
 
@@ -307,33 +302,17 @@ impl Hub {
     }
 
     /// Shows the new snapshot, then tells the hosts whose maps differ from what they were told.
-    fn flush(&mut self) {
+    async fn flush(&mut self) {
         self.flush_at = None;
         let began = Instant::now();
-        let touched = std::mem::take(&mut self.touched);
         let before = self.told.borrow().clone();
-        let old = Picture { intent: &before.intent, inventory: &before.inventory, links: &before.links };
-        let new = Picture { intent: &self.intent, inventory: &self.inventory, links: &before.links };
-        let mut roster = self.roster.clone();
-        roster.update(&new, &touched);
-        let deltas = deltas(&old, &new, &self.roster, &roster, &touched);
-        self.roster = roster;
-
-        let mut after = Told::clone(&before);
-        after.intent = Arc::clone(&self.intent);
-        after.inventory = self.inventory.clone();
-        after.last =
-            if deltas.changed.is_empty() && deltas.new.is_empty() { after.last } else { after.last.next() };
-        let fresh: BTreeSet<HostId> =
-            deltas.changed.iter().map(|(host, _)| host).chain(&deltas.new).copied().collect();
-        after.generations.extend(fresh.into_iter().map(|host| (host, after.last)));
-        for gone in &deltas.removed {
-            after.generations.remove(gone);
-        }
+        let touched = std::mem::take(&mut self.touched);
+        let (after, deltas) = before.next(Arc::clone(&self.intent), self.inventory.clone(), &touched);
         let after = Arc::new(after);
         self.told.send_replace(Arc::clone(&after));
-        self.outbox.send(&before, &after, deltas);
-        self.outbox.send_off(std::mem::take(&mut self.gone), after.last.next());
+        metrics::histogram!("netloom_plan_seconds").record(began.elapsed());
+        self.outbox.send(&before, &after, deltas).await;
+        self.outbox.send_off(std::mem::take(&mut self.gone), after.unused());
         self.rested = Instant::now() + began.elapsed().min(MOST_REST);
     }
 }

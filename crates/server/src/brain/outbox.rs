@@ -2,15 +2,21 @@
 //! its map when it comes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use control::plan::Deltas;
-use model::{Generation, Host};
+use model::{Generation, Host, HostId};
 use wire::Down;
 
 use super::Told;
 use crate::broker::{Broker, Delivery};
 use crate::channels::Channels;
+
+/// How long a removed host has to read that it was removed.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Messages that are sealed before others may work: well under a millisecond.
+const BREATH: usize = 64;
 
 /// The way out to agents.
 pub(super) struct Outbox {
@@ -23,44 +29,54 @@ impl Outbox {
         Self { broker, channels }
     }
 
-    /// Sends what leads from one snapshot to the next.
-    pub(super) fn send(&self, before: &Told, after: &Told, deltas: Deltas) {
-        for (host, delta) in deltas.changed {
-            let Some(known) = after.intent.host(host) else {
-                continue;
-            };
-            // Not `is_online`: between listening and saying so the host fetches its map, and what changes then is news to it.
-            if !self.broker.is_listening(&host.to_string()) {
-                continue;
+    /// Sends what leads from one snapshot to the next. Lets others work in between: what was handed over first is on its way
+    /// while the rest is sealed.
+    pub(super) async fn send(&self, before: &Told, after: &Told, deltas: Deltas) {
+        let Deltas { changed, new, removed: _ } = deltas;
+        for (at, (host, delta)) in changed.into_iter().enumerate() {
+            if let Some(host) = self.listener(after, host) {
+                let generation = after.generation(host.id);
+                self.push(host, generation, &delta.encode(before.generation(host.id), generation));
             }
-            let generation = after.generation(host);
-            let delta = delta.to_wire(before.generation(host), generation);
-            self.push(known, generation, &Down::Delta(delta));
+            breathe(at).await;
         }
         // Most of them are not there yet and fetch their map anyway when they come.
-        for host in deltas.new {
-            let Some(known) = after.intent.host(host) else {
-                continue;
-            };
-            if self.broker.is_listening(&host.to_string()) {
-                let generation = after.generation(host);
-                self.push(known, generation, &Down::Fetch(generation));
+        for (at, host) in new.into_iter().enumerate() {
+            if let Some(host) = self.listener(after, host) {
+                let generation = after.generation(host.id);
+                self.push(host, generation, &wire::encode(&Down::Fetch(generation)));
             }
+            breathe(at).await;
         }
     }
 
-    /// Tells hosts that they were removed, and ends their connections. Those as well that came and went so fast that they
-    /// never were in what was told: nobody else would part from them.
+    /// The host, if something sent now may reach it. Not `is_online`: between listening and saying so the host fetches its map,
+    /// and what changes then is news to it.
+    fn listener<'a>(&self, told: &'a Told, host: HostId) -> Option<&'a Host> {
+        told.intent.host(host).filter(|_| self.broker.is_listening(&host.to_string()))
+    }
+
+    /// Tells hosts that they were removed, and ends their connections once they had time to read it. Those as well that came
+    /// and went so fast that they never were in what was told: nobody else would part from them.
     pub(super) fn send_off(&self, gone: Vec<Host>, generation: Generation) {
-        for host in gone {
-            self.push(&host, generation, &Down::Removed);
-            self.channels.forget(host.id);
-            self.part_from(host.id.to_string());
+        if gone.is_empty() {
+            return;
         }
+        for host in &gone {
+            self.push(host, generation, &wire::encode(&Down::Removed));
+            self.channels.forget(host.id);
+        }
+        let broker = Arc::clone(&self.broker);
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST_WORDS).await;
+            for host in gone {
+                broker.kick(&host.id.to_string());
+            }
+        });
     }
 
-    fn push(&self, host: &Host, generation: Generation, message: &Down) {
-        let sealed = match self.channels.seal(host, generation.number(), &wire::encode(message)) {
+    fn push(&self, host: &Host, generation: Generation, message: &[u8]) {
+        let sealed = match self.channels.seal(host, generation.number(), message) {
             Ok(sealed) => sealed,
             Err(error) => {
                 tracing::error!(host = %host.name, "a change was not sealed: {error:#}");
@@ -77,14 +93,12 @@ impl Outbox {
             }
         }
     }
+}
 
-    /// Ends the connection of a removed host, once it had time to read that it was removed.
-    fn part_from(&self, host: String) {
-        let broker = Arc::clone(&self.broker);
-        tokio::spawn(async move {
-            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-            broker.kick(&host);
-        });
+/// Lets others work, every now and then.
+async fn breathe(at: usize) {
+    if at % BREATH == BREATH - 1 {
+        tokio::task::yield_now().await;
     }
 }
 
