@@ -1,4 +1,10 @@
-//! The house rules that no other tool checks: who may depend on whom, what pure crates may use, file heads and sizes.
+//! The house rules that no other tool checks: who may depend on whom, what pure crates may use, file heads and sizes,
+//! and that no channel is unbounded.
+//!
+//! The last one is checked twice. Clippy (`disallowed-methods` in clippy.toml) knows the functions themselves, whatever
+//! they are imported as, but only those that are listed there. Here it is their names: a channel of a library that nobody
+//! listed is found as well, and so is one in code that clippy is not run on. Neither sees a collection that somebody uses
+//! as a queue; the list of ours is in docs/queues.md.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -170,13 +176,98 @@ fn check_file(file: &Path, text: &str) -> Vec<String> {
             .filter(|word| names(word))
             .map(|word| format!("{at}: `{word}` is not a word of the house")),
     );
-    if names("unbounded_channel") || names("mpsc::unbounded") || names("flume::unbounded") {
-        wrong.push(format!(
-            "{at}: an unbounded channel; every queue is bounded and says what it does when full"
-        ));
-    }
+    wrong.extend(unbounded_channels(text).into_iter().map(|number| {
+        format!("{at}:{number}: an unbounded channel; every queue is bounded and says what it does when full")
+    }));
     if names("#[ignore") {
         wrong.push(format!("{at}: an ignored test"));
     }
     wrong
+}
+
+/// The lines, counted from one, on which a channel without a bound is made or named; in tests too.
+fn unbounded_channels(text: &str) -> Vec<usize> {
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim_start().starts_with("//"));
+    lines
+        .filter(|(line, _)| names_unbounded(line) || makes_std_channel(line))
+        .map(|(_, number)| number)
+        .collect()
+}
+
+/// Tokio's `unbounded_channel` and `UnboundedSender`, the `unbounded` of futures, crossbeam, flume, async-channel and kanal.
+fn names_unbounded(line: &str) -> bool {
+    let words = line.split(|character: char| !character.is_alphanumeric() && character != '_');
+    let mut words = words.filter(|word| !word.is_empty());
+    words.any(|word| {
+        let channel = ["Sender", "Receiver"].iter().any(|end| word.ends_with(end));
+        matches!(word, "unbounded" | "unbounded_channel" | "unbounded_async" | "new_unbounded")
+            || (word.starts_with("Unbounded") && channel)
+    })
+}
+
+/// The standard library's `mpsc::channel`, which is told no bound; tokio's of that name is always told one.
+fn makes_std_channel(line: &str) -> bool {
+    let imports = line.trim_start().starts_with("use std::sync::mpsc::");
+    line.match_indices("channel").any(|(at, name)| {
+        let (before, after) = (&line[..at], &line[at + name.len()..]);
+        let call = match after.strip_prefix("::<") {
+            Some(types) => types.rsplit_once('>').map_or("", |(_, call)| call),
+            None => after,
+        };
+        let imported = imports && before.ends_with([':', '{', ' ']);
+        imported || (before.ends_with("mpsc::") && call.starts_with("()"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(code: &str) -> Vec<String> {
+        let file = Path::new("crates/server/src/x.rs");
+        check_file(file, &format!("//! A file.\n\n{code}\n"))
+    }
+
+    #[test]
+    fn channels_without_a_bound_are_found_whatever_library_they_are_of() {
+        for code in [
+            "let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();",
+            "let (sender, receiver) = mpsc::unbounded_channel::<Vec<u8>>();",
+            "use tokio::sync::mpsc::{UnboundedReceiver, channel};",
+            "fn follow(events: &mpsc::UnboundedSender<Event>) {",
+            "let (sender, receiver) = std::sync::mpsc::channel();",
+            "let (sender, receiver) = mpsc::channel::<(Vec<u8>, Option<u8>)>();",
+            "use std::sync::mpsc::{Receiver, channel};",
+            "use std::sync::mpsc::channel;",
+            "let (sender, receiver) = futures::channel::mpsc::unbounded();",
+            "use futures_channel::mpsc::unbounded;",
+            "let (sender, receiver) = crossbeam_channel::unbounded::<u8>();",
+            "let (sender, receiver) = flume::unbounded();",
+            "let (sender, receiver) = async_channel::unbounded();",
+            "let (sender, receiver) = kanal::unbounded_async();",
+            "#[cfg(test)]\nmod tests {\n    fn of() { mpsc::unbounded_channel::<u8>(); }\n}",
+        ] {
+            let wrong = wrong(code);
+            assert!(wrong.len() == 1 && wrong[0].contains("an unbounded channel"), "{code}: {wrong:?}");
+        }
+        assert!(wrong("fn a() {}\nlet x = mpsc::channel();")[0].starts_with("crates/server/src/x.rs:4:"));
+    }
+
+    #[test]
+    fn channels_with_a_bound_and_single_answers_are_not() {
+        for code in [
+            "let (sender, receiver) = tokio::sync::mpsc::channel(64);",
+            "let (sender, receiver) = mpsc::channel::<Job>(QUEUE);",
+            "let (sender, receiver) = sync_channel(1);",
+            "let (answer, answered) = oneshot::channel();",
+            "let (answer, answered) = tokio::sync::oneshot::channel::<Result<(), ()>>();",
+            "let (tell, told) = watch::channel(Vec::new());",
+            "use std::sync::mpsc::{Receiver, sync_channel};",
+            "let key = messages::channel().seal(1);",
+            "/// Not for `unbounded_channel()`.",
+            "let _unbounded_reading = limit == usize::MAX;",
+        ] {
+            assert_eq!(wrong(code), Vec::<String>::new(), "{code}");
+        }
+    }
 }

@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<()> {
         say(&format!("{count} peers, two prefixes each"))?;
         runtime.block_on(gotatun_alone(count))?;
         let directory = std::env::temp_dir().join(format!("dataplane-peers-{}", std::process::id()));
-        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let options = DeviceOptions { name: "peers0".to_owned(), socket_dir: directory.clone() };
         let device = runtime.spawn(device::run(options, move || {
             let _ = ready.send(());
