@@ -12,6 +12,9 @@ use wire::{BucketDigests, MapRequest, Membership, PartsHead};
 use super::roster::digest_for;
 use super::{Bucket, Picture, Roster, memberships, own_host};
 
+/// A bucket that a host is to be sent: of which network, its number, and what is in it.
+pub type Differing = (NetworkId, u8, Arc<Bucket>);
+
 impl Roster {
     /// The map of a host in parts, for one that holds what the request says; none for a host that does not exist.
     ///
@@ -23,7 +26,7 @@ impl Roster {
         host: HostId,
         generation: Generation,
         request: &MapRequest,
-    ) -> Option<(PartsHead, Vec<(NetworkId, u8, Arc<Bucket>)>)> {
+    ) -> Option<(PartsHead, Vec<Differing>)> {
         let own = own_host(picture, host)?;
         let networks: BTreeMap<NetworkId, Membership> = memberships(picture.intent, host).collect();
         let (mut whole, mut differing) = (Vec::new(), Vec::new());

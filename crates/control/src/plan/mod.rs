@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{Generation, Host, HostId, Mtu, NetworkId, Node};
 use wire::{HostMap, Membership, OwnHost, Peer, PeerNode, ServerLinks};
 
+pub use answer::Differing;
 pub use deltas::{Deltas, HostDelta, MOST_TOLD, deltas, deltas_within};
 pub use log::{Log, catch_up};
 pub use roster::{Bucket, Roster};

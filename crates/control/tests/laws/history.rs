@@ -47,11 +47,21 @@ whats! {
     Observed(9): 4 Seen, 3 Reported, 1 Presence, 1 Wait;
 }
 
-pub(crate) fn history(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    let step =
-        (what(), any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(what, a, b, c)| Step { what, a, b, c });
-    prop::collection::vec(step, 0..most)
+fn step() -> impl Strategy<Value = Step> {
+    (what(), any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(what, a, b, c)| Step { what, a, b, c })
 }
+
+pub(crate) fn history(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 0..most)
+}
+
+/// A history of thousands of steps.
+pub(crate) fn long_history() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 2_000..4_000)
+}
+
+/// Machines of a long history.
+const WIDE: u8 = 30;
 
 /// What a step did.
 pub(crate) enum Did {
@@ -67,6 +77,8 @@ pub(crate) struct Brain {
     pub(crate) inventory: Inventory,
     pub(crate) links: ServerLinks,
     pub(crate) now: Timestamp,
+    /// How many machines may register.
+    machines: u8,
     random: u64,
 }
 
@@ -81,7 +93,14 @@ impl Brain {
         let links =
             ServerLinks { brokers: vec!["wss://vpn.example.org/mqtt".to_owned()], ..ServerLinks::default() };
         let now = Timestamp::from_millis(1_800_000_000_000);
-        Self { intent: Intent::default(), inventory: Inventory::default(), links, now, random: 1 }
+        Self {
+            intent: Intent::default(),
+            inventory: Inventory::default(),
+            links,
+            now,
+            machines: 10,
+            random: 1,
+        }
     }
 
     /// A server with two networks and three keys, so that short histories get somewhere.
@@ -107,6 +126,15 @@ impl Brain {
         brain
     }
 
+    /// A server with room for more machines, in networks with room for all of them that seldom go, for long histories.
+    pub(crate) fn wide() -> Self {
+        Self { machines: WIDE, ..Self::new() }
+    }
+
+    const fn is_wide(&self) -> bool {
+        self.machines == WIDE
+    }
+
     fn give(&mut self, command: Command) {
         self.random += 1;
         let change = self.decide(&Actor::System, command).unwrap();
@@ -129,6 +157,7 @@ impl Brain {
 
     /// Does a step.
     pub(crate) fn step(&mut self, step: &Step) -> Did {
+        let step = &self.eased(step);
         self.random = self.random.wrapping_add(1_000_003);
         let command = match step.what {
             What::People(what) => self.people(what, step),
@@ -141,6 +170,20 @@ impl Brain {
             apply(&mut self.intent, change);
         }
         Did::Decided(decided)
+    }
+
+    /// In long histories more comes than goes, or little would be left to look at.
+    fn eased(&self, step: &Step) -> Step {
+        let goes = matches!(step.what, What::Hosts(Hosts::Remove | Hosts::RemoveNode | Hosts::OwnLeave));
+        let switches = matches!(step.what, What::Hosts(Hosts::UpdateNode | Hosts::OwnSwitch));
+        let mut step = step.clone();
+        if self.is_wide() && goes && step.c >= 64 {
+            step.what = What::Hosts(Hosts::AddNode);
+        }
+        if self.is_wide() && switches && step.a >= 128 {
+            (step.b, step.c) = (step.b & !1, step.c & !1);
+        }
+        step
     }
 
     fn observe(&mut self, what: Observed, step: &Step) -> Did {
@@ -240,13 +283,14 @@ impl Brain {
         let title = ["one", "two", "three", "four"][usize::from(b % 4)].parse().unwrap();
         let keepalive = c.is_multiple_of(3).then(|| Keepalive::new(u16::from(c % 5) + 1).unwrap());
         match what {
-            Networks::Create => Command::CreateNetwork { name, ranges: ranges(b), keepalive },
+            Networks::Create => Command::CreateNetwork { name, ranges: self.ranges(b), keepalive },
             Networks::Update => {
                 let name = c.is_multiple_of(2).then_some(name);
                 Command::UpdateNetwork { network: self.network(b), name, keepalive }
             }
             Networks::Delete => {
-                Command::DeleteNetwork { network: self.network(a), force: b.is_multiple_of(2) }
+                let force = b.is_multiple_of(if self.is_wide() { 8 } else { 2 });
+                Command::DeleteNetwork { network: self.network(a), force }
             }
             Networks::CreateKey => Command::CreateEnrollmentKey {
                 title,
@@ -297,17 +341,30 @@ impl Brain {
 
     fn registration(&self, step: &Step, settings: HostSettings) -> Register {
         let Step { a, b, c, .. } = *step;
-        let machine = a % 10;
+        let machine = a % self.machines;
         // A WireGuard key of its own, a renewed one, or now and then another machine's.
-        let wireguard = if c.is_multiple_of(11) { b % 10 } else { machine + 10 * (c % 2) };
+        let wireguard =
+            if c.is_multiple_of(11) { b % self.machines } else { machine + self.machines * (c % 2) };
         Register {
-            enrollment: (b % 5 != 0).then(|| Digest::from_bytes([b % 5; 32])),
+            enrollment: (b % 5 != 0).then(|| self.enrollment(b)),
             hostname: host_name(a),
             wireguard_key: WgPublicKey::from_bytes([wireguard; 32]),
             signing_key: SigningPublicKey::from_bytes([machine; 32]),
             sealing_key: SealingPublicKey::from_bytes([machine; 32]),
             encapsulated: SealingPublicKey::from_bytes([b; 32]),
             settings,
+        }
+    }
+
+    fn enrollment(&self, number: u8) -> Digest {
+        let known = self.intent.enrollment_key(self.key(number)).filter(|_| self.is_wide());
+        known.map_or(Digest::from_bytes([number % 5; 32]), |key| key.digest)
+    }
+
+    fn ranges(&self, number: u8) -> Option<Ranges> {
+        match number % 7 {
+            0 | 3 | 4 if self.is_wide() => Some(Ranges::new("10.7.0.0/16".parse().ok(), None).unwrap()),
+            _ => ranges(number),
         }
     }
 
@@ -343,6 +400,7 @@ fn ranges(number: u8) -> Option<Ranges> {
         2 => (Some("10.9.0.0/24"), None),
         3 => (None, Some("fd00:1::/126")),
         4 => (Some("192.168.7.0/30"), Some("fd00:2::/64")),
+        5 => (Some("172.16.0.0/20"), None),
         _ => return None,
     };
     let v4 = v4.map(|text| text.parse().unwrap());

@@ -5,3 +5,4 @@
 mod history;
 mod intent;
 mod plan;
+mod shell;

@@ -1,27 +1,18 @@
-//! Laws of the plan: least knowledge, symmetry, and that the fast way is the slow way.
+//! Laws of the plan: least knowledge, symmetry, and that the fast ways are the slow way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use control::plan::{MOST_TOLD, Picture, Roster, Touched, deltas_within, host_map, may_talk};
-use control::{Effect, Intent};
+use control::Intent;
+use control::plan::may_talk;
 use model::{Generation, HostId, NetworkId};
 use proptest::prelude::*;
-use wire::{Delta, HostMap};
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 
-use crate::history::{Brain, Did, Step, history};
+use crate::history::{Brain, history, long_history};
+use crate::shell::{Counts, Habits, Shell, habits, maps};
 
 const BASE: Generation = Generation::from_number(7);
-const NEXT: Generation = Generation::from_number(8);
-
-fn picture(brain: &Brain) -> Picture<'_> {
-    Picture { intent: &brain.intent, inventory: &brain.inventory, links: &brain.links }
-}
-
-fn maps(brain: &Brain, generation: Generation) -> BTreeMap<HostId, HostMap> {
-    let Picture { intent, inventory, links } = picture(brain);
-    let map = |host| Some((host, host_map(intent, inventory, links, host, generation)?));
-    intent.hosts(None).filter_map(|host| map(host.id)).collect()
-}
 
 /// Who takes part where, from the records alone.
 fn taking_part(intent: &Intent) -> BTreeMap<HostId, BTreeSet<NetworkId>> {
@@ -32,71 +23,26 @@ fn taking_part(intent: &Intent) -> BTreeMap<HostId, BTreeSet<NetworkId>> {
     networks
 }
 
-/// Does the step and says what it may touch.
-fn touch(brain: &mut Brain, step: &Step) -> Touched {
-    let before = brain.intent.clone();
-    match brain.step(step) {
-        Did::Decided(Ok(change)) => Touched::by_change(&before, &brain.intent, &change),
-        Did::Observed(host, Effect::Maps) => Touched::by_inventory(&brain.intent, host),
-        Did::Decided(Err(_)) | Did::Observed(_, Effect::None) | Did::Waited => Touched::default(),
-    }
-}
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
-/// How many peers a delta names at most: few, so that it matters, or as many as there are.
-fn most() -> impl Strategy<Value = usize> {
-    prop_oneof![0usize..4, Just(MOST_TOLD)]
-}
-
-/// Fails unless the deltas of what was touched, of at most so many peers each, are those of all maps.
-fn fast_is_slow(most: usize, before: &Brain, after: &Brain, touched: &Touched) -> Result<(), TestCaseError> {
-    let rosters = (Roster::of(&picture(before)), Roster::of(&picture(after)));
-    let pictures = (&picture(before), &picture(after));
-    let fast = deltas_within(most, pictures, (&rosters.0, &rosters.1), touched);
-    let (old, new) = (maps(before, BASE), maps(after, NEXT));
-    let mut slow: BTreeMap<HostId, Delta> = BTreeMap::new();
-    let mut fetch: BTreeSet<HostId> = new.keys().filter(|host| !old.contains_key(host)).copied().collect();
-    for (host, to) in &new {
-        let Some(from) = old.get(host) else { continue };
-        let delta = wire::delta(from, to);
-        let mut patched = from.clone();
-        wire::patch(&mut patched, delta.clone()).unwrap();
-        prop_assert_eq!(&patched, to);
-        if delta.peers.len() + delta.peers_gone.len() > most {
-            fetch.insert(*host);
-        } else if !delta.is_empty() {
-            slow.insert(*host, delta);
-        }
+    #[test]
+    fn the_fast_ways_are_the_slow_way_over_thousands_of_steps(steps in long_history(), habits in habits(40)) {
+        Shell::new(Brain::wide(), habits).run(&steps)?;
     }
-    prop_assert!(fast.changed.is_sorted_by_key(|(host, _)| *host));
-    let sent: BTreeMap<_, _> =
-        fast.changed.iter().map(|(host, delta)| (*host, delta.to_wire(BASE, NEXT))).collect();
-    prop_assert_eq!(sent, slow);
-    let went: Vec<_> = old.keys().filter(|host| !new.contains_key(*host)).copied().collect();
-    prop_assert_eq!((fast.new, fast.removed), (Vec::from_iter(fetch), went));
-    Ok(())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn the_fast_way_is_the_slow_way_and_the_rest_is_untouched(steps in history(80), most in most()) {
-        let mut brain = Brain::new();
-        for step in &steps {
-            let before = brain.clone();
-            let touched = touch(&mut brain, step);
-            fast_is_slow(most, &before, &brain, &touched)?;
-        }
+    fn the_fast_ways_are_the_slow_way_and_the_rest_is_untouched(steps in history(80), habits in habits(1)) {
+        Shell::new(Brain::new(), habits).run(&steps)?;
     }
 
     #[test]
-    fn changes_that_go_out_together_are_one_delta(steps in history(80), window in 2usize..20, most in most()) {
-        let mut brain = Brain::new();
-        for window in steps.chunks(window) {
-            let before = brain.clone();
-            let touched = window.iter().fold(Touched::default(), |all, step| all.and(touch(&mut brain, step)));
-            fast_is_slow(most, &before, &brain, &touched)?;
-        }
+    fn changes_that_go_out_together_are_one_delta(steps in history(80), habits in habits(20)) {
+        Shell::new(Brain::new(), habits).run(&steps)?;
     }
 
     #[test]
@@ -107,7 +53,7 @@ proptest! {
         }
         let part = taking_part(&brain.intent);
         let networks = |host: &HostId| part.get(host).cloned().unwrap_or_default();
-        let maps = maps(&brain, BASE);
+        let maps = maps(&brain, |_| BASE);
         for (host, map) in &maps {
             for other in maps.keys().filter(|other| *other != host) {
                 let both: Vec<NetworkId> = networks(host).intersection(&networks(other)).copied().collect();
@@ -132,7 +78,23 @@ proptest! {
         let loaded = Intent::from_records(brain.intent.seq(), brain.intent.records()).unwrap();
         let mut again = brain.clone();
         again.intent = loaded;
-        let bytes = |brain: &Brain| maps(brain, BASE).values().map(wire::encode).collect::<Vec<_>>();
+        let bytes = |brain: &Brain| maps(brain, |_| BASE).values().map(wire::encode).collect::<Vec<_>>();
         prop_assert_eq!(bytes(&again), bytes(&brain));
     }
+}
+
+#[test]
+fn long_histories_tell_catch_up_and_fetch() {
+    let mut runner = TestRunner::deterministic();
+    let steps = long_history().new_tree(&mut runner).unwrap().current();
+    let habits = Habits { most: 3, windows: vec![1, 9, 30], at_once: true, roomy: false };
+    let mut shell = Shell::new(Brain::wide(), habits);
+    shell.run(&steps).unwrap();
+    // Laws over histories in which nobody is told anything would say nothing.
+    let Counts { told, fetch, caught_up, refused, parts, kept } = shell.counts;
+    assert!(told > 1_000 && fetch > 500 && caught_up > 1_000, "{told} {fetch} {caught_up}");
+    assert!(refused > 1_000 && parts > 1_000 && kept > 100, "{refused} {parts} {kept}");
+    let maps = maps(&shell.brain, |_| BASE);
+    assert!(maps.values().filter(|map| map.peers.len() > 10).count() > 10);
+    assert!(maps.values().filter(|map| map.networks.len() > 1).count() > 5);
 }
