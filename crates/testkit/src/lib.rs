@@ -5,9 +5,11 @@
 pub mod bench;
 pub mod demo;
 pub mod fleet;
+pub mod fleet_bench;
 pub mod house;
 pub mod lab;
 pub mod programs;
 pub mod scenario;
+pub mod swarm;
 pub mod vm;
 pub mod world;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// A figure with its unit.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Figure {
+pub(crate) struct Figure {
     bench: &'static str,
     what: String,
     value: f64,
@@ -15,13 +15,14 @@ pub(super) struct Figure {
 }
 
 impl Figure {
-    pub(super) fn new(bench: &'static str, what: impl Into<String>, value: f64, unit: &'static str) -> Self {
+    /// A figure.
+    pub(crate) fn new(bench: &'static str, what: impl Into<String>, value: f64, unit: &'static str) -> Self {
         Self { bench, what: what.into(), value, unit }
     }
 
     /// The middle of many latencies, and the 99th percentile; of few, the worst.
-    pub(super) fn latencies(bench: &'static str, what: &str, times: Vec<Duration>) -> Vec<Self> {
-        let mut millis: Vec<f64> = times.into_iter().map(|time| time.as_secs_f64() * 1000.0).collect();
+    pub(crate) fn latencies(bench: &'static str, what: &str, times: Vec<Duration>) -> Vec<Self> {
+        let mut millis: Vec<f64> = times.into_iter().map(millis).collect();
         millis.sort_by(f64::total_cmp);
         let count = millis.len();
         let high = if count < 100 { ("worst", 100) } else { ("p99", 99) };
@@ -29,6 +30,11 @@ impl Figure {
         let figure = |(name, value)| Self::new(bench, format!("{what}, {name} of {count}"), value, "ms");
         parts.into_iter().map(figure).collect()
     }
+}
+
+/// A time in milliseconds.
+pub(crate) fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 /// The smallest value that at least this many of a hundred do not exceed.
@@ -39,12 +45,12 @@ fn percentile(sorted: &[f64], of_hundred: usize) -> f64 {
 
 /// A count as a number that can be divided.
 #[expect(clippy::cast_precision_loss, reason = "counts of benchmarks are far below 2^53")]
-pub(super) fn float(count: u64) -> f64 {
+pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
 
 /// For people.
-pub(super) fn table(figures: &[Figure]) -> Table {
+pub(crate) fn table(figures: &[Figure]) -> Table {
     let mut table = Table::new();
     table.set_header(["", "measured", "value", "unit"]);
     let mut last = "";

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// What matters of it.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Computer {
+pub(crate) struct Computer {
     processor: String,
     cores: usize,
     memory_gib: u64,
@@ -16,7 +16,7 @@ pub(super) struct Computer {
 
 impl Computer {
     /// This machine.
-    pub(super) fn this() -> Self {
+    pub(crate) fn this() -> Self {
         let memory = field("/proc/meminfo", "MemTotal");
         let kibibytes = memory.split_whitespace().next().and_then(|number| number.parse::<u64>().ok());
         Self {

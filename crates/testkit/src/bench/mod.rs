@@ -7,10 +7,10 @@
 mod commits;
 mod converge;
 mod enrol;
-mod figure;
+pub(crate) mod figure;
 mod first_ping;
-mod machine;
-mod progress;
+pub(crate) mod machine;
+pub(crate) mod progress;
 
 use std::io::Write as _;
 use std::process::ExitCode;

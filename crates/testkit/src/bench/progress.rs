@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar for this many steps.
-pub(super) fn bar(what: &'static str, steps: usize) -> ProgressBar {
+pub(crate) fn bar(what: &'static str, steps: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:>32} {wide_bar} {pos}/{len} {eta}");
     let bar = ProgressBar::new(steps as u64).with_message(what);
     match style {

@@ -64,7 +64,8 @@ impl Application {
     }
 }
 
-fn registration(keys: &Keys, wish: &Wish, encapsulated: SealingPublicKey) -> Registration {
+/// What a machine with these keys asks to be.
+pub(crate) fn registration(keys: &Keys, wish: &Wish, encapsulated: SealingPublicKey) -> Registration {
     Registration {
         enrollment: wish.enrollment,
         hostname: HostName::nearest(&wish.hostname),
@@ -79,7 +80,7 @@ fn registration(keys: &Keys, wish: &Wish, encapsulated: SealingPublicKey) -> Reg
 }
 
 /// What simulated machines are.
-pub(super) fn facts() -> Facts {
+pub(crate) fn facts() -> Facts {
     Facts {
         os: "linux".to_owned(),
         release: "Debian GNU/Linux 12 (bookworm)".to_owned(),

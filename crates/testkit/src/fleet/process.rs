@@ -121,20 +121,27 @@ impl ServerProcess {
 
     /// The processor time it has used, in seconds.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let stat = self.proc("stat")?;
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split_whitespace().collect();
-        let (Some(Ok(user)), Some(Ok(system))) =
-            (fields.get(11).map(|n| n.parse::<f64>()), fields.get(12).map(|n| n.parse::<f64>()))
-        else {
-            bail!("/proc tells no processor time");
-        };
-        Ok((user + system) / TICKS)
+        cpu_seconds_of(&self.proc("stat")?)
     }
 
     /// The memory it has in use, in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory it had in use since its start, or since [`Self::forget_peak`], in bytes.
+    pub fn peak_bytes(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    /// The peak begins anew, where the kernel lets us say so.
+    pub fn forget_peak(&self) {
+        let _since_start = std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5");
+    }
+
+    fn memory(&self, name: &str) -> Result<u64> {
         let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kibibytes =
             line.and_then(|line| line.split_whitespace().next()).context("/proc tells no memory")?;
         Ok(kibibytes.parse::<u64>()? * 1024)
@@ -144,6 +151,17 @@ impl ServerProcess {
         let path = format!("/proc/{}/{file}", self.child.id());
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
     }
+}
+
+/// The processor time in a `/proc/…/stat`, in seconds.
+pub fn cpu_seconds_of(stat: &str) -> Result<f64> {
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split_whitespace().collect();
+    let (Some(Ok(user)), Some(Ok(system))) =
+        (fields.get(11).map(|n| n.parse::<f64>()), fields.get(12).map(|n| n.parse::<f64>()))
+    else {
+        bail!("/proc tells no processor time");
+    };
+    Ok((user + system) / TICKS)
 }
 
 fn follow(stderr: ChildStderr, log: &Log, up: &SyncSender<Value>) {

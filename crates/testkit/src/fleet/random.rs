@@ -16,7 +16,7 @@ fn fill(bytes: &mut [u8]) {
 }
 
 /// The same as a generator.
-pub(super) struct System;
+pub(crate) struct System;
 
 impl TryRng for System {
     type Error = Infallible;

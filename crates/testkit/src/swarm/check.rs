@@ -1,0 +1,252 @@
+//! Whether every agent has exactly the map that it is to have, worked out from the administrators' API and nothing else: no
+//! code of the server's planner is used here, and none of what the agents were sent.
+//!
+//! The entries are compared once with what is expected, then each agent by numbers alone. It keeps true that a mismatch names
+//! agent, peer, what was expected and what was found.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use api::path;
+use model::{Addresses, HostId, Mtu, NetworkId, Ranges};
+use wire::{Membership, NatMapping, OwnHost, Peer, PeerNode};
+
+use super::Swarm;
+use super::book::{Number, Pages};
+use super::machine::Machine;
+use super::map::Map;
+use crate::fleet::Administrator;
+
+/// Hosts in a page of the list.
+const PAGE: usize = 1_000;
+/// Between two looks at maps that are not right yet.
+const PAUSE: Duration = Duration::from_millis(300);
+/// Stands for an entry that nobody holds.
+const NOWHERE: Number = Number::MAX;
+
+/// A map that is not as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{agent} has a wrong map: {what}; expected {expected}, found {found}")]
+pub struct Mismatch {
+    agent: String,
+    what: String,
+    expected: String,
+    found: String,
+}
+
+/// What every host must know, by the administrators' API.
+#[derive(Debug)]
+pub struct Definition {
+    hosts: HashMap<HostId, api::Host>,
+    networks: BTreeMap<NetworkId, Whole>,
+}
+
+/// A network and who takes part in it.
+#[derive(Debug)]
+struct Whole {
+    network: api::Network,
+    peers: Vec<(HostId, Peer)>,
+}
+
+/// What is expected in one network, by the book's places.
+struct Expected {
+    numbers: Vec<Number>,
+    /// Those that stand in nobody's map.
+    missing: Vec<HostId>,
+}
+
+impl Definition {
+    /// Reads it.
+    pub async fn read(administrator: &Administrator) -> Result<Self> {
+        let networks: Vec<api::Network> = administrator.list(path::NETWORKS, PAGE).await?;
+        let hosts: Vec<api::Host> = administrator.list(path::HOSTS, PAGE).await?;
+        let whole = |network: api::Network| (network.id, Whole { network, peers: Vec::new() });
+        let mut networks: BTreeMap<NetworkId, Whole> = networks.into_iter().map(whole).collect();
+        for host in &hosts {
+            for node in host.networks.iter().filter(|node| node.connected) {
+                let whole =
+                    networks.get_mut(&node.network.id).context("a host is in a network that is not there")?;
+                whole.peers.push((host.id, peer_of(host, node)));
+            }
+        }
+        let hosts = hosts.into_iter().map(|host| (host.id, host)).collect();
+        Ok(Self { hosts, networks })
+    }
+
+    /// Compares every agent's map with it.
+    pub fn check(&self, swarm: &Swarm) -> Result<(), Mismatch> {
+        let pages = swarm.shared.book.open();
+        let expected = |(id, whole): (&NetworkId, &Whole)| (*id, whole.expected(*id, &pages));
+        let expected: HashMap<NetworkId, Expected> = self.networks.iter().map(expected).collect();
+        let server = swarm.members.first().map(|member| member.machine.map().server.clone());
+        for member in &swarm.members {
+            let map = member.machine.map();
+            let agent = self.name(&member.machine);
+            if Some(&map.server) != server.as_ref() {
+                return Err(mismatch(&agent, "the server's doors", &server, &Some(&map.server)));
+            }
+            self.own(&member.machine, &map, &agent)?;
+            for (network, membership) in &map.networks {
+                let Some(expected) = expected.get(network).filter(|_| membership.connected) else {
+                    continue;
+                };
+                self.peers(*network, expected, &map, &pages, &agent)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self, machine: &Machine) -> String {
+        let name = self.hosts.get(&machine.host).map(|host| host.name.to_string());
+        format!("{} ({})", name.unwrap_or_else(|| "a host that is not there".to_owned()), machine.host)
+    }
+
+    fn own(&self, machine: &Machine, map: &Map, agent: &str) -> Result<(), Mismatch> {
+        let host = self.hosts.get(&machine.host);
+        let own = host.map(|host| OwnHost {
+            id: host.id,
+            name: host.name.clone(),
+            mtu: host.mtu.unwrap_or(Mtu::DEFAULT),
+            seen: host.inventory.endpoints.clone(),
+            nat: nat_of(host.inventory.nat),
+        });
+        if own != map.own {
+            return Err(mismatch(agent, "the host itself", &own, &map.own));
+        }
+        let networks: BTreeMap<NetworkId, Membership> = host
+            .iter()
+            .flat_map(|host| &host.networks)
+            .filter_map(|node| {
+                Some((node.network.id, membership(&self.networks.get(&node.network.id)?.network, node)?))
+            })
+            .collect();
+        if networks != map.networks {
+            return Err(mismatch(agent, "its networks", &networks, &map.networks));
+        }
+        let strange = map.held.iter().find(|held| {
+            let takes_part = networks.get(&held.network).is_some_and(|membership| membership.connected);
+            !takes_part && held.numbers.iter().any(|number| *number != 0)
+        });
+        match strange {
+            Some(held) => {
+                Err(mismatch(agent, "peers of a network it takes no part in", &None::<()>, &held.network))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn peers(
+        &self,
+        network: NetworkId,
+        expected: &Expected,
+        map: &Map,
+        pages: &Pages,
+        agent: &str,
+    ) -> Result<(), Mismatch> {
+        let own = map.own.as_ref().map(|own| own.id);
+        let held = map.held(network).map_or(&[][..], |held| &held.numbers);
+        let own_place = own.and_then(|own| pages.places(network)?.of(own)).map(|place| place as usize);
+        let length = held.len().max(expected.numbers.len());
+        for place in 0..length {
+            let at = |numbers: &[Number]| numbers.get(place).copied().unwrap_or(0);
+            let wanted = if Some(place) == own_place { 0 } else { at(&expected.numbers) };
+            if at(held) != wanted {
+                let host = pages.places(network).and_then(|places| places.host(place));
+                let wanted = host.filter(|_| Some(place) != own_place);
+                let wanted = wanted.and_then(|host| self.networks.get(&network)?.peer(host));
+                let found = pages.known(at(held)).map(|known| &known.peer);
+                return Err(mismatch(agent, &format!("peer {host:?} in {network:?}"), &wanted, &found));
+            }
+        }
+        let missing = expected.missing.iter().find(|host| Some(**host) != own);
+        match missing {
+            Some(host) => Err(mismatch(agent, &format!("peer {host:?} in {network:?}"), host, &None::<()>)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Whole {
+    fn peer(&self, host: HostId) -> Option<&Peer> {
+        self.peers.iter().find(|(id, _)| *id == host).map(|(_, peer)| peer)
+    }
+
+    fn expected(&self, id: NetworkId, pages: &Pages) -> Expected {
+        let all = pages.places(id).map_or(0, super::book::Places::len);
+        let mut expected = Expected { numbers: vec![0; all], missing: Vec::new() };
+        for (host, peer) in &self.peers {
+            match pages.places(id).and_then(|places| places.of(*host)) {
+                None => expected.missing.push(*host),
+                Some(place) => {
+                    expected.numbers[place as usize] = pages.number_of(id, *host, peer).unwrap_or(NOWHERE);
+                }
+            }
+        }
+        expected
+    }
+}
+
+fn mismatch(
+    agent: &str,
+    what: &str,
+    expected: &impl std::fmt::Debug,
+    found: &impl std::fmt::Debug,
+) -> Mismatch {
+    Mismatch {
+        agent: agent.to_owned(),
+        what: what.to_owned(),
+        expected: format!("{expected:?}"),
+        found: format!("{found:?}"),
+    }
+}
+
+fn addresses(node: &api::HostNetwork) -> Addresses {
+    Addresses { v4: node.v4, v6: node.v6 }
+}
+
+fn membership(network: &api::Network, node: &api::HostNetwork) -> Option<Membership> {
+    Some(Membership {
+        name: network.name.clone(),
+        ranges: Ranges::new(network.v4, network.v6).ok()?,
+        addresses: addresses(node),
+        connected: node.connected,
+        keepalive: network.keepalive,
+    })
+}
+
+fn peer_of(host: &api::Host, node: &api::HostNetwork) -> Peer {
+    Peer {
+        name: host.name.clone(),
+        key: host.wireguard_key,
+        nodes: vec![PeerNode { network: node.network.id, addresses: addresses(node) }],
+        seen: host.inventory.endpoints.clone(),
+        local: host.inventory.local.clone(),
+        fixed: host.static_endpoint,
+        nat: nat_of(host.inventory.nat),
+    }
+}
+
+fn nat_of(nat: api::Nat) -> NatMapping {
+    match nat {
+        api::Nat::Unknown => NatMapping::Unknown,
+        api::Nat::Endpoint => NatMapping::Endpoint,
+        api::Nat::PerDestination => NatMapping::PerDestination,
+    }
+}
+
+impl Swarm {
+    /// Looks until every map is right, and fails with the first that is not when the time is over. That something takes long
+    /// is no failure: the time is long.
+    pub async fn verify(&self, administrator: &Administrator, limit: Duration) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let definition = Definition::read(administrator).await?;
+            match definition.check(self) {
+                Ok(()) => return Ok(()),
+                Err(mismatch) if start.elapsed() > limit => return Err(mismatch.into()),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+}

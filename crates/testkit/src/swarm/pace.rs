@@ -1,0 +1,81 @@
+//! When an agent tries again: the pauses of the real one, so that a fleet comes back as real machines do.
+
+use std::time::Duration;
+
+/// Jitter (SplitMix64) of a seed.
+#[derive(Debug, Clone)]
+pub(super) struct Jitter(u64);
+
+impl Jitter {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn between(&mut self, least: Duration, most: Duration) -> Duration {
+        let room = u64::try_from(most.saturating_sub(least).as_millis()).unwrap_or(u64::MAX);
+        least + Duration::from_millis(self.next() % room.saturating_add(1))
+    }
+
+    /// A mask for a WebSocket frame.
+    pub(super) fn mask(&mut self) -> [u8; 4] {
+        let bytes = self.next().to_le_bytes();
+        [bytes[0], bytes[1], bytes[2], bytes[3]]
+    }
+}
+
+/// What is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Connecting to the broker.
+    Broker,
+    /// A request that failed.
+    Request,
+    /// Asking while the broker is away.
+    Fallback,
+}
+
+impl Again {
+    /// After so many failures in a row: between half of the pause and all of it, and the pause doubles up to a most.
+    pub(super) fn after(self, failures: u32, jitter: &mut Jitter) -> Duration {
+        let (first, most) = match self {
+            Self::Broker => (1, 15),
+            Self::Request => (1, 60),
+            Self::Fallback => (5, 60),
+        };
+        let whole = Duration::from_secs(first << failures.min(16)).min(Duration::from_secs(most));
+        jitter.between(whole / 2, whole)
+    }
+}
+
+/// When to come again whom the server put off: not before it said, and not with all the others.
+pub(super) fn put_off(seconds: u32, jitter: &mut Jitter) -> Duration {
+    let least = Duration::from_secs(u64::from(seconds).min(600));
+    jitter.between(least, least * 3 / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_to_their_most_and_are_spread() {
+        let mut jitter = Jitter::new(1);
+        for (failures, whole) in [(0, 1), (1, 2), (2, 4), (3, 8), (4, 15), (30, 15)] {
+            let whole = Duration::from_secs(whole);
+            for _ in 0..50 {
+                let pause = Again::Broker.after(failures, &mut jitter);
+                assert!(pause >= whole / 2 && pause <= whole, "{failures} failures: {pause:?}");
+            }
+        }
+        let (least, most) = (Duration::from_secs(10), Duration::from_secs(15));
+        assert!((0..50).all(|_| (least..=most).contains(&put_off(10, &mut jitter))));
+    }
+}
