@@ -57,7 +57,7 @@ enum Command {
     },
     /// Measure; without a name, everything. What follows `--` goes to the benchmark, such as `-- --json`
     Bench {
-        /// join, converge, commits or enrol
+        /// join, converge, commits, enrol or fleet (thousands of simulated agents; not among everything)
         name: Option<String>,
         /// Arguments of the benchmark; `-- --help` shows them
         #[arg(last = true)]

@@ -51,6 +51,11 @@ const VIRTIOFSD_BEFORE: &str = "qemu-system-common";
 /// Where programs lie that only other programs call.
 const INNER_FOLDERS: [&str; 2] = ["/usr/lib/qemu", "/usr/libexec"];
 
+/// For building alone.
+pub(crate) fn for_build() -> Result<()> {
+    provide(&[BUILD].concat_needs())
+}
+
 /// For building and for machines in namespaces.
 pub(crate) fn for_demo() -> Result<()> {
     provide(&[BUILD, LAB].concat_needs())

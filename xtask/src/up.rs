@@ -26,12 +26,25 @@ pub(crate) fn server(arguments: &[String]) -> Result<()> {
     run(command)
 }
 
-/// The benchmarks, optimised.
+/// The benchmarks, optimised. `fleet` is a program of its own: it needs neither the lab nor what the lab needs.
 pub(crate) fn bench(name: Option<&str>, more: &[String]) -> Result<()> {
+    if name == Some("fleet") {
+        return fleet(more);
+    }
     requirements::for_demo()?;
     run(cargo(&["build", "--release", "--workspace", "--bins", "--locked"]))?;
     let mut command =
         cargo(&["run", "--release", "--quiet", "--locked", "-p", "testkit", "--bin", "netloom-bench", "--"]);
     command.args(name).args(more);
+    run(command)
+}
+
+/// Thousands of simulated agents against the real server.
+fn fleet(more: &[String]) -> Result<()> {
+    requirements::for_build()?;
+    run(cargo(&["build", "--release", "--locked", "-p", "server", "-p", "testkit", "--bins"]))?;
+    let mut command =
+        cargo(&["run", "--release", "--quiet", "--locked", "-p", "testkit", "--bin", "netloom-fleet", "--"]);
+    command.args(more);
     run(command)
 }

@@ -211,43 +211,43 @@ struct Report {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let done = runtime.context("no runtime").and_then(|runtime| runtime.block_on(perform(&arguments)));
-    match done {
+    let (report, played) = match runtime {
+        Ok(runtime) => runtime.block_on(perform(&arguments)),
+        Err(error) => return fail(&error.into()),
+    };
+    // What was measured before something failed is shown all the same.
+    match show(&arguments, &report).and(played) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _closed = writeln!(std::io::stderr(), "netloom-fleet: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
 }
 
-/// Plays what these arguments say, with a server of its own: for tests.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let _closed = writeln!(std::io::stderr(), "netloom-fleet: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Plays what these arguments say and shows nothing: for tests.
 pub async fn play(arguments: &[&str]) -> Result<()> {
     let arguments = std::iter::once("netloom-fleet").chain(arguments.iter().copied());
-    perform(&Arguments::try_parse_from(arguments)?).await
+    perform(&Arguments::try_parse_from(arguments)?).await.1
 }
 
-async fn perform(arguments: &Arguments) -> Result<()> {
-    let mut report = Report {
-        machine: Computer::this(),
-        options: arguments.options.clone(),
-        runs: Vec::new(),
-        curve: Vec::new(),
-    };
-    let sizes =
-        if arguments.curve.is_empty() { vec![arguments.options.agents] } else { arguments.curve.clone() };
-    let mut played = Ok(());
+async fn perform(arguments: &Arguments) -> (Report, Result<()>) {
+    let Options { agents, .. } = arguments.options;
+    let options = arguments.options.clone();
+    let mut report = Report { machine: Computer::this(), options, runs: Vec::new(), curve: Vec::new() };
+    let sizes = if arguments.curve.is_empty() { vec![agents] } else { arguments.curve.clone() };
     for agents in sizes {
         let mut run = Run { agents, figures: Vec::new() };
-        played = scenarios(arguments, &mut run, &mut report.curve).await;
+        let played = scenarios(arguments, &mut run, &mut report.curve).await;
         report.runs.push(run);
         if played.is_err() {
-            break;
+            return (report, played);
         }
     }
-    // What was measured before something failed is shown all the same.
-    show(arguments, &report)?;
-    played
+    let drawn = arguments.plot.as_ref().map_or(Ok(()), |file| curve::plot(file, &report.curve));
+    (report, drawn)
 }
 
 async fn scenarios(arguments: &Arguments, run: &mut Run, points: &mut Vec<Point>) -> Result<()> {
@@ -274,9 +274,6 @@ async fn scenarios(arguments: &Arguments, run: &mut Run, points: &mut Vec<Point>
 }
 
 fn show(arguments: &Arguments, report: &Report) -> Result<()> {
-    if let Some(file) = &arguments.plot {
-        curve::plot(file, &report.curve)?;
-    }
     let mut out = std::io::stdout().lock();
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;

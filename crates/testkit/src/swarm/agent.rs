@@ -428,7 +428,8 @@ impl Agent {
         let now = Instant::now();
         // Before it is counted: whoever waits for the last change then waits for the reports about it.
         self.report_by(now + self.shared.patience);
-        marks.0.iter().for_each(|change| self.shared.tracker.applied(*change, now));
+        let (tracker, agent) = (&self.shared.tracker, self.machine.number);
+        marks.0.iter().for_each(|change| tracker.applied(*change, agent, now));
     }
 
     fn fetched(&mut self, fetched: Fetched) -> Result<(), End> {

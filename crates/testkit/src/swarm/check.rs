@@ -14,7 +14,6 @@ use wire::{Membership, NatMapping, OwnHost, Peer, PeerNode};
 
 use super::Swarm;
 use super::book::{Number, Pages};
-use super::machine::Machine;
 use super::map::Map;
 use crate::fleet::Administrator;
 
@@ -59,8 +58,11 @@ struct Expected {
 impl Definition {
     /// Reads it.
     pub async fn read(administrator: &Administrator) -> Result<Self> {
-        let networks: Vec<api::Network> = administrator.list(path::NETWORKS, PAGE).await?;
-        let hosts: Vec<api::Host> = administrator.list(path::HOSTS, PAGE).await?;
+        let networks = administrator.list(path::NETWORKS, PAGE).await?;
+        Self::of(networks, administrator.list(path::HOSTS, PAGE).await?)
+    }
+
+    fn of(networks: Vec<api::Network>, hosts: Vec<api::Host>) -> Result<Self> {
         let whole = |network: api::Network| (network.id, Whole { network, peers: Vec::new() });
         let mut networks: BTreeMap<NetworkId, Whole> = networks.into_iter().map(whole).collect();
         for host in &hosts {
@@ -82,28 +84,38 @@ impl Definition {
         let server = swarm.members.first().map(|member| member.machine.map().server.clone());
         for member in &swarm.members {
             let map = member.machine.map();
-            let agent = self.name(&member.machine);
+            let agent = self.name(member.machine.host);
             if Some(&map.server) != server.as_ref() {
                 return Err(mismatch(&agent, "the server's doors", &server, &Some(&map.server)));
             }
-            self.own(&member.machine, &map, &agent)?;
-            for (network, membership) in &map.networks {
-                let Some(expected) = expected.get(network).filter(|_| membership.connected) else {
-                    continue;
-                };
-                self.peers(*network, expected, &map, &pages, &agent)?;
+            self.own(member.machine.host, &map, &agent)?;
+            self.all_peers(&expected, &map, &pages, &agent)?;
+        }
+        Ok(())
+    }
+
+    fn all_peers(
+        &self,
+        expected: &HashMap<NetworkId, Expected>,
+        map: &Map,
+        pages: &Pages,
+        agent: &str,
+    ) -> Result<(), Mismatch> {
+        for (network, membership) in &map.networks {
+            if let Some(expected) = expected.get(network).filter(|_| membership.connected) {
+                self.peers(*network, expected, map, pages, agent)?;
             }
         }
         Ok(())
     }
 
-    fn name(&self, machine: &Machine) -> String {
-        let name = self.hosts.get(&machine.host).map(|host| host.name.to_string());
-        format!("{} ({})", name.unwrap_or_else(|| "a host that is not there".to_owned()), machine.host)
+    fn name(&self, host: HostId) -> String {
+        let name = self.hosts.get(&host).map(|host| host.name.to_string());
+        format!("{} ({host})", name.unwrap_or_else(|| "a host that is not there".to_owned()))
     }
 
-    fn own(&self, machine: &Machine, map: &Map, agent: &str) -> Result<(), Mismatch> {
-        let host = self.hosts.get(&machine.host);
+    fn own(&self, host: HostId, map: &Map, agent: &str) -> Result<(), Mismatch> {
+        let host = self.hosts.get(&host);
         let own = host.map(|host| OwnHost {
             id: host.id,
             name: host.name.clone(),
@@ -248,5 +260,135 @@ impl Swarm {
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::{Generation, NodeId, Timestamp, WgPublicKey};
+    use wire::{PartsHead, ServerLinks, bucket_of};
+
+    use super::*;
+    use crate::swarm::book::Book;
+    use crate::swarm::map::{Bucket, Marks};
+    use crate::swarm::tracker::Tracker;
+
+    const NETWORK: NetworkId = NetworkId::from_bytes([7; 16]);
+
+    fn id(number: u8) -> HostId {
+        HostId::from_bytes([number; 16])
+    }
+
+    fn host(number: u8) -> api::Host {
+        let node = api::HostNetwork {
+            network: api::NetworkRef { id: NETWORK, name: "home".parse().unwrap() },
+            node: NodeId::from_bytes([number; 16]),
+            v4: Some([10, 0, 0, number].into()),
+            v6: None,
+            connected: true,
+        };
+        api::Host {
+            id: id(number),
+            name: format!("host-{number}").parse().unwrap(),
+            wireguard_key: WgPublicKey::from_bytes([number; 32]),
+            mtu: None,
+            static_endpoint: None,
+            networks: vec![node],
+            inventory: api::Inventory::default(),
+            created: Timestamp::default(),
+        }
+    }
+
+    fn definition(hosts: impl Iterator<Item = u8>) -> Definition {
+        let network = api::Network {
+            id: NETWORK,
+            name: "home".parse().unwrap(),
+            v4: Some("10.0.0.0/24".parse().unwrap()),
+            v6: None,
+            keepalive: model::Keepalive::DEFAULT,
+            nodes: 0,
+            created: Timestamp::default(),
+        };
+        Definition::of(vec![network], hosts.map(host).collect()).unwrap()
+    }
+
+    /// The map that the host with number 1 was told, in a fleet of these.
+    fn map(hosts: impl Iterator<Item = u8>, book: &Book) -> Map {
+        let (tracker, mut map) = (Tracker::default(), Map::default());
+        let own = host(1);
+        let definition = definition(std::iter::once(1));
+        let whole = &definition.networks[&NETWORK];
+        let membership = membership(&whole.network, &own.networks[0]).unwrap();
+        let head = PartsHead {
+            generation: Generation::from_number(1),
+            host: OwnHost {
+                id: own.id,
+                name: own.name,
+                mtu: Mtu::DEFAULT,
+                seen: vec![],
+                nat: NatMapping::Unknown,
+            },
+            server: ServerLinks::default(),
+            networks: [(NETWORK, membership)].into(),
+            whole: vec![NETWORK],
+            parts: 0,
+        };
+        let bucket = |number: u8| {
+            let peer = peer_of(&host(number), &host(number).networks[0]);
+            let numbers = Arc::from([book.number(NETWORK, id(number), &peer, &tracker)]);
+            Bucket { network: NETWORK, bucket: bucket_of(id(number)), numbers }
+        };
+        let buckets: Vec<Bucket> = hosts.map(bucket).collect();
+        map.adopt(head, &buckets, book, &tracker, &mut Marks::default());
+        map
+    }
+
+    fn check(definition: &Definition, map: &Map, book: &Book) -> Result<(), Mismatch> {
+        let pages = book.open();
+        let whole = definition.networks[&NETWORK].expected(NETWORK, &pages);
+        definition.own(id(1), map, "agent")?;
+        definition.all_peers(&HashMap::from([(NETWORK, whole)]), map, &pages, "agent")
+    }
+
+    #[test]
+    fn a_map_that_is_right_passes_without_the_host_itself() {
+        let book = Book::default();
+        let told = map(1..=5, &book);
+        assert_eq!(check(&definition(1..=5), &told, &book), Ok(()));
+        assert_eq!(told.held(NETWORK).unwrap().numbers.iter().filter(|number| **number != 0).count(), 4);
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_named() {
+        let book = Book::default();
+        let (told, five) = (map(1..=5, &book), definition(1..=5));
+        let wrong = |definition: &Definition| check(definition, &told, &book).unwrap_err().to_string();
+        assert!(wrong(&definition(1..=4)).contains("found Some(Peer"), "one too many");
+        assert!(wrong(&definition(1..=6)).contains(&format!("{:?}", id(6))), "one that nobody has");
+        let lacks = map(1..=4, &book);
+        let error = check(&five, &lacks, &book).unwrap_err().to_string();
+        assert!(error.contains("host-5") && error.ends_with("found None"), "{error}");
+
+        let changed = |change: fn(&mut api::Host)| {
+            let mut hosts: Vec<api::Host> = (1..=5).map(host).collect();
+            hosts.iter_mut().for_each(change);
+            let networks = definition(1..=5).networks.into_values().map(|whole| whole.network).collect();
+            wrong(&Definition::of(networks, hosts).unwrap())
+        };
+        let moved = changed(|host| {
+            if host.id == id(3) {
+                host.inventory.local = vec!["10.9.9.9:1".parse().unwrap()];
+            }
+        });
+        assert!(moved.contains("10.9.9.9:1") && moved.contains("host-3"), "{moved}");
+        let renamed = changed(|host| {
+            if host.id == id(1) {
+                host.name = "other".parse().unwrap();
+            }
+        });
+        assert!(renamed.contains("the host itself") && renamed.contains("other"), "{renamed}");
+        assert!(changed(|host| host.networks[0].connected = false).contains("its networks"));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use model::{Endpoint, HostId, Keepalive, NetworkId, WgPublicKey};
@@ -36,6 +36,9 @@ pub struct Change {
     expected: AtomicU32,
     applied: AtomicU32,
     last: AtomicU64,
+    /// A bit for each agent that has it: one that is told an older state again, by a server that forgot, counts once all the
+    /// same.
+    who: Mutex<Vec<u64>>,
     /// Each agent's time.
     pairs: Arc<Histogram>,
     complete: Notify,
@@ -84,7 +87,22 @@ impl Change {
         self.complete.notify_waiters();
     }
 
-    fn has(&self, now: Instant) {
+    /// Notes that this agent has it; whether that is news.
+    fn note(&self, agent: u32) -> bool {
+        let (word, bit) = ((agent / 64) as usize, 1_u64 << (agent % 64));
+        let mut who = self.who.lock().unwrap_or_else(PoisonError::into_inner);
+        if who.len() <= word {
+            who.resize(word + 1, 0);
+        }
+        let news = who[word] & bit == 0;
+        who[word] |= bit;
+        news
+    }
+
+    fn has(&self, agent: u32, now: Instant) {
+        if !self.note(agent) {
+            return;
+        }
         let time = now.saturating_duration_since(self.start);
         self.pairs.add(time);
         self.last.fetch_max(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::AcqRel);
@@ -118,6 +136,7 @@ impl Tracker {
             expected: AtomicU32::new(expected),
             applied: AtomicU32::new(0),
             last: AtomicU64::new(0),
+            who: Mutex::default(),
             pairs: Arc::clone(pairs),
             complete: Notify::new(),
         });
@@ -167,14 +186,14 @@ impl Tracker {
         self.read(|inner| inner.keepalives.get(&(network, keepalive)).copied().unwrap_or(0))
     }
 
-    /// One more agent has the change.
-    pub(super) fn applied(&self, number: u32, now: Instant) {
+    /// This agent has the change.
+    pub(super) fn applied(&self, number: u32, agent: u32, now: Instant) {
         let Some(index) = number.checked_sub(1) else {
             return;
         };
         let change = self.read(|inner| inner.changes.get(index as usize).cloned());
         if let Some(change) = change {
-            change.has(now);
+            change.has(agent, now);
         }
     }
 }
@@ -191,10 +210,11 @@ mod tests {
         let change = tracker.begin(Mark::Gone(HOST), 2, &pairs);
         let number = tracker.of_gone(HOST);
         assert!(!change.wait(Duration::ZERO).await);
-        tracker.applied(number, change.start + Duration::from_millis(3));
-        tracker.applied(0, Instant::now());
-        assert!(!change.is_complete());
-        tracker.applied(number, change.start + Duration::from_millis(2));
+        tracker.applied(number, 70, change.start + Duration::from_millis(3));
+        tracker.applied(0, 71, Instant::now());
+        tracker.applied(number, 70, change.start + Duration::from_millis(9));
+        assert!(!change.is_complete(), "an agent counts once");
+        tracker.applied(number, 0, change.start + Duration::from_millis(2));
         assert!(change.wait(Duration::from_secs(1)).await);
         assert_eq!((change.slowest(), pairs.count()), (Duration::from_millis(3), 2));
         tracker.end(&change);

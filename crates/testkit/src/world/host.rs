@@ -6,8 +6,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::{Generation, HostId, WgPublicKey};
 use reconcile::{
-    Agent, AgentAction, AgentEvent, Changed, Desired, Interface, LinkKind, LinkName, LocalSettings, Op,
-    PathAction, Paths, desired, reconcile, reconcile_peers,
+    Agent, AgentAction, AgentEvent, Changed, Derived, Desired, LinkKind, LinkName, LocalSettings, Op,
+    PathAction, Paths, reconcile, reconcile_peers,
 };
 use wire::{HostMap, Report};
 
@@ -29,7 +29,7 @@ pub(super) enum Request {
 struct Running {
     agent: Agent,
     paths: Paths,
-    interface: Option<Interface>,
+    derived: Option<Derived>,
     highest: Generation,
 }
 
@@ -74,7 +74,7 @@ impl Host {
         self.run += 1;
         let agent = Agent::new(self.disk.clone(), seed, now);
         let highest = self.disk.as_ref().map_or(Generation::NONE, |map| map.generation);
-        self.running = Some(Running { agent, paths: Paths::new(), interface: None, highest });
+        self.running = Some(Running { agent, paths: Paths::new(), derived: None, highest });
         self.tell_local(now);
     }
 
@@ -204,24 +204,23 @@ impl Host {
         let generation = map.generation;
         let actual = self.kernel.observe(now);
         let device = actual.link.as_ref().and_then(|link| link.device.as_ref());
-        let ops = match (changed, &mut running.interface, device) {
-            (Changed::Peers { hosts, keys }, Some(interface), Some(device)) => {
+        let ops = match (changed, &mut running.derived, device) {
+            (Changed::Peers { hosts, keys }, Some(derived), Some(device)) => {
                 running.paths.handle_map_peers(map, hosts, keys, now);
-                interface.peers.retain(|key, _| !keys.contains(key));
-                for peer in hosts.iter().filter_map(|host| map.peers.get(host)) {
-                    let wanted = reconcile::desired_peer(map, peer, running.paths.endpoint(&peer.key));
-                    interface.peers.insert(peer.key, wanted);
-                }
-                reconcile_peers(interface, device, keys)
+                let keys = derived.follow(map, hosts, |key| running.paths.endpoint(key));
+                derived
+                    .interface()
+                    .map(|interface| reconcile_peers(interface, device, &keys))
+                    .unwrap_or_default()
             }
             (Changed::Everything | Changed::Peers { .. }, _, _) => {
                 running.paths.handle_map(map, self.local.clone(), now);
                 let doors: BTreeMap<_, _> =
                     DOORS.iter().map(|(key, port, _)| (*key, endpoint(SERVER, *port))).collect();
                 running.paths.handle_rendezvous(doors, now);
-                let wanted = desired(map, &settings, &running.paths.endpoints());
-                let ops = reconcile(&wanted, &actual);
-                running.interface = wanted.interface;
+                let derived = Derived::new(map, &settings, &running.paths.endpoints());
+                let ops = reconcile(derived.desired(), &actual);
+                running.derived = Some(derived);
                 ops
             }
         };
@@ -239,7 +238,8 @@ impl Host {
             }
             return;
         }
-        let ops = running.interface.as_ref().map(|interface| action.ops(interface)).unwrap_or_default();
+        let interface = running.derived.as_ref().and_then(Derived::interface);
+        let ops = interface.map(|interface| action.ops(interface)).unwrap_or_default();
         self.execute(&ops, now);
     }
 
