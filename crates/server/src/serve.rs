@@ -12,7 +12,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use control::Door;
 use dataplane::rendezvous::Rendezvous;
-use model::{Digest, Endpoint, HostId, WgPublicKey};
+use model::{Digest, Endpoint, WgPublicKey};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::{Database, Sqlite};
 use tokio::task::JoinHandle;
@@ -235,18 +235,16 @@ fn bind_doors(settings: &Settings, identity: &Identity) -> Result<[Rendezvous; 2
 fn authenticate(gate: Arc<OnceLock<Onlooker>>) -> Authenticate {
     let taken = Replays::default();
     Arc::new(move |host, password| {
-        let (Some(onlooker), Ok(id), Ok(password)) =
-            (gate.get(), host.parse::<HostId>(), std::str::from_utf8(password))
-        else {
+        let (Some(onlooker), Ok(password)) = (gate.get(), std::str::from_utf8(password)) else {
             return false;
         };
         let intent = onlooker.intent();
-        let Some(known) = intent.host(id) else {
-            taken.forget(id);
+        let Some(known) = intent.host(host) else {
+            taken.forget(host);
             return false;
         };
-        let refused = match wire::verify_mqtt_password(&known.signing_key, id, password, now()) {
-            Ok(time) if taken.take(id, time) => return true,
+        let refused = match wire::verify_mqtt_password(&known.signing_key, host, password, now()) {
+            Ok(time) if taken.take(host, time) => return true,
             Ok(_) => "this password was used before".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -258,18 +256,11 @@ fn authenticate(gate: Arc<OnceLock<Onlooker>>) -> Authenticate {
 async fn follow_broker(mut events: Events, brain: Brain) {
     while let Some(event) = events.recv().await {
         let notice = match event {
-            BrokerEvent::Online { host } => host.parse().map(|host| Notice::Presence { host, online: true }),
-            BrokerEvent::Offline { host, .. } => {
-                host.parse().map(|host| Notice::Presence { host, online: false })
-            }
-            BrokerEvent::Report { host, payload } => {
-                host.parse().map(|host| Notice::Report { host, sealed: payload })
-            }
+            BrokerEvent::Online { host } => Notice::Presence { host, online: true },
+            BrokerEvent::Offline { host, .. } => Notice::Presence { host, online: false },
+            BrokerEvent::Report { host, payload } => Notice::Report { host, sealed: payload },
         };
-        // The broker lets in only names that were ids when they were authenticated.
-        if let Ok(notice) = notice {
-            brain.notice(notice).await;
-        }
+        brain.notice(notice).await;
     }
 }
 

@@ -53,7 +53,7 @@ impl Outbox {
     /// The host, if something sent now may reach it. Not `is_online`: between listening and saying so the host fetches its map,
     /// and what changes then is news to it.
     fn listener<'a>(&self, told: &'a Told, host: HostId) -> Option<&'a Host> {
-        told.intent.host(host).filter(|_| self.broker.is_listening(&host.to_string()))
+        told.intent.host(host).filter(|_| self.broker.is_listening(host))
     }
 
     /// Tells hosts that they were removed, and ends their connections once they had time to read it. Those as well that came
@@ -70,7 +70,7 @@ impl Outbox {
         tokio::spawn(async move {
             tokio::time::sleep(LAST_WORDS).await;
             for host in gone {
-                broker.kick(&host.id.to_string());
+                broker.kick(host.id);
             }
         });
     }
@@ -84,12 +84,12 @@ impl Outbox {
             }
         };
         metrics::counter!("netloom_pushed_bytes_total").increment(sealed.len() as u64);
-        let delivery = self.broker.publish(&host.id.to_string(), Bytes::from(sealed));
+        let delivery = self.broker.publish(host.id, Bytes::from(sealed));
         metrics::counter!("netloom_pushed_total", "delivery" => label(delivery)).increment(1);
-        if delivery == Delivery::TooLarge {
+        if matches!(delivery, Delivery::TooLarge | Delivery::Full) {
             let fetch = wire::encode(&Down::Fetch(generation));
             if let Ok(sealed) = self.channels.seal(host, generation.number(), &fetch) {
-                self.broker.publish(&host.id.to_string(), Bytes::from(sealed));
+                self.broker.publish(host.id, Bytes::from(sealed));
             }
         }
     }
@@ -106,7 +106,7 @@ fn label(delivery: Delivery) -> &'static str {
     match delivery {
         Delivery::Queued => "queued",
         Delivery::Offline => "offline",
-        Delivery::TooSlow => "too_slow",
+        Delivery::Full => "full",
         Delivery::TooLarge => "too_large",
     }
 }

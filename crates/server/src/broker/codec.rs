@@ -9,6 +9,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::packet::{Connect, Malformed, Packet, Publish, Qos, Subscribe, Welcome};
 
 const MAX_FILTERS: usize = 8;
+const PUBACK: u8 = 0x40;
 const SUBSCRIPTION_REFUSED: u8 = 0x80;
 
 /// Takes the next whole packet off `input`; `None` if there is not enough yet.
@@ -24,6 +25,12 @@ pub(super) fn read(input: &mut BytesMut, limit: usize) -> Result<Option<Packet>,
         return Ok(None);
     }
     let first = input[0];
+    if first == PUBACK && length == 2 {
+        // The most frequent one by far: it is worth no buffer of its own.
+        let id = u16::from_be_bytes([input[header], input[header + 1]]);
+        input.advance(whole);
+        return if id == 0 { Err(Malformed::PacketId) } else { Ok(Some(Packet::PubAck { id })) };
+    }
     let mut body = input.split_to(whole).freeze();
     body.advance(header);
     packet(first, body).map(Some)
@@ -171,18 +178,18 @@ fn text(body: &mut Bytes) -> Result<String, Malformed> {
 }
 
 /// Appends the answer to CONNECT; there never is a session to resume.
-pub(super) fn write_connack(out: &mut BytesMut, welcome: Welcome) {
+pub(super) fn write_connack(out: &mut Vec<u8>, welcome: Welcome) {
     out.put_slice(&[0x20, 2, 0, welcome as u8]);
 }
 
 /// Appends an acknowledgement of a QoS 1 message.
-pub(super) fn write_puback(out: &mut BytesMut, id: u16) {
-    out.put_slice(&[0x40, 2]);
+pub(super) fn write_puback(out: &mut Vec<u8>, id: u16) {
+    out.put_slice(&[PUBACK, 2]);
     out.put_u16(id);
 }
 
 /// Appends the answer to SUBSCRIBE: for each filter the quality granted, or a refusal.
-pub(super) fn write_suback(out: &mut BytesMut, id: u16, granted: &[Option<Qos>]) {
+pub(super) fn write_suback(out: &mut Vec<u8>, id: u16, granted: &[Option<Qos>]) {
     out.put_u8(0x90);
     write_length(out, 2 + granted.len());
     out.put_u16(id);
@@ -196,18 +203,18 @@ pub(super) fn write_suback(out: &mut BytesMut, id: u16, granted: &[Option<Qos>])
 }
 
 /// Appends the answer to UNSUBSCRIBE.
-pub(super) fn write_unsuback(out: &mut BytesMut, id: u16) {
+pub(super) fn write_unsuback(out: &mut Vec<u8>, id: u16) {
     out.put_slice(&[0xb0, 2]);
     out.put_u16(id);
 }
 
 /// Appends the answer to PINGREQ.
-pub(super) fn write_pingresp(out: &mut BytesMut) {
+pub(super) fn write_pingresp(out: &mut Vec<u8>) {
     out.put_slice(&[0xd0, 0]);
 }
 
 /// Appends a message to a client; with an id it asks for an acknowledgement.
-pub(super) fn write_publish(out: &mut BytesMut, topic: &str, id: Option<u16>, payload: &[u8]) {
+pub(super) fn write_publish(out: &mut Vec<u8>, topic: &str, id: Option<u16>, payload: &[u8]) {
     let length = 2 + topic.len() + if id.is_some() { 2 } else { 0 } + payload.len();
     out.reserve(5 + length);
     out.put_u8(if id.is_some() { 0x32 } else { 0x30 });
@@ -220,7 +227,7 @@ pub(super) fn write_publish(out: &mut BytesMut, topic: &str, id: Option<u16>, pa
     out.put_slice(payload);
 }
 
-fn write_length(out: &mut BytesMut, mut length: usize) {
+fn write_length(out: &mut Vec<u8>, mut length: usize) {
     loop {
         let low = u8::try_from(length & 0x7f).expect("seven bits fit a byte");
         length >>= 7;

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use anyhow::Result;
 use axum::Router;
 use bytes::Bytes;
+use model::HostId;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::registry::Registry;
 use super::session::{self, Shared};
 use super::websocket;
-use super::wire::StreamWire;
-use super::{Authenticate, Broker, Delivery, Events, Limits};
+use super::wire::Wire;
+use super::{Authenticate, Backlog, Broker, Delivery, Events, Limits};
 use crate::front::{Acceptor, Certificates, Running, TrustedProxies};
 
 /// The broker inside this process. Clones are the same broker.
@@ -53,7 +54,7 @@ impl Embedded {
                 let Ok(connecting) = shared.connecting.clone().try_acquire_owned() else {
                     return;
                 };
-                session::serve(shared, StreamWire(stream), peer, connecting).await;
+                session::serve(shared, Wire::bare(stream), peer, connecting).await;
             }
         }))
     }
@@ -65,26 +66,30 @@ impl Embedded {
 }
 
 impl Broker for Embedded {
-    fn publish(&self, host: &str, payload: Bytes) -> Delivery {
+    fn publish(&self, host: HostId, payload: Bytes) -> Delivery {
         if payload.len() > self.shared.limits.down_bytes {
             return Delivery::TooLarge;
         }
         self.shared.registry.publish(host, payload)
     }
 
-    fn kick(&self, host: &str) -> bool {
+    fn kick(&self, host: HostId) -> bool {
         self.shared.registry.kick(host)
     }
 
-    fn is_online(&self, host: &str) -> bool {
+    fn is_online(&self, host: HostId) -> bool {
         self.shared.registry.is_online(host)
     }
 
-    fn is_listening(&self, host: &str) -> bool {
+    fn is_listening(&self, host: HostId) -> bool {
         self.shared.registry.is_listening(host)
     }
 
     fn connected(&self) -> usize {
         self.shared.registry.connected()
+    }
+
+    fn backlog(&self) -> Backlog {
+        self.shared.registry.backlog()
     }
 }

@@ -5,12 +5,14 @@
 //! stores it, and does not decide who a host is (that is [`Authenticate`], given by the caller).
 //!
 //! Invariants: a host reaches its own three topics and nothing else · nothing is retained and no session outlives its
-//! connection · every queue is bounded, and so is the sum of them: what finds no room ends its host's connection, its queue is
-//! dropped, and the host fetches its map when it is back · little is read from who did not prove itself yet · once a host was announced as online, exactly one `Offline` follows the last
+//! connection · every queue is bounded, and so is the sum of them: what finds no room takes all that waits for its host with it,
+//! and whoever published tells the host to fetch its map; nobody's connection ends by it · little is read from who did not prove itself yet · once a host was announced as online, exactly one `Offline` follows the last
 //! of its connections, and never after the `Online` of a newer one.
 
 mod codec;
+mod frames;
 mod listen;
+mod mailbox;
 mod packet;
 mod registry;
 mod session;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use model::HostId;
 use tokio::sync::mpsc;
 
 pub use ::wire::{PRESENCE_OFFLINE, PRESENCE_ONLINE};
@@ -29,21 +32,36 @@ pub use listen::Embedded;
 
 /// Says whether `password` proves that the client is the host it names. Called for each CONNECT, from the connection's
 /// own task; it must not block for long. A panic or `false` refuses.
-pub type Authenticate = Arc<dyn Fn(&str, &[u8]) -> bool + Send + Sync>;
+pub type Authenticate = Arc<dyn Fn(HostId, &[u8]) -> bool + Send + Sync>;
 
 /// What the server needs of a message broker, embedded or external.
 pub trait Broker: Send + Sync {
     /// Hands `payload` to a host's map topic at QoS 1. Never waits; nothing is kept for a host that is not there.
-    fn publish(&self, host: &str, payload: Bytes) -> Delivery;
+    fn publish(&self, host: HostId, payload: Bytes) -> Delivery;
     /// Ends the host's connection, if it has one, for instance because it was removed.
-    fn kick(&self, host: &str) -> bool;
+    fn kick(&self, host: HostId) -> bool;
     /// True from the host's presence message until its connection ended.
-    fn is_online(&self, host: &str) -> bool;
+    fn is_online(&self, host: HostId) -> bool;
     /// True while something published now may reach the host: it listens to its map topic. True earlier than `is_online`:
     /// a host that listens and fetches its map must miss nothing that changes in between.
-    fn is_listening(&self, host: &str) -> bool;
+    fn is_listening(&self, host: HostId) -> bool;
     /// How many hosts are connected to this server.
     fn connected(&self) -> usize;
+    /// What was published and did not leave yet. Cheap: to be asked before each telling.
+    fn backlog(&self) -> Backlog;
+}
+
+/// What waits to leave for hosts. While it is large, telling more makes queues longer and nobody wiser: changes are better
+/// gathered meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Hosts that wait for us: they could take what waits for them if only the server came to it. Hosts that do not read
+    /// or acknowledge are none of them, so that nobody waits for a host that hangs.
+    pub hosts: usize,
+    /// Messages that wait for any host, hanging ones as well.
+    pub messages: usize,
+    /// The bytes of these.
+    pub bytes: usize,
 }
 
 /// What became of a published message.
@@ -53,8 +71,9 @@ pub enum Delivery {
     Queued,
     /// The host is not connected, or does not listen yet. It asks for its map when it comes.
     Offline,
-    /// The host does not keep up: its connection was ended, and it will fetch its map over HTTP when it is back.
-    TooSlow,
+    /// There was no room, and all that waited for the host was dropped with it. It has to be told to fetch its map over
+    /// HTTP; for a message as small as that there is room now.
+    Full,
     /// Larger than a packet may be. The host has to fetch its map over HTTP.
     TooLarge,
 }
@@ -67,19 +86,19 @@ pub enum BrokerEvent {
     /// when a newer connection took over.
     Online {
         /// Which host.
-        host: Arc<str>,
+        host: HostId,
     },
     /// The host's connection ended, or it said farewell.
     Offline {
         /// Which host.
-        host: Arc<str>,
+        host: HostId,
         /// Why.
         reason: Ended,
     },
     /// The host published on its report topic.
     Report {
         /// Which host.
-        host: Arc<str>,
+        host: HostId,
         /// The payload, sealed.
         payload: Bytes,
     },
@@ -127,9 +146,9 @@ impl fmt::Display for Ended {
 /// Bounds of the embedded broker.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Hosts connected at the same time.
+    /// Hosts connected at the same time. Further ones are refused.
     pub connections: usize,
-    /// Connections that have not authenticated yet.
+    /// Connections that have not authenticated yet. Further ones are refused and told when to come again.
     pub connecting: usize,
     /// How long a connection may take until its CONNECT was read.
     pub connect_timeout: Duration,
@@ -139,19 +158,20 @@ pub struct Limits {
     pub up_bytes: usize,
     /// Largest payload to a host.
     pub down_bytes: usize,
-    /// Messages sent to a host and not acknowledged yet.
+    /// Messages sent to a host and not acknowledged yet. At that many, nothing more is sent to it.
     pub in_flight: usize,
-    /// Messages waiting for a host.
+    /// Messages waiting for a host. One more, and they all are dropped: the host is told to fetch its map instead.
     pub queue_messages: usize,
-    /// Bytes waiting for a host.
+    /// Bytes waiting for a host, or one message. More, and they all are dropped: the host is told to fetch instead.
     pub queue_bytes: usize,
-    /// Bytes waiting for all hosts together.
+    /// Bytes waiting for all hosts together. Beyond half of it, hosts that have something waiting already are told to
+    /// fetch instead; beyond all of it, every host is.
     pub queued_bytes: usize,
-    /// How long one write may take.
+    /// How long a write may make no progress until the connection is ended.
     pub write_timeout: Duration,
     /// Longest keepalive; also used for a client that asks for none.
     pub max_keepalive: Duration,
-    /// Room of the event channel.
+    /// Room of the event channel. When it is full, connections are not read until there is room.
     pub events: usize,
 }
 
@@ -166,7 +186,7 @@ impl Default for Limits {
             down_bytes: 1024 * 1024,
             in_flight: 32,
             queue_messages: 64,
-            queue_bytes: 4 * 1024 * 1024,
+            queue_bytes: 1024 * 1024,
             queued_bytes: 256 * 1024 * 1024,
             write_timeout: Duration::from_secs(10),
             max_keepalive: Duration::from_secs(300),
@@ -177,45 +197,3 @@ impl Default for Limits {
 
 /// The receiving end of what hosts did.
 pub type Events = mpsc::Receiver<BrokerEvent>;
-
-/// A host id has to be one level of a topic and free of wildcards.
-fn is_host_id(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
-}
-
-#[cfg(test)]
-mod tests {
-    use ::wire::TopicKind;
-
-    use super::*;
-
-    #[test]
-    fn a_host_owns_its_three_topics_and_no_others() {
-        assert_eq!(TopicKind::of_own("a", &TopicKind::Map.topic_of("a")), Some(TopicKind::Map));
-        assert_eq!(TopicKind::of_own("a", &TopicKind::Report.topic_of("a")), Some(TopicKind::Report));
-        assert_eq!(TopicKind::of_own("a", &TopicKind::Presence.topic_of("a")), Some(TopicKind::Presence));
-        let foreign = [
-            TopicKind::Map.topic_of("b"),
-            TopicKind::Map.topic_of("aa"),
-            TopicKind::Map.topic_of("+"),
-            "#".into(),
-            "netloom/v1/host/a/#".into(),
-            "netloom/v1/host/a/map/".into(),
-            format!("$share/g/{}", TopicKind::Map.topic_of("a")),
-            "$SYS/broker/clients".into(),
-            String::new(),
-        ];
-        for topic in foreign {
-            assert_eq!(TopicKind::of_own("a", &topic), None, "{topic}");
-        }
-    }
-
-    #[test]
-    fn a_host_id_is_one_plain_topic_level() {
-        assert!(is_host_id("0192f1c6-93a0-7c55-8d1e-000000000001"));
-        for id in ["", "+", "#", "a/b", "$SYS", "a b", "ä", &"x".repeat(65)] {
-            assert!(!is_host_id(id), "{id}");
-        }
-    }
-}

@@ -1,118 +1,40 @@
-//! Who is connected: one connection for each host, with a bounded queue, and the order of what is told about it.
+//! Who is connected: one connection for each host, with what waits for it, and the order of what is told about it.
 //!
 //! Reads no bytes and knows no packets. Invariants: at most one connection of a host is registered, a newer one takes
 //! the place of the older · events about a host are sent while the registry is locked and only for its registered
 //! connection, so that their order is the true one · nobody waits while holding the lock.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc};
+use model::HostId;
+use tokio::sync::mpsc;
 
+use super::mailbox::{Mailbox, Room};
 use super::packet::Welcome;
-use super::{BrokerEvent, Delivery, Ended, Limits};
+use super::{Backlog, BrokerEvent, Delivery, Ended, Limits};
 
 /// All connections of this server.
 pub(super) struct Registry {
     state: Mutex<State>,
     events: mpsc::Sender<BrokerEvent>,
-    queue_messages: usize,
-    budget: Budget,
+    room: Arc<Room>,
     connections: usize,
 }
 
-/// How many bytes may wait.
-#[derive(Clone)]
-struct Budget {
-    /// For one host.
-    each: usize,
-    /// For all hosts together.
-    all: usize,
-    /// What waits for all hosts now.
-    waiting: Arc<AtomicUsize>,
-}
-
 struct State {
-    clients: HashMap<Arc<str>, Arc<Client>>,
+    clients: HashMap<HostId, Arc<Client>>,
     open: bool,
 }
 
 /// One connection, as others see it.
 pub(super) struct Client {
-    pub(super) host: Arc<str>,
-    queue: mpsc::Sender<Bytes>,
-    queued_bytes: AtomicUsize,
-    budget: Budget,
-    /// It subscribed to its map topic.
-    listening: AtomicBool,
+    pub(super) host: HostId,
+    pub(super) mailbox: Mailbox,
     /// `Online` was sent for it, or for the connection it took over. Changed only under the registry's lock.
     announced: AtomicBool,
-    ended: OnceLock<Ended>,
-    wake: Notify,
-}
-
-impl Client {
-    /// Asks the connection to end. The first reason counts.
-    pub(super) fn end(&self, reason: Ended) {
-        if self.ended.set(reason).is_ok() {
-            self.wake.notify_one();
-        }
-    }
-
-    /// Waits until somebody asks this connection to end.
-    pub(super) async fn asked_to_end(&self) -> Ended {
-        loop {
-            if let Some(reason) = self.ended.get() {
-                return *reason;
-            }
-            self.wake.notified().await;
-        }
-    }
-
-    pub(super) fn set_listening(&self, listening: bool) {
-        self.listening.store(listening, Ordering::Release);
-    }
-
-    /// The connection took this many bytes off its queue.
-    pub(super) fn taken(&self, bytes: usize) {
-        self.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        self.budget.waiting.fetch_sub(bytes, Ordering::AcqRel);
-    }
-
-    fn offer(&self, payload: Bytes) -> Delivery {
-        if self.ended.get().is_some() || !self.listening.load(Ordering::Acquire) {
-            return Delivery::Offline;
-        }
-        let size = payload.len();
-        let before = self.queued_bytes.fetch_add(size, Ordering::AcqRel);
-        let all_before = self.budget.waiting.fetch_add(size, Ordering::AcqRel);
-        let outcome = if before > 0 && before + size > self.budget.each {
-            Delivery::TooSlow
-        } else if all_before + size > self.budget.all {
-            metrics::counter!("netloom_broker_budget_reached_total").increment(1);
-            Delivery::TooSlow
-        } else {
-            match self.queue.try_send(payload) {
-                Ok(()) => return Delivery::Queued,
-                Err(mpsc::error::TrySendError::Full(_)) => Delivery::TooSlow,
-                Err(mpsc::error::TrySendError::Closed(_)) => Delivery::Offline,
-            }
-        };
-        self.taken(size);
-        if outcome == Delivery::TooSlow {
-            self.end(Ended::TooSlow);
-        }
-        outcome
-    }
-}
-
-impl Drop for Client {
-    /// What still waited went with its queue.
-    fn drop(&mut self) {
-        self.budget.waiting.fetch_sub(*self.queued_bytes.get_mut(), Ordering::AcqRel);
-    }
 }
 
 impl Registry {
@@ -120,38 +42,27 @@ impl Registry {
         Self {
             state: Mutex::new(State { clients: HashMap::new(), open: true }),
             events,
-            queue_messages: limits.queue_messages,
-            budget: Budget { each: limits.queue_bytes, all: limits.queued_bytes, waiting: Arc::default() },
+            room: Room::new(limits),
             connections: limits.connections,
         }
     }
 
     /// Registers a connection whose host proved itself; an older one of the same host is asked to end.
-    pub(super) fn admit(&self, host: &str) -> Result<(Arc<Client>, mpsc::Receiver<Bytes>), Welcome> {
-        let (queue, waiting) = mpsc::channel(self.queue_messages);
+    pub(super) fn admit(&self, host: HostId) -> Result<Arc<Client>, Welcome> {
         let mut state = self.lock();
-        let older = state.clients.get(host).cloned();
+        let older = state.clients.get(&host).cloned();
         if !state.open || (older.is_none() && state.clients.len() >= self.connections) {
             return Err(Welcome::Unavailable);
         }
         let announced = older.as_ref().is_some_and(|older| older.announced.load(Ordering::Relaxed));
-        let host: Arc<str> = older.as_ref().map_or_else(|| host.into(), |older| older.host.clone());
-        let client = Arc::new(Client {
-            host: host.clone(),
-            queue,
-            queued_bytes: AtomicUsize::new(0),
-            budget: self.budget.clone(),
-            listening: AtomicBool::new(false),
-            announced: AtomicBool::new(announced),
-            ended: OnceLock::new(),
-            wake: Notify::new(),
-        });
+        let mailbox = Mailbox::new(&self.room);
+        let client = Arc::new(Client { host, mailbox, announced: AtomicBool::new(announced) });
         state.clients.insert(host, client.clone());
         drop(state);
         if let Some(older) = older {
-            older.end(Ended::TakenOver);
+            older.mailbox.end(Ended::TakenOver);
         }
-        Ok((client, waiting))
+        Ok(client)
     }
 
     /// Unregisters a connection that ended, and tells it if its host was announced.
@@ -166,7 +77,7 @@ impl Registry {
             return;
         }
         if let Ok(permit) = permit {
-            permit.send(BrokerEvent::Offline { host: client.host.clone(), reason });
+            permit.send(BrokerEvent::Offline { host: client.host, reason });
         }
     }
 
@@ -180,7 +91,7 @@ impl Registry {
             return;
         }
         let before = client.announced.swap(online, Ordering::Relaxed);
-        let host = client.host.clone();
+        let host = client.host;
         if online {
             permit.send(BrokerEvent::Online { host });
         } else if before {
@@ -195,35 +106,40 @@ impl Registry {
         };
         let state = self.lock();
         if state.is_registered(client) {
-            permit.send(BrokerEvent::Report { host: client.host.clone(), payload });
+            permit.send(BrokerEvent::Report { host: client.host, payload });
         }
     }
 
-    pub(super) fn publish(&self, host: &str, payload: Bytes) -> Delivery {
-        let client = self.lock().clients.get(host).cloned();
-        client.map_or(Delivery::Offline, |client| client.offer(payload))
+    pub(super) fn publish(&self, host: HostId, payload: Bytes) -> Delivery {
+        self.client(host).map_or(Delivery::Offline, |client| client.mailbox.offer(payload))
     }
 
-    pub(super) fn kick(&self, host: &str) -> bool {
-        let client = self.lock().clients.get(host).cloned();
+    pub(super) fn kick(&self, host: HostId) -> bool {
+        let client = self.client(host);
         if let Some(client) = &client {
-            client.end(Ended::Kicked);
+            client.mailbox.end(Ended::Kicked);
         }
         client.is_some()
     }
 
-    pub(super) fn is_online(&self, host: &str) -> bool {
-        let state = self.lock();
-        state.clients.get(host).is_some_and(|client| client.announced.load(Ordering::Relaxed))
+    pub(super) fn is_online(&self, host: HostId) -> bool {
+        self.client(host).is_some_and(|client| client.announced.load(Ordering::Relaxed))
     }
 
-    pub(super) fn is_listening(&self, host: &str) -> bool {
-        let state = self.lock();
-        state.clients.get(host).is_some_and(|client| client.listening.load(Ordering::Acquire))
+    pub(super) fn is_listening(&self, host: HostId) -> bool {
+        self.client(host).is_some_and(|client| client.mailbox.is_listening())
     }
 
     pub(super) fn connected(&self) -> usize {
         self.lock().clients.len()
+    }
+
+    pub(super) fn backlog(&self) -> Backlog {
+        self.room.backlog()
+    }
+
+    fn client(&self, host: HostId) -> Option<Arc<Client>> {
+        self.lock().clients.get(&host).cloned()
     }
 
     /// Lets nobody in any more and asks all connections to end.
@@ -231,7 +147,7 @@ impl Registry {
         let mut state = self.lock();
         state.open = false;
         for client in state.clients.values() {
-            client.end(Ended::Shutdown);
+            client.mailbox.end(Ended::Shutdown);
         }
     }
 
@@ -264,25 +180,28 @@ mod tests {
         (Registry::new(&limits, sender), events)
     }
 
-    fn online(host: &str) -> BrokerEvent {
-        BrokerEvent::Online { host: host.into() }
+    const A: HostId = HostId::from_bytes([0xa; 16]);
+    const B: HostId = HostId::from_bytes([0xb; 16]);
+
+    fn online(host: HostId) -> BrokerEvent {
+        BrokerEvent::Online { host }
     }
 
     #[tokio::test]
     async fn a_connection_that_was_taken_over_tells_nothing_any_more() {
         let (registry, mut events) = registry(Limits::default());
-        let (old, _old_queue) = registry.admit("a").expect("there is room");
+        let old = registry.admit(A).expect("there is room");
         registry.announce(&old, true).await;
-        let (new, _new_queue) = registry.admit("a").expect("there is room");
-        assert_eq!(old.asked_to_end().await, Ended::TakenOver);
+        let new = registry.admit(A).expect("there is room");
+        assert_eq!(old.mailbox.ended(), Some(Ended::TakenOver));
         registry.announce(&new, true).await;
         registry.report(&old, Bytes::from_static(b"late")).await;
         registry.leave(&old, Ended::TakenOver).await;
-        assert!(registry.is_online("a"));
+        assert!(registry.is_online(A));
         registry.leave(&new, Ended::Lost).await;
-        assert_eq!(events.recv().await, Some(online("a")));
-        assert_eq!(events.recv().await, Some(online("a")));
-        let last = BrokerEvent::Offline { host: "a".into(), reason: Ended::Lost };
+        assert_eq!(events.recv().await, Some(online(A)));
+        assert_eq!(events.recv().await, Some(online(A)));
+        let last = BrokerEvent::Offline { host: A, reason: Ended::Lost };
         assert_eq!(events.recv().await, Some(last));
         assert!(events.try_recv().is_err());
     }
@@ -290,70 +209,24 @@ mod tests {
     #[tokio::test]
     async fn a_newer_connection_that_dies_unannounced_still_takes_the_host_offline() {
         let (registry, mut events) = registry(Limits::default());
-        let (old, _old_queue) = registry.admit("a").expect("there is room");
+        let old = registry.admit(A).expect("there is room");
         registry.announce(&old, true).await;
-        let (new, _new_queue) = registry.admit("a").expect("there is room");
+        let new = registry.admit(A).expect("there is room");
         registry.leave(&old, Ended::TakenOver).await;
         registry.leave(&new, Ended::Lost).await;
-        assert_eq!(events.recv().await, Some(online("a")));
-        let last = BrokerEvent::Offline { host: "a".into(), reason: Ended::Lost };
+        assert_eq!(events.recv().await, Some(online(A)));
+        let last = BrokerEvent::Offline { host: A, reason: Ended::Lost };
         assert_eq!(events.recv().await, Some(last));
         assert_eq!(registry.connected(), 0);
     }
 
     #[test]
-    fn messages_wait_only_for_a_host_that_listens_and_keeps_up() {
-        let limits = Limits { queue_messages: 2, queue_bytes: 100, ..Limits::default() };
-        let (registry, _events) = registry(limits);
-        let payload = |size| Bytes::from(vec![0; size]);
-        assert_eq!(registry.publish("a", payload(1)), Delivery::Offline);
-        let (client, queue) = registry.admit("a").expect("there is room");
-        assert_eq!(registry.publish("a", payload(1)), Delivery::Offline);
-        client.set_listening(true);
-        assert_eq!(registry.publish("a", payload(60)), Delivery::Queued);
-        assert_eq!(registry.publish("a", payload(60)), Delivery::TooSlow);
-        assert_eq!(client.ended.get(), Some(&Ended::TooSlow));
-        assert_eq!(registry.publish("a", payload(1)), Delivery::Offline);
-        drop(queue);
-
-        let (client, _queue) = registry.admit("b").expect("there is room");
-        client.set_listening(true);
-        assert_eq!(registry.publish("b", payload(1)), Delivery::Queued);
-        assert_eq!(registry.publish("b", payload(1)), Delivery::Queued);
-        assert_eq!(registry.publish("b", payload(1)), Delivery::TooSlow);
-    }
-
-    #[test]
     fn a_full_or_closed_registry_admits_only_who_replaces_a_connection() {
         let (registry, _events) = registry(Limits { connections: 1, ..Limits::default() });
-        let _first = registry.admit("a").expect("there is room");
-        assert_eq!(registry.admit("b").err(), Some(Welcome::Unavailable));
-        assert!(registry.admit("a").is_ok());
+        let _first = registry.admit(A).expect("there is room");
+        assert_eq!(registry.admit(B).err(), Some(Welcome::Unavailable));
+        assert!(registry.admit(A).is_ok());
         registry.close();
-        assert_eq!(registry.admit("a").err(), Some(Welcome::Unavailable));
-    }
-
-    #[test]
-    fn what_waits_for_all_hosts_together_is_bounded_and_given_back() {
-        let (registry, _events) = registry(Limits { queued_bytes: 100, ..Limits::default() });
-        let payload = |size| Bytes::from(vec![0; size]);
-        let (first, queue) = registry.admit("a").expect("there is room");
-        first.set_listening(true);
-        let (second, _queue) = registry.admit("b").expect("there is room");
-        second.set_listening(true);
-        assert_eq!(registry.publish("a", payload(60)), Delivery::Queued);
-        assert_eq!(registry.publish("b", payload(60)), Delivery::TooSlow);
-        assert_eq!(second.ended.get(), Some(&Ended::TooSlow));
-
-        drop((first, queue));
-        let (first, _queue) = registry.admit("a").expect("there is room");
-        first.set_listening(true);
-        assert_eq!(
-            registry.publish("a", payload(100)),
-            Delivery::Queued,
-            "the queue of the connection before is gone"
-        );
-        first.taken(100);
-        assert_eq!(registry.publish("a", payload(1)), Delivery::Queued);
+        assert_eq!(registry.admit(A).err(), Some(Welcome::Unavailable));
     }
 }

@@ -1,25 +1,32 @@
 //! One MQTT connection from CONNECT to its end: who may do what, keepalive, acknowledgements, flow.
 //!
-//! Generic over what carries the bytes, see [`super::wire`]. Invariants: nothing is answered before the host proved
+//! Knows nothing of what carries the bytes, see [`super::wire`]. Invariants: nothing is answered before the host proved
 //! itself · a topic that is not the host's own ends the connection (a subscription to one is refused) · each wait has
-//! a deadline or ends when the connection is asked to end.
+//! a deadline or ends when the connection is asked to end · nothing is read while something is left to be written, so a
+//! host that sends and does not read fills nothing.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::wire::TopicKind;
+use ::wire::{HostTopic, TopicKind};
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, sleep_until, timeout};
+use model::HostId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tracing::{debug, warn};
 
+use super::mailbox::Found;
 use super::packet::{Connect, Malformed, Packet, Publish, Qos, Subscribe, Welcome};
 use super::registry::{Client, Registry};
-use super::wire::Wire;
-use super::{Authenticate, Ended, Limits, PRESENCE_OFFLINE, codec, is_host_id};
+use super::wire::{Filled, Wire};
+use super::{Authenticate, Ended, Limits, PRESENCE_OFFLINE, codec};
 
+/// One write has no more than this, and one message.
 const BATCH_BYTES: usize = 64 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -32,16 +39,16 @@ pub(super) struct Shared {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve<W: Wire>(
+pub(super) async fn serve(
     shared: Arc<Shared>,
-    mut wire: W,
+    mut wire: Wire,
     peer: SocketAddr,
     connecting: OwnedSemaphorePermit,
 ) {
     let mut input = BytesMut::new();
     let welcomed = timeout(shared.limits.connect_timeout, welcome(&shared, &mut wire, &mut input)).await;
     drop(connecting);
-    let (client, queue, keepalive) = match welcomed {
+    let (client, keepalive) = match welcomed {
         Ok(Ok(welcomed)) => welcomed,
         Ok(Err(reason)) => {
             debug!(%peer, %reason, "MQTT connection refused");
@@ -53,67 +60,66 @@ pub(super) async fn serve<W: Wire>(
         }
     };
     debug!(%peer, host = %client.host, "MQTT connection opened");
-    wire.trust();
+    let now = Instant::now();
+    let patience = keepalive * 3 / 2;
     let mut session = Session {
-        topic: TopicKind::Map.topic_of(&client.host),
+        topic: HostTopic { host: client.host, kind: TopicKind::Map }.to_string(),
         shared: &shared,
         client: &client,
         wire,
-        queue,
         input,
-        out: BytesMut::new(),
         granted: None,
         in_flight: VecDeque::new(),
         last_id: 0,
-        last_heard: Instant::now(),
-        patience: keepalive * 3 / 2,
+        last_heard: now,
+        patience,
+        writing_since: None,
+        stuck: false,
+        timer: Box::pin(sleep_until(now + patience)),
     };
     let reason = session.run().await;
-    let Session { mut wire, queue, .. } = session;
-    drop(queue);
+    let mut wire = session.wire;
+    // Whatever ended it: from now on nothing is put there any more.
+    client.mailbox.end(reason);
     debug!(%peer, host = %client.host, %reason, "MQTT connection closed");
     tokio::join!(shared.registry.leave(&client, reason), farewell(&mut wire));
 }
 
-async fn farewell<W: Wire>(wire: &mut W) {
+async fn farewell(wire: &mut Wire) {
     // Whoever does not take the farewell in time goes without.
     let _ = timeout(FAREWELL, wire.close()).await;
 }
 
-type Welcomed = (Arc<Client>, mpsc::Receiver<Bytes>, Duration);
+type Welcomed = (Arc<Client>, Duration);
 
 /// Reads CONNECT, judges it, and answers.
-async fn welcome<W: Wire>(
-    shared: &Shared,
-    wire: &mut W,
-    input: &mut BytesMut,
-) -> Result<Welcomed, &'static str> {
+async fn welcome(shared: &Shared, wire: &mut Wire, input: &mut BytesMut) -> Result<Welcomed, &'static str> {
     let connect = match read_connect(shared, wire, input).await? {
         Ok(connect) => connect,
         Err(refusal) => return refuse(wire, refusal).await,
     };
-    if let Err(refusal) = judge(shared, &connect) {
-        return refuse(wire, refusal).await;
-    }
-    let (client, queue) = match shared.registry.admit(&connect.client_id) {
-        Ok(admitted) => admitted,
+    let host = match judge(shared, &connect) {
+        Ok(host) => host,
         Err(refusal) => return refuse(wire, refusal).await,
     };
-    let mut out = BytesMut::new();
-    codec::write_connack(&mut out, Welcome::Accepted);
-    if wire.send(out.freeze()).await.is_err() {
+    let client = match shared.registry.admit(host) {
+        Ok(client) => client,
+        Err(refusal) => return refuse(wire, refusal).await,
+    };
+    codec::write_connack(wire.packets(), Welcome::Accepted);
+    if wire.flush().await.is_err() {
         shared.registry.leave(&client, Ended::Lost).await;
         return Err("it was gone before it was answered");
     }
     let wanted = Duration::from_secs(connect.keepalive.into());
     let longest = shared.limits.max_keepalive;
     let keepalive = if wanted.is_zero() { longest } else { wanted.min(longest) };
-    Ok((client, queue, keepalive))
+    Ok((client, keepalive))
 }
 
-async fn read_connect<W: Wire>(
+async fn read_connect(
     shared: &Shared,
-    wire: &mut W,
+    wire: &mut Wire,
     input: &mut BytesMut,
 ) -> Result<Result<Connect, Welcome>, &'static str> {
     loop {
@@ -124,17 +130,16 @@ async fn read_connect<W: Wire>(
             Err(_) => return Err("its first packet was malformed or too large"),
             Ok(None) => {}
         }
-        if !matches!(wire.fill(input).await, Ok(1..)) {
+        if !matches!(wire.fill(input).await, Ok(Filled::Some)) {
             return Err("it closed before introducing itself");
         }
     }
 }
 
-async fn refuse<W: Wire>(wire: &mut W, refusal: Welcome) -> Result<Welcomed, &'static str> {
-    let mut out = BytesMut::new();
-    codec::write_connack(&mut out, refusal);
+async fn refuse(wire: &mut Wire, refusal: Welcome) -> Result<Welcomed, &'static str> {
+    codec::write_connack(wire.packets(), refusal);
     // Refused either way.
-    let _ = wire.send(out.freeze()).await;
+    let _ = wire.flush().await;
     Err(match refusal {
         Welcome::Accepted => "accepted",
         Welcome::UnacceptableProtocol => "it does not speak MQTT 3.1.1",
@@ -145,41 +150,52 @@ async fn refuse<W: Wire>(wire: &mut W, refusal: Welcome) -> Result<Welcomed, &'s
     })
 }
 
-fn judge(shared: &Shared, connect: &Connect) -> Result<(), Welcome> {
-    let host = connect.client_id.as_str();
-    if !is_host_id(host) {
+fn judge(shared: &Shared, connect: &Connect) -> Result<HostId, Welcome> {
+    let name = connect.client_id.as_str();
+    let host: HostId = name.parse().map_err(|_| Welcome::IdentifierRejected)?;
+    // A host has one spelling only, as its topics do.
+    if host.to_string() != name {
         return Err(Welcome::IdentifierRejected);
     }
     let Some(password) = &connect.password else {
         return Err(Welcome::BadCredentials);
     };
-    if connect.user_name.as_deref() != Some(host) || !(shared.authenticate)(host, password) {
+    if connect.user_name.as_deref() != Some(name) || !(shared.authenticate)(host, password) {
         return Err(Welcome::BadCredentials);
     }
     match &connect.will_topic {
-        Some(topic) if TopicKind::of_own(host, topic) != Some(TopicKind::Presence) => {
-            Err(Welcome::NotAuthorised)
-        }
-        Some(_) | None => Ok(()),
+        Some(topic) if own_topic(host, topic) != Some(TopicKind::Presence) => Err(Welcome::NotAuthorised),
+        Some(_) | None => Ok(host),
     }
 }
 
-struct Session<'a, W> {
+/// Which of this host's own topics it is. Wildcards, `$share`, `$SYS` and other hosts' topics are none of them.
+fn own_topic(host: HostId, topic: &str) -> Option<TopicKind> {
+    let topic: HostTopic = topic.parse().ok()?;
+    (topic.host == host).then_some(topic.kind)
+}
+
+struct Session<'a> {
     shared: &'a Shared,
     client: &'a Arc<Client>,
     topic: String,
-    wire: W,
-    queue: mpsc::Receiver<Bytes>,
+    wire: Wire,
     input: BytesMut,
-    out: BytesMut,
     granted: Option<Qos>,
     in_flight: VecDeque<u16>,
     last_id: u16,
     last_heard: Instant,
     patience: Duration,
+    /// Since when a write makes no progress, and how far it had come then.
+    writing_since: Option<(Instant, u64)>,
+    /// What the mailbox was told last.
+    stuck: bool,
+    /// Fires no later than the next deadline. It is moved when it fires and rarely before: most deadlines are put off
+    /// again and again, and each time it would have to be registered anew.
+    timer: Pin<Box<Sleep>>,
 }
 
-impl<W: Wire> Session<'_, W> {
+impl Session<'_> {
     async fn run(&mut self) -> Ended {
         loop {
             if let Err(reason) = self.step().await {
@@ -188,27 +204,101 @@ impl<W: Wire> Session<'_, W> {
         }
     }
 
-    /// Handles what came, sends what is to be sent, then waits for something to happen.
+    /// Handles what came, then sends what is to be sent until something comes.
     async fn step(&mut self) -> Result<(), Ended> {
         while let Some(packet) = self.next_packet()? {
             self.last_heard = Instant::now();
             self.handle(packet).await?;
         }
-        self.flush().await?;
-        let room = self.in_flight.len() < self.shared.limits.in_flight;
-        tokio::select! {
-            reason = self.client.asked_to_end() => Err(reason),
-            read = self.wire.fill(&mut self.input) => match read {
-                Ok(1..) => Ok(()),
-                Ok(0) | Err(_) => Err(Ended::Lost),
-            },
-            Some(payload) = self.queue.recv(), if room => {
-                self.put(&payload);
-                self.put_waiting();
-                Ok(())
-            }
-            () = sleep_until(self.last_heard + self.patience) => Err(Ended::Silent),
+        if self.input.is_empty() {
+            // A connection at rest keeps no buffer.
+            self.input = BytesMut::new();
         }
+        poll_fn(|cx| self.poll_input(cx)).await
+    }
+
+    /// Waits until something came, and sends meanwhile.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        self.client.mailbox.watch(cx.waker());
+        let flushed = match self.poll_send(cx) {
+            Ok(flushed) => flushed,
+            Err(reason) => return Poll::Ready(Err(reason)),
+        };
+        if flushed {
+            match self.wire.poll_fill(cx, &mut self.input) {
+                Poll::Ready(Ok(Filled::Some)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(Filled::Closed) | Err(_)) => return Poll::Ready(Err(Ended::Lost)),
+                Poll::Pending => {}
+            }
+        }
+        self.poll_deadline(cx)
+    }
+
+    /// Sends as much as the host takes; true if nothing is left to be written.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        loop {
+            match self.wire.poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.written(),
+                Poll::Ready(Err(_)) => return Err(Ended::Lost),
+                Poll::Pending => {
+                    self.writing();
+                    self.tell_stuck(true);
+                    // Whoever is asked to end need not be read to the end.
+                    return self.client.mailbox.ended().map_or(Ok(false), Err);
+                }
+            }
+            if !self.put_waiting()? {
+                self.tell_stuck(!self.has_room());
+                return Ok(true);
+            }
+        }
+    }
+
+    fn written(&mut self) {
+        if self.writing_since.take().is_some() {
+            // It was not listened to meanwhile.
+            self.last_heard = Instant::now();
+        }
+    }
+
+    fn writing(&mut self) {
+        let taken = self.wire.taken();
+        if self.writing_since.is_none_or(|(_, before)| before != taken) {
+            self.writing_since = Some((Instant::now(), taken));
+        }
+    }
+
+    fn tell_stuck(&mut self, stuck: bool) {
+        if self.stuck != stuck {
+            self.stuck = stuck;
+            self.client.mailbox.set_stuck(stuck);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight.len() < self.shared.limits.in_flight
+    }
+
+    /// When the connection ends if nothing more happens, and why.
+    fn deadline(&self) -> (Instant, Ended) {
+        match self.writing_since {
+            Some((since, _)) => (since + self.shared.limits.write_timeout, Ended::TooSlow),
+            None => (self.last_heard + self.patience, Ended::Silent),
+        }
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        let (deadline, reason) = self.deadline();
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if deadline <= Instant::now() {
+                return Poll::Ready(Err(reason));
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
     }
 
     fn next_packet(&mut self) -> Result<Option<Packet>, Ended> {
@@ -222,43 +312,38 @@ impl<W: Wire> Session<'_, W> {
         match packet {
             Packet::Connect(_) => return Err(Ended::Violation),
             Packet::Publish(publish) => self.published(publish).await?,
-            Packet::PubAck { id } => self.in_flight.retain(|waiting| *waiting != id),
+            Packet::PubAck { id } => self.acknowledged(id),
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
             Packet::Unsubscribe { id, filters } => {
                 if filters.contains(&self.topic) {
                     self.granted = None;
-                    self.client.set_listening(false);
+                    self.client.mailbox.set_listening(false);
                 }
-                codec::write_unsuback(&mut self.out, id);
+                codec::write_unsuback(self.wire.packets(), id);
             }
-            Packet::PingReq => codec::write_pingresp(&mut self.out),
+            Packet::PingReq => codec::write_pingresp(self.wire.packets()),
             Packet::Disconnect => return Err(Ended::Left),
         }
         Ok(())
     }
 
+    fn acknowledged(&mut self, id: u16) {
+        // Clients acknowledge in order, as the protocol asks them to.
+        if self.in_flight.front() == Some(&id) {
+            self.in_flight.pop_front();
+        } else {
+            self.in_flight.retain(|waiting| *waiting != id);
+        }
+    }
+
     async fn published(&mut self, publish: Publish) -> Result<(), Ended> {
-        let registry = &self.shared.registry;
-        let told = async {
-            match TopicKind::of_own(&self.client.host, &publish.topic) {
-                Some(TopicKind::Report) => registry.report(self.client, publish.payload).await,
-                Some(TopicKind::Presence) => {
-                    registry.announce(self.client, publish.payload != PRESENCE_OFFLINE).await;
-                }
-                Some(TopicKind::Map) | None => {
-                    let topic: String = publish.topic.chars().take(128).collect();
-                    warn!(host = %self.client.host, ?topic, "MQTT connection ended: not a topic it may publish to");
-                    return Err(Ended::Forbidden);
-                }
-            }
-            Ok(())
-        };
+        let told = tell(&self.shared.registry, self.client, &publish);
         tokio::select! {
             told = told => told?,
-            reason = self.client.asked_to_end() => return Err(reason),
+            reason = asked_to_end(self.client) => return Err(reason),
         }
         if let Some(id) = publish.id {
-            codec::write_puback(&mut self.out, id);
+            codec::write_puback(self.wire.packets(), id);
         }
         Ok(())
     }
@@ -275,29 +360,32 @@ impl<W: Wire> Session<'_, W> {
             }
             granted.push(own.then_some(*qos));
         }
-        codec::write_suback(&mut self.out, subscribe.id, &granted);
-        self.client.set_listening(self.granted.is_some());
+        codec::write_suback(self.wire.packets(), subscribe.id, &granted);
+        self.client.mailbox.set_listening(self.granted.is_some());
     }
 
-    /// Takes more of what waits, as long as one write stays small and the client acknowledges.
-    fn put_waiting(&mut self) {
-        while self.out.len() < BATCH_BYTES && self.in_flight.len() < self.shared.limits.in_flight {
-            let Ok(payload) = self.queue.try_recv() else {
-                return;
-            };
-            self.put(&payload);
+    /// Takes more of what waits, as long as one write stays small and the client acknowledges; true if there was any.
+    fn put_waiting(&mut self) -> Result<bool, Ended> {
+        let mut any = false;
+        loop {
+            let room = self.has_room() && self.wire.waiting() < BATCH_BYTES;
+            match self.client.mailbox.take(room) {
+                Found::Message(payload) => self.put(&payload),
+                Found::Nothing => return Ok(any),
+                Found::Ended(reason) => return Err(reason),
+            }
+            any = true;
         }
     }
 
     fn put(&mut self, payload: &Bytes) {
-        self.client.taken(payload.len());
         let id = match self.granted {
             // It unsubscribed after this was queued.
             None => return,
             Some(Qos::AtMostOnce) => None,
             Some(Qos::AtLeastOnce) => Some(self.fresh_id()),
         };
-        codec::write_publish(&mut self.out, &self.topic, id, payload);
+        codec::write_publish(self.wire.packets(), &self.topic, id, payload);
     }
 
     fn fresh_id(&mut self) -> u16 {
@@ -309,19 +397,27 @@ impl<W: Wire> Session<'_, W> {
             }
         }
     }
+}
 
-    async fn flush(&mut self) -> Result<(), Ended> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        let bytes = self.out.split().freeze();
-        tokio::select! {
-            sent = timeout(self.shared.limits.write_timeout, self.wire.send(bytes)) => match sent {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) => Err(Ended::Lost),
-                Err(_) => Err(Ended::TooSlow),
-            },
-            reason = self.client.asked_to_end() => Err(reason),
+/// Tells the rest of the server what a host published.
+async fn tell(registry: &Registry, client: &Arc<Client>, publish: &Publish) -> Result<(), Ended> {
+    match own_topic(client.host, &publish.topic) {
+        Some(TopicKind::Report) => registry.report(client, publish.payload.clone()).await,
+        Some(TopicKind::Presence) => registry.announce(client, publish.payload != PRESENCE_OFFLINE).await,
+        Some(TopicKind::Map) | None => {
+            let topic: String = publish.topic.chars().take(128).collect();
+            warn!(host = %client.host, ?topic, "MQTT connection ended: not a topic it may publish to");
+            return Err(Ended::Forbidden);
         }
     }
+    Ok(())
+}
+
+/// Waits until somebody asks this connection to end.
+async fn asked_to_end(client: &Client) -> Ended {
+    poll_fn(|cx| {
+        client.mailbox.watch(cx.waker());
+        client.mailbox.ended().map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }

@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, anyhow};
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
+use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -21,7 +23,7 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 use tracing::debug;
 
-use super::bounded::{Allowance, Bounded};
+use super::bounded::Bounded;
 use super::{Stopping, Stream, TrustedProxies};
 
 /// Room for the head of a request.
@@ -37,44 +39,48 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    async fn answer(
-        &self,
-        peer: SocketAddr,
-        allowance: Allowance,
-        mut request: Request<Incoming>,
-    ) -> Result<Response, Infallible> {
+    async fn answer(&self, peer: SocketAddr, mut request: Request<Incoming>) -> Result<Response, Infallible> {
         let client = self.proxies.client(peer, request.headers());
         request.extensions_mut().insert(ConnectInfo(client));
-        request.extensions_mut().insert(allowance);
         self.router.clone().oneshot(request).await
     }
 }
 
 pub(super) async fn serve(serving: Arc<Serving>, stream: Stream, peer: SocketAddr, stopping: Stopping) {
     let http2 = stream.agreed_on_http2();
-    let allowance = Allowance::default();
-    let io = Bounded::new(stream, allowance.clone(), serving.write_timeout);
+    let io = Bounded::new(stream, serving.write_timeout);
     let outcome = if http2 {
         serve_http2(serving, io, peer, stopping).await
     } else {
-        serve_http1(serving, io, allowance, peer, stopping).await
+        serve_http1(serving, io, peer, stopping).await
     };
     if let Err(error) = outcome {
         debug!(%peer, %error, "HTTP connection ended");
     }
 }
 
+/// The bare stream of a request whose connection becomes something else, and what came right behind the request. To be
+/// waited for once the answer is on its way; nobody bounds the writes to it any more but who takes it.
+pub fn upgraded<B>(request: Request<B>) -> impl Future<Output = Result<(Stream, Bytes)>> {
+    let upgrade = hyper::upgrade::on(request);
+    async move {
+        let upgraded = upgrade.await.context("the connection was not upgraded")?;
+        let parts = upgraded.downcast::<TokioIo<Bounded<Stream>>>();
+        let parts = parts.map_err(|_| anyhow!("the connection came through no port of this front"))?;
+        Ok((parts.io.into_inner().into_inner(), parts.read_buf))
+    }
+}
+
 async fn serve_http1(
     serving: Arc<Serving>,
     io: Bounded<Stream>,
-    allowance: Allowance,
     peer: SocketAddr,
     mut stopping: Stopping,
 ) -> hyper::Result<()> {
     let header_timeout = serving.header_timeout;
     let service = service_fn(move |request| {
-        let (serving, allowance) = (Arc::clone(&serving), allowance.clone());
-        async move { serving.answer(peer, allowance, request).await }
+        let serving = Arc::clone(&serving);
+        async move { serving.answer(peer, request).await }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -105,8 +111,7 @@ async fn serve_http2(
     let service = service_fn(move |request| {
         let (serving, open) = (Arc::clone(&serving), Open::count(&open));
         async move {
-            // The allowance is for upgrades, and there is none on HTTP/2: many requests share the connection.
-            let answer = serving.answer(peer, Allowance::default(), request).await;
+            let answer = serving.answer(peer, request).await;
             drop(open);
             answer
         }

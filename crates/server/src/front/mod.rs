@@ -20,8 +20,8 @@ use anyhow::Result;
 use axum::Router;
 
 pub use accept::{Acceptor, Running, Stopping, Stream};
-pub use bounded::Allowance;
 pub use certificates::{Certificates, install_crypto_provider, pin_hex, pin_of};
+pub use http::upgraded;
 pub use proxies::TrustedProxies;
 
 /// Protocols offered by ALPN on the HTTPS port. WebSockets are upgraded from HTTP/1.1.
@@ -30,14 +30,15 @@ const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Bounds of a port.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections that may wait in the kernel for us; a thousand agents that come back at once need room.
+    /// Connections that may wait in the kernel for us; a thousand agents that come back at once need room. Beyond it the
+    /// kernel drops what comes, and clients try again by themselves.
     pub backlog: u32,
-    /// Connections served at the same time, not counting those that became WebSockets.
+    /// Connections served at the same time, not counting those that became WebSockets. Further ones wait in the backlog.
     pub connections: usize,
     /// Those of one source: an IPv4 address, or the /64 of an IPv6 address. A site of a thousand agents behind one address
-    /// has room. Proxies that the settings name and this machine itself may have as many as there are.
+    /// has room. Further ones are closed at once. Proxies that the settings name and this machine itself may have as many as there are.
     pub connections_per_source: usize,
-    /// TLS handshakes at the same time.
+    /// TLS handshakes at the same time. Further ones wait in the backlog.
     pub handshakes: usize,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,

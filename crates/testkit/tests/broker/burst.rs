@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use agent::link::{Link, LinkEvent};
 use bytes::Bytes;
+use model::HostId;
 use server::broker::{Broker as _, BrokerEvent, Delivery};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -16,6 +17,10 @@ use crate::server::start;
 /// `NETLOOM_BURST=3000` asks for more than a test on a small machine should take.
 fn hosts() -> usize {
     std::env::var("NETLOOM_BURST").ok().and_then(|count| count.parse().ok()).unwrap_or(300)
+}
+
+fn host(number: usize) -> HostId {
+    HostId::from_bytes((number as u128).to_be_bytes())
 }
 
 /// Each host takes two file descriptors, because both ends are here.
@@ -34,9 +39,10 @@ async fn hundreds_of_hosts_connect_at_once_and_each_gets_its_map() {
     let since = Instant::now();
     let mut links = JoinSet::new();
     for number in 0..hosts {
-        let mut options = options(server.url(), server.trust(), &format!("host-{number}"));
+        let host = host(number);
+        let mut options = options(server.url(), server.trust(), host);
         options.connect_timeout = patience;
-        let expected = format!("map of host-{number}").into_bytes();
+        let expected = format!("map of {host}").into_bytes();
         links.spawn(async move {
             let (handle, mut events) = Link::connect(options).unwrap();
             loop {
@@ -62,7 +68,7 @@ async fn hundreds_of_hosts_connect_at_once_and_each_gets_its_map() {
     let since = Instant::now();
     for host in &there {
         let map = Bytes::from(format!("map of {host}"));
-        assert_eq!(server.broker.publish(host, map), Delivery::Queued);
+        assert_eq!(server.broker.publish(*host, map), Delivery::Queued);
     }
     println!("{hosts} messages were queued in {:?}", since.elapsed());
     let handles = timeout(patience, links.join_all()).await.expect("not all got their map in time");

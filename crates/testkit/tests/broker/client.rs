@@ -1,5 +1,6 @@
 //! An MQTT client that does as it is told, rightly or wrongly; not the agent's own link.
 
+use model::HostId;
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet,
     Publish, QoS, SubscribeReasonCode, Transport,
@@ -14,18 +15,18 @@ pub(crate) struct Client {
 }
 
 /// Options of a well-behaved host.
-pub(crate) fn options(server: &Server, host: &str) -> MqttOptions {
-    let mut options = MqttOptions::new(host, server.url(), server.address.port());
+pub(crate) fn options(server: &Server, host: HostId) -> MqttOptions {
+    let mut options = MqttOptions::new(host.to_string(), server.url(), server.address.port());
     options
         .set_transport(Transport::Ws)
-        .set_credentials(host, password_of(host))
+        .set_credentials(host.to_string(), password_of(host))
         .set_last_will(LastWill::new(topic(host, "presence"), "offline", QoS::AtLeastOnce, false))
         .set_inflight(32)
         .set_max_packet_size(1 << 20, 1 << 20);
     options
 }
 
-pub(crate) fn topic(host: &str, channel: &str) -> String {
+pub(crate) fn topic(host: HostId, channel: &str) -> String {
     format!("netloom/v1/host/{host}/{channel}")
 }
 
@@ -40,7 +41,7 @@ pub(crate) async fn connect(options: MqttOptions) -> Result<Client, ConnectRetur
 }
 
 /// Connects as the host itself, subscribes to its map, and says that it is there.
-pub(crate) async fn join(server: &Server, host: &str) -> Client {
+pub(crate) async fn join(server: &Server, host: HostId) -> Client {
     let mut client = connect(options(server, host)).await.expect("the host is welcome");
     assert!(client.subscribe(&topic(host, "map")).await);
     client.publish(&topic(host, "presence"), "online").await.expect("the host may say that it is there");

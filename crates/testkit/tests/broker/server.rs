@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::link::ServerTrust;
+use model::HostId;
 use server::broker::{BrokerEvent, Embedded, Ended, Events, Limits};
 use server::front::{self, Certificates, Front, Running, TrustedProxies};
 use tempfile::TempDir;
@@ -13,8 +14,12 @@ use tokio::time::timeout;
 /// Everything in these tests happens within this, or not at all.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Two hosts.
+pub(crate) const A: HostId = HostId::from_bytes([0xa; 16]);
+pub(crate) const B: HostId = HostId::from_bytes([0xb; 16]);
+
 /// The only credential that the broker takes.
-pub(crate) fn password_of(host: &str) -> String {
+pub(crate) fn password_of(host: HostId) -> String {
     format!("secret-of-{host}")
 }
 
@@ -78,14 +83,14 @@ pub(crate) async fn next_event(events: &mut Events) -> BrokerEvent {
     timeout(DEADLINE, events.recv()).await.expect("no event came in time").expect("the broker is gone")
 }
 
-pub(crate) fn online(host: &str) -> BrokerEvent {
-    BrokerEvent::Online { host: host.into() }
+pub(crate) fn online(host: HostId) -> BrokerEvent {
+    BrokerEvent::Online { host }
 }
 
-pub(crate) fn offline(host: &str, reason: Ended) -> BrokerEvent {
-    BrokerEvent::Offline { host: host.into(), reason }
+pub(crate) fn offline(host: HostId, reason: Ended) -> BrokerEvent {
+    BrokerEvent::Offline { host, reason }
 }
 
-pub(crate) fn report(host: &str, payload: &'static [u8]) -> BrokerEvent {
-    BrokerEvent::Report { host: host.into(), payload: payload.into() }
+pub(crate) fn report(host: HostId, payload: &'static [u8]) -> BrokerEvent {
+    BrokerEvent::Report { host, payload: payload.into() }
 }
