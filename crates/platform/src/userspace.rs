@@ -30,6 +30,10 @@ const LONGEST_ANSWER: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a device may take to start, or to end.
 const STARTING: Duration = Duration::from_secs(10);
+/// Room for the answer to a change: a verdict.
+const VERDICT: usize = 64;
+/// Room for the state of a device to begin with.
+const STATE: usize = 64 << 10;
 const POLL_EVERY: Duration = Duration::from_millis(10);
 const LONGEST_TAIL: usize = 2000;
 
@@ -58,7 +62,7 @@ impl ControlSocket {
     /// The whole state of the device.
     pub(crate) async fn read(&self, at: Timestamp) -> anyhow::Result<Device> {
         let doing = format!("read the WireGuard device {}", self.interface);
-        let answer = self.call(uapi::GET).await.map_err(|error| words::could_not(&doing, error))?;
+        let answer = self.call(uapi::GET, STATE).await.map_err(|error| words::could_not(&doing, error))?;
         self.check(&answer)
             .and_then(|()| uapi::parse(&answer, at))
             .with_context(|| format!("could not {doing}"))
@@ -67,8 +71,8 @@ impl ControlSocket {
     /// Changes the device.
     pub(crate) async fn apply(&self, change: &DeviceChange) -> anyhow::Result<()> {
         let doing = format!("change the WireGuard device {}", self.interface);
-        let answer =
-            self.call(&uapi::encode(change)).await.map_err(|error| words::could_not(&doing, error))?;
+        let answer = self.call(&uapi::encode(change), VERDICT).await;
+        let answer = answer.map_err(|error| words::could_not(&doing, error))?;
         self.check(&answer).with_context(|| format!("could not {doing}"))
     }
 
@@ -79,16 +83,16 @@ impl ControlSocket {
         }
     }
 
-    async fn call(&self, request: &str) -> io::Result<Zeroizing<String>> {
-        timeout(PATIENCE, self.converse(request)).await.map_err(|_| {
+    async fn call(&self, request: &str, room: usize) -> io::Result<Zeroizing<String>> {
+        timeout(PATIENCE, self.converse(request, room)).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, format!("no answer at {}", self.path.display()))
         })?
     }
 
-    async fn converse(&self, request: &str) -> io::Result<Zeroizing<String>> {
+    async fn converse(&self, request: &str, room: usize) -> io::Result<Zeroizing<String>> {
         let mut stream = UnixStream::connect(&self.path).await?;
         stream.write_all(request.as_bytes()).await?;
-        let mut answer = Zeroizing::new(Vec::with_capacity(64 << 10));
+        let mut answer = Zeroizing::new(Vec::with_capacity(room));
         let mut reading = stream.take(LONGEST_ANSWER);
         while !answer.ends_with(b"\n\n") {
             if reading.read_buf(&mut *answer).await? == 0 {

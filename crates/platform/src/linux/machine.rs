@@ -167,9 +167,14 @@ impl Machine {
                 let removed = self.netlink.remove_route(link.index, route).await;
                 self.said(removed, || format!("remove the route to {} over {}", route.destination, self.link))
             }
-            Op::RemovePeer(_) if self.find().await?.is_none() => Ok(()),
+            Op::RemovePeer(key) => {
+                let Some(link) = self.find().await? else {
+                    return Ok(());
+                };
+                let peers = vec![PeerChange { key: *key, step: PeerStep::Remove }];
+                self.change_behind(&link, DeviceChange { peers, ..DeviceChange::default() }).await
+            }
             Op::AddPeer(..)
-            | Op::RemovePeer(_)
             | Op::AllowMore(..)
             | Op::SetAllowed(..)
             | Op::SetKeepalive(..)
@@ -294,7 +299,11 @@ impl Machine {
     }
 
     async fn change(&self, change: DeviceChange) -> anyhow::Result<()> {
-        match self.ours().await?.kind {
+        self.change_behind(&self.ours().await?, change).await
+    }
+
+    async fn change_behind(&self, link: &Link, change: DeviceChange) -> anyhow::Result<()> {
+        match link.kind {
             Kind::Wireguard => self.kernel().await?.apply(self.link.as_str(), &change).await,
             Kind::Tun => self.socket.apply(&change).await,
             Kind::Bridge | Kind::Other => bail!("the interface {} is no WireGuard device", self.link),
