@@ -42,7 +42,8 @@ pub(crate) fn bench(name: Option<&str>, more: &[String]) -> Result<()> {
 /// Thousands of simulated agents against the real server.
 fn fleet(more: &[String]) -> Result<()> {
     requirements::for_build()?;
-    run(cargo(&["build", "--release", "--locked", "-p", "server", "-p", "testkit", "--bins"]))?;
+    let programs = ["-p", "server", "--bin", "netloom-server", "-p", "testkit", "--bin", "netloom-fleet"];
+    run(cargo(&[&["build", "--release", "--locked"], &programs[..]].concat()))?;
     let mut command =
         cargo(&["run", "--release", "--quiet", "--locked", "-p", "testkit", "--bin", "netloom-fleet", "--"]);
     command.args(more);
