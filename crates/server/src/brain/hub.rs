@@ -26,6 +26,10 @@ use crate::channels::Channels;
 /// How long the hub rests at most between tellings; a host is told of a change well within a second.
 const MOST_REST: Duration = Duration::from_millis(250);
 
+/// How long telling is put off while the broker still carries what was told before, and how often that is looked at.
+const MOST_HOLD: Duration = Duration::from_secs(1);
+const HOLD: Duration = Duration::from_millis(5);
+
 /// What the hub is told.
 #[derive(Debug)]
 pub enum Notice {
@@ -99,6 +103,8 @@ pub(super) struct Hub {
     inventory: Inventory,
     touched: Touched,
     flush_at: Option<Instant>,
+    /// Since when telling is put off.
+    held_since: Option<Instant>,
     /// Not before then is told again: as long as telling took, at most `MOST_REST`. Whoever makes many changes in a large
     /// network, by mistake or not, makes deltas larger, not the server busy with nothing else.
     rested: Instant,
@@ -127,6 +133,7 @@ impl Hub {
             inventory,
             touched: Touched::default(),
             flush_at: None,
+            held_since: None,
             rested: Instant::now(),
             reported: HashMap::new(),
             gone: Vec::new(),
@@ -152,7 +159,7 @@ impl Hub {
             let flush_at = self.flush_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(flush_at), if self.flush_at.is_some() => self.flush().await,
+                () = tokio::time::sleep_until(flush_at), if self.flush_at.is_some() => self.flush_or_hold().await,
                 () = self.keeper.due() => self.keeper.save(&self.inventory),
                 notice = self.notices.recv() => match notice {
                     Some(notice) => self.handle(notice),
@@ -299,6 +306,19 @@ impl Hub {
         *last = opened.sequence.min(newest);
         let report = wire::decode(&opened.plaintext);
         report.inspect_err(|error| tracing::warn!(%host, "a report was not read: {error}")).ok()
+    }
+
+    /// Tells, unless most hosts have not even been sent what they were told before: then more is gathered, for a while.
+    async fn flush_or_hold(&mut self) {
+        let now = Instant::now();
+        let since = *self.held_since.get_or_insert(now);
+        if self.outbox.is_congested() && now < since + MOST_HOLD {
+            metrics::counter!("netloom_tellings_held_total").increment(1);
+            self.flush_at = Some(now + HOLD);
+            return;
+        }
+        self.held_since = None;
+        self.flush().await;
     }
 
     /// Shows the new snapshot, then tells the hosts whose maps differ from what they were told.

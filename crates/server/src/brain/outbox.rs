@@ -15,6 +15,8 @@ use crate::channels::Channels;
 
 /// How long a removed host has to read that it was removed.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// So many hosts may wait for what is on its way to them, beside an eighth of all, before telling is put off.
+const FEW_WAIT: usize = 64;
 /// Messages that are sealed before others may work: well under a millisecond.
 const BREATH: usize = 64;
 
@@ -27,6 +29,11 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new(broker: Arc<dyn Broker>, channels: Arc<Channels>) -> Self {
         Self { broker, channels }
+    }
+
+    /// Whether many hosts could take what waits for them, and the server has not come to it yet.
+    pub(super) fn is_congested(&self) -> bool {
+        self.broker.backlog().hosts > FEW_WAIT + self.broker.connected() / 8
     }
 
     /// Sends what leads from one snapshot to the next. Lets others work in between: what was handed over first is on its way
