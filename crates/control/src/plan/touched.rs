@@ -63,7 +63,8 @@ impl Touched {
         self
     }
 
-    /// A host that comes or goes does so with its nodes, which see to its peers.
+    /// A host that comes or goes does so with its nodes, which see to its peers; so they do where it takes part on one side of
+    /// the change only.
     fn host(&mut self, before: &Intent, after: &Intent, host: &Host) {
         self.own.insert(host.id);
         let (Some(old), Some(new)) = (before.host(host.id), after.host(host.id)) else {
@@ -71,7 +72,6 @@ impl Touched {
         };
         let visible = |host: &Host| (host.name.clone(), host.wireguard_key, host.static_endpoint);
         if visible(old) != visible(new) {
-            self.wherever(before, host.id);
             self.wherever(after, host.id);
         }
     }
