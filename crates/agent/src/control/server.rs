@@ -4,6 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -11,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Uid, geteuid};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -19,9 +20,11 @@ use super::{MOST_REQUEST, Reply, Request};
 use crate::places::Places;
 use crate::state::file;
 
-/// Requests that wait for the daemon.
+/// Requests that wait for the daemon. When it is full, callers wait.
 const WAITING: usize = 16;
-/// How long a caller may take to say what it wants.
+/// Callers that are connected at once. Further ones wait in the kernel until one of these is gone.
+const CALLERS: usize = 16;
+/// How long a caller may take to say what it wants, and to read the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request, and where its answer goes.
@@ -76,9 +79,17 @@ impl Drop for Control {
 }
 
 async fn accept(listener: UnixListener, calls: mpsc::Sender<Call>) {
+    let places = Arc::new(Semaphore::new(CALLERS));
     loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("this semaphore is never closed");
         match listener.accept().await {
-            Ok((stream, _)) if is_allowed(&stream) => drop(tokio::spawn(serve(stream, calls.clone()))),
+            Ok((stream, _)) if is_allowed(&stream) => {
+                let serving = serve(stream, calls.clone());
+                tokio::spawn(async move {
+                    serving.await;
+                    drop(place);
+                });
+            }
             Ok(_) => tracing::warn!("somebody who is neither root nor this user tried the control socket"),
             // Out of file descriptors, most likely.
             Err(error) => {
@@ -109,7 +120,7 @@ async fn serve(stream: UnixStream, calls: mpsc::Sender<Call>) {
         };
         let Ok(mut answer) = serde_json::to_vec(&reply) else { return };
         answer.push(b'\n');
-        if writing.write_all(&answer).await.is_err() {
+        if !matches!(timeout(PATIENCE, writing.write_all(&answer)).await, Ok(Ok(()))) {
             return;
         }
         line.clear();
@@ -139,6 +150,23 @@ mod tests {
         let [root, own, other] = [0, 1000, 1001].map(Uid::from_raw);
         assert!(may_speak(root, own) && may_speak(own, own) && may_speak(root, root));
         assert!(!may_speak(other, own) && !may_speak(other, root));
+    }
+
+    #[tokio::test]
+    async fn callers_that_say_nothing_take_no_more_than_their_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_control, mut calls) = Control::open(&places(&folder)).unwrap();
+        let socket = places(&folder).socket();
+        let mut silent = Vec::new();
+        for _ in 0..CALLERS {
+            silent.push(UnixStream::connect(&socket).await.unwrap());
+        }
+        let mut late = UnixStream::connect(&socket).await.unwrap();
+        late.write_all(b"{\"do\":\"status\"}\n").await.unwrap();
+        let unheard = timeout(Duration::from_millis(100), calls.recv()).await;
+        assert!(unheard.is_err(), "all places are taken: {unheard:?}");
+        silent.pop();
+        assert!(calls.recv().await.is_some(), "a place is free again");
     }
 
     #[tokio::test]
