@@ -75,7 +75,8 @@ impl<H: Hands> Keeper<H> {
 
     /// These hosts alone, of which the map has said something new.
     pub async fn settle_peers(&mut self, map: &HostMap, hosts: &BTreeSet<HostId>) {
-        let (Some(device), Some(derived)) = (self.actual.device(), &mut self.derived) else {
+        let ours = self.is_ours();
+        let (true, Some(device), Some(derived)) = (ours, self.actual.device(), &mut self.derived) else {
             return self.settle(map).await;
         };
         let keys = derived.follow(map, hosts, |key| self.paths.endpoint(key));
@@ -90,7 +91,9 @@ impl<H: Hands> Keeper<H> {
         if action == PathAction::Look {
             return self.look().await;
         }
-        if let Some(interface) = self.derived.as_ref().and_then(Derived::interface) {
+        if let Some(interface) = self.derived.as_ref().and_then(Derived::interface)
+            && self.is_ours()
+        {
             let ops = action.ops(interface);
             // What fails here is seen by the next look, and tried again.
             self.execute(&ops).await;
@@ -139,6 +142,11 @@ impl<H: Hands> Keeper<H> {
         let failures = self.execute(&ops).await;
         self.failed_besides(failures);
         true
+    }
+
+    /// Whether our link's name is not somebody else's.
+    fn is_ours(&self) -> bool {
+        self.derived.as_ref().is_some_and(|derived| conflict(derived.desired(), &self.actual).is_none())
     }
 
     /// Takes over what was seen of the link; not if it is another one than was observed.

@@ -26,6 +26,9 @@ use crate::words;
 
 /// How long a device may take to go after its process has.
 const VANISHING: Duration = Duration::from_secs(2);
+/// Changes to peers that a device is handed together: it answers in time however many there are, and others may ask in
+/// between.
+const PEERS_TOGETHER: usize = 1024;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The hands.
@@ -123,7 +126,8 @@ impl Machine {
     /// WireGuard together.
     pub async fn execute_all(&self, ops: &[Op], secret: &WgSecret) -> Vec<anyhow::Result<()>> {
         let mut outcomes = Vec::with_capacity(ops.len());
-        for run in ops.chunk_by(|a, b| is_about_a_peer(a) && is_about_a_peer(b)) {
+        let runs = ops.chunk_by(|a, b| is_about_a_peer(a) && is_about_a_peer(b));
+        for run in runs.flat_map(|run| run.chunks(PEERS_TOGETHER)) {
             if run.len() > 1 && self.execute_peers(run).await.is_ok() {
                 outcomes.extend(run.iter().map(|_| Ok(())));
                 continue;

@@ -223,3 +223,18 @@ async fn a_link_that_is_another_one_is_looked_at_wholly() {
     assert!(keeper.look_at_link().await);
     assert_eq!(done(&keeper).observed, 1);
 }
+
+#[tokio::test]
+async fn an_interface_of_somebody_else_is_never_touched_whatever_the_map_says() {
+    let mut map = map(3);
+    let mut keeper = at_rest(&map).await;
+    let strangers = WgPublicKey::from_bytes([99; 32]);
+    keeper.hands.0.lock().unwrap().0.apply(&Op::SetKey(strangers));
+    assert!(keeper.look().await);
+    assert!(keeper.failures()[0].error.contains("not ours"), "{:?}", keeper.failures());
+    follow(&mut keeper, &mut map, 4, Some(peer(4))).await;
+    follow(&mut keeper, &mut map, 1, None).await;
+    keeper.path_action(PathAction::Poke(key(2))).await;
+    keeper.look_at_link().await;
+    assert_eq!(done(&keeper).ops, Vec::<String>::new());
+}
