@@ -82,7 +82,7 @@ pub fn deltas_within(
     let audience = changes.networks().flat_map(|network| others(after.intent, network, None));
     let audience = sorted(audience.map(|node| node.host).chain(own.iter().copied()).collect());
     let mut views = Views::new(*after, rosters, changes, most);
-    let mut deltas = Deltas::default();
+    let mut deltas = Deltas { changed: Vec::with_capacity(audience.len()), ..Deltas::default() };
     let mut own = own.into_iter().peekable();
     let mut networks = Vec::new();
     for host in audience {

@@ -5,4 +5,5 @@
 mod history;
 mod intent;
 mod plan;
+mod pools;
 mod shell;
