@@ -24,7 +24,7 @@ fn taking_part(intent: &Intent) -> BTreeMap<HostId, BTreeSet<NetworkId>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn the_fast_ways_are_the_slow_way_over_thousands_of_steps(steps in long_history(), habits in habits(40)) {
