@@ -127,10 +127,10 @@ impl Agent {
             AgentEvent::Pushed(Down::Removed) => self.remove(),
             AgentEvent::Answered(answer) => self.answered(answer),
             AgentEvent::AskFailed(failure) => self.ask_failed(&failure),
-            AgentEvent::CarriedOut(generation, failures) => self.reporter.change(now, |report| {
-                report.generation = generation;
-                report.failures = failures;
-            }),
+            AgentEvent::CarriedOut(generation, failures) => {
+                let peers = self.map.as_ref().map_or(0, |map| map.peers.len());
+                self.reporter.carried_out(now, (generation, failures), peers, &mut self.jitter);
+            }
             AgentEvent::Local(local) => self.local(local),
             AgentEvent::Facts(facts) => self.reporter.change(now, |report| report.facts = facts),
             AgentEvent::Reported => self.reporter.sent(now),

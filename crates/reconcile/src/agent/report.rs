@@ -4,13 +4,16 @@
 
 use std::time::Duration;
 
-use model::Endpoint;
-use wire::Report;
+use model::{Endpoint, Generation};
+use wire::{Outcome, Report};
 
 use super::backoff::{Backoff, Jitter};
 
-/// That a map was carried out is no news in itself: it waits a little, so that a burst of changes is one report.
+/// That a map was carried out is no news in itself: it waits a little, so that a burst of changes is one report. It waits the
+/// longer the more hosts there are that have the same to say: of a hundred, or of ten thousand, a few hundred do in a second.
 const PATIENCE: Duration = Duration::from_millis(300);
+const PEERS_OF_PATIENCE: u32 = 100;
+const MOST_PATIENCE: Duration = Duration::from_secs(30);
 const RETRY: Backoff = Backoff { first: Duration::from_secs(2), most: Duration::from_secs(60) };
 
 #[derive(Debug, Clone, Default)]
@@ -29,18 +32,31 @@ impl Reporter {
         &self.current.local
     }
 
+    /// What was carried out, on a machine with so many peers.
+    pub(super) fn carried_out(
+        &mut self,
+        now: Duration,
+        done: (Generation, Vec<Outcome>),
+        peers: usize,
+        jitter: &mut Jitter,
+    ) {
+        let hundreds = u32::try_from(peers).unwrap_or(u32::MAX).div_ceil(PEERS_OF_PATIENCE).max(1);
+        let patience = PATIENCE.saturating_mul(hundreds).min(MOST_PATIENCE);
+        let news = done.1 != self.current.failures;
+        (self.current.generation, self.current.failures) = done;
+        self.current.failures.truncate(Report::MOST_FAILURES);
+        let at = if news { now } else { now + jitter.between(patience, 2 * patience) };
+        self.at = Some(self.at.map_or(at, |before| before.min(at)));
+    }
+
     /// Changes what is to be said.
     pub(super) fn change(&mut self, now: Duration, change: impl FnOnce(&mut Report)) {
         let before = self.current.clone();
         change(&mut self.current);
         self.current.local.truncate(Report::MOST_LOCAL);
-        self.current.failures.truncate(Report::MOST_FAILURES);
-        if self.current == before {
-            return;
+        if self.current != before {
+            self.at = Some(self.at.map_or(now, |before| before.min(now)));
         }
-        let only_generation = Report { generation: self.current.generation, ..before } == self.current;
-        let at = if only_generation { now + PATIENCE } else { now };
-        self.at = Some(self.at.map_or(at, |before| before.min(at)));
     }
 
     /// The server may have forgotten: say it again.
@@ -81,5 +97,41 @@ impl Reporter {
 
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.at.filter(|_| self.under_way.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn carried_out(
+        reporter: &mut Reporter,
+        generation: u64,
+        failures: Vec<Outcome>,
+        peers: usize,
+    ) -> Duration {
+        let done = (Generation::from_number(generation), failures);
+        reporter.carried_out(Duration::ZERO, done, peers, &mut Jitter::new(generation));
+        reporter.deadline().expect("there is something to say")
+    }
+
+    #[test]
+    fn the_more_peers_the_longer_it_waits_to_say_that_all_is_well() {
+        for (peers, least, most) in
+            [(0, 300, 600), (100, 300, 600), (1_000, 3_000, 6_000), (50_000, 30_000, 60_000)]
+        {
+            let at = carried_out(&mut Reporter::default(), 1, vec![], peers);
+            assert!((least..=most).contains(&at.as_millis()), "{peers} peers: {at:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_said_at_once_and_so_is_that_it_is_over() {
+        let failure = Outcome { op: "add an address".to_owned(), error: "no such device".to_owned() };
+        let mut reporter = Reporter::default();
+        assert_eq!(carried_out(&mut reporter, 1, vec![failure], 10_000), Duration::ZERO);
+        assert!(reporter.take(Duration::ZERO).is_some());
+        reporter.sent(Duration::ZERO);
+        assert_eq!(carried_out(&mut reporter, 2, vec![], 10_000), Duration::ZERO);
     }
 }
