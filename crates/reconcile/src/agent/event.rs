@@ -129,7 +129,7 @@ pub enum AgentAction {
     ConnectBroker,
     /// The broker is back after it was away: `Paths::handle_server_back`.
     ServerBack,
-    /// Ask for the map over HTTP, then `Answered` or `AskFailed`. Parts are put together with the map as it is now.
+    /// Ask for the map over HTTP, then `Answered` or `AskFailed`. Parts are put together with the map as it was when asking.
     Ask {
         /// What the agent has; none where a delta did not fit, so that the server goes by digests alone.
         have: Generation,
