@@ -117,3 +117,54 @@ fn label(delivery: Delivery) -> &'static str {
         Delivery::TooLarge => "too_large",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::SealingSecret;
+
+    use super::*;
+    use crate::broker::Backlog;
+
+    /// A broker with so many hosts, of which so many wait.
+    struct Loaded {
+        connected: usize,
+        hosts: usize,
+    }
+
+    impl Broker for Loaded {
+        fn publish(&self, _: HostId, _: Bytes) -> Delivery {
+            Delivery::Offline
+        }
+
+        fn kick(&self, _: HostId) -> bool {
+            false
+        }
+
+        fn is_online(&self, _: HostId) -> bool {
+            false
+        }
+
+        fn is_listening(&self, _: HostId) -> bool {
+            false
+        }
+
+        fn connected(&self) -> usize {
+            self.connected
+        }
+
+        fn backlog(&self) -> Backlog {
+            Backlog { hosts: self.hosts, ..Backlog::default() }
+        }
+    }
+
+    fn is_congested(connected: usize, hosts: usize) -> bool {
+        let channels = Arc::new(Channels::new(SealingSecret::from_random([1; 32])));
+        Outbox::new(Arc::new(Loaded { connected, hosts }), channels).is_congested()
+    }
+
+    #[test]
+    fn telling_is_put_off_while_many_wait_for_what_they_were_told_before() {
+        assert!(!is_congested(10_000, 0) && !is_congested(10_000, 1_000) && is_congested(10_000, 2_000));
+        assert!(!is_congested(50, 50), "a small network is told at once");
+    }
+}
