@@ -111,6 +111,8 @@ fn comeback(
         figure("server's processor time for each agent", used.server / float(all as u64) * 1e3, "ms"),
         figure("this program's own for each agent", used.own / float(all as u64) * 1e3, "ms"),
     ]);
+    let broken = float(counts.misfits + counts.unreadable);
+    figures.push(figure("messages that did not fit or could not be read, in all", broken, ""));
     figures.extend(peak(stage, bench)?);
     Ok(figures)
 }

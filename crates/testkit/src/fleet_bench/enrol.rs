@@ -35,6 +35,8 @@ pub(super) fn setup(filling: &Filling) -> Vec<Figure> {
         ),
         figure("server's memory in all".to_owned(), float(*connected) / KIB / KIB, "MiB"),
     ]);
+    figures.extend(enrolling.troubles("setup", "enrolling"));
+    figures.extend(connecting.troubles("setup", "connecting"));
     figures
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::comeback::{cut_all, peak};
-use super::series::{Series, spread};
-use super::stage::{LIMIT, Quiet, Stage};
+use super::series::{Quiet, Series, spread};
+use super::stage::{LIMIT, Stage};
 use crate::bench::figure::{Figure, float};
 use crate::swarm::{Order, Rogue, Vice, wait_until};
 
@@ -22,23 +22,17 @@ fn all(stage: &Stage) -> Vec<usize> {
     (0..stage.swarm.members.len()).collect()
 }
 
-/// The figure that bad days are held against; measured now if that was not done before.
+/// The figure that a bad day is held against, measured right before it: what else runs on this machine then counts for both.
 async fn quiet(stage: &mut Stage) -> Result<Quiet> {
-    if let Some(quiet) = stage.quiet {
-        return Ok(quiet);
-    }
     let members = all(stage);
-    let series = stage.series(&members).await?;
-    let quiet = series.quiet().unwrap_or(Quiet { p50: Duration::ZERO, p99: Duration::ZERO });
-    stage.quiet = Some(quiet);
-    Ok(quiet)
+    let quiet = stage.series(&members).await?.quiet();
+    Ok(quiet.unwrap_or(Quiet { p50: Duration::ZERO, p99: Duration::ZERO }))
 }
 
 /// Endpoint changes at a rate: the quiet figure itself.
 pub(super) async fn endpoints(stage: &mut Stage) -> Result<Vec<Figure>> {
     let members = all(stage);
     let series = stage.series(&members).await?;
-    stage.quiet = series.quiet();
     let what = format!("an endpoint changes, {} in a second", stage.options.rate());
     let mut figures = series.latencies("endpoints", &what);
     figures.extend(series.used.figures("endpoints", &what, series.changes));

@@ -10,11 +10,18 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::stage::{LIMIT, Quiet, Stage};
+use super::stage::{LIMIT, Stage};
 use super::window::{Used, Window};
 use crate::bench::figure::{Figure, float, millis};
 use crate::bench::progress::bar;
 use crate::swarm::{Change, Histogram, Mark, endpoint_of};
+
+/// The latencies over all pairs that those of a bad day are held against.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quiet {
+    pub(super) p50: Duration,
+    pub(super) p99: Duration,
+}
 
 /// Changes that are under way.
 #[derive(Default)]
@@ -129,6 +136,8 @@ impl Series {
         if let Some(now) = self.quiet() {
             let ratio = |now: Duration, quiet: Duration| now.as_secs_f64() / quiet.as_secs_f64();
             let text = |rank| format!("{what}, {rank} of each agent against the quiet figure");
+            figures.push(Figure::new(bench, "the quiet figure right before, p50", millis(quiet.p50), "ms"));
+            figures.push(Figure::new(bench, "the quiet figure right before, p99", millis(quiet.p99), "ms"));
             figures.push(Figure::new(bench, text("p50"), ratio(now.p50, quiet.p50), "×"));
             figures.push(Figure::new(bench, text("p99"), ratio(now.p99, quiet.p99), "×"));
         }

@@ -65,6 +65,9 @@ impl Singles {
             figures.push(Figure::new(bench, what, float(self.missing), ""));
         }
         figures.extend(self.used.figures(bench, what, self.changes));
+        let until = self.wire.server / float(self.changes as u64) * 1e3;
+        let text = format!("{what}: server's processor time until the last agent has it");
+        figures.push(Figure::new(bench, text, until, "ms"));
         let wire = float(self.wire.counts.broker_wire) / float(self.wire.counts.pushed);
         figures.push(Figure::new(
             bench,

@@ -71,13 +71,6 @@ impl Server {
     }
 }
 
-/// The quiet figures that those of a bad day are held against.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Quiet {
-    pub(super) p50: Duration,
-    pub(super) p99: Duration,
-}
-
 /// Everything that a scenario needs.
 pub(super) struct Stage {
     pub(super) options: Options,
@@ -87,7 +80,6 @@ pub(super) struct Stage {
     pub(super) swarm: Swarm,
     /// Members at the end of the swarm that are there for the time of a scenario or two.
     pub(super) guests: usize,
-    pub(super) quiet: Option<Quiet>,
     /// The last local port that an agent said it has.
     pub(super) port: u16,
     /// How often the flip was flipped.
@@ -119,7 +111,6 @@ impl Stage {
             networks,
             swarm,
             guests: 0,
-            quiet: None,
             port: 1024,
             flips: 0,
         })

@@ -73,13 +73,32 @@ impl Used {
         let message = |value: f64| value / float(self.counts.pushed);
         let pushed = float(self.counts.pushed);
         let figure = |text: &str, value, unit| Figure::new(bench, format!("{what}: {text}"), value, unit);
-        vec![
+        let mut figures = vec![
             figure("messages for each change", each(pushed), ""),
             figure("reports for each change", each(float(self.counts.reports)), ""),
             figure("server's processor time for each change", each(self.server) * 1e3, "ms"),
             figure("server's processor time for each message", self.server_per_message(), "µs"),
             figure("this program's own for each message", message(self.own) * 1e6, "µs"),
             figure("a message, sealed", message(float(self.counts.pushed_sealed)), "bytes"),
-        ]
+        ];
+        figures.extend(self.troubles(bench, what));
+        figures
+    }
+
+    /// What should not have happened, where it did.
+    pub(super) fn troubles(&self, bench: &'static str, what: &str) -> Vec<Figure> {
+        let Counts { put_off, failed, refused, lost, misfits, unreadable, .. } = self.counts;
+        let troubles = [
+            ("requests that were put off (Retry-After)", put_off),
+            ("requests that failed otherwise", failed),
+            ("attempts to connect that failed", refused),
+            ("connections that broke", lost),
+            ("deltas that did not fit", misfits),
+            ("messages that could not be read", unreadable),
+        ];
+        let happened = troubles.into_iter().filter(|(_, count)| *count > 0);
+        happened
+            .map(|(text, count)| Figure::new(bench, format!("{what}: {text}, in all"), float(count), ""))
+            .collect()
     }
 }

@@ -73,7 +73,9 @@ pub(super) fn put(out: &mut Vec<u8>, opcode: Opcode, mask: [u8; 4], payload: &[u
         }
     }
     out.extend_from_slice(&mask);
-    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    let start = out.len();
+    out.extend_from_slice(payload);
+    out[start..].iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
 }
 
 /// Takes the next whole frame; none if there is not enough yet.
