@@ -54,6 +54,10 @@ fn describe() {
     metrics::describe_counter!("netloom_maps_total", "Host maps fetched, by kind");
     metrics::describe_counter!("netloom_pushed_total", "Messages to agents, by what became of them");
     metrics::describe_counter!("netloom_pushed_bytes_total", "Bytes of sealed messages to agents");
+    metrics::describe_counter!(
+        "netloom_broker_overflows_total",
+        "Times that what waited for a host was dropped and the host told to fetch its map"
+    );
     metrics::describe_gauge!("netloom_hosts", "Hosts that are known");
     metrics::describe_gauge!("netloom_hosts_online", "Hosts connected to the broker");
 }

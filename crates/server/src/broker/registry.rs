@@ -123,11 +123,12 @@ impl Registry {
     }
 
     pub(super) fn is_online(&self, host: HostId) -> bool {
-        self.client(host).is_some_and(|client| client.announced.load(Ordering::Relaxed))
+        let state = self.lock();
+        state.clients.get(&host).is_some_and(|client| client.announced.load(Ordering::Relaxed))
     }
 
     pub(super) fn is_listening(&self, host: HostId) -> bool {
-        self.client(host).is_some_and(|client| client.mailbox.is_listening())
+        self.lock().clients.get(&host).is_some_and(|client| client.mailbox.is_listening())
     }
 
     pub(super) fn connected(&self) -> usize {

@@ -26,9 +26,12 @@ use tracing::debug;
 use super::bounded::Bounded;
 use super::{Stopping, Stream, TrustedProxies};
 
-/// Room for the head of a request.
+/// Room for the head of a request. A longer one is refused.
 const HEAD_BYTES: usize = 64 * 1024;
+/// Requests at the same time on one HTTP/2 connection. Further ones are reset, as the client was told they would be.
 const STREAMS: u32 = 128;
+/// What one of them may have waiting to be sent. Beyond, its answer is not made further until the client read.
+const STREAM_BYTES: usize = 64 * 1024;
 
 /// What all connections of a front share.
 pub(super) struct Serving {
@@ -120,6 +123,7 @@ async fn serve_http2(
         .timer(TokioTimer::new())
         .keep_alive_interval(header_timeout)
         .max_concurrent_streams(STREAMS)
+        .max_send_buf_size(STREAM_BYTES)
         .serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
     tokio::select! {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::HostId;
 use rumqttc::{ConnectReturnCode, LastWill, QoS};
-use server::broker::{Backlog, Broker as _, Delivery, Ended, Limits};
+use server::broker::{Backlog, Broker as _, BrokerEvent, Delivery, Ended, Limits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -231,15 +231,31 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 
 /// CONNECT of host A with a keepalive of one second.
 fn connect_bytes(level: u8) -> Vec<u8> {
-    let head = [&field("MQTT")[..], &[level, 0xc2, 0, 1]].concat();
-    packet(0x10, &[head, field(&A.to_string()), field(&A.to_string()), field(&password_of(A))].concat())
+    connect_bytes_of(A, level, 1)
+}
+
+fn connect_bytes_of(host: HostId, level: u8, keepalive: u8) -> Vec<u8> {
+    let head = [&field("MQTT")[..], &[level, 0xc2, 0, keepalive]].concat();
+    packet(
+        0x10,
+        &[head, field(&host.to_string()), field(&host.to_string()), field(&password_of(host))].concat(),
+    )
 }
 
 /// CONNECT, SUBSCRIBE and presence in one go.
 fn join_bytes() -> Vec<u8> {
-    let subscribe = packet(0x82, &[vec![0, 1], field(&topic(A, "map")), vec![1]].concat());
-    let presence = packet(0x30, &[field(&topic(A, "presence")), b"online".to_vec()].concat());
-    [connect_bytes(4), subscribe, presence].concat()
+    [connect_bytes(4), arrive_bytes(A)].concat()
+}
+
+/// The same of any host, with a keepalive that outlasts the test.
+fn join_bytes_of(host: HostId) -> Vec<u8> {
+    [connect_bytes_of(host, 4, 200), arrive_bytes(host)].concat()
+}
+
+fn arrive_bytes(host: HostId) -> Vec<u8> {
+    let subscribe = packet(0x82, &[vec![0, 1], field(&topic(host, "map")), vec![1]].concat());
+    let presence = packet(0x30, &[field(&topic(host, "presence")), b"online".to_vec()].concat());
+    [subscribe, presence].concat()
 }
 
 /// A message to host A.
@@ -288,6 +304,39 @@ async fn a_host_that_does_not_acknowledge_costs_little_and_is_told_to_fetch_and_
     assert_eq!(broker.backlog().hosts, 0, "nobody is to wait for a host that hangs");
     host.tcp.write_all(&[0x40, 2, 0, 1]).await.unwrap();
     host.expect(&message(3, "fetch")).await;
+}
+
+#[tokio::test]
+async fn hosts_that_hang_disturb_nobody_while_they_hang_and_when_they_are_ended() {
+    const HANGING: u8 = 100;
+    const ROUNDS: u16 = 300;
+    let limits = Limits { in_flight: 2, queue_messages: 4, ..Limits::default() };
+    let mut server = plain(limits).await;
+    let mut healthy = joined(&mut server, A).await;
+    let port = server.broker.open_port("127.0.0.1:0".parse().unwrap(), None).unwrap();
+    let hanging: Vec<HostId> = (0..HANGING).map(|number| HostId::from_bytes([100 + number; 16])).collect();
+    let mut silent = Vec::new();
+    for host in &hanging {
+        silent.push(Raw::send(&port.address(), &join_bytes_of(*host)).await);
+        assert_eq!(server.event().await, online(*host));
+    }
+    for round in 0..ROUNDS {
+        for host in &hanging {
+            let delivery = server.broker.publish(*host, Bytes::from(vec![0; 300]));
+            assert!(matches!(delivery, Delivery::Queued | Delivery::Full), "{delivery:?}");
+        }
+        assert_eq!(server.broker.publish(A, Bytes::from(round.to_be_bytes().to_vec())), Delivery::Queued);
+        assert_eq!(&healthy.message().await.payload[..], round.to_be_bytes());
+        assert!(server.broker.backlog().messages <= 4 * usize::from(HANGING));
+    }
+    hanging.iter().for_each(|host| assert!(server.broker.kick(*host)));
+    for _ in &hanging {
+        assert!(matches!(server.event().await, BrokerEvent::Offline { reason: Ended::Kicked, .. }));
+    }
+    assert_eq!(server.broker.publish(A, Bytes::from("last")), Delivery::Queued);
+    assert_eq!(&healthy.message().await.payload[..], b"last");
+    assert_eq!((server.broker.connected(), server.broker.backlog()), (1, Backlog::default()));
+    drop(silent);
 }
 
 /// Both ends are there at once: what the kernel takes for the connection is part of what it costs.
