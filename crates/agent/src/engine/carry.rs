@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::Endpoint;
-use reconcile::{AgentEvent, Changed, Own, PathAction};
+use reconcile::{AgentEvent, Changed, Own};
 use wire::Outcome;
 
 use super::Engine;
@@ -65,7 +65,7 @@ impl Engine {
     }
 
     /// Tells the server what came of the map, if it is other than before.
-    fn tell_outcome(&mut self) {
+    pub(super) fn tell_outcome(&mut self) {
         let Some(generation) = self.carried else { return };
         let failures = self.all_failures();
         self.agent.handle(AgentEvent::CarriedOut(generation, failures), self.now());
@@ -92,12 +92,6 @@ impl Engine {
     pub(super) async fn settle(&mut self) {
         if let Some(map) = self.agent.map() {
             self.keeper.settle(map).await;
-        }
-    }
-
-    pub(super) async fn path_action(&mut self, action: PathAction) {
-        if self.keeper.path_action(action).await {
-            self.tell_outcome();
         }
     }
 

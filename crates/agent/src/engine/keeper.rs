@@ -18,6 +18,15 @@ use wire::{HostMap, Outcome, Report, WgSecret};
 
 use crate::hands::Hands;
 
+/// What was done for the paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Followed {
+    /// Peers were changed.
+    Changes,
+    /// The device was looked at, and what was amiss mended: there may be other failures than before.
+    Look,
+}
+
 /// One interface. See the module.
 pub struct Keeper<H> {
     hands: H,
@@ -86,19 +95,22 @@ impl<H: Hands> Keeper<H> {
         self.failed_besides(failures);
     }
 
-    /// Carries out what the paths want; whether that was a look, which may have changed the failures.
-    pub async fn path_action(&mut self, action: PathAction) -> bool {
-        if action == PathAction::Look {
-            return self.look().await;
-        }
-        if let Some(interface) = self.derived.as_ref().and_then(Derived::interface)
-            && self.is_ours()
+    /// Carries out all that the paths want at the moment, changes together and then the look; none if that is nothing.
+    pub async fn follow_paths(&mut self) -> Option<Followed> {
+        let (mut ops, mut followed) = (Vec::new(), None);
+        let interface = self.derived.as_ref().and_then(Derived::interface).filter(|_| self.is_ours());
+        while followed != Some(Followed::Look)
+            && let Some(action) = self.paths.poll_action()
         {
-            let ops = action.ops(interface);
-            // What fails here is seen by the next look, and tried again.
-            self.execute(&ops).await;
+            ops.extend(interface.iter().flat_map(|interface| action.ops(interface)));
+            followed = Some(if action == PathAction::Look { Followed::Look } else { Followed::Changes });
         }
-        false
+        // What fails here is seen by the next look, and tried again.
+        self.execute(&ops).await;
+        if followed == Some(Followed::Look) {
+            self.look().await;
+        }
+        followed
     }
 
     /// Reads the device for the paths, and mends what somebody else has changed; whether it could be read.

@@ -41,7 +41,7 @@ use crate::talk::now;
 use crate::view::View;
 
 pub use doors::resolve_once;
-pub use keeper::Keeper;
+pub use keeper::{Followed, Keeper};
 pub use session::{NoMap, Session, fetch_map};
 
 use messages::{Broker, BrokerEvent, Done};
@@ -275,8 +275,11 @@ impl Engine {
             while let Some(action) = self.agent.poll_action() {
                 self.act(action).await;
             }
-            let Some(action) = self.keeper.paths.poll_action() else { break };
-            self.path_action(action).await;
+            match self.keeper.follow_paths().await {
+                Some(Followed::Look) => self.tell_outcome(),
+                Some(Followed::Changes) => {}
+                None => break,
+            }
         }
         // What the brain did not take is nothing to be written down.
         self.unsaved.clear();

@@ -133,7 +133,7 @@ impl Entry {
         }
     }
 
-    pub(super) fn observe(&mut self, peer: &ActualPeer, at: Timestamp, now: Duration) {
+    pub(super) fn observe(&mut self, peer: &ActualPeer, own: &Own, at: Timestamp, now: Duration) {
         let seen = Observation { endpoint: peer.endpoint, handshake: peer.last_handshake, rx: peer.rx };
         let last = self.last.replace(seen);
         let life = self.life(last, peer, at);
@@ -154,7 +154,7 @@ impl Entry {
             self.advance(Event::Candidate(0), now);
         }
         self.learn(seen.endpoint);
-        self.follow_change(seen.endpoint, now);
+        self.follow_change(seen.endpoint, own, now);
         let settled = life == Some(Event::Alive) || astray;
         if due && !settled {
             self.advance(Event::Due, now);
@@ -204,7 +204,7 @@ impl Entry {
     }
 
     /// Acts on a change of what the map says, now that it is known what WireGuard does meanwhile.
-    fn follow_change(&mut self, used: Option<Endpoint>, now: Duration) {
+    fn follow_change(&mut self, used: Option<Endpoint>, own: &Own, now: Duration) {
         let Some(before) = self.changed_from.take() else {
             return;
         };
@@ -213,8 +213,12 @@ impl Entry {
         // A private address somewhere else is the last resort, however new it is.
         let hopeful = self.list.iter().position(|c| is_new(c) && c.kind != PathKind::Routed);
         let new = hopeful.or_else(|| self.list.iter().position(is_new));
-        let lan = self.list.first().is_some_and(|first| first.kind == PathKind::Lan);
-        let best = hopeful.filter(|_| !lan).or_else(|| (!self.list.is_empty()).then_some(0));
+        let first = self.list.first().map(|first| first.kind);
+        // What works is not left for it either, unless it is one itself: a server that was restarted knows the private
+        // addresses of hosts before it sees them.
+        let far = used.is_some_and(|used| is_far(own, used.ip()));
+        let any = first.filter(|kind| *kind != PathKind::Routed || far).map(|_| 0);
+        let best = hopeful.filter(|_| first != Some(PathKind::Lan)).or(any);
         let elsewhere = best.map_or(Event::Doubt, Event::Candidate);
         let event = match self.state {
             // Not proved yet, and now known to be far away.

@@ -2,7 +2,7 @@
 //!
 //! Sans-IO. Inputs are `handle_*`, outputs `poll_action` and `poll_deadline`; `now` is the time since some fixed moment of
 //! the agent's run (never the wall clock, which people set). After any `handle_*` both polls may give something new; extra
-//! calls do no harm. Each action is carried out before the next is polled.
+//! calls do no harm. Actions are carried out in the order in which they were polled; those before a `Look` may be gathered.
 //!
 //! WireGuard judges: handshakes and counters come in through `handle_observed`, and the device is read only when `Look`
 //! asks for it: at rest once a minute. A device cannot be asked about one peer, so a look costs what all of them cost; the
@@ -228,8 +228,8 @@ impl Paths {
         self.rest_at = now + REST;
         let peers = u32::try_from(device.peers.len()).unwrap_or(u32::MAX);
         self.look_from = now + took.saturating_mul(SHARE).min(PAUSE_FOR_EACH.saturating_mul(peers));
-        self.for_each(|entry, _| match device.peers.get(&entry.key()) {
-            Some(peer) => entry.observe(peer, device.at, now),
+        self.for_each(|entry, own| match device.peers.get(&entry.key()) {
+            Some(peer) => entry.observe(peer, own, device.at, now),
             None => entry.observe_absent(now),
         });
         let calls = self.doors.observe(device, now);

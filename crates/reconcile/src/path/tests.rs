@@ -205,6 +205,26 @@ fn a_peer_that_roamed_and_stays_silent_gets_pokes_and_then_a_fresh_start() {
 }
 
 #[test]
+fn a_path_that_works_is_not_left_for_a_private_address_while_the_server_sees_nobody() {
+    let mut story = Story::connected(&["192.0.2.1:1"]);
+    let mut forgotten = view(&[]);
+    forgotten.local = vec![at("192.168.7.7:51820")];
+    let known = PeerView { local: forgotten.local.clone(), ..view(&["192.0.2.1:1"]) };
+    story.paths.handle_peer(PEER, known.clone(), story.now);
+    story.settle();
+    story.log.clear();
+    story.paths.handle_peer(PEER, forgotten, story.now);
+    story.settle();
+    story.check(&["1000 Poke"]);
+    story.run(100);
+    story.peer().rx += 32;
+    story.run(1_000);
+    story.paths.handle_peer(PEER, known, story.now);
+    story.settle();
+    story.check(&["2100 Poke"]);
+}
+
+#[test]
 fn where_wireguard_has_roamed_already_the_peer_is_only_told_that_we_live() {
     let mut story = Story::connected(&["192.0.2.1:1"]);
     (story.peer().endpoint, story.peer().rx) = (Some(at("192.0.2.2:2")), 500);

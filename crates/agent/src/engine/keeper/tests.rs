@@ -16,6 +16,7 @@ const NETWORK: NetworkId = NetworkId::from_bytes([7; 16]);
 struct Done {
     observed: usize,
     looked_at_link: usize,
+    calls: usize,
     ops: Vec<String>,
 }
 
@@ -48,6 +49,7 @@ impl Hands for Pretended {
 
     async fn execute_all(&self, ops: &[Op], _: &WgSecret) -> Vec<anyhow::Result<()>> {
         let mut inner = self.0.lock().unwrap();
+        inner.1.calls += usize::from(!ops.is_empty());
         let each = |op: &Op| {
             inner.0.apply(op);
             inner.1.ops.push(op.to_string());
@@ -123,9 +125,7 @@ async fn at_rest(map: &HostMap) -> Keeper<Pretended> {
     keeper.paths.handle_own(Own::default(), Duration::ZERO);
     keeper.paths.handle_map(map, ["192.0.2.77/24".parse().unwrap()].into(), keeper.now());
     keeper.settle(map).await;
-    while let Some(action) = keeper.paths.poll_action() {
-        keeper.path_action(action).await;
-    }
+    while keeper.follow_paths().await.is_some() {}
     assert_eq!(keeper.failures(), []);
     done(&keeper);
     keeper
@@ -146,9 +146,7 @@ async fn follow(keeper: &mut Keeper<Pretended>, map: &mut HostMap, number: u16, 
     let hosts = BTreeSet::from([host(number)]);
     keeper.paths.handle_map_peers(map, &hosts, &keys, keeper.now());
     keeper.settle_peers(map, &hosts).await;
-    while let Some(action) = keeper.paths.poll_action() {
-        keeper.path_action(action).await;
-    }
+    while keeper.follow_paths().await.is_some() {}
 }
 
 fn is_as_derived_anew(keeper: &Keeper<Pretended>, map: &HostMap) {
@@ -183,6 +181,21 @@ async fn one_peer_that_comes_changes_or_goes_costs_one_op_and_no_look() {
     assert_eq!(left.ops, [format!("remove peer {}", key(5))]);
     assert_eq!((left.observed, left.looked_at_link), (0, 0));
     is_as_derived_anew(&keeper, &map);
+}
+
+#[tokio::test]
+async fn what_many_paths_want_at_the_same_time_is_handed_over_together() {
+    let map = map(200);
+    let mut keeper = at_rest(&map).await;
+    // The first and only address of each has had its time.
+    keeper.paths.handle_deadline(Duration::from_secs(5));
+    assert_eq!(keeper.follow_paths().await, Some(Followed::Look));
+    let tried = done(&keeper);
+    assert_eq!((tried.observed, tried.calls), (1, 0));
+    assert_eq!(keeper.follow_paths().await, Some(Followed::Changes));
+    let tried = done(&keeper);
+    assert_eq!((tried.observed, tried.calls, tried.ops.len()), (0, 1, 400));
+    assert_eq!(keeper.follow_paths().await, None);
 }
 
 #[tokio::test]
@@ -234,7 +247,8 @@ async fn an_interface_of_somebody_else_is_never_touched_whatever_the_map_says() 
     assert!(keeper.failures()[0].error.contains("not ours"), "{:?}", keeper.failures());
     follow(&mut keeper, &mut map, 4, Some(peer(4))).await;
     follow(&mut keeper, &mut map, 1, None).await;
-    keeper.path_action(PathAction::Poke(key(2))).await;
+    keeper.paths.handle_own(Own::default(), keeper.now());
+    keeper.follow_paths().await;
     keeper.look_at_link().await;
     assert_eq!(done(&keeper).ops, Vec::<String>::new());
 }
