@@ -25,9 +25,9 @@ use super::error::{root_cause, tls_cause};
 use super::url::BrokerUrl;
 use super::{Backoff, LinkError, ServerTrust};
 
-/// Unacknowledged messages at a time. The library sets memory aside for each.
+/// Unacknowledged messages at a time; further ones wait among `REPORTS`. The library sets memory aside for each.
 const IN_FLIGHT: u16 = 32;
-/// Reports waiting for the connection to take them.
+/// Reports waiting for the connection to take them. When it is full the agent is told so, and reports later what is so then.
 const REPORTS: usize = 16;
 /// Events waiting for the agent. When it does not take them, the link stops reading.
 const EVENTS: usize = 64;

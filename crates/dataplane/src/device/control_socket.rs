@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 /// Enough for the whole configuration of a hundred thousand peers.
 const LONGEST_CALL: usize = 64 << 20;
-/// Callers that may be connected at once.
+/// Callers that may be connected at once. Further ones wait in the kernel until one of these is gone.
 const CALLERS: usize = 16;
 /// How long a caller may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -21,7 +21,8 @@ use tun_rs::{AsyncDevice, DeviceBuilder, GROTable, IDEAL_BATCH_SIZE, VIRTIO_NET_
 const FIRST_MTU: u16 = 1420;
 /// How often the interface's MTU is read. It is the user's to change, and the kernel does not tell us here.
 const MTU_EVERY: Duration = Duration::from_secs(1);
-/// Packets that may wait to be written.
+/// Packets that may wait to be written. When it is full, no more are opened: what comes waits in the kernel's socket, and is
+/// dropped there, as everywhere on the way.
 const QUEUE: usize = 1024;
 /// The largest thing that the kernel hands over at once.
 const LARGEST: usize = VIRTIO_NET_HDR_LEN + 65_536;
