@@ -27,7 +27,7 @@ use super::{Backoff, LinkError, ServerTrust};
 
 /// Unacknowledged messages at a time; further ones wait among `REPORTS`. The library sets memory aside for each.
 const IN_FLIGHT: u16 = 32;
-/// Reports waiting for the connection to take them. When it is full the agent is told so, and reports later what is so then.
+/// Reports waiting for the connection to take them. When it is full, reports go over HTTP.
 const REPORTS: usize = 16;
 /// Events waiting for the agent. When it does not take them, the link stops reading.
 const EVENTS: usize = 64;
