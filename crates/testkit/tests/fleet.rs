@@ -41,7 +41,7 @@ async fn the_growth_is_drawn_with_a_point_for_each_size() {
     let plot = ["--curve", "4,8", "--scenario", "join", "--json", "--plot", file.to_str().unwrap()];
     small(&plot).await;
     let svg = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(svg.matches("<circle").count(), 2 * 4);
+    assert_eq!(svg.matches("<circle").count(), 2 * 5);
 }
 
 #[tokio::test]

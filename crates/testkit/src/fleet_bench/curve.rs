@@ -15,6 +15,8 @@ pub(super) struct Point {
     agents: usize,
     /// Milliseconds of the server's processor for each join.
     change_ms: f64,
+    /// Of these, until the last agent has it: without the reports.
+    told_ms: f64,
     /// Microseconds of it for each message.
     message_us: f64,
     /// Milliseconds until an agent has it.
@@ -28,6 +30,7 @@ impl Point {
         Self {
             agents,
             change_ms: joins.used.server / float(joins.changes as u64) * 1e3,
+            told_ms: joins.told_ms(),
             message_us: joins.used.server_per_message(),
             p50_ms: time(50),
             p99_ms: time(99),
@@ -46,12 +49,15 @@ pub(super) fn plot(file: &Path, points: &[Point]) -> Result<()> {
         panel(
             "Server's processor time for a join",
             "ms",
-            vec![of("for each change", |point| point.change_ms)],
+            vec![
+                of("with all reports", |point| point.change_ms),
+                of("until all have it", |point| point.told_ms),
+            ],
         ),
         panel(
             "Server's processor time for a join",
             "µs",
-            vec![of("for each message", |point| point.message_us)],
+            vec![of("for each message, with its report", |point| point.message_us)],
         ),
         panel(
             "From the request to an agent having it",

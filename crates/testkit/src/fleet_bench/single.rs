@@ -52,6 +52,11 @@ impl Singles {
         Ok(())
     }
 
+    /// Milliseconds of the server's processor for each change, until the last agent had it.
+    pub(super) fn told_ms(&self) -> f64 {
+        self.wire.server / float(self.changes as u64) * 1e3
+    }
+
     fn figures(&self, bench: &'static str, what: &str) -> Vec<Figure> {
         let mut figures = spread(bench, &format!("{what}, each agent has it"), &self.pairs);
         figures.extend(Figure::latencies(
@@ -65,9 +70,8 @@ impl Singles {
             figures.push(Figure::new(bench, what, float(self.missing), ""));
         }
         figures.extend(self.used.figures(bench, what, self.changes));
-        let until = self.wire.server / float(self.changes as u64) * 1e3;
         let text = format!("{what}: server's processor time until the last agent has it");
-        figures.push(Figure::new(bench, text, until, "ms"));
+        figures.push(Figure::new(bench, text, self.told_ms(), "ms"));
         let wire = float(self.wire.counts.broker_wire) / float(self.wire.counts.pushed);
         figures.push(Figure::new(
             bench,

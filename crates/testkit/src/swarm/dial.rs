@@ -1,7 +1,7 @@
 //! The door to the server: TCP and TLS with the certificate pinned, made anew for each connection as each machine would.
 //!
-//! Not for what is said inside. It keeps true that no TLS session is shared between agents (each is a machine that comes for
-//! the first time), and that what comes in is counted where the network would see it: below TLS.
+//! Not for what is said inside. It keeps true that an agent resumes no TLS sessions but its own, as the real one does (those to
+//! the broker and those for requests apart), and that what comes in is counted where the network would see it: below TLS.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -30,10 +30,13 @@ const AGENTS_PER_SOURCE: u32 = 2_000;
 pub(super) struct Door {
     address: SocketAddr,
     name: ServerName<'static>,
-    connector: TlsConnector,
+    tls: ClientConfig,
     /// What stands in the `Host` header.
     pub(super) host: String,
 }
+
+/// The sessions that one agent can resume with connections of one kind.
+pub(super) type Sessions = TlsConnector;
 
 /// A connection to the server.
 pub(super) type Stream = tokio_rustls::client::TlsStream<Counted>;
@@ -44,28 +47,33 @@ impl Door {
         let host = site.url().strip_prefix("https://").context("the server has no https address")?.to_owned();
         let address: SocketAddr =
             host.parse().context("the server's address is no IP address with a port")?;
-        let mut config: ClientConfig = tls::client_config(&tls::Trust::Pin(pin))?;
-        config.resumption = Resumption::disabled();
-        let connector = TlsConnector::from(Arc::new(config));
-        Ok(Self { address, name: ServerName::IpAddress(address.ip().into()), connector, host })
+        let tls = tls::client_config(&tls::Trust::Pin(pin))?;
+        Ok(Self { address, name: ServerName::IpAddress(address.ip().into()), tls, host })
+    }
+
+    /// No sessions yet.
+    pub(super) fn sessions(&self) -> Sessions {
+        let mut config = self.tls.clone();
+        config.resumption = Resumption::in_memory_sessions(1);
+        TlsConnector::from(Arc::new(config))
     }
 
     /// Opens a connection for the agent with this number.
-    pub(super) async fn open(&self, agent: u32) -> Result<Stream> {
-        match timeout(CONNECT, self.connect(agent)).await {
+    pub(super) async fn open(&self, agent: u32, sessions: &Sessions) -> Result<Stream> {
+        match timeout(CONNECT, self.connect(agent, sessions)).await {
             Ok(stream) => stream.context("no connection to the server"),
             Err(_) => bail!("no connection to the server within {CONNECT:?}"),
         }
     }
 
-    async fn connect(&self, agent: u32) -> io::Result<Stream> {
+    async fn connect(&self, agent: u32, sessions: &Sessions) -> io::Result<Stream> {
         let socket = if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if let Some(source) = source_of(self.address.ip(), agent) {
             socket.bind(source)?;
         }
         let tcp = socket.connect(self.address).await?;
         tcp.set_nodelay(true)?;
-        self.connector.connect(self.name.clone(), Counted { tcp, received: 0 }).await
+        sessions.connect(self.name.clone(), Counted { tcp, received: 0 }).await
     }
 }
 

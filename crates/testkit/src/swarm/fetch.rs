@@ -82,7 +82,7 @@ async fn connection(shared: &Shared, machine: &Machine, kept: Option<Kept>) -> a
         return Ok(kept);
     }
     let place = Arc::clone(&shared.places).acquire_owned().await.context("the fleet ends")?;
-    let stream = shared.door.open(machine.number).await?;
+    let stream = shared.door.open(machine.number, &machine.request_sessions).await?;
     Ok(Kept { http: Http::new(stream, &shared.door.host), _place: place })
 }
 

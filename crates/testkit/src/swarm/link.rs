@@ -41,7 +41,7 @@ impl Link {
     /// Connects as the machine, and returns when the connection stands.
     pub(super) async fn connect(door: &Door, machine: &Machine, keepalive: u16, seed: u64) -> Result<Self> {
         let standing = async {
-            let mut link = Self::open(door, machine.number, seed).await?;
+            let mut link = Self::open(door, machine, seed).await?;
             link.introduce(machine, keepalive).await?;
             anyhow::Ok(link)
         };
@@ -49,8 +49,8 @@ impl Link {
     }
 
     /// A WebSocket on which nothing was said yet.
-    pub(super) async fn open(door: &Door, number: u32, seed: u64) -> Result<Self> {
-        let stream = door.open(number).await?;
+    pub(super) async fn open(door: &Door, machine: &Machine, seed: u64) -> Result<Self> {
+        let stream = door.open(machine.number, &machine.broker_sessions).await?;
         let mut link = Self {
             stream,
             frames: BytesMut::new(),

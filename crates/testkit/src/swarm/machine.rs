@@ -2,6 +2,7 @@
 //!
 //! Not its connection (`agent`). It keeps true that all keys are its own, and that no two of its requests have the same time.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use wire::{
 };
 
 use super::LOCAL_PORT;
-use super::dial::Door;
+use super::dial::{Door, Sessions};
 use super::http::{Http, Request};
 use super::map::Map;
 use crate::fleet::{Keys, System, Wish, facts, now, random, registration};
@@ -22,7 +23,6 @@ use crate::fleet::{Keys, System, Wish, facts, now, random, registration};
 const MOST_ANSWER: usize = 64 * 1024;
 
 /// A registered machine.
-#[derive(Debug)]
 pub struct Machine {
     /// Its number in the fleet.
     pub number: u32,
@@ -32,9 +32,18 @@ pub struct Machine {
     pub network: usize,
     signing: SigningSecret,
     pub(super) channel: Channel,
+    /// Of its connections to the broker, and of those for requests.
+    pub(super) broker_sessions: Sessions,
+    pub(super) request_sessions: Sessions,
     last: AtomicI64,
     pub(super) map: Mutex<Map>,
     local: Mutex<Vec<Endpoint>>,
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Machine({}, {})", self.number, self.host)
+    }
 }
 
 impl Machine {
@@ -98,7 +107,7 @@ impl Machine {
 
     /// Leaves the server.
     pub(super) async fn leave(&self, door: &Door) -> Result<()> {
-        let mut http = Http::new(door.open(self.number).await?, &door.host);
+        let mut http = Http::new(door.open(self.number, &self.request_sessions).await?, &door.host);
         self.post(&mut http, path::LEAVE, &wire::encode(&Leave::Server)).await
     }
 
@@ -135,12 +144,14 @@ pub struct Applicant {
     agreement: Agreement,
     request: Vec<u8>,
     http: Http,
+    sessions: [Sessions; 2],
 }
 
 impl Applicant {
     /// Connects, asks the server who it is, and makes everything ready.
     pub(super) async fn prepare(door: &Door, token: &Token, network: usize, number: u32) -> Result<Self> {
-        let mut http = Http::new(door.open(number).await?, &door.host);
+        let sessions = door.sessions();
+        let mut http = Http::new(door.open(number, &sessions).await?, &door.host);
         let hello = Request { method: "GET", target: path::HELLO, authorization: None, body: &[] };
         let hello: Hello = wire::decode(&success(&mut http, &hello).await?).context("the server's hello")?;
         let keys = Keys::generate();
@@ -149,7 +160,15 @@ impl Applicant {
         let registration = registration(&keys, &wish, agreement.encapsulated);
         let request =
             RegisterRequest::prove(&registration, &keys.signing, &keys.wireguard, &hello.wireguard_key);
-        Ok(Self { number, network, keys, agreement, request: wire::encode(&request), http })
+        Ok(Self {
+            number,
+            network,
+            keys,
+            agreement,
+            request: wire::encode(&request),
+            http,
+            sessions: [sessions, door.sessions()],
+        })
     }
 
     /// The key by which others will know it.
@@ -159,7 +178,8 @@ impl Applicant {
 
     /// Registers. The connection may be used for more.
     pub(super) async fn register(self) -> Result<(Arc<Machine>, Http)> {
-        let Self { number, network, keys, agreement, request, mut http } = self;
+        let Self { number, network, keys, agreement, request, mut http, sessions } = self;
+        let [request_sessions, broker_sessions] = sessions;
         let request = Request { method: "POST", target: path::REGISTER, authorization: None, body: &request };
         let body = success(&mut http, &request).await?;
         let RegisterReply { host, .. } = wire::decode(&body).context("the answer to a registration")?;
@@ -169,6 +189,8 @@ impl Applicant {
             network,
             signing: keys.signing,
             channel: agreement.into_channel(host),
+            broker_sessions,
+            request_sessions,
             last: AtomicI64::new(0),
             map: Mutex::default(),
             local: Mutex::new(vec![local_of(number, LOCAL_PORT)?]),

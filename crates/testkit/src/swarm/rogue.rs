@@ -72,7 +72,7 @@ async fn misbehave(shared: &Shared, machine: &Machine, vice: Vice, number: u64) 
         }
         // Before it has proved who it is.
         Vice::Garbage if number.is_multiple_of(6) => {
-            let mut link = Link::open(&shared.door, machine.number, seed).await?;
+            let mut link = Link::open(&shared.door, machine, seed).await?;
             link.raw(&noise(&mut jitter, 60_000)).await?;
             until_closed(link).await
         }
