@@ -213,7 +213,9 @@ impl Agent {
             Broker::Down { .. } | Broker::Up => 0,
         };
         self.broker = Broker::Down { until: self.now + BROKER.after(failures, &mut self.jitter), failures };
-        if self.ask == Ask::Idle {
+        // Not when the connection was lost and is to be made again: a server that was started anew has thousands at its door,
+        // and who is connected asks anyway.
+        if self.ask == Ask::Idle && failures > 0 {
             self.ask = Ask::Waiting { until: self.now + FALLBACK.after(0, &mut self.jitter) };
         }
     }

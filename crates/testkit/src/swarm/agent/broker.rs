@@ -94,7 +94,11 @@ impl Agent {
         self.shared.complain(error);
         let pause = Again::Broker.after(self.connect_failures, &mut self.jitter);
         self.connect_failures += 1;
-        self.connect_at = Some(Instant::now() + pause);
+        let now = Instant::now();
+        self.connect_at = Some(now + pause);
+        if self.asking.is_none() && self.ask_at.is_none() {
+            self.ask_at = Some(now + Again::Fallback.after(0, &mut self.jitter));
+        }
         Ok(())
     }
 
@@ -116,9 +120,6 @@ impl Agent {
         self.under_way = None;
         self.set_current(false);
         self.connect_at = Some(now + Again::Broker.after(0, &mut self.jitter));
-        if self.asking.is_none() && self.ask_at.is_none() {
-            self.ask_at = Some(now + Again::Fallback.after(0, &mut self.jitter));
-        }
     }
 
     pub(super) async fn filled(&mut self, filled: std::io::Result<usize>) -> Result<(), End> {
