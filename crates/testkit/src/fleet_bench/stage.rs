@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use api::{ServerStatus, path};
 use tempfile::TempDir;
 
@@ -16,7 +16,8 @@ use crate::bench::progress::bar;
 use crate::fleet::{Administrator, ServerProcess, command};
 use crate::swarm::{Swarm, wait_until};
 
-/// Nothing is given up before; and nothing that takes longer is waited for, but that is no failure.
+/// Nothing is given up before. What takes longer is no failure: it is told as missing, or waited for as long as something
+/// moves.
 pub(super) const LIMIT: Duration = Duration::from_secs(180);
 /// How long a server may take to end when it is asked to.
 const STOP: Duration = Duration::from_secs(60);
@@ -136,22 +137,36 @@ impl Stage {
         Ok(Filling { agents, times, enrolling, connecting, empty, registered, connected })
     }
 
-    /// Waits until all agents have a current map and nothing to say. Agents that ended are none any more.
+    /// Waits until all agents have a current map and nothing to say, for as long as there is any progress. Agents that ended
+    /// are none any more.
     pub(super) async fn settle(&mut self, after: &str) -> Result<()> {
-        self.swarm.bury();
-        let settled = self.swarm.settle(LIMIT).await;
+        let mut before = None;
+        loop {
+            self.swarm.bury();
+            if self.swarm.settle(LIMIT).await {
+                return Ok(());
+            }
+            let (gauges, counts) = (self.swarm.gauges(), self.swarm.counts());
+            let now =
+                Some((gauges.current.count(), gauges.reporting.count(), counts.connected, counts.pushed));
+            if now == before {
+                return Err(self.stuck(after));
+            }
+            before = now;
+        }
+    }
+
+    fn stuck(&self, after: &str) -> anyhow::Error {
         let (all, gauges) = (self.swarm.members.len(), self.swarm.gauges());
-        ensure!(
-            settled,
-            "after {after}, {} of {all} agents are connected, {} have a current map and {} have something to report, \
-             and that does not change within {LIMIT:?}; what went wrong last: {}; the end of the server's log:\n{}",
+        let trouble = self.swarm.trouble();
+        let log = self.server.process().map(ServerProcess::log).unwrap_or_default();
+        anyhow!(
+            "after {after}, {} of {all} agents are connected, {} have a current map and {} have something to report, and \
+             nothing moves any more; what went wrong last: {trouble}; the end of the server's log:\n{log}",
             gauges.linked.count(),
             gauges.current.count(),
             gauges.reporting.count(),
-            self.swarm.trouble(),
-            self.server.process().map(ServerProcess::log).unwrap_or_default(),
-        );
-        Ok(())
+        )
     }
 
     /// Fails if any agent's map is not the definition's.
