@@ -16,12 +16,12 @@ async fn small(more: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_reach_everybody_and_every_map_is_right() {
-    small(&["--networks", "2", "--scenario", "join,endpoints,flip,leave,enrol,rest"]).await;
+    small(&["--networks", "3", "--shared", "40", "--scenario", "join,endpoints,flip,leave,enrol,rest"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_comes_back_after_the_server_and_after_the_broker() {
-    small(&["--scenario", "restart,kill,broker"]).await;
+    small(&["--networks", "3", "--shared", "40", "--scenario", "restart,kill,broker"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

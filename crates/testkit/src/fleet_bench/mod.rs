@@ -70,6 +70,9 @@ pub(crate) struct Options {
     /// Networks, over which the agents are spread evenly
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
     networks: u8,
+    /// Of a hundred agents, so many are in a second network as well (with more than one network)
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    shared: u8,
     /// Hosts that join and leave one by one; half as many settings change
     #[arg(long, default_value_t = 20)]
     changes: usize,

@@ -70,8 +70,8 @@ impl Stage {
             ticks.tick().await;
             let port = self.fresh_port();
             let machine = Arc::clone(&self.swarm.members[*member].machine);
-            let deaf = hung.iter().filter(|one| self.swarm.members[**one].machine.network == machine.network);
-            let others = self.swarm.members_in(machine.network) - 1 - deaf.count();
+            let deaf = hung.iter().filter(|one| self.swarm.share(**one, *member));
+            let others = self.swarm.members_with(machine.group) - 1 - deaf.count();
             let endpoint = endpoint_of(&machine, port)?;
             let mark = Mark::Local(machine.host, endpoint);
             let change = self.swarm.tracker().begin(mark, u32::try_from(others)?, &moves.pairs);

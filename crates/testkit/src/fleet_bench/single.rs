@@ -88,10 +88,9 @@ pub(super) async fn join(stage: &mut Stage) -> Result<(Vec<Figure>, Singles)> {
     let (mut singles, whole) = (Singles::default(), Arc::new(Histogram::default()));
     let count = stage.options.changes;
     let progress = bar("hosts that join", count);
-    for number in 0..count {
-        let network = number % stage.networks.len();
-        let applicant = stage.swarm.applicant(network).await?;
-        let others = u32::try_from(stage.swarm.members_in(network))?;
+    for _ in 0..count {
+        let (applicant, group) = stage.swarm.applicant().await?;
+        let others = u32::try_from(stage.swarm.members_with(group))?;
         let (window, wire, start) = (Window::open(stage)?, Window::open(stage)?, Instant::now());
         let mark = Mark::Key(applicant.key());
         let change = stage.swarm.tracker().begin(mark, others, &singles.pairs);
@@ -134,7 +133,7 @@ pub(super) async fn leave(stage: &mut Stage) -> Result<Vec<Figure>> {
     for _ in 0..count {
         let at = stage.swarm.members.len() - 1;
         let machine = Arc::clone(&stage.swarm.members[at].machine);
-        let others = u32::try_from(stage.swarm.members_in(machine.network) - 1)?;
+        let others = u32::try_from(stage.swarm.members_with(machine.group) - 1)?;
         let (window, wire, start) = (Window::open(stage)?, Window::open(stage)?, Instant::now());
         let change = stage.swarm.tracker().begin(Mark::Gone(machine.host), others, &singles.pairs);
         stage.swarm.leave(at).await?;

@@ -14,7 +14,7 @@ use super::Options;
 use super::window::Window;
 use crate::bench::progress::bar;
 use crate::fleet::{Administrator, ServerProcess, command};
-use crate::swarm::{Swarm, wait_until};
+use crate::swarm::{Group, Swarm, wait_until};
 
 /// Nothing is given up before. What takes longer is no failure: it is told as missing, or waited for as long as something
 /// moves.
@@ -93,18 +93,13 @@ impl Stage {
         let mut server = Server::start(program)?;
         let site = server.process()?.site.clone();
         let administrator = Administrator::set_up(&site, &server.process()?.setup_code()?).await?;
-        let (mut networks, mut tokens) = (Vec::new(), Vec::new());
-        for number in 0..options.networks {
-            let name = format!("fleet-{number}");
-            networks.push(administrator.network(&name, &format!("10.{number}.0.0/16")).await?);
-            tokens.push(administrator.key(&name, &[&name], None).await?.1);
-        }
+        let (networks, groups) = networks(&administrator, options).await?;
         let status: ServerStatus = administrator.get(path::SERVER).await?;
         let doors: Vec<String> =
             status.rendezvous.iter().map(|door| format!("127.0.0.1:{}", door.port)).collect();
         server.rendezvous = (!doors.is_empty()).then(|| doors.join(","));
         let most = agents + options.changes + options.burst + 64;
-        let swarm = Swarm::new(&site, tokens, most, options.patience())?;
+        let swarm = Swarm::new(&site, groups, most, options.patience())?;
         Ok(Self {
             options: options.clone(),
             server,
@@ -192,6 +187,30 @@ impl Stage {
         self.port = if self.port >= 60_000 { 1025 } else { self.port + 1 };
         self.port
     }
+}
+
+/// The networks, and a group of machines for each. With shared ones, also a group in each network and the next.
+async fn networks(
+    administrator: &Administrator,
+    options: &Options,
+) -> Result<(Vec<api::Network>, Vec<Group>)> {
+    let (mut networks, mut groups) = (Vec::new(), Vec::new());
+    let name = |number: usize| format!("fleet-{number}");
+    let count = usize::from(options.networks);
+    let shared = if count > 1 { u32::from(options.shared) * 10 } else { 0 };
+    for number in 0..count {
+        networks.push(administrator.network(&name(number), &format!("10.{number}.0.0/16")).await?);
+        let (_, token) = administrator.key(&name(number), &[&name(number)], None).await?;
+        groups.push(Group { token, networks: vec![number], share: 1000 - shared });
+    }
+    for number in (0..count).filter(|_| shared > 0) {
+        let next = (number + 1) % count;
+        let both = [name(number), name(next)];
+        let (_, token) =
+            administrator.key(&both.join("+"), &both.each_ref().map(String::as_str), None).await?;
+        groups.push(Group { token, networks: vec![number, next], share: shared });
+    }
+    Ok((networks, groups))
 }
 
 /// What setting the stage cost.

@@ -28,8 +28,8 @@ pub struct Machine {
     pub number: u32,
     /// Its host id.
     pub host: HostId,
-    /// The network it was put into, by its place among the fleet's.
-    pub network: usize,
+    /// The group that it is of, by its place among the fleet's.
+    pub group: usize,
     signing: SigningSecret,
     pub(super) channel: Channel,
     /// Of its connections to the broker, and of those for requests.
@@ -139,7 +139,7 @@ pub(super) fn local_of(number: u32, port: u16) -> Result<Endpoint> {
 /// A machine that is about to register: it knows the server's keys and has its proofs ready.
 pub struct Applicant {
     number: u32,
-    network: usize,
+    group: usize,
     keys: Keys,
     agreement: Agreement,
     request: Vec<u8>,
@@ -149,7 +149,7 @@ pub struct Applicant {
 
 impl Applicant {
     /// Connects, asks the server who it is, and makes everything ready.
-    pub(super) async fn prepare(door: &Door, token: &Token, network: usize, number: u32) -> Result<Self> {
+    pub(super) async fn prepare(door: &Door, token: &Token, group: usize, number: u32) -> Result<Self> {
         let sessions = door.sessions();
         let mut http = Http::new(door.open(number, &sessions).await?, &door.host);
         let hello = Request { method: "GET", target: path::HELLO, authorization: None, body: &[] };
@@ -162,7 +162,7 @@ impl Applicant {
             RegisterRequest::prove(&registration, &keys.signing, &keys.wireguard, &hello.wireguard_key);
         Ok(Self {
             number,
-            network,
+            group,
             keys,
             agreement,
             request: wire::encode(&request),
@@ -178,7 +178,7 @@ impl Applicant {
 
     /// Registers. The connection may be used for more.
     pub(super) async fn register(self) -> Result<(Arc<Machine>, Http)> {
-        let Self { number, network, keys, agreement, request, mut http, sessions } = self;
+        let Self { number, group, keys, agreement, request, mut http, sessions } = self;
         let [request_sessions, broker_sessions] = sessions;
         let request = Request { method: "POST", target: path::REGISTER, authorization: None, body: &request };
         let body = success(&mut http, &request).await?;
@@ -186,7 +186,7 @@ impl Applicant {
         let machine = Machine {
             number,
             host,
-            network,
+            group,
             signing: keys.signing,
             channel: agreement.into_channel(host),
             broker_sessions,

@@ -148,12 +148,29 @@ impl Drop for Member {
     }
 }
 
+/// Machines that join the same networks.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The token that they join by.
+    pub token: Token,
+    /// The networks, by their places.
+    pub networks: Vec<usize>,
+    /// How many of a thousand machines are of this group.
+    pub share: u32,
+}
+
+impl Group {
+    fn meets(&self, other: &Self) -> bool {
+        self.networks.iter().any(|network| other.networks.contains(network))
+    }
+}
+
 /// The swarm.
 pub struct Swarm {
     shared: Arc<Shared>,
     /// Its agents.
     pub members: Vec<Member>,
-    tokens: Vec<Token>,
+    groups: Vec<Group>,
     next: u32,
 }
 
@@ -171,8 +188,8 @@ pub fn allow_files() -> u64 {
 }
 
 impl Swarm {
-    /// A swarm of at most so many agents for this server, with the token of each of its networks.
-    pub fn new(site: &Site, tokens: Vec<Token>, most: usize, patience: Duration) -> Result<Self> {
+    /// A swarm of at most so many agents for this server, spread over these groups.
+    pub fn new(site: &Site, groups: Vec<Group>, most: usize, patience: Duration) -> Result<Self> {
         let files = allow_files();
         let room = files.saturating_sub(most as u64 + OWN_FILES);
         ensure!(
@@ -194,7 +211,7 @@ impl Swarm {
             back: Mutex::default(),
             trouble: Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared), members: Vec::new(), tokens, next: 0 })
+        Ok(Self { shared: Arc::new(shared), members: Vec::new(), groups, next: 0 })
     }
 
     /// The states of its agents.
@@ -214,14 +231,49 @@ impl Swarm {
 
     /// How many agents are in the network at this place.
     pub fn members_in(&self, network: usize) -> usize {
-        self.members.iter().filter(|member| member.machine.network == network).count()
+        self.count(|group| group.networks.contains(&network))
     }
 
-    /// A machine that is ready to register in the network at this place.
-    pub async fn applicant(&mut self, network: usize) -> Result<Applicant> {
+    /// How many agents share a network with the machines of the group at this place, those of the group among them.
+    pub fn members_with(&self, group: usize) -> usize {
+        let group = &self.groups[group];
+        self.count(|other| other.meets(group))
+    }
+
+    /// Whether these two share a network.
+    pub fn share(&self, one: usize, other: usize) -> bool {
+        let group = |member: usize| &self.groups[self.members[member].machine.group];
+        group(one).meets(group(other))
+    }
+
+    fn count(&self, of: impl Fn(&Group) -> bool) -> usize {
+        let wanted: Vec<bool> = self.groups.iter().map(of).collect();
+        self.members.iter().filter(|member| wanted[member.machine.group]).count()
+    }
+
+    /// The group of the machine with this number: each group comes as often as its share says.
+    fn group_of(&self, number: u32) -> usize {
+        let all: u32 = self.groups.iter().map(|group| group.share).sum();
+        // A stride without a common divisor with 1000 mixes them, so that few machines are of all groups too.
+        let mut at = number.wrapping_mul(389) % all.max(1);
+        self.groups
+            .iter()
+            .position(|group| {
+                group.share > at || {
+                    at -= group.share;
+                    false
+                }
+            })
+            .unwrap_or(0)
+    }
+
+    /// A machine that is ready to register, and the group that it is of.
+    pub async fn applicant(&mut self) -> Result<(Applicant, usize)> {
         let number = self.next;
         self.next += 1;
-        Applicant::prepare(&self.shared.door, &self.tokens[network], network, number).await
+        let group = self.group_of(number);
+        let token = &self.groups[group].token;
+        Ok((Applicant::prepare(&self.shared.door, token, group, number).await?, group))
     }
 
     /// Registers a machine.
@@ -229,7 +281,7 @@ impl Swarm {
         Ok(applicant.register().await?.0)
     }
 
-    /// Registers so many machines, spread evenly over the networks, and says how long each took. They report their local
+    /// Registers so many machines, spread over the groups, and says how long each took. They report their local
     /// addresses over HTTP, so that this is no news when they connect.
     pub async fn enrol(
         &mut self,
@@ -242,11 +294,11 @@ impl Swarm {
         self.next += count;
         each(first..self.next, at_once, |number| {
             let (shared, progress) = (Arc::clone(&self.shared), progress.clone());
-            let network = number as usize % self.tokens.len();
-            let token = self.tokens[network].clone();
+            let group = self.group_of(number);
+            let token = self.groups[group].token.clone();
             async move {
                 let start = Instant::now();
-                let applicant = Applicant::prepare(&shared.door, &token, network, number).await?;
+                let applicant = Applicant::prepare(&shared.door, &token, group, number).await?;
                 let (machine, mut http) = applicant.register().await?;
                 let took = start.elapsed();
                 machine.report_over(&mut http).await?;
