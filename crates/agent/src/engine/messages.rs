@@ -87,6 +87,7 @@ impl Engine {
         options.backoff = Backoff { first: Duration::from_secs(3600), longest: Duration::from_secs(3600) };
         let keepalive = self.keepalive();
         options.keepalive = keepalive;
+        options.acknowledge = self.agent.map().is_some_and(|map| !map.server.brokers.is_empty());
         match Link::connect(options) {
             Ok((handle, events)) => self.broker = Some(Broker { handle, events, keepalive }),
             Err(error) => self.broker_lost(error.to_string()),

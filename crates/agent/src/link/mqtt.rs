@@ -58,6 +58,9 @@ pub struct LinkOptions {
     pub backoff: Backoff,
     /// How long one attempt may take.
     pub connect_timeout: Duration,
+    /// Whether each message is acknowledged (QoS 1). The server's own broker loses none while the connection stands, and what
+    /// comes after a connection was lost is asked for anyway: then acknowledging is a packet for nothing.
+    pub acknowledge: bool,
     /// Largest payload taken from the server.
     pub down_bytes: usize,
     /// Largest report sent.
@@ -75,6 +78,7 @@ impl LinkOptions {
             trust,
             backoff: Backoff::default(),
             connect_timeout: Duration::from_secs(10),
+            acknowledge: true,
             down_bytes: 1024 * 1024,
             up_bytes: 64 * 1024 - ENVELOPE,
         }
@@ -277,7 +281,8 @@ impl Link {
         let host = &self.options.host_id;
         match event {
             Event::Incoming(Packet::ConnAck(_)) => {
-                client.try_subscribe(TopicKind::Map.topic_of(host), QoS::AtLeastOnce).map_err(|_| confused())
+                let quality = if self.options.acknowledge { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+                client.try_subscribe(TopicKind::Map.topic_of(host), quality).map_err(|_| confused())
             }
             Event::Incoming(Packet::SubAck(answer)) if stood_since.is_none() => {
                 if answer.return_codes.contains(&SubscribeReasonCode::Failure) {

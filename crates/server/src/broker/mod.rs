@@ -36,7 +36,9 @@ pub type Authenticate = Arc<dyn Fn(HostId, &[u8]) -> bool + Send + Sync>;
 
 /// What the server needs of a message broker, embedded or external.
 pub trait Broker: Send + Sync {
-    /// Hands `payload` to a host's map topic at QoS 1. Never waits; nothing is kept for a host that is not there.
+    /// Hands `payload` to a host's map topic, at the quality with which it subscribed. Never waits; nothing is kept for a host
+    /// that is not there. Messages are never lost in the middle: what does not arrive ends the connection, or is followed by
+    /// word to fetch.
     fn publish(&self, host: HostId, payload: Bytes) -> Delivery;
     /// Ends the host's connection, if it has one, for instance because it was removed.
     fn kick(&self, host: HostId) -> bool;

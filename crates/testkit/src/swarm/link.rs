@@ -93,7 +93,7 @@ impl Link {
         let id = self.fresh_id();
         mqtt::put_subscribe(&mut self.out, id, &TopicKind::Map.topic_of(&host));
         self.flush().await?;
-        let Packet::SubAck { granted: 1 } = self.next().await? else {
+        let Packet::SubAck { granted: 0 } = self.next().await? else {
             bail!("the broker refused the subscription");
         };
         self.publish(&TopicKind::Presence.topic_of(&host), PRESENCE_ONLINE);

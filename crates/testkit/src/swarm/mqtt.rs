@@ -122,13 +122,13 @@ pub(super) fn put_connect(out: &mut Vec<u8>, connect: &Connect<'_>) {
     fields.iter().for_each(|field| put_field(out, field));
 }
 
-/// Appends SUBSCRIBE at QoS 1.
+/// Appends SUBSCRIBE at QoS 0, as agents do at the server's own broker.
 pub(super) fn put_subscribe(out: &mut Vec<u8>, id: u16, topic: &str) {
     out.push(0x82);
     put_length(out, 2 + 2 + topic.len() + 1);
     out.put_u16(id);
     put_field(out, topic.as_bytes());
-    out.push(1);
+    out.push(0);
 }
 
 /// Appends PUBLISH at QoS 1.
