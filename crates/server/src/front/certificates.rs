@@ -15,14 +15,17 @@ use anyhow::{Context as _, Result, ensure};
 use arc_swap::ArcSwap;
 use data_encoding::HEXLOWER;
 use rcgen::{CertificateParams, DnType, KeyPair};
-use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, info, warn};
+
+/// What is taken of all that a client offers, if it does.
+const PREFERRED: [CipherSuite; 1] = [CipherSuite::TLS13_AES_128_GCM_SHA256];
 
 /// Makes *ring* the process-wide provider of cryptography for TLS; libraries that ask for a default need it.
 pub fn install_crypto_provider() {
@@ -119,6 +122,7 @@ impl Certificates {
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         config.ticketer = ring::Ticketer::new().context("cannot make keys for TLS session tickets")?;
         config.send_tls13_tickets = 1;
+        config.ignore_client_order = true;
         Ok(Arc::new(config))
     }
 }
@@ -129,8 +133,12 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
+/// AES-128 comes first: SHA-256 goes with it, which processors have instructions for, and SHA-384 with AES-256. Where thousands
+/// of agents come back at once the handshakes are most of the work.
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
+    let mut provider = ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| !PREFERRED.contains(&suite.suite()));
+    Arc::new(provider)
 }
 
 fn load(certificate_file: &Path, key_file: &Path) -> Result<Loaded> {
