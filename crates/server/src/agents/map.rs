@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use control::plan::Bucket;
-use model::{Generation, Host, NetworkId};
+use control::plan::Differing;
+use model::{Generation, Host};
 use wire::{Direction, MapReply, MapRequest, Part, RefusalCode, encode_delta_reply, frames, path};
 
 use super::signed::Signed;
@@ -82,7 +82,7 @@ struct Frames {
     host: Host,
     generation: Generation,
     first: Option<Vec<u8>>,
-    buckets: std::vec::IntoIter<(NetworkId, u8, Arc<Bucket>)>,
+    buckets: std::vec::IntoIter<Differing>,
 }
 
 impl Iterator for Frames {

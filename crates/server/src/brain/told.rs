@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use control::plan::{Bucket, Deltas, HostDelta, Log, Picture, Roster, Touched, catch_up, deltas};
+use control::plan::{Deltas, Differing, HostDelta, Log, Picture, Roster, Touched, catch_up, deltas};
 use control::{Intent, Inventory};
-use model::{Epoch, Generation, HostId, NetworkId};
+use model::{Epoch, Generation, HostId};
 use wire::{MapRequest, PartsHead, ServerLinks};
 
 /// One moment of everything agents may know. Cheap to clone: its maps are persistent.
@@ -78,11 +78,7 @@ impl Told {
     }
 
     /// A host's map in parts, without what it holds; none for a host that is not known.
-    pub fn parts(
-        &self,
-        host: HostId,
-        request: &MapRequest,
-    ) -> Option<(PartsHead, Vec<(NetworkId, u8, Arc<Bucket>)>)> {
+    pub fn parts(&self, host: HostId, request: &MapRequest) -> Option<(PartsHead, Vec<Differing>)> {
         self.roster.answer(&self.picture(), host, self.generation(host), request)
     }
 }

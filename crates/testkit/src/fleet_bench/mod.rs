@@ -88,7 +88,8 @@ pub(crate) struct Options {
     /// How long agents at rest are watched
     #[arg(long, default_value_t = 60.0)]
     rest_seconds: f64,
-    /// Milliseconds after which an agent reports that it carried out a map, as the real one does
+    /// Milliseconds after which an agent reports that it carried out a map; the real one waits longer the more peers it has,
+    /// 3 to 6 for each of them from a hundred on
     #[arg(long, default_value_t = 300)]
     patience: u64,
 }
