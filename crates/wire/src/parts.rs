@@ -18,7 +18,8 @@ use crate::{HostMap, MOST_BYTES, Membership, OwnHost, Peer, ServerLinks, append,
 
 /// How hard packing tries, of 10: more gains little, for most of an entry is keys.
 const LEVEL: u8 = 6;
-/// Digests in one request: what is above counts as not held. 5,000 have some 55 KB, and a request may have 64 KiB.
+/// Digests in one request, a network counting as two: what is above counts as not held. 5,000 have some 55 KB, and a request
+/// may have 64 KiB.
 const MOST_DIGESTS: usize = 5_000;
 
 /// What a host holds, in its request for its map.
@@ -38,7 +39,7 @@ impl MapRequest {
     pub fn of(map: &HostMap) -> Self {
         let mut room = MOST_DIGESTS;
         let fits = |(_, buckets): &(NetworkId, BucketDigests)| {
-            let left = room.checked_sub(buckets.0.len());
+            let left = room.checked_sub(2 + buckets.0.len());
             room = left.unwrap_or(room);
             left.is_some()
         };

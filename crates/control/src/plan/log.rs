@@ -10,7 +10,7 @@ use model::{Generation, HostId, NetworkId};
 use wire::{OwnPart, PeersPart};
 
 use super::changes::Changes;
-use super::{HostDelta, Picture, Roster, Touched, memberships, own_host, takes_part};
+use super::{HostDelta, MOST_TOLD, Picture, Roster, Touched, memberships, own_host, takes_part};
 
 /// How many flushes are remembered. A busy server makes a handful each second: a quarter of an hour, in which a machine is
 /// started anew or comes from one network into another.
@@ -153,9 +153,10 @@ pub fn catch_up(
 ) -> Option<HostDelta> {
     let own = own_host(now, host)?;
     let networks: Vec<NetworkId> = takes_part(now.intent, host).collect();
-    let most = networks.iter().map(|network| roster.members(*network)).sum::<usize>() / 4;
+    let quarter = networks.iter().map(|network| roster.members(*network)).sum::<usize>() / 4;
+    let most = quarter.clamp(FEW, MOST_TOLD);
     let (mut changed, mut gone) = (Vec::new(), Vec::new());
-    for peer in log.missed(host, &networks, since, most.max(FEW))? {
+    for peer in log.missed(host, &networks, since, most)? {
         match roster.seen_from(now, &roster.shared(&networks, peer), peer) {
             Some(entry) => changed.push(entry),
             None => gone.push(peer),

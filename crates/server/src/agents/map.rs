@@ -14,29 +14,26 @@ use wire::{Direction, MapReply, MapRequest, Part, RefusalCode, encode_delta_repl
 use super::signed::Signed;
 use super::turns::Busy;
 use super::{Agents, Refused};
-use crate::brain::{Notice, Told};
+use crate::brain::Notice;
 
 /// Packed bytes from which on a frame is full.
 const FRAME: usize = 32 * 1024;
 
+/// The longest answer that takes no turn: some hundred peers.
+const SHORT: usize = 16 * 1024;
+
 /// What a host lacks of its map, sealed.
 pub(super) async fn map(State(agents): State<Arc<Agents>>, signed: Signed) -> Result<Response, Refused> {
-    let request: MapRequest = signed.message()?;
+    let request = agents.request(&signed)?;
     let host = signed.host;
-    let told = agents.brain.told_now().await?;
-    told.intent.host(host.id).ok_or_else(Refused::unknown_host)?;
-    if let Some((kind, reply)) = short_reply(&told, &host, request.have) {
-        let frame = agents.seal(&host, told.generation(host.id), &reply)?;
-        return Ok(answer(kind, frame.into()));
+    if let Some((kind, generation, reply)) = short_reply(&agents, &host, &request).await? {
+        return Ok(answer(kind, agents.seal(&host, generation, &reply)?.into()));
     }
-    let turn = agents.turns.take().await?;
+    let turn = agents.turns.take(host.id).await?;
     // What was told last by now: an older map would not fit the deltas that came meanwhile.
     let (head, buckets) = agents.brain.told().parts(host.id, &request).ok_or_else(Refused::unknown_host)?;
     let generation = head.generation;
     let first = agents.seal(&host, generation, &wire::encode(&MapReply::Parts(head)))?;
-    if buckets.is_empty() {
-        return Ok(answer("head", first.into()));
-    }
     let frames = Frames {
         agents: Arc::clone(&agents),
         host,
@@ -47,14 +44,29 @@ pub(super) async fn map(State(agents): State<Arc<Agents>>, signed: Signed) -> Re
     Ok(answer("parts", turn.body(frames)))
 }
 
-/// An answer that takes no turn: the host is current, or missed little.
-fn short_reply(told: &Told, host: &Host, have: Generation) -> Option<(&'static str, Vec<u8>)> {
+/// An answer that takes no turn: the host holds what it should, or missed little. The snapshot is not kept for longer: who
+/// waits for a turn holds nothing.
+async fn short_reply(
+    agents: &Agents,
+    host: &Host,
+    request: &MapRequest,
+) -> Result<Option<(&'static str, Generation, Vec<u8>)>, Refused> {
+    let told = agents.brain.told_now().await?;
     let generation = told.generation(host.id);
-    if have == generation {
-        return Some(("current", wire::encode(&MapReply::Current(generation))));
+    let (head, differing) = told.parts(host.id, request).ok_or_else(Refused::unknown_host)?;
+    if differing.is_empty() {
+        let current = request.have == generation;
+        let (kind, reply) = if current {
+            ("current", MapReply::Current(generation))
+        } else {
+            ("head", MapReply::Parts(head))
+        };
+        return Ok(Some((kind, generation, wire::encode(&reply))));
     }
-    let missed = told.missed(host.id, have)?;
-    Some(("delta", encode_delta_reply(have, generation, &missed.own, &missed.peers)))
+    // A host that holds something else than the map of its generation gets what differs.
+    let missed = told.missed(host.id, request.have).filter(|_| request.have != generation);
+    let delta = missed.map(|missed| encode_delta_reply(request.have, generation, &missed.own, &missed.peers));
+    Ok(delta.filter(|delta| delta.len() <= SHORT).map(|delta| ("delta", generation, delta)))
 }
 
 fn answer(kind: &'static str, body: Body) -> Response {
@@ -63,6 +75,14 @@ fn answer(kind: &'static str, body: Body) -> Response {
 }
 
 impl Agents {
+    /// The request, without digests of networks that the host is not in.
+    fn request(&self, signed: &Signed) -> Result<MapRequest, Refused> {
+        let mut request: MapRequest = signed.message()?;
+        let intent = self.brain.intent();
+        request.digests.retain(|network, _| intent.node_of(signed.host.id, *network).is_some());
+        Ok(request)
+    }
+
     fn seal(&self, host: &Host, generation: Generation, message: &[u8]) -> Result<Vec<u8>, Refused> {
         let sealed = self.channels.seal(host, generation.number(), message);
         let sealed = sealed.map_err(|error| Refused::new(RefusalCode::Internal, format!("{error:#}")))?;

@@ -31,8 +31,9 @@ use turns::{Bounds, Turns};
 
 /// The largest request of an agent, in bytes; reports of many local addresses and failures fit.
 const MOST_BODY: usize = 64 * 1024;
-/// Maps on their way out. A connection holds a frame of some 32 KiB, and what waits in the kernel; so all of them together
-/// have some 50 MiB at most. Who waits holds a connection and nothing else.
+/// Maps on their way out. Each holds a frame of some 32 KiB and what waits in the kernel: some 50 MiB for all. Buckets are
+/// shared; those that change while a slow reader still has to get them are kept for it. Who waits holds a connection and its
+/// request.
 const MAPS: Bounds = Bounds {
     turns: 64,
     waiting: 2_048,

@@ -3,19 +3,22 @@
 //!
 //! Knows nothing of what is in them. Bodies are made piece by piece, as the connection takes them, so that an answer is never
 //! in memory whole. Invariants: turns are given in the order of asking · whoever does not read in time loses the turn, and
-//! goes on without one, so that nobody waits for the slowest · there are no more bodies than turns and `Bounds::slow`.
+//! goes on without one, so that nobody waits for the slowest · there are no more bodies than turns and `Bounds::slow` · a host
+//! that asks again gives up what it asked for before, so that none takes all the turns.
 
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::Frame;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use model::HostId;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
 /// How much there may be.
@@ -48,6 +51,7 @@ pub(super) struct Turns {
     free: Arc<Semaphore>,
     slow: Arc<Semaphore>,
     waiting: AtomicUsize,
+    claims: Claims,
     /// Microseconds that a turn took of late: a moving average.
     takes: Arc<AtomicU64>,
 }
@@ -60,6 +64,43 @@ pub(super) struct Turn {
     slow: Arc<Semaphore>,
     takes: Arc<AtomicU64>,
     began: Instant,
+    claim: Arc<Claim>,
+}
+
+/// What each host asked for last.
+type Claims = Arc<Mutex<HashMap<HostId, Arc<Notify>>>>;
+
+/// One host's wish. It lasts until the answer was read, or the host asks again.
+#[derive(Debug)]
+struct Claim {
+    host: HostId,
+    given_up: Arc<Notify>,
+    claims: Claims,
+}
+
+impl Claim {
+    fn of(host: HostId, claims: &Claims) -> Self {
+        let given_up = Arc::new(Notify::new());
+        let before = lock(claims).insert(host, Arc::clone(&given_up));
+        if let Some(before) = before {
+            before.notify_one();
+        }
+        Self { host, given_up, claims: Arc::clone(claims) }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claims = lock(&self.claims);
+        if claims.get(&self.host).is_some_and(|last| Arc::ptr_eq(last, &self.given_up)) {
+            claims.remove(&self.host);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing between lock and unlock leaves anything half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Leaves the waiting room, however the waiting ends.
@@ -75,20 +116,31 @@ impl Turns {
     pub(super) fn new(bounds: Bounds) -> Self {
         let free = Arc::new(Semaphore::new(bounds.turns));
         let slow = Arc::new(Semaphore::new(bounds.slow));
-        Self { bounds, free, slow, waiting: AtomicUsize::new(0), takes: Arc::default() }
+        Self {
+            bounds,
+            free,
+            slow,
+            waiting: AtomicUsize::new(0),
+            claims: Claims::default(),
+            takes: Arc::default(),
+        }
     }
 
-    /// Waits for a turn.
-    pub(super) async fn take(&self) -> Result<Turn, Busy> {
+    /// Waits for a turn for this host.
+    pub(super) async fn take(&self, host: HostId) -> Result<Turn, Busy> {
+        let claim = Arc::new(Claim::of(host, &self.claims));
         let before = self.waiting.fetch_add(1, Ordering::AcqRel);
         let _waiting = Waiting(&self.waiting);
         if before >= self.bounds.waiting {
             return Err(self.busy());
         }
-        let permit = tokio::time::timeout(self.bounds.wait, Arc::clone(&self.free).acquire_owned()).await;
-        let permit = permit.map_err(|_| self.busy())?.expect("turns are never closed");
+        let permit = tokio::select! {
+            permit = Arc::clone(&self.free).acquire_owned() => permit.expect("turns are never closed"),
+            () = claim.given_up.notified() => return Err(self.busy()),
+            () = tokio::time::sleep(self.bounds.wait) => return Err(self.busy()),
+        };
         let (slow, takes) = (Arc::clone(&self.slow), Arc::clone(&self.takes));
-        Ok(Turn { bounds: self.bounds, _permit: permit, slow, takes, began: Instant::now() })
+        Ok(Turn { bounds: self.bounds, _permit: permit, slow, takes, began: Instant::now(), claim })
     }
 
     /// When all who wait now should have had their turn.
@@ -105,13 +157,20 @@ impl Turn {
     pub(super) fn body(self, pieces: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Body {
         let Bounds { turn, patience, .. } = self.bounds;
         let slow = Arc::clone(&self.slow);
-        let content = Content { pieces: Box::new(pieces), place: Place::Turn { _turn: self } };
+        let (given_up, claim) = (Arc::clone(&self.claim.given_up), Arc::clone(&self.claim));
+        let content = Content { pieces: Box::new(pieces), place: Place::Turn { _turn: self }, _claim: claim };
         let content: Kept = Arc::new(Mutex::new(Some(content)));
         let kept = Arc::clone(&content);
         let watch = tokio::spawn(async move {
-            tokio::time::sleep(turn).await;
-            if outlast(&kept, slow) {
-                tokio::time::sleep(patience.saturating_sub(turn)).await;
+            let over = async {
+                tokio::time::sleep(turn).await;
+                if outlast(&kept, slow) {
+                    tokio::time::sleep(patience.saturating_sub(turn)).await;
+                }
+            };
+            tokio::select! {
+                () = over => {}
+                () = given_up.notified() => {}
             }
             take_back(&kept);
         });
@@ -136,17 +195,18 @@ enum Place {
 struct Content {
     pieces: Box<dyn Iterator<Item = Vec<u8>> + Send>,
     place: Place,
+    _claim: Arc<Claim>,
 }
 
 type Kept = Arc<Mutex<Option<Content>>>;
 
 fn take_back(kept: &Kept) {
-    kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+    lock(kept).take();
 }
 
 /// The turn is over and the body is not: it goes on among the slow ones, if there is room.
 fn outlast(kept: &Kept, slow: Arc<Semaphore>) -> bool {
-    let mut content = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut content = lock(kept);
     match (content.as_mut(), slow.try_acquire_owned()) {
         (Some(content), Ok(place)) => {
             content.place = Place::Slow { _place: place };
@@ -177,7 +237,7 @@ impl hyper::body::Body for Parcel {
         self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let mut kept = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.content);
         let Some(content) = kept.as_mut() else {
             let error = io::Error::new(io::ErrorKind::TimedOut, "the answer was not read in time");
             return Poll::Ready(Some(Err(error)));
@@ -202,6 +262,10 @@ mod tests {
         patience: Duration::from_secs(7200),
     };
 
+    const fn host(number: u8) -> HostId {
+        HostId::from_bytes([number; 16])
+    }
+
     fn pieces() -> impl Iterator<Item = Vec<u8>> + Send {
         (0..10_u8).map(|number| vec![number; 1000])
     }
@@ -209,21 +273,21 @@ mod tests {
     #[tokio::test]
     async fn an_answer_arrives_whole_and_its_turn_goes_on_when_it_was_read_or_dropped() {
         let turns = Turns::new(BOUNDS);
-        let first = turns.take().await.unwrap().body(pieces());
-        assert!(turns.take().now_or_never().is_none(), "there is one turn");
+        let first = turns.take(host(1)).await.unwrap().body(pieces());
+        assert!(turns.take(host(2)).now_or_never().is_none(), "there is one turn");
         assert_eq!(to_bytes(first, usize::MAX).await.unwrap(), pieces().flatten().collect::<Vec<u8>>());
-        let second = turns.take().now_or_never().expect("the first was read").unwrap().body(pieces());
+        let second = turns.take(host(3)).now_or_never().expect("the first was read").unwrap().body(pieces());
         drop(second);
-        assert!(turns.take().now_or_never().is_some());
+        assert!(turns.take(host(4)).now_or_never().is_some());
     }
 
     #[tokio::test]
     async fn who_finds_the_waiting_room_full_is_told_when_to_come_again() {
         let turns = Turns::new(BOUNDS);
-        let held = turns.take().await.unwrap();
-        let (mut one, mut two) = (Box::pin(turns.take()), Box::pin(turns.take()));
+        let held = turns.take(host(5)).await.unwrap();
+        let (mut one, mut two) = (Box::pin(turns.take(host(6))), Box::pin(turns.take(host(7))));
         assert!(one.as_mut().now_or_never().is_none() && two.as_mut().now_or_never().is_none());
-        let busy = turns.take().await.unwrap_err();
+        let busy = turns.take(host(8)).await.unwrap_err();
         assert!((2..=30).contains(&busy.retry_after));
         drop(held);
         let first = one.now_or_never().expect("who came first is first").unwrap();
@@ -236,11 +300,11 @@ mod tests {
     async fn who_does_not_read_loses_the_turn_and_in_the_end_the_answer() {
         let patience = Duration::from_millis(120);
         let turns = Turns::new(Bounds { turn: Duration::from_millis(20), patience, ..BOUNDS });
-        let unread = turns.take().await.unwrap().body(pieces());
-        let next = turns.take().await.unwrap().body(pieces());
+        let unread = turns.take(host(9)).await.unwrap().body(pieces());
+        let next = turns.take(host(10)).await.unwrap().body(pieces());
         assert_eq!(turns.slow.available_permits(), 0, "the first goes on among the slow ones");
         // There is no room for a second slow one.
-        let third = turns.take().await.unwrap();
+        let third = turns.take(host(11)).await.unwrap();
         assert!(to_bytes(next, usize::MAX).await.is_err());
         drop(third);
         let given_back = turns.slow.acquire().await;
@@ -248,13 +312,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_host_that_asks_again_gives_up_what_it_asked_for_before() {
+        let turns = Turns::new(BOUNDS);
+        let unread = turns.take(host(1)).await.unwrap().body(pieces());
+        let mut waiting = Box::pin(turns.take(host(2)));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let again = turns.take(host(1));
+        tokio::pin!(again);
+        assert!(again.as_mut().now_or_never().is_none(), "it waits behind the other");
+        let next = waiting.await.unwrap();
+        assert!(to_bytes(unread, usize::MAX).await.is_err());
+        assert!(turns.take(host(1)).now_or_never().is_none());
+        assert!(again.await.is_err(), "asked a third time, it waits once");
+        drop(next);
+        assert!(lock(&turns.claims).is_empty());
+    }
+
+    #[tokio::test]
     async fn many_more_than_there_is_room_for_are_all_served_in_the_end() {
         let turns = Arc::new(Turns::new(Bounds { turns: 2, waiting: 5, ..BOUNDS }));
-        let comers = (0..100).map(|_| {
+        let comers = (0..100_u8).map(|number| {
             let turns = Arc::clone(&turns);
             tokio::spawn(async move {
                 loop {
-                    if let Ok(turn) = turns.take().await {
+                    if let Ok(turn) = turns.take(host(number)).await {
                         return to_bytes(turn.body(pieces()), usize::MAX).await.unwrap().len();
                     }
                     tokio::task::yield_now().await;

@@ -181,7 +181,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 20_000,
-            connecting: 1_024,
+            connecting: 4_096,
             connect_timeout: Duration::from_secs(10),
             connect_bytes: 4 * 1024,
             up_bytes: 64 * 1024,

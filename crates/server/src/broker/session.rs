@@ -27,7 +27,7 @@ use super::wire::{Filled, Wire};
 use super::{Authenticate, Ended, Limits, PRESENCE_OFFLINE, codec};
 
 /// One write has no more than this, and one message.
-const BATCH_BYTES: usize = 64 * 1024;
+const BATCH_BYTES: usize = 16 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What all connections of one broker share.

@@ -28,6 +28,8 @@ use super::{Stopping, Stream, TrustedProxies};
 
 /// Room for the head of a request. A longer one is refused.
 const HEAD_BYTES: usize = 64 * 1024;
+/// How long answers that are under way may take once an HTTP/2 connection ends: longer than any may.
+const LAST_ANSWERS: Duration = Duration::from_secs(150);
 /// Requests at the same time on one HTTP/2 connection. Further ones are reset, as the client was told they would be.
 const STREAMS: u32 = 128;
 /// What one of them may have waiting to be sent. Beyond, its answer is not made further until the client read.
@@ -131,9 +133,9 @@ async fn serve_http2(
         () = stopping.wait() => {}
         () = idle(opened, header_timeout) => debug!(%peer, "HTTP/2 connection ended: nothing was asked for a while"),
     }
-    // Answers that are under way are still sent.
+    // Answers that are under way are still sent, unless nobody takes them.
     connection.as_mut().graceful_shutdown();
-    connection.await
+    timeout(LAST_ANSWERS, connection).await.unwrap_or(Ok(()))
 }
 
 /// Waits until nothing was asked for this long.
