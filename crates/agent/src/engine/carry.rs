@@ -7,7 +7,7 @@ use model::Endpoint;
 use reconcile::{AgentEvent, Changed, Own};
 use wire::Outcome;
 
-use super::Engine;
+use super::{Engine, Mode};
 use super::messages::Done;
 use crate::hands;
 use crate::state::Saved;
@@ -69,6 +69,9 @@ impl Engine {
         let Some(generation) = self.carried else { return };
         let failures = self.all_failures();
         self.agent.handle(AgentEvent::CarriedOut(generation, failures), self.now());
+        if self.mode == Mode::Once {
+            self.agent.report_now(self.now());
+        }
     }
 
     pub(super) fn all_failures(&self) -> Vec<Outcome> {

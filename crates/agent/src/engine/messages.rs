@@ -194,8 +194,21 @@ impl Engine {
             }
             Done::Resolved(resolved) => self.resolved(resolved).await,
             Done::Synced(result) => self.synced(result),
-            Done::Broken(error) => tracing::error!("a task of the daemon broke: {error}"),
+            Done::Broken(error) => self.task_broke(&error),
         }
+    }
+
+    /// Which one is not known, so all that could be are begun anew.
+    fn task_broke(&mut self, error: &str) {
+        tracing::error!("a task of the daemon broke: {error}");
+        let now = self.now();
+        if std::mem::take(&mut self.asking) {
+            self.agent.handle(AgentEvent::AskFailed(AskFailure::Unreachable), now);
+        }
+        if std::mem::take(&mut self.reporting) {
+            self.agent.handle(AgentEvent::ReportFailed, now);
+        }
+        self.resolving = false;
     }
 
     fn report_done(&mut self, result: Result<(), TalkError>) {

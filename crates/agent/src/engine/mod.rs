@@ -26,7 +26,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::{Endpoint, Generation, Timestamp, WgPublicKey};
 use platform::{Machine, Notice, Watch};
-use reconcile::{Agent, AgentAction, AgentEvent, AgentWait};
+use reconcile::{Agent, AgentAction, AgentEvent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -251,18 +251,13 @@ impl Engine {
         match &self.asked {
             None => false,
             Some(Err(_)) => true,
-            Some(Ok(())) if self.asking || self.reporting || self.has_news() => false,
+            Some(Ok(())) if self.asking || self.reporting || self.agent.has_news() => false,
             Some(Ok(())) => self.reported && (!self.is_trying() || self.now() > Duration::from_secs(4)),
         }
     }
 
     fn is_trying(&self) -> bool {
         self.agent.map().is_some_and(|map| self.keeper.is_trying(map))
-    }
-
-    /// Whether there is something the server will be told in a moment.
-    fn has_news(&self) -> bool {
-        matches!(self.agent.poll_deadline(), Some((_, AgentWait::Report)))
     }
 
     /// How asking the server went; `Mode::Once`.

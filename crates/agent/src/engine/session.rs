@@ -2,7 +2,7 @@
 //!
 //! Not for deciding what is said. It keeps true that sequences upwards only grow.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use model::Generation;
 use reconcile::Answer;
 use wire::{Channel, Direction, HostMap, MapReply, MapRequest, Part, Report, assemble};
@@ -75,27 +75,35 @@ pub async fn fetch_map(
 ) -> Result<Answer, NoMap> {
     let request = MapRequest { have, ..held.as_ref().map(MapRequest::of).unwrap_or_default() };
     let body = client.map(&request).await?;
-    read(channel, held.as_ref(), &body).map_err(NoMap::Unreadable)
+    read(channel, have, held.as_ref(), &body).map_err(NoMap::Unreadable)
 }
 
-fn read(channel: &Channel, held: Option<&HostMap>, body: &[u8]) -> anyhow::Result<Answer> {
+fn read(channel: &Channel, have: Generation, held: Option<&HostMap>, body: &[u8]) -> anyhow::Result<Answer> {
     let frames = wire::frames::split(body)?;
     let (head, rest) = frames.split_first().context("the server's answer is empty")?;
-    let parts = match open(channel, head)? {
-        MapReply::Current(generation) => return Ok(Answer::Current(generation)),
+    let (_, reply) = open(channel, head)?;
+    let parts = match reply {
+        MapReply::Current(generation) => {
+            ensure!(generation == have, "the server confirms another map than the one we have");
+            return Ok(Answer::Current(generation));
+        }
         MapReply::Delta(delta) => return Ok(Answer::Delta(delta)),
         MapReply::Parts(parts) => parts,
     };
     let mut came: Vec<Part> = Vec::with_capacity(rest.len());
     for frame in rest {
-        came.extend(open::<Vec<Part>>(channel, frame)?);
+        let (sequence, parts_of_frame) = open::<Vec<Part>>(channel, frame)?;
+        // Whoever carries the answer must not put a part of an older one in its place.
+        ensure!(sequence == parts.generation.number(), "a part of the map is of another generation");
+        came.extend(parts_of_frame);
     }
     Ok(Answer::Whole(assemble(held, parts, &came)?))
 }
 
-fn open<T: for<'b> wire::Decode<'b>>(channel: &Channel, sealed: &[u8]) -> anyhow::Result<T> {
+/// A frame's sequence, and what is in it.
+fn open<T: for<'b> wire::Decode<'b>>(channel: &Channel, sealed: &[u8]) -> anyhow::Result<(u64, T)> {
     let opened = channel.open(Direction::Down, sealed).context(
         "the server's answer is not for this machine as it is registered now; join again with a token",
     )?;
-    Ok(wire::decode(&opened.plaintext)?)
+    Ok((opened.sequence, wire::decode(&opened.plaintext)?))
 }

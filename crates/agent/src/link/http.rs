@@ -30,7 +30,7 @@ impl Default for HttpLimits {
         Self {
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(20),
-            total_timeout: Duration::from_secs(60),
+            total_timeout: Duration::from_secs(150),
             body_bytes: 32 * 1024 * 1024,
         }
     }

@@ -104,7 +104,15 @@ impl Changed {
     pub(super) fn by(map: &HostMap, delta: &Delta) -> Self {
         let Delta { base: _, generation: _, host, server, networks, networks_gone, peers, peers_gone } =
             delta;
-        if host.is_some() || server.is_some() || !networks.is_empty() || !networks_gone.is_empty() {
+        // What catches up names all of this, changed or not.
+        let own = host.as_ref().is_some_and(|host| *host != map.host);
+        let doors = server.as_ref().is_some_and(|server| *server != map.server);
+        let mut named = networks.iter();
+        if own
+            || doors
+            || named.any(|(id, now)| map.networks.get(id) != Some(now))
+            || !networks_gone.is_empty()
+        {
             return Self::Everything;
         }
         let hosts: BTreeSet<HostId> = peers.keys().chain(peers_gone).copied().collect();

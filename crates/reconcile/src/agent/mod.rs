@@ -121,9 +121,8 @@ impl Agent {
             AgentEvent::BrokerDown => self.broker_down(),
             AgentEvent::Pushed(Down::Delta(delta)) => self.pushed(delta),
             AgentEvent::Pushed(Down::Fetch(generation)) if generation <= self.have() => {}
-            AgentEvent::Pushed(Down::Fetch(_)) | AgentEvent::PushedUnreadable | AgentEvent::AskNow => {
-                self.ask_now();
-            }
+            AgentEvent::Pushed(Down::Fetch(_)) | AgentEvent::PushedUnreadable => self.ask_soon(),
+            AgentEvent::AskNow => self.ask_now(),
             AgentEvent::Pushed(Down::Removed) => self.remove(),
             AgentEvent::Answered(answer) => self.answered(answer),
             AgentEvent::AskFailed(failure) => self.ask_failed(&failure),
@@ -193,6 +192,17 @@ impl Agent {
         broker.into_iter().chain(ask).chain(report).min_by_key(|(at, _)| *at)
     }
 
+    /// Whether there is something to report.
+    pub fn has_news(&self) -> bool {
+        self.reporter.has_news()
+    }
+
+    /// Reports what there is to report now: whoever calls this does not run for long.
+    pub fn report_now(&mut self, now: Duration) {
+        self.now = now;
+        self.reporter.hurry(now);
+    }
+
     fn have(&self) -> Generation {
         self.map.as_ref().map_or(Generation::NONE, |map| map.generation)
     }
@@ -241,12 +251,19 @@ impl Agent {
         };
     }
 
+    /// What came does not fit. A server that put us off has its reasons, and we ask it anyway when it is time.
+    fn ask_soon(&mut self) {
+        if self.ask_failures == 0 || !matches!(self.ask, Ask::Waiting { .. }) {
+            self.ask_now();
+        }
+    }
+
     fn pushed(&mut self, delta: Delta) {
         if delta.generation <= self.have() {
             return;
         }
         if !self.follow(delta) {
-            self.ask_now();
+            self.ask_soon();
         }
     }
 
@@ -256,7 +273,8 @@ impl Agent {
             return false;
         };
         if delta.generation <= map.generation {
-            return delta.generation == map.generation;
+            // What was pushed meanwhile was faster.
+            return true;
         }
         let changed = Changed::by(map, &delta);
         if patch(map, delta).is_err() {
@@ -296,7 +314,8 @@ impl Agent {
     }
 
     fn adopt(&mut self, map: HostMap) {
-        if map.generation <= self.have() {
+        // The same generation comes again where what we hold was not what it should be.
+        if map.generation < self.have() || self.map.as_ref() == Some(&map) {
             return;
         }
         // After a restart of the server most of it is what it was, and the machine need not be gone through again.

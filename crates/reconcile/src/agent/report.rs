@@ -42,9 +42,10 @@ impl Reporter {
     ) {
         let hundreds = u32::try_from(peers).unwrap_or(u32::MAX).div_ceil(PEERS_OF_PATIENCE).max(1);
         let patience = PATIENCE.saturating_mul(hundreds).min(MOST_PATIENCE);
-        let news = done.1 != self.current.failures;
-        (self.current.generation, self.current.failures) = done;
-        self.current.failures.truncate(Report::MOST_FAILURES);
+        let (generation, mut failures) = done;
+        failures.truncate(Report::MOST_FAILURES);
+        let news = failures != self.current.failures;
+        (self.current.generation, self.current.failures) = (generation, failures);
         let at = if news { now } else { now + jitter.between(patience, 2 * patience) };
         self.at = Some(self.at.map_or(at, |before| before.min(at)));
     }
@@ -93,6 +94,16 @@ impl Reporter {
         }
         self.under_way = Some(self.current.clone());
         self.under_way.clone()
+    }
+
+    /// Whether there is something that was not said yet.
+    pub(super) fn has_news(&self) -> bool {
+        self.at.is_some() && self.told.as_ref() != Some(&self.current)
+    }
+
+    /// What is to be said is said now.
+    pub(super) fn hurry(&mut self, now: Duration) {
+        self.at = self.at.map(|_| now);
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {

@@ -158,6 +158,61 @@ fn without_a_broker_the_server_is_asked_ever_more_rarely_and_no_more_when_it_is_
 }
 
 #[test]
+fn what_is_pushed_does_not_make_it_ask_a_server_that_put_it_off() {
+    let mut agent = at_rest(3);
+    agent.handle(AgentEvent::AskNow, secs(1));
+    actions(&mut agent);
+    agent.handle(AgentEvent::AskFailed(AskFailure::Busy(Some(20))), secs(1));
+    for event in [pushed(&map(8), &with_peer(9, 8)), AgentEvent::PushedUnreadable] {
+        agent.handle(event, secs(2));
+        assert_eq!(actions(&mut agent), []);
+    }
+    agent.handle(AgentEvent::AskNow, secs(2));
+    assert!(matches!(&actions(&mut agent)[..], [AgentAction::Ask { .. }]), "a person is not put off");
+}
+
+#[test]
+fn an_answer_that_pushes_have_overtaken_changes_nothing() {
+    let mut agent = at_rest(3);
+    agent.handle(AgentEvent::AskNow, secs(1));
+    actions(&mut agent);
+    agent.handle(pushed(&map(3), &with_peer(5, 8)), secs(1));
+    actions(&mut agent);
+    agent.handle(AgentEvent::Answered(Answer::Delta(delta(&map(3), &with_peer(4, 8)))), secs(1));
+    assert_eq!(actions(&mut agent), []);
+    assert_eq!(agent.map(), Some(&with_peer(5, 8)));
+}
+
+#[test]
+fn a_map_that_is_not_what_its_generation_should_be_mends_itself() {
+    let mut agent = at_rest(3);
+    agent.handle(AgentEvent::AskNow, secs(1));
+    actions(&mut agent);
+    agent.handle(AgentEvent::Answered(Answer::Whole(with_peer(3, 8))), secs(1));
+    assert_eq!(agent.map(), Some(&with_peer(3, 8)));
+    assert!(matches!(
+        &actions(&mut agent)[..],
+        [AgentAction::Store, AgentAction::CarryOut(Changed::Peers { .. })]
+    ));
+}
+
+#[test]
+fn what_catches_up_is_carried_out_for_what_it_changes_alone() {
+    let (before, after) = (map(3), with_peer(5, 8));
+    let mut catches_up = delta(&before, &after);
+    (catches_up.host, catches_up.server) = (Some(after.host.clone()), Some(after.server.clone()));
+    catches_up.networks = after.networks.clone();
+    let mut agent = at_rest(3);
+    agent.handle(AgentEvent::AskNow, secs(1));
+    actions(&mut agent);
+    agent.handle(AgentEvent::Answered(Answer::Delta(catches_up)), secs(1));
+    assert!(matches!(
+        &actions(&mut agent)[..],
+        [AgentAction::Store, AgentAction::CarryOut(Changed::Peers { .. })]
+    ));
+}
+
+#[test]
 fn a_busy_server_is_given_the_time_it_wants() {
     let mut agent = at_rest(3);
     agent.handle(AgentEvent::AskNow, secs(1));

@@ -137,7 +137,8 @@ impl Paths {
         now: Duration,
     ) {
         let changed: Vec<&Peer> = hosts.iter().filter_map(|host| map.peers.get(host)).collect();
-        let gone = keys.iter().filter(|key| !changed.iter().any(|peer| peer.key == **key));
+        let there: BTreeSet<WgPublicKey> = changed.iter().map(|peer| peer.key).collect();
+        let gone = keys.iter().filter(|key| !there.contains(*key));
         gone.for_each(|key| self.handle_gone(key));
         for peer in changed {
             let view = PeerView::new(map, peer);
