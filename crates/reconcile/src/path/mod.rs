@@ -34,6 +34,8 @@ use rendezvous::Doors;
 const REST: Duration = Duration::from_secs(60);
 /// A look that brought nothing (the device could not be read) is repeated after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// And after this at the least where it is known that it could not be read.
+const LOOK_LATER: Duration = Duration::from_secs(5);
 /// Looks may take one part in this many of the time.
 const SHARE: u32 = 20;
 /// And pause no longer than this for each peer: with a few peers, a look that took long was held up by something else.
@@ -235,6 +237,19 @@ impl Paths {
         });
         let calls = self.doors.observe(device, now);
         self.pending.extend(calls);
+    }
+
+    /// The look was in vain, and took this long: the device could not be read, or is not ours.
+    pub fn handle_unobserved(&mut self, took: Duration, now: Duration) {
+        self.now = now;
+        self.look_from = now + took.saturating_mul(SHARE).max(LOOK_LATER);
+        self.rest_at = self.rest_at.max(self.look_from);
+    }
+
+    /// Something is amiss with the device: it is to be looked at as soon as that may be.
+    pub const fn handle_amiss(&mut self, now: Duration) {
+        self.now = now;
+        self.look = true;
     }
 
     /// A deadline of `poll_deadline` has come.

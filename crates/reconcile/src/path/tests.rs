@@ -409,6 +409,26 @@ fn a_device_that_cannot_be_read_is_asked_for_again_without_haste() {
 }
 
 #[test]
+fn looks_that_are_in_vain_take_no_more_of_the_time_than_others() {
+    for (took, most) in [(Duration::ZERO, 12), (Duration::from_secs(1), 3)] {
+        let mut story = Story::with_peer(&["192.0.2.1:1"]);
+        let mut looks = 0;
+        while story.now < Duration::from_secs(60) {
+            story.now += Duration::from_millis(400);
+            story.paths.handle_deadline(story.now);
+            story.paths.handle_amiss(story.now);
+            while let Some(action) = story.paths.poll_action() {
+                if action == PathAction::Look {
+                    looks += 1;
+                    story.paths.handle_unobserved(took, story.now);
+                }
+            }
+        }
+        assert!((2..=most).contains(&looks), "{looks} looks of {took:?} in a minute");
+    }
+}
+
+#[test]
 fn a_peer_that_is_gone_leaves_nothing() {
     let mut story = Story::with_peer(&["192.0.2.1:1"]);
     story.paths.handle_gone(&PEER);
