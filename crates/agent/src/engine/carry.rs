@@ -7,10 +7,10 @@ use model::Endpoint;
 use reconcile::{AgentEvent, Changed, Own};
 use wire::Outcome;
 
-use super::{Engine, Mode};
 use super::messages::Done;
+use super::{Engine, Mode};
 use crate::hands;
-use crate::state::Saved;
+use crate::state::{Saved, sync_log};
 
 /// What was added to the map on disk is synced together, this late at most.
 const SYNC_WITHIN: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ impl Engine {
     /// Makes what was added to the map outlive a power cut, off this loop.
     pub(super) fn sync(&mut self) {
         if let Some(log) = self.map_file.log_to_sync() {
-            self.tasks.spawn_blocking(move || Done::Synced(log.sync_data()));
+            self.tasks.spawn_blocking(move || Done::Synced(sync_log(&log)));
         }
     }
 
@@ -79,7 +79,8 @@ impl Engine {
             .store_error
             .iter()
             .map(|error| Outcome { op: "write the map down".to_owned(), error: error.clone() });
-        self.keeper.failures().iter().cloned().chain(store).collect()
+        // First, so that it is among those that are reported.
+        store.chain(self.keeper.failures().iter().cloned()).collect()
     }
 
     fn tell_paths(&mut self, changed: &Changed) {
@@ -109,8 +110,12 @@ impl Engine {
             }
         }
         let whole = std::mem::take(&mut self.look_wholly);
+        let store_again = whole && self.store_error.is_some();
+        if store_again {
+            self.store();
+        }
         let looked = if whole { self.keeper.look().await } else { self.keeper.look_at_link().await };
-        if looked {
+        if looked || store_again {
             self.tell_outcome();
         }
     }

@@ -20,7 +20,7 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -159,6 +159,10 @@ impl MapFile {
         if tip != generation || end.length + records.len() > end.most {
             return Ok(false);
         }
+        // A log that somebody removed or changed is not added to.
+        if !end.file.metadata().is_ok_and(|log| log.nlink() > 0 && log.len() == end.length as u64) {
+            return Ok(false);
+        }
         if let Err(error) = end.file.write_all(&records) {
             // Part of it may be there; nothing may follow on that.
             self.end = None;
@@ -181,6 +185,12 @@ impl MapFile {
         self.end = Some(End { file, length: HEAD, most, link, generation });
         Ok(())
     }
+}
+
+/// Makes what was added to this log outlive a power cut. One that has been replaced meanwhile need not.
+pub fn sync_log(log: &File) -> std::io::Result<()> {
+    let replaced = || log.metadata().is_ok_and(|log| log.nlink() == 0);
+    log.sync_data().or_else(|error| if replaced() { Ok(()) } else { Err(error) })
 }
 
 fn most_log(base: usize) -> usize {

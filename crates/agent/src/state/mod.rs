@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use wire::HostMap;
 
 pub use identity::{Identity, MachineMark, random};
-pub use map_file::{MapFile, Saved};
+pub use map_file::{MapFile, Saved, sync_log};
 pub use server::ServerRecord;
 
 use identity::IdentityFile;

@@ -164,13 +164,41 @@ fn a_log_that_has_outgrown_its_base_becomes_a_new_base() {
 fn a_log_that_cannot_be_written_is_told_and_then_left_behind() {
     let (_folder, mut file, maps) = stored(1);
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    file.end.as_mut().unwrap().file = full;
+    let end = file.end.as_mut().unwrap();
+    (end.file, end.length) = (full, 0);
     let mut next = maps.last().unwrap().clone();
     patch(&mut next, join(2)).unwrap();
     let text = file.save(&next, &[join(2)]).unwrap_err().to_string();
     assert!(text.contains("the disk is full") && text.contains("one.deltas"), "{text}");
     assert_eq!(file.save(&next, &[]).unwrap(), Saved::Whole);
     assert_eq!(reopened(&file).1, Some(next));
+}
+
+#[test]
+fn a_log_that_somebody_removed_or_changed_is_not_added_to() {
+    let remove = |file: &MapFile| fs::remove_file(&file.log).unwrap();
+    let cut = |file: &MapFile| OpenOptions::new().write(true).open(&file.log).unwrap().set_len(30).unwrap();
+    for harm in [&remove as &dyn Fn(&MapFile), &cut] {
+        let (_folder, mut file, maps) = stored(1);
+        harm(&file);
+        let mut next = maps.last().unwrap().clone();
+        patch(&mut next, join(2)).unwrap();
+        assert_eq!(file.save(&next, &[join(2)]).unwrap(), Saved::Whole);
+        assert_eq!(reopened(&file).1, Some(next));
+    }
+}
+
+#[test]
+fn a_sync_that_fails_is_an_error_unless_the_log_was_replaced() {
+    // What is no regular file cannot be synced.
+    assert!(sync_log(&File::open("/dev/null").unwrap()).is_err());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let fifo = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    assert!(sync_log(&fifo).is_err());
+    fs::remove_file(&path).unwrap();
+    sync_log(&fifo).unwrap();
 }
 
 #[test]
