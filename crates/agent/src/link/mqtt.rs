@@ -56,7 +56,7 @@ pub struct LinkOptions {
     pub trust: ServerTrust,
     /// Pauses between attempts.
     pub backoff: Backoff,
-    /// How long one attempt may take.
+    /// How long connecting may take; the broker's answers after that as long again.
     pub connect_timeout: Duration,
     /// Whether each message is acknowledged (QoS 1). The server's own broker loses none while the connection stands, and what
     /// comes after a connection was lost is asked for anyway: then acknowledging is a packet for nothing.
@@ -229,8 +229,12 @@ impl Link {
     async fn connection(&mut self, stood_since: &mut Option<Instant>) -> Outcome {
         let (client, mut events) = self.prepare();
         let mut stop = self.stop.clone();
+        let subscribed_by = Instant::now() + 2 * self.options.connect_timeout;
         loop {
             tokio::select! {
+                () = sleep_until(subscribed_by), if stood_since.is_none() => {
+                    return Outcome::Failed(LinkError::Unreachable("it did not answer in time".to_owned()));
+                }
                 event = events.poll() => {
                     let handled = match event {
                         Ok(event) => self.handle(event, &client, stood_since).await,
