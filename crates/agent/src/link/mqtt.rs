@@ -379,3 +379,6 @@ fn error_of(error: &ConnectionError, stood: bool) -> LinkError {
         other => LinkError::Unreachable(root_cause(other)),
     }
 }
+
+#[cfg(test)]
+mod tests;
