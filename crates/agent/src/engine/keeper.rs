@@ -120,24 +120,33 @@ impl<H: Hands> Keeper<H> {
             Ok(actual) => actual,
             Err(error) => {
                 tracing::warn!("{error:#}");
+                self.failures = vec![failed("look at the interface", &error)];
+                self.paths.handle_unobserved(began.elapsed(), self.now());
                 return false;
             }
         };
-        if let Some(device) = actual.device().filter(|device| device.key == Some(self.local.key)) {
-            self.paths.handle_observed(device, began.elapsed(), self.now());
-        }
+        let took = began.elapsed();
         self.actual = actual;
+        let now = self.now();
+        let observed = self.actual.device().filter(|device| device.key == Some(self.local.key));
+        let was_ours = observed.map(|device| self.paths.handle_observed(device, took, now)).is_some();
         if self.derived.is_some() {
             self.failures = self.mend().await;
+        }
+        // One that was just made is soon looked at for the first time.
+        if !was_ours && !self.is_ours() {
+            self.paths.handle_unobserved(took, self.now());
         }
         true
     }
 
     /// Looks whether the link is as it should be, and at the device behind it only where it is another link than before, or
-    /// something is amiss already. Returns as `look` does.
+    /// something is amiss already: then when `follow_paths` may look again, for what fails may fail for long. Whether it
+    /// looked and could see.
     pub async fn look_at_link(&mut self) -> bool {
         if !self.failures.is_empty() {
-            return self.look().await;
+            self.paths.handle_amiss(self.now());
+            return false;
         }
         let seen = match self.hands.look_at_link().await {
             Ok(seen) => seen,
@@ -150,18 +159,18 @@ impl<H: Hands> Keeper<H> {
             return self.look().await;
         }
         let Some(derived) = &self.derived else { return true };
-        let ops = reconcile_link(derived.desired(), &self.actual);
+        let ops = self.with_endpoints(reconcile_link(derived.desired(), &self.actual));
         let failures = self.execute(&ops).await;
         self.failed_besides(failures);
         true
     }
 
-    /// Whether our link's name is not somebody else's.
+    /// Whether the link is known to be ours: peers are written to whatever has its name.
     fn is_ours(&self) -> bool {
-        self.derived.as_ref().is_some_and(|derived| conflict(derived.desired(), &self.actual).is_none())
+        self.actual.device().is_some_and(|device| device.key == Some(self.local.key))
     }
 
-    /// Takes over what was seen of the link; not if it is another one than was observed.
+    /// Takes over what was seen of the link. If it is another one than was observed, nothing is known of it until it is.
     fn take_link(&mut self, seen: Option<LinkLook>) -> bool {
         match (seen, self.actual.link.take()) {
             (None, None) => true,
@@ -189,8 +198,18 @@ impl<H: Hands> Keeper<H> {
                 error: conflict.to_string(),
             }];
         }
-        let ops = reconcile(desired, &self.actual);
+        let ops = self.with_endpoints(reconcile(desired, &self.actual));
         self.execute(&ops).await
+    }
+
+    /// Peers are added with the endpoints that the paths have come to since all was derived.
+    fn with_endpoints(&self, mut ops: Vec<Op>) -> Vec<Op> {
+        for op in &mut ops {
+            if let Op::AddPeer(key, peer) = op {
+                peer.endpoint = self.paths.endpoint(key);
+            }
+        }
+        ops
     }
 
     async fn execute(&mut self, ops: &[Op]) -> Vec<Outcome> {

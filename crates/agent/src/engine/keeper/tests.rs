@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::{Addresses, Generation, HostName, Keepalive, Mtu, NetworkId, Ranges, Timestamp, WgPublicKey};
 use reconcile::{LinkKind, LinkName, Own};
@@ -22,12 +23,13 @@ struct Done {
 
 /// A machine that is a value.
 #[derive(Default)]
-struct Pretended(Mutex<(Actual, Done)>);
+struct Pretended(Mutex<(Actual, Done)>, AtomicBool);
 
 impl Hands for Pretended {
     async fn observe(&self) -> anyhow::Result<Actual> {
         let mut inner = self.0.lock().unwrap();
         inner.1.observed += 1;
+        anyhow::ensure!(!self.1.load(Ordering::Relaxed), "it cannot be read");
         let mut actual = inner.0.clone();
         if let Some(device) = actual.link.as_mut().and_then(|link| link.device.as_mut()) {
             device.at = Timestamp::from_millis(1_800_000_000_000);
@@ -251,4 +253,36 @@ async fn an_interface_of_somebody_else_is_never_touched_whatever_the_map_says() 
     keeper.follow_paths().await;
     keeper.look_at_link().await;
     assert_eq!(done(&keeper).ops, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_link_that_is_another_one_and_cannot_be_read_gets_no_peers_and_is_not_read_at_each_notice() {
+    let mut keeper = at_rest(&map(3)).await;
+    keeper.hands.0.lock().unwrap().0.link.as_mut().unwrap().index += 1;
+    keeper.hands.1.store(true, Ordering::Relaxed);
+    for _ in 0..5 {
+        keeper.look_at_link().await;
+        keeper.paths.handle_deadline(Duration::from_secs(1));
+        keeper.paths.handle_server_back(Duration::from_secs(1));
+        keeper.follow_paths().await;
+    }
+    let vain = done(&keeper);
+    assert_eq!((vain.observed, vain.ops), (1, Vec::new()));
+    assert_eq!(keeper.failures()[0].error, "it cannot be read");
+}
+
+#[tokio::test]
+async fn a_link_made_anew_has_the_endpoints_that_the_paths_have_now() {
+    let mut map = map(3);
+    let mut keeper = at_rest(&map).await;
+    let there = "192.0.2.9:9".parse().unwrap();
+    map.peers.get_mut(&host(2)).unwrap().seen = vec![there];
+    keeper.paths.handle_map(&map, ["192.0.2.77/24".parse().unwrap()].into(), keeper.now());
+    keeper.paths.handle_deadline(Duration::from_secs(5));
+    while keeper.follow_paths().await.is_some() {}
+    let now = keeper.paths.endpoint(&key(2));
+    keeper.hands.0.lock().unwrap().0 = Actual::default();
+    assert!(keeper.look_at_link().await);
+    let actual = keeper.hands.0.lock().unwrap().0.clone();
+    assert_eq!((actual.device().unwrap().peers[&key(2)].endpoint, now), (Some(there), Some(there)));
 }
