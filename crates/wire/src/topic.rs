@@ -38,12 +38,6 @@ impl TopicKind {
     pub fn topic_of(self, host: &str) -> String {
         format!("{PREFIX}{host}/{}", self.suffix())
     }
-
-    /// Which of this host's own topics it is. Wildcards, `$share`, `$SYS` and other hosts' topics are none of them.
-    pub fn of_own(host: &str, topic: &str) -> Option<Self> {
-        let suffix = topic.strip_prefix(PREFIX)?.strip_prefix(host)?.strip_prefix('/')?;
-        Self::ALL.into_iter().find(|kind| kind.suffix() == suffix)
-    }
 }
 
 /// One topic of one host.
@@ -58,6 +52,14 @@ pub struct HostTopic {
 impl fmt::Display for HostTopic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.kind.topic_of(&self.host.to_string()))
+    }
+}
+
+impl HostTopic {
+    /// Which of this host's own topics it is. Wildcards, `$share`, `$SYS` and other hosts' topics are none of them.
+    pub fn of_own(host: HostId, topic: &str) -> Option<TopicKind> {
+        let topic: Self = topic.parse().ok()?;
+        (topic.host == host).then_some(topic.kind)
     }
 }
 
@@ -93,8 +95,8 @@ mod tests {
         for kind in TopicKind::ALL {
             let topic = HostTopic { host, kind };
             assert_eq!(topic.to_string().parse(), Ok(topic));
-            assert_eq!(TopicKind::of_own(&host.to_string(), &topic.to_string()), Some(kind));
-            assert_eq!(TopicKind::of_own("another", &topic.to_string()), None);
+            assert_eq!(HostTopic::of_own(host, &topic.to_string()), Some(kind));
+            assert_eq!(HostTopic::of_own(HostId::from_bytes([0xac; 16]), &topic.to_string()), None);
             assert_eq!(topic.to_string().to_uppercase().parse::<HostTopic>(), Err(NotATopic));
         }
         for text in ["netloom/v1/host/+/map", "#", "netloom/v1/host/x/map", "$share/g/netloom/v1/host/x/map"]

@@ -164,15 +164,11 @@ fn judge(shared: &Shared, connect: &Connect) -> Result<HostId, Welcome> {
         return Err(Welcome::BadCredentials);
     }
     match &connect.will_topic {
-        Some(topic) if own_topic(host, topic) != Some(TopicKind::Presence) => Err(Welcome::NotAuthorised),
+        Some(topic) if HostTopic::of_own(host, topic) != Some(TopicKind::Presence) => {
+            Err(Welcome::NotAuthorised)
+        }
         Some(_) | None => Ok(host),
     }
-}
-
-/// Which of this host's own topics it is. Wildcards, `$share`, `$SYS` and other hosts' topics are none of them.
-fn own_topic(host: HostId, topic: &str) -> Option<TopicKind> {
-    let topic: HostTopic = topic.parse().ok()?;
-    (topic.host == host).then_some(topic.kind)
 }
 
 struct Session<'a> {
@@ -401,7 +397,7 @@ impl Session<'_> {
 
 /// Tells the rest of the server what a host published.
 async fn tell(registry: &Registry, client: &Arc<Client>, publish: &Publish) -> Result<(), Ended> {
-    match own_topic(client.host, &publish.topic) {
+    match HostTopic::of_own(client.host, &publish.topic) {
         Some(TopicKind::Report) => registry.report(client, publish.payload.clone()).await,
         Some(TopicKind::Presence) => registry.announce(client, publish.payload != PRESENCE_OFFLINE).await,
         Some(TopicKind::Map) | None => {
