@@ -1,6 +1,7 @@
 //! Tests of the WebSocket frames: the specification's shapes, every split of them, what must be refused.
 
 use super::*;
+use crate::broker::numbers::numbers;
 
 const MASK: [u8; 4] = [1, 2, 3, 0xff];
 
@@ -103,17 +104,10 @@ fn a_head_is_as_short_as_it_can_be() {
     }
 }
 
-/// A small generator is enough here: mutations of valid frames reach every branch.
 #[test]
 fn no_bytes_make_it_panic() {
     let seeds = [frame(0x82, b"some bytes"), frame(0x02, &[1; 200]), frame(0x89, b"p"), frame(0x88, b"")];
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state >> 33).unwrap()
-    };
+    let mut next = numbers();
     for _ in 0..50_000 {
         let mut bytes = [seeds[next() % 4].clone(), seeds[next() % 4].clone()].concat();
         for _ in 0..=next() % 3 {

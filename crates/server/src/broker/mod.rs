@@ -13,6 +13,8 @@ mod codec;
 mod frames;
 mod listen;
 mod mailbox;
+#[cfg(test)]
+mod numbers;
 mod packet;
 mod registry;
 mod session;
