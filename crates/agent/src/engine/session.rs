@@ -85,7 +85,7 @@ fn read(channel: &Channel, have: Generation, held: Option<&HostMap>, body: &[u8]
     let parts = match reply {
         MapReply::Current(generation) => {
             ensure!(generation == have, "the server confirms another map than the one we have");
-            return Ok(Answer::Current(generation));
+            return Ok(Answer::Current);
         }
         MapReply::Delta(delta) => return Ok(Answer::Delta(delta)),
         MapReply::Parts(parts) => parts,

@@ -18,8 +18,7 @@ pub type Differing = (NetworkId, u8, Arc<Bucket>);
 impl Roster {
     /// The map of a host in parts, for one that holds what the request says; none for a host that does not exist.
     ///
-    /// The picture is the one that this is the roster of. A host whose generation is the one it has needs no answer but that;
-    /// for every other this is one, with no parts where nothing differs.
+    /// The picture is the one that this is the roster of. No parts say that nothing differs, whatever the host's generation.
     pub fn answer(
         &self,
         picture: &Picture<'_>,

@@ -17,8 +17,8 @@ use super::{HostDelta, MOST_TOLD, Picture, Roster, Touched, memberships, own_hos
 const MOST_FLUSHES: usize = 4_096;
 /// How many hosts are remembered in all: some 2 MB. More within that time is a large part of every host's peers.
 const MOST_NAMED: usize = 65_536;
-/// Catching up by fewer peers is always worth it; by more only while they are less than a quarter of all, for a delta is not
-/// packed and made for one host alone.
+/// Catching up by fewer peers is always worth it; by more only while they are less than a quarter of all and no more than
+/// `MOST_TOLD`, for a delta is not packed and made for one host alone.
 const FEW: usize = 64;
 
 /// What one flush touched; both ordered.

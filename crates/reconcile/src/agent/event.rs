@@ -39,7 +39,7 @@ impl From<&Refusal> for AskFailure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// What the agent has is current.
-    Current(Generation),
+    Current,
     /// What it missed.
     Delta(Delta),
     /// The whole map, put together of its parts.

@@ -296,7 +296,7 @@ impl Agent {
         let again = matches!(self.ask, Ask::Asking { again: true });
         self.ask_failures = 0;
         self.want_whole = match answer {
-            Answer::Current(_) => false,
+            Answer::Current => false,
             Answer::Whole(map) => {
                 self.adopt(map);
                 false

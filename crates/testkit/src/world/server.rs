@@ -116,7 +116,7 @@ impl Server {
         self.intent.host(host)?;
         let generation = self.generation(host);
         if have == generation {
-            return Some(Answer::Current(have));
+            return Some(Answer::Current);
         }
         if let Some(delta) = catch_up(&self.log, &picture, &self.roster, host, have) {
             return Some(Answer::Delta(delta.to_wire(have, generation)));
