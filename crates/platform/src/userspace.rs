@@ -109,6 +109,8 @@ impl ControlSocket {
         loop {
             match UnixStream::connect(&self.path).await {
                 Ok(_) => {}
+                // It ended between taking our call and answering it: the next look tells what it left.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 // Nobody listens any more: a process that was killed could not remove it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -267,6 +269,17 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&socket.path).unwrap());
         assert!(socket.exists() && !socket.answers().await);
         socket.wait_until_gone().await.unwrap();
+        assert!(!socket.exists());
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_while_it_is_called_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = ControlSocket::new(dir.path(), "wg9");
+        let listener = std::os::unix::net::UnixListener::bind(&socket.path).unwrap();
+        // The call is in the listener's queue when the listener goes.
+        let (gone, ()) = tokio::join!(socket.wait_until_gone(), async { drop(listener) });
+        gone.unwrap();
         assert!(!socket.exists());
     }
 
