@@ -9,6 +9,7 @@ mod actual;
 mod agent;
 mod derived;
 mod desired;
+mod firewall;
 mod link;
 mod meaning;
 mod op;
@@ -20,6 +21,11 @@ pub use actual::{Actual, ActualPeer, Device, Link, LinkLook, Route};
 pub use agent::{Agent, AgentAction, AgentEvent, AgentWait, Answer, AskFailure, Changed};
 pub use derived::Derived;
 pub use desired::{Desired, DesiredPeer, Interface, desired, desired_peer};
+pub use firewall::{
+    AddressSet, Family, Filter, Firewall, FirewallDigest, FirewallDigestError, FirewallLook, FirewallStep,
+    Grant, Packet, PortRange, Ports, PrefixMap, PrefixMapError, Service, Services, SetChange, SetChanges,
+    SetId, Side, StableHasher, Translation, Verdict, Way, diff as firewall_diff, element_digest,
+};
 pub use link::{LinkKind, LinkName, LinkNameError};
 pub use op::Op;
 pub use path::{

@@ -1,0 +1,102 @@
+//! What this machine lets in over our link, lets through, and translates: a small value that can be compared, and what it
+//! means (`Firewall::verdict`), without a word about how a kernel is told.
+//!
+//! Not for who may talk to whom (the map says it) and not for nf_tables (`platform` knows it). It keeps true that only
+//! what comes from or goes to our link is ever judged or changed, that replies always pass, that what this machine itself
+//! sends is never judged, and that a member that comes or goes is one address in a set and never a new rule.
+//!
+//! ```text
+//!  our link ──▶ translations (to real) ──▶ here?    ──▶ input grants
+//!                                     └──▶ through? ──▶ forward grants ──▶ translations (to mapped, masquerade) ──▶ out
+//! ```
+
+mod addresses;
+mod diff;
+mod digest;
+mod services;
+mod translation;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use addresses::{AddressSet, Family, SetId};
+pub use diff::{FirewallStep, SetChange, SetChanges, diff};
+pub use digest::{FirewallDigest, FirewallDigestError, StableHasher, element_digest};
+pub use services::{PortRange, Ports, Service, Services};
+pub use translation::{PrefixMap, PrefixMapError, Translation};
+pub use verdict::{Packet, Verdict, Way};
+
+/// Everything that is judged or changed of what crosses our link. The default judges nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Firewall {
+    /// Addresses that grants name together. The only part that changes when members come and go.
+    pub sets: BTreeMap<SetId, AddressSet>,
+    /// What may come over our link to this machine.
+    pub input: Filter,
+    /// What is accepted over our link to this machine whatever `input` says: the agent's own probes, names.
+    pub always: Vec<Service>,
+    /// What may pass through this machine from our link, to it, or along it. Addresses are those behind the translations
+    /// of `mapped` to `real` and before those of `real` to `mapped`: grants name the real ones.
+    pub forward: Filter,
+    /// Whether TCP connections through this machine learn how large a packet our link carries (MSS clamping): gateways.
+    pub clamp: bool,
+    /// Addresses that are changed on the way.
+    pub translations: Vec<Translation>,
+}
+
+/// What is let pass.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum Filter {
+    /// Everything: nothing is judged.
+    #[default]
+    Open,
+    /// What one of these grants, and replies; the rest is dropped.
+    Only(Vec<Grant>),
+}
+
+/// Who may open connections to whom, for what.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Grant {
+    /// Where connections come from.
+    pub from: Side,
+    /// Where they go.
+    pub to: Side,
+    /// What they are for.
+    pub services: Services,
+}
+
+/// One end of a grant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// Any address.
+    Any,
+    /// What is in this set of the firewall. A set that is not there is empty.
+    Set(SetId),
+    /// These few, which change seldom: to change them is to make the firewall anew.
+    Nets(AddressSet),
+}
+
+/// What is there under our name, as far as it can be told without knowing what was wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FirewallLook {
+    /// Nothing.
+    #[default]
+    Absent,
+    /// Exactly the firewall of this digest, as it was made.
+    Intact(FirewallDigest),
+    /// Something that another hand changed, or another version of ours made: make it anew.
+    Changed,
+}
+
+impl Firewall {
+    /// Whether nothing would be different without it.
+    pub fn is_trivial(&self) -> bool {
+        self.input == Filter::Open
+            && self.forward == Filter::Open
+            && !self.clamp
+            && self.translations.is_empty()
+    }
+}

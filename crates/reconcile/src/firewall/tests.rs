@@ -1,0 +1,210 @@
+//! Laws of firewalls: steps lead where they should, digests follow, and verdicts are what the words say.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+
+use super::*;
+
+fn ip() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        (0u8..3, 1u8..6).prop_map(|(net, host)| IpAddr::V4(Ipv4Addr::new(10, net, 0, host))),
+        (0u16..3, 1u16..6)
+            .prop_map(|(net, host)| IpAddr::V6(Ipv6Addr::new(0xfd00, net, 0, 0, 0, 0, 0, host))),
+    ]
+}
+
+fn net() -> impl Strategy<Value = IpNet> {
+    (ip(), 0u8..4).prop_map(|(ip, wide)| {
+        let length = match (Family::of(ip), wide) {
+            (family, 0 | 1) => family.longest(),
+            (Family::V4, 2) => 16,
+            (Family::V6, 2) => 32,
+            (Family::V4 | Family::V6, _) => 0,
+        };
+        IpNet::new(ip, length).unwrap()
+    })
+}
+
+fn addresses() -> impl Strategy<Value = AddressSet> {
+    vec(net(), 0..6).prop_map(|nets| nets.into_iter().collect())
+}
+
+fn side() -> impl Strategy<Value = Side> {
+    prop_oneof![
+        Just(Side::Any),
+        (0u32..4).prop_map(|id| Side::Set(SetId(id))),
+        addresses().prop_map(Side::Nets)
+    ]
+}
+
+fn ports() -> impl Strategy<Value = Ports> {
+    let range = (0u16..5, 0u16..5).prop_map(|(first, last)| PortRange { first, last });
+    prop_oneof![Just(Ports::Any), vec(range, 0..3).prop_map(Ports::Only)]
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    prop_oneof![
+        ports().prop_map(Service::Tcp),
+        ports().prop_map(Service::Udp),
+        Just(Service::Icmp),
+        (0u8..60).prop_map(Service::Other)
+    ]
+}
+
+fn filter() -> impl Strategy<Value = Filter> {
+    let services = prop_oneof![Just(Services::All), vec(service(), 0..3).prop_map(Services::Only)];
+    let grant = (side(), side(), services).prop_map(|(from, to, services)| Grant { from, to, services });
+    prop_oneof![1 => Just(Filter::Open), 4 => vec(grant, 0..4).prop_map(Filter::Only)]
+}
+
+fn translation() -> impl Strategy<Value = Translation> {
+    let map = (0u8..3, 0u8..3).prop_map(|(mapped, real)| {
+        let prefix = |net| IpNet::new([10, net, 0, 0].into(), 24).unwrap();
+        Translation::Map(PrefixMap::new(prefix(mapped), prefix(real)).unwrap())
+    });
+    prop_oneof![(side(), addresses()).prop_map(|(from, to)| Translation::Masquerade { from, to }), map]
+}
+
+fn firewall() -> impl Strategy<Value = Firewall> {
+    let sets = btree_map((0u32..4).prop_map(SetId), addresses(), 0..4);
+    let rest = (filter(), filter(), vec(service(), 0..2), any::<bool>(), vec(translation(), 0..2));
+    (sets, rest).prop_map(|(sets, (input, forward, always, clamp, translations))| Firewall {
+        sets,
+        input,
+        always,
+        forward,
+        clamp,
+        translations,
+    })
+}
+
+/// A firewall, and another one that differs in its sets alone in half of the cases.
+fn two() -> impl Strategy<Value = (Firewall, Firewall)> {
+    (firewall(), firewall(), any::<bool>(), vec(addresses(), 4)).prop_map(|(had, other, alike, members)| {
+        if !alike {
+            return (had, other);
+        }
+        let mut wanted = had.clone();
+        for (set, members) in wanted.sets.values_mut().zip(members) {
+            *set = members;
+        }
+        (had, wanted)
+    })
+}
+
+fn packet() -> impl Strategy<Value = Packet> {
+    let way = prop_oneof![
+        any::<bool>().prop_map(|from_link| Way::Here { from_link }),
+        any::<(bool, bool)>().prop_map(|(from_link, to_link)| Way::Through { from_link, to_link }),
+        Just(Way::Out),
+    ];
+    let protocol = prop_oneof![Just(1u8), Just(6), Just(17), Just(47), Just(58)];
+    let ends = (ip(), ip()).prop_filter("one family", |(a, b)| a.is_ipv4() == b.is_ipv4());
+    (way, ends, protocol, 0u16..6, any::<bool>()).prop_map(|(way, ends, protocol, port, established)| {
+        Packet {
+            way,
+            source: ends.0,
+            destination: ends.1,
+            protocol,
+            port: matches!(protocol, 6 | 17).then_some(port),
+            established,
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_step_leads_where_it_should((had, wanted) in two()) {
+        let mut reached = had.clone();
+        match diff(&wanted, &had) {
+            FirewallStep::Nothing => {}
+            FirewallStep::Sets(changes) => {
+                prop_assert!(changes.0.iter().all(|change| !change.add.is_empty() || !change.remove.is_empty()));
+                prop_assert_eq!(had.digest().after(&changes), wanted.digest());
+                reached.change(&changes);
+            }
+            FirewallStep::Whole => reached = wanted.clone(),
+        }
+        prop_assert_eq!(&reached, &wanted);
+        prop_assert_eq!(diff(&wanted, &wanted), FirewallStep::Nothing);
+    }
+
+    #[test]
+    fn members_that_come_and_go_never_need_the_whole((had, wanted) in two()) {
+        let single = |set: &AddressSet| set.prefix_lengths().is_empty();
+        let same_sets = wanted.sets.keys().eq(had.sets.keys());
+        let same_rules = wanted.digest().rules == had.digest().rules;
+        if same_sets && same_rules && wanted.sets.values().all(single) {
+            prop_assert_ne!(diff(&wanted, &had), FirewallStep::Whole);
+        }
+    }
+
+    #[test]
+    fn firewalls_are_equal_where_their_digests_are((a, b) in two()) {
+        prop_assert_eq!(a == b, a.digest() == b.digest());
+        prop_assert_eq!(a.digest().to_string().parse(), Ok(a.digest()));
+    }
+
+    #[test]
+    fn only_our_link_is_judged_and_replies_always_pass(firewall in firewall(), packet in packet()) {
+        let ours = match packet.way {
+            Way::Here { from_link } => from_link,
+            Way::Through { from_link, to_link } => from_link || to_link,
+            Way::Out => false,
+        };
+        if !ours || packet.established || firewall.is_trivial() {
+            prop_assert_eq!(firewall.verdict(&packet), Verdict::Accept);
+        }
+    }
+
+    #[test]
+    fn a_grant_only_ever_opens(firewall in firewall(), packet in packet(), more in filter()) {
+        let mut wider = firewall.clone();
+        let Filter::Only(more) = more else { return Ok(()) };
+        for filter in [&mut wider.input, &mut wider.forward] {
+            if let Filter::Only(grants) = filter {
+                grants.extend(more.iter().cloned());
+            }
+        }
+        if firewall.verdict(&packet) == Verdict::Accept {
+            prop_assert_eq!(wider.verdict(&packet), Verdict::Accept);
+        }
+    }
+}
+
+#[test]
+fn exchanged_members_change_the_digest() {
+    let member = |text: &str| IpNet::from(text.parse::<IpAddr>().unwrap());
+    let sum = |pairs: [(u32, &str); 2]| {
+        pairs.into_iter().map(|(set, net)| element_digest(SetId(set), member(net))).fold(0, u64::wrapping_add)
+    };
+    for (a, b) in [("10.0.0.1", "10.0.0.2"), ("10.1.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
+        assert_ne!(sum([(1, a), (2, b)]), sum([(1, b), (2, a)]));
+    }
+}
+
+#[test]
+fn what_is_always_accepted_is_so_on_the_way_in_alone() {
+    let firewall = Firewall {
+        input: Filter::Only(Vec::new()),
+        forward: Filter::Only(Vec::new()),
+        always: vec![Service::Udp(Ports::one(53))],
+        ..Firewall::default()
+    };
+    let packet = |way, port| Packet {
+        way,
+        source: "10.0.0.1".parse().unwrap(),
+        destination: "10.0.0.2".parse().unwrap(),
+        protocol: 17,
+        port: Some(port),
+        established: false,
+    };
+    let here = Way::Here { from_link: true };
+    let through = Way::Through { from_link: true, to_link: false };
+    assert_eq!(firewall.verdict(&packet(here, 53)), Verdict::Accept);
+    assert_eq!(firewall.verdict(&packet(here, 54)), Verdict::Drop);
+    assert_eq!(firewall.verdict(&packet(through, 53)), Verdict::Drop);
+}

@@ -1,0 +1,114 @@
+//! What a firewall means: the verdict on one packet.
+//!
+//! Not for carrying it out. Whatever carries out a firewall has to agree with this, packet by packet.
+
+use std::net::IpAddr;
+
+use super::{Family, Filter, Firewall, Grant, Service, Services, Side};
+
+/// A packet where filters see it: behind the change of destinations, before that of sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet {
+    /// Its way.
+    pub way: Way,
+    /// Its source.
+    pub source: IpAddr,
+    /// Its destination, of the same family.
+    pub destination: IpAddr,
+    /// The number of its protocol: 1 is ICMP, 6 TCP, 17 UDP, 58 ICMPv6.
+    pub protocol: u8,
+    /// The port that it goes to, where its protocol has ports.
+    pub port: Option<u16>,
+    /// Whether it belongs to a connection that was let pass before, or is an error about one.
+    pub established: bool,
+}
+
+/// A packet's way through this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To this machine itself.
+    Here {
+        /// Whether it came over our link.
+        from_link: bool,
+    },
+    /// Through this machine.
+    Through {
+        /// Whether it came over our link.
+        from_link: bool,
+        /// Whether it leaves over our link.
+        to_link: bool,
+    },
+    /// From this machine itself.
+    Out,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes.
+    Accept,
+    /// It is dropped without a word.
+    Drop,
+}
+
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMP_V6: u8 = 58;
+
+impl Firewall {
+    /// What becomes of a packet.
+    pub fn verdict(&self, packet: &Packet) -> Verdict {
+        let (filter, always) = match packet.way {
+            Way::Here { from_link: true } => (&self.input, self.always.as_slice()),
+            Way::Through { from_link: true, .. } | Way::Through { to_link: true, .. } => {
+                (&self.forward, [].as_slice())
+            }
+            Way::Here { from_link: false } | Way::Through { from_link: false, to_link: false } | Way::Out => {
+                return Verdict::Accept;
+            }
+        };
+        let Filter::Only(grants) = filter else {
+            return Verdict::Accept;
+        };
+        let passes = packet.established
+            || always.iter().any(|service| service.is_of(packet))
+            || grants.iter().any(|grant| self.grants(grant, packet));
+        if passes { Verdict::Accept } else { Verdict::Drop }
+    }
+
+    fn grants(&self, grant: &Grant, packet: &Packet) -> bool {
+        let for_this = match &grant.services {
+            Services::All => true,
+            Services::Only(services) => services.iter().any(|service| service.is_of(packet)),
+        };
+        for_this && self.covers(&grant.from, packet.source) && self.covers(&grant.to, packet.destination)
+    }
+
+    /// Whether a side of a grant is about an address.
+    pub fn covers(&self, side: &Side, ip: IpAddr) -> bool {
+        match side {
+            Side::Any => true,
+            Side::Set(id) => self.sets.get(id).is_some_and(|set| set.covers(ip)),
+            Side::Nets(nets) => nets.covers(ip),
+        }
+    }
+}
+
+impl Service {
+    fn is_of(&self, packet: &Packet) -> bool {
+        match self {
+            Self::Tcp(ports) => {
+                packet.protocol == TCP && packet.port.is_some_and(|port| ports.contains(port))
+            }
+            Self::Udp(ports) => {
+                packet.protocol == UDP && packet.port.is_some_and(|port| ports.contains(port))
+            }
+            Self::Icmp => match Family::of(packet.source) {
+                Family::V4 => packet.protocol == ICMP,
+                Family::V6 => packet.protocol == ICMP_V6,
+            },
+            Self::Other(number) => packet.protocol == *number,
+        }
+    }
+}
