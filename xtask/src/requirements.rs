@@ -36,7 +36,15 @@ const LAB: &[Need] = &[
     need("wg", "wireguard-tools", "looks at our WireGuard from outside"),
 ];
 
-const TESTS: &[Need] = &[need("faketime", "faketime", "sets a machine's clock a day off")];
+const TESTS: &[Need] = &[
+    need("dig", "bind9-dnsutils", "asks our DNS server as others do"),
+    need("faketime", "faketime", "sets a machine's clock a day off"),
+];
+
+const DNS_BENCH: &[Need] = &[
+    need("dnsperf", "dnsperf", "asks DNS servers as fast as they answer"),
+    need("unbound", "unbound", "is measured beside our DNS server"),
+];
 
 const VM: &[Need] = &[
     need("qemu-system-x86_64", "qemu-system-x86", "boots a kernel that has WireGuard"),
@@ -59,6 +67,22 @@ pub(crate) fn for_build() -> Result<()> {
 /// For building and for machines in namespaces.
 pub(crate) fn for_demo() -> Result<()> {
     provide(&[BUILD, LAB].concat_needs())
+}
+
+/// For building and for the figures of the DNS server. Installing `unbound` would start it as the machine's own server:
+/// while it is installed, systemd is told not to.
+pub(crate) fn for_dns_bench() -> Result<()> {
+    let systemctl = |word: &str| {
+        let mut command = Command::new("systemctl");
+        command.args([word, "--runtime", "unbound.service"]);
+        output(command)
+    };
+    let is_held = !is_there("unbound") && systemctl("mask").is_some();
+    let provided = provide(&[BUILD, DNS_BENCH].concat_needs());
+    if is_held && systemctl("unmask").is_none() {
+        say("systemd still holds unbound: `systemctl unmask --runtime unbound.service` lets it go");
+    }
+    provided
 }
 
 /// For every test.

@@ -40,11 +40,13 @@ const EDGES: &[Edge] = &[
     ("server", "settings", "reads its settings"),
     ("agent", "settings", "reads its settings"),
     ("server", "dataplane", "answers handshakes"),
+    ("server", "dns", "answers names for machines that are pointed at it"),
     ("agent", "model", "shell of the agent's brain"),
     ("agent", "wire", "talks to the server"),
     ("agent", "reconcile", "runs the brain"),
     ("agent", "platform", "has hands"),
     ("agent", "dataplane", "userspace device"),
+    ("agent", "dns", "answers names from its map"),
     ("agent", "tls", "pinned connections"),
     ("cli", "model", "parses names"),
     ("cli", "api", "is a client of the API"),
@@ -56,6 +58,7 @@ const EDGES: &[Edge] = &[
     ("testkit", "api", "drives the real server"),
     ("testkit", "tls", "drives the real server"),
     ("testkit", "store", "measures it"),
+    ("testkit", "dns", "measures it"),
 ];
 
 const PURE: &[&str] = &["model", "wire", "control", "reconcile", "api", "settings"];
