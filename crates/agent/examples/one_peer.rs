@@ -14,7 +14,7 @@ use agent::state::{MapFile, Saved};
 use anyhow::{Context as _, bail, ensure};
 use dataplane::device::{self, DeviceOptions};
 use model::{
-    Addresses, Endpoint, Generation, HostId, HostName, Keepalive, Mtu, NetworkId, Ranges, WgPublicKey,
+    Addresses, Endpoint, Generation, HostId, HostName, MemberId, Mtu, NetworkId, Ranges, WgPublicKey,
 };
 use platform::{DeviceProgram, Machine, MachineOptions};
 use reconcile::{
@@ -73,10 +73,9 @@ impl Kind {
         let peer = match self {
             Self::Join => peer(number),
             Self::Rename => Peer { name: HostName::nearest("renamed"), ..peer(number) },
-            Self::Address => Peer {
-                nodes: vec![PeerNode { network: NETWORK, addresses: addresses(number + TIMES) }],
-                ..peer(number)
-            },
+            Self::Address => {
+                Peer { nodes: vec![PeerNode::new(NETWORK, addresses(number + TIMES))], ..peer(number) }
+            }
             Self::Leave => {
                 delta.peers_gone.push(host);
                 return delta;
@@ -244,7 +243,7 @@ async fn on_a_machine(count: u16, machine: Machine) -> anyhow::Result<()> {
 }
 
 /// What the agent's brain makes of a message: whom to look after.
-fn push(agent: &mut Agent, down: Down) -> anyhow::Result<(BTreeSet<HostId>, BTreeSet<WgPublicKey>)> {
+fn push(agent: &mut Agent, down: Down) -> anyhow::Result<(BTreeSet<MemberId>, BTreeSet<WgPublicKey>)> {
     agent.handle(AgentEvent::Pushed(down), Duration::ZERO);
     let mut changed = None;
     while let Some(action) = agent.poll_action() {
@@ -283,10 +282,10 @@ fn own_addresses() -> BTreeSet<ipnet::IpNet> {
     Own::default().local
 }
 
-fn host(number: u16) -> HostId {
+fn host(number: u16) -> MemberId {
     let mut bytes = [1; 16];
     bytes[..2].copy_from_slice(&number.wrapping_mul(0x9e37).to_be_bytes());
-    HostId::from_bytes(bytes)
+    MemberId::from_bytes(bytes)
 }
 
 fn addresses(number: u16) -> Addresses {
@@ -299,8 +298,8 @@ fn peer(number: u16) -> Peer {
     key[..2].copy_from_slice(&number.to_be_bytes());
     Peer {
         name: HostName::nearest(&format!("host-{number}")),
-        key: WgPublicKey::from_bytes(key),
-        nodes: vec![PeerNode { network: NETWORK, addresses: addresses(number) }],
+        key: Some(WgPublicKey::from_bytes(key)),
+        nodes: vec![PeerNode::new(NETWORK, addresses(number))],
         seen: vec![Endpoint::new(([192, 0, 2, 1], 9).into()).expect("it is an endpoint")],
         local: Vec::new(),
         fixed: None,
@@ -311,12 +310,10 @@ fn peer(number: u16) -> Peer {
 fn map(peers: u16) -> HostMap {
     let ranges = ["10.88.0.0/16", "fd88::/64"].map(|range| range.parse().expect("it is a range"));
     let [ipnet::IpNet::V4(v4), ipnet::IpNet::V6(v6)] = ranges else { unreachable!("one of each family") };
+    let ranges = Ranges::new(Some(v4), Some(v6)).expect("they are ranges");
     let membership = Membership {
-        name: "bench".parse().expect("it is a name"),
-        ranges: Ranges::new(Some(v4), Some(v6)).expect("they are ranges"),
         addresses: addresses(u16::MAX - 1),
-        connected: true,
-        keepalive: Keepalive::DEFAULT,
+        ..Membership::plain("bench".parse().expect("it is a name"), ranges)
     };
     HostMap {
         generation: Generation::from_number(1),
@@ -326,6 +323,7 @@ fn map(peers: u16) -> HostMap {
             mtu: Mtu::DEFAULT,
             seen: Vec::new(),
             nat: NatMapping::Endpoint,
+            rotate: false,
         },
         server: ServerLinks::default(),
         networks: BTreeMap::from([(NETWORK, membership)]),

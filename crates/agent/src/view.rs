@@ -6,7 +6,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{Addresses, Endpoint, Generation, HostId, HostName, NetworkName, Timestamp, WgPublicKey};
+use model::{
+    Addresses, Endpoint, Generation, HostId, HostName, MemberId, NetworkName, Timestamp, WgPublicKey,
+};
 use reconcile::{LinkKind, LinkName, PathStatus};
 use serde::{Deserialize, Serialize};
 use wire::{NatMapping, Outcome};
@@ -142,9 +144,9 @@ pub struct PeerView {
     /// Its name.
     pub name: HostName,
     /// Its identity.
-    pub id: HostId,
-    /// Its key.
-    pub key: WgPublicKey,
+    pub id: MemberId,
+    /// Its key; none where it is reached through others.
+    pub key: Option<WgPublicKey>,
     /// Its addresses by network.
     pub networks: Vec<PeerNetwork>,
     /// How things stand with it; none where no daemon watches.

@@ -149,6 +149,9 @@ impl Host {
             sealing: _,
             mtu,
             static_endpoint,
+            default: _,
+            ephemeral: _,
+            rotate: _,
             created,
         } = host;
         Self {

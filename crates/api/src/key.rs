@@ -44,7 +44,17 @@ pub struct Key {
 impl Key {
     /// A key as it is now, with the networks it names.
     pub fn of(key: &model::EnrollmentKey, networks: Vec<NetworkRef>, now: Timestamp) -> Self {
-        let model::EnrollmentKey { id, title, digest: _, networks: _, uses, expires, created } = key;
+        let model::EnrollmentKey {
+            id,
+            title,
+            digest: _,
+            networks: _,
+            uses,
+            expires,
+            tags: _,
+            ephemeral: _,
+            created,
+        } = key;
         let state = match (uses, expires) {
             (Uses::Left(0), _) => KeyState::Spent,
             (Uses::Left(_) | Uses::Unlimited, Some(expires)) if *expires <= now => KeyState::Expired,
@@ -128,6 +138,8 @@ mod tests {
                 networks: Vec::new(),
                 uses,
                 expires: expires.map(Timestamp::from_millis),
+                tags: Default::default(),
+                ephemeral: false,
                 created: now,
             };
             let json = serde_json::to_string(&Key::of(&key, Vec::new(), now)).unwrap();

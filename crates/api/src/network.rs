@@ -52,7 +52,17 @@ pub struct Network {
 impl Network {
     /// A network with this many nodes.
     pub fn of(network: &model::Network, nodes: u64) -> Self {
-        let model::Network { id, name, ranges, keepalive, created } = network;
+        let model::Network {
+            id,
+            name,
+            ranges,
+            keepalive,
+            access: _,
+            approval: _,
+            hub: _,
+            domain: _,
+            created,
+        } = network;
         Self {
             id: *id,
             name: name.clone(),

@@ -52,7 +52,7 @@ pub struct User {
 
 impl From<&model::User> for User {
     fn from(user: &model::User) -> Self {
-        let model::User { id, name, password: _, role, created } = user;
+        let model::User { id, name, password: _, role, groups: _, created } = user;
         Self { id: *id, name: name.clone(), role: (*role).into(), created: *created }
     }
 }

@@ -45,6 +45,10 @@ fn network(number: u32) -> Network {
         name: format!("net-{number}").parse().unwrap(),
         ranges: Ranges::new(Some(format!("10.{number}.0.0/16").parse().unwrap()), None).unwrap(),
         keepalive: Keepalive::DEFAULT,
+        access: model::Access::Allow,
+        approval: false,
+        hub: None,
+        domain: None,
         created: NOW,
     }
 }
@@ -59,6 +63,9 @@ fn host(number: u32) -> Host {
         sealing: SealingIdentity { key, encapsulated: key },
         mtu: None,
         static_endpoint: None,
+        default: false,
+        ephemeral: false,
+        rotate: false,
         created: NOW,
     }
 }
@@ -71,6 +78,12 @@ fn node(host_number: u32, network_number: u32) -> Node {
         network: network(network_number).id,
         addresses: Addresses { v4: Some(v4), v6: None },
         connected: true,
+        pending: false,
+        tags: Default::default(),
+        duties: Default::default(),
+        relay: None,
+        internet: None,
+        expires: None,
         created: NOW,
     }
 }

@@ -7,8 +7,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use model::{
-    ApiToken, ApiTokenId, EnrollmentKey, EnrollmentKeyId, Host, HostId, IdError, Network, NetworkId, Node,
-    NodeId, User, UserId,
+    ApiToken, ApiTokenId, Client, ClientId, DnsRecord, DnsRecordId, Egress, EgressId, EnrollmentKey,
+    EnrollmentKeyId, Host, HostId, IdError, Network, NetworkId, Node, NodeId, Policy, PolicyId, PolicyTest,
+    PolicyTestId, Upstream, UpstreamId, User, UserId,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -136,6 +137,12 @@ records! {
     EnrollmentKey(EnrollmentKeyId) = "enrollment_key",
     User(UserId) = "user",
     ApiToken(ApiTokenId) = "api_token",
+    Client(ClientId) = "client",
+    Egress(EgressId) = "egress",
+    Policy(PolicyId) = "policy",
+    PolicyTest(PolicyTestId) = "policy_test",
+    DnsRecord(DnsRecordId) = "dns_record",
+    Upstream(UpstreamId) = "upstream",
 }
 
 impl fmt::Display for Kind {
@@ -165,6 +172,10 @@ mod tests {
             name: "office".parse().unwrap(),
             ranges: model::Ranges::new(Some("10.7.0.0/24".parse().unwrap()), None).unwrap(),
             keepalive: model::Keepalive::DEFAULT,
+            access: model::Access::Allow,
+            approval: false,
+            hub: None,
+            domain: None,
             created: model::Timestamp::from_millis(1_700_000_000_000),
         };
         let record = Record::from(network.clone());

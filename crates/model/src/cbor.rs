@@ -53,3 +53,25 @@ pub(crate) fn decode_ip(bytes: &[u8]) -> Result<IpAddr, Error> {
 pub(crate) fn decode_ip_from(d: &mut Decoder<'_>) -> Result<IpAddr, Error> {
     decode_ip(d.bytes()?)
 }
+
+/// Implements the text encoding of a type that is written and parsed as text.
+macro_rules! text {
+    ($type:ty) => {
+        impl<C> minicbor::Encode<C> for $type {
+            fn encode<W: minicbor::encode::Write>(
+                &self,
+                e: &mut minicbor::Encoder<W>,
+                _: &mut C,
+            ) -> Result<(), minicbor::encode::Error<W::Error>> {
+                e.str(&self.to_string())?.ok()
+            }
+        }
+
+        impl<'b, C> minicbor::Decode<'b, C> for $type {
+            fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+                d.str()?.parse().map_err(minicbor::decode::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use text;

@@ -1,8 +1,10 @@
 //! Enrollment keys: what lets hosts join.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, EnrollmentKeyId, NetworkId, Timestamp, Title};
+use crate::{Digest, EnrollmentKeyId, NetworkId, Tag, Timestamp, Title};
 
 /// How often a key may still be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,12 @@ pub struct EnrollmentKey {
     pub networks: Vec<NetworkId>,
     /// How often it may still be used.
     pub uses: Uses,
+    /// Tags of the nodes it makes.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<Tag>,
+    /// Whether its hosts are removed once they have been away for a while.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ephemeral: bool,
     /// From when on it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,

@@ -32,6 +32,15 @@ pub struct Host {
     /// An endpoint set by hand: tried besides those that are seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub static_endpoint: Option<Endpoint>,
+    /// Whether it joins every new network.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub default: bool,
+    /// Whether it is removed once it has been away for a while.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ephemeral: bool,
+    /// Whether it is to make itself a new WireGuard key; over when it registers one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rotate: bool,
     /// When it first registered.
     pub created: Timestamp,
 }

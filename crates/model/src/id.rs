@@ -89,6 +89,55 @@ id!(
     ApiTokenId
 );
 
+id!(
+    /// A remote access client.
+    ClientId
+);
+id!(
+    /// A way to a range outside of a network.
+    EgressId
+);
+id!(
+    /// A policy.
+    PolicyId
+);
+id!(
+    /// A test of policies.
+    PolicyTestId
+);
+id!(
+    /// A DNS record that people made.
+    DnsRecordId
+);
+id!(
+    /// Name servers for a domain.
+    UpstreamId
+);
+id!(
+    /// Whatever is a member of a network, by its own id: a host, a client, an egress range.
+    MemberId
+);
+
+macro_rules! member {
+    ($($type:ident),*) => {
+        $(
+            impl From<$type> for MemberId {
+                fn from(id: $type) -> Self {
+                    Self::from_bytes(*id.as_bytes())
+                }
+            }
+
+            impl PartialEq<$type> for MemberId {
+                fn eq(&self, id: &$type) -> bool {
+                    self.as_bytes() == id.as_bytes()
+                }
+            }
+        )*
+    };
+}
+
+member!(HostId, ClientId, EgressId);
+
 #[cfg(test)]
 mod tests {
     use super::*;

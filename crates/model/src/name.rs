@@ -169,6 +169,17 @@ name!(
     Rule { what: "title", most: 64, allowed: "everything but control characters", permits: is_title, label: false }
 );
 
+name!(
+    /// A name for a set of nodes and clients: 1 to 63 characters.
+    Tag, fold: true,
+    Rule { what: "tag", most: 63, allowed: "a-z, 0-9 and -", permits: is_label, label: true }
+);
+name!(
+    /// A name for a set of users: 1 to 63 characters.
+    GroupName, fold: true,
+    Rule { what: "group name", most: 63, allowed: "a-z, 0-9 and -", permits: is_label, label: true }
+);
+
 impl HostName {
     /// The nearest host name to what a machine calls itself: the first label of its hostname, other characters
     /// as hyphens. `host` where nothing is left.

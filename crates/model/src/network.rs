@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Keepalive, NetworkId, NetworkName, Ranges, Timestamp};
+use crate::{Access, DnsName, Keepalive, NetworkId, NetworkName, NodeId, Ranges, Timestamp};
 
 /// A private network: a name, ranges, settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,18 @@ pub struct Network {
     pub ranges: Ranges,
     /// Keepalive between its nodes.
     pub keepalive: Keepalive,
+    /// What happens to what no policy speaks of.
+    #[serde(default)]
+    pub access: Access,
+    /// Whether new nodes wait until somebody lets them in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approval: bool,
+    /// Hub and spoke: the node through which all nodes without a relay of their own reach one another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<NodeId>,
+    /// The domain of its names; none: its name below the server's domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<DnsName>,
     /// When it was made.
     pub created: Timestamp,
 }

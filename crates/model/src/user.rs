@@ -1,10 +1,11 @@
 //! People, and the tokens they act with.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiTokenId, Digest, Timestamp, Title, UserId, UserName};
+use crate::{ApiTokenId, Digest, GroupName, Timestamp, Title, UserId, UserName};
 
 /// A password's hash in PHC string form (argon2id). Its `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,9 @@ pub struct User {
     pub password: PasswordHash,
     /// What this person may do.
     pub role: Role,
+    /// The groups this person is in.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<GroupName>,
     /// When the account was made.
     pub created: Timestamp,
 }

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use model::{Endpoint, HostId, WgPublicKey};
+use model::{Endpoint, MemberId, WgPublicKey};
 use wire::{HostMap, Peer};
 
 use crate::desired::desired_door;
 use crate::{Desired, DesiredPeer, Interface, LocalSettings, desired, desired_peer};
 
 /// Before all other hosts.
-const FIRST: HostId = HostId::from_bytes([0; 16]);
+const FIRST: MemberId = MemberId::from_bytes([0; 16]);
 
 /// What a host would have if it were alone.
 #[derive(Debug, Clone)]
@@ -27,11 +27,11 @@ struct Claim {
 #[derive(Debug, Clone)]
 pub struct Derived {
     desired: Desired,
-    claims: BTreeMap<HostId, Claim>,
+    claims: BTreeMap<MemberId, Claim>,
     /// Who claims an address; the first of them has it.
-    addresses: BTreeSet<(IpNet, HostId)>,
+    addresses: BTreeSet<(IpNet, MemberId)>,
     /// Who has a key; the first of them counts.
-    keys: BTreeSet<(WgPublicKey, HostId)>,
+    keys: BTreeSet<(WgPublicKey, MemberId)>,
 }
 
 impl Derived {
@@ -64,7 +64,7 @@ impl Derived {
     pub fn follow(
         &mut self,
         map: &HostMap,
-        hosts: &BTreeSet<HostId>,
+        hosts: &BTreeSet<MemberId>,
         endpoint: impl Fn(&WgPublicKey) -> Option<Endpoint>,
     ) -> BTreeSet<WgPublicKey> {
         let mut changed = BTreeSet::new();
@@ -87,17 +87,15 @@ impl Derived {
         changed
     }
 
-    fn claim(&mut self, host: HostId, peer: &Peer, alone: &DesiredPeer) {
-        if peer.key == self.desired.key {
-            return;
-        }
-        self.keys.insert((peer.key, host));
+    fn claim(&mut self, host: MemberId, peer: &Peer, alone: &DesiredPeer) {
+        let Some(key) = peer.key.filter(|key| *key != self.desired.key) else { return };
+        self.keys.insert((key, host));
         self.addresses.extend(alone.allowed.iter().map(|net| (*net, host)));
         let addresses = alone.allowed.iter().copied().collect();
-        self.claims.insert(host, Claim { key: peer.key, addresses });
+        self.claims.insert(host, Claim { key, addresses });
     }
 
-    fn release(&mut self, host: HostId, changed: &mut BTreeSet<WgPublicKey>) {
+    fn release(&mut self, host: MemberId, changed: &mut BTreeSet<WgPublicKey>) {
         changed.extend(self.rivals(host));
         let Some(claim) = self.claims.remove(&host) else { return };
         self.keys.remove(&(claim.key, host));
@@ -107,7 +105,7 @@ impl Derived {
     }
 
     /// The keys of this host and of all that claim one of its addresses.
-    fn rivals(&self, host: HostId) -> impl Iterator<Item = WgPublicKey> {
+    fn rivals(&self, host: MemberId) -> impl Iterator<Item = WgPublicKey> {
         let claim = self.claims.get(&host);
         let nets = claim.into_iter().flat_map(|claim| &claim.addresses);
         let hosts = nets.flat_map(|net| self.claimants(*net));
@@ -115,7 +113,7 @@ impl Derived {
         claim.map(|claim| claim.key).into_iter().chain(rivals)
     }
 
-    fn claimants(&self, net: IpNet) -> impl Iterator<Item = HostId> {
+    fn claimants(&self, net: IpNet) -> impl Iterator<Item = MemberId> {
         self.addresses
             .range((net, FIRST)..)
             .take_while(move |(other, _)| *other == net)

@@ -116,10 +116,11 @@ fn peers(
 ) -> BTreeMap<WgPublicKey, DesiredPeer> {
     let mut peers = BTreeMap::new();
     let mut taken = BTreeSet::new();
-    for peer in map.peers.values().filter(|peer| peer.key != own) {
-        let mut wanted = desired_peer(map, peer, endpoints.get(&peer.key).copied());
+    let keyed = map.peers.values().filter_map(|peer| Some((peer.key.filter(|key| *key != own)?, peer)));
+    for (key, peer) in keyed {
+        let mut wanted = desired_peer(map, peer, endpoints.get(&key).copied());
         wanted.allowed.retain(|address| taken.insert(*address));
-        peers.entry(peer.key).or_insert(wanted);
+        peers.entry(key).or_insert(wanted);
     }
     for rendezvous in map.server.rendezvous.iter().filter(|rendezvous| rendezvous.key != own) {
         let endpoint = endpoints.get(&rendezvous.key).copied();

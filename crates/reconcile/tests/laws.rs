@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use model::{
-    Addresses, Endpoint, Generation, HostId, HostName, Keepalive, Mtu, NetworkId, NetworkName, Ranges,
-    Timestamp, WgPublicKey,
+    Addresses, Endpoint, Generation, HostId, HostName, Keepalive, MemberId, Mtu, NetworkId, NetworkName,
+    Ranges, Timestamp, WgPublicKey,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -305,7 +305,7 @@ proptest! {
         let mut derived = Derived::new(&map, &settings, &endpoints);
         let mut actual = after(&Actual::default(), &reconcile(derived.desired(), &Actual::default()));
         for change in history {
-            let hosts: BTreeSet<HostId> = change.keys().copied().collect();
+            let hosts: BTreeSet<MemberId> = change.keys().copied().collect();
             for (host, peer) in change {
                 match peer {
                     Some(peer) => drop(map.peers.insert(host, peer)),
@@ -340,15 +340,15 @@ fn v4(ip: IpAddr) -> Addresses {
     }
 }
 
-fn host() -> impl Strategy<Value = HostId> {
-    (0u8..6).prop_map(|n| HostId::from_bytes([n; 16]))
+fn host() -> impl Strategy<Value = MemberId> {
+    (0u8..6).prop_map(|n| MemberId::from_bytes([n; 16]))
 }
 
 fn peer() -> impl Strategy<Value = Peer> {
-    let node = (0u8..4, ip()).prop_map(|(net, ip)| PeerNode { network: network(net), addresses: v4(ip) });
+    let node = (0u8..4, ip()).prop_map(|(net, ip)| PeerNode::new(network(net), v4(ip)));
     (key(), vec(node, 0..4)).prop_map(|(key, nodes)| Peer {
         name: HostName::nearest("peer"),
-        key,
+        key: Some(key),
         nodes,
         seen: vec![],
         local: vec![],
@@ -364,11 +364,10 @@ fn host_map() -> impl Strategy<Value = HostMap> {
             let range = format!("10.{net}.0.0/24").parse().unwrap();
             let name: NetworkName = "net".parse().unwrap();
             Membership {
-                name,
-                ranges: Ranges::new(Some(range), None).unwrap(),
                 addresses: v4(own),
                 connected,
                 keepalive,
+                ..Membership::plain(name, Ranges::new(Some(range), None).unwrap())
             }
         });
     let rendezvous = key().prop_map(|key| Rendezvous { key, port: 51_821, host: None });
@@ -385,6 +384,7 @@ fn host_map() -> impl Strategy<Value = HostMap> {
                 mtu: Mtu::DEFAULT,
                 seen: vec![],
                 nat: NatMapping::Unknown,
+                rotate: false,
             },
             server: ServerLinks { rendezvous, ..ServerLinks::default() },
             networks,
@@ -406,7 +406,7 @@ proptest! {
         let connected: Vec<_> = map.networks.iter().filter(|(_, membership)| membership.connected).collect();
         let mut seen = BTreeSet::new();
         for (key, peer) in &interface.peers {
-            let given: BTreeSet<IpNet> = map.peers.values().filter(|peer| peer.key == *key).flat_map(|peer| &peer.nodes)
+            let given: BTreeSet<IpNet> = map.peers.values().filter(|peer| peer.key == Some(*key)).flat_map(|peer| &peer.nodes)
                 .filter(|node| connected.iter().any(|(id, m)| **id == node.network && node.addresses.iter().all(|ip| m.ranges.contains(ip))))
                 .flat_map(|node| node.addresses.iter()).map(IpNet::from).collect();
             prop_assert!(peer.allowed.is_subset(&given));
@@ -420,9 +420,10 @@ proptest! {
     fn a_peer_alone_is_what_it_is_among_all(map in host_map(), settings in settings()) {
         let interface = desired(&map, &settings, &BTreeMap::new()).interface.unwrap();
         let mut keys = BTreeSet::new();
-        for peer in map.peers.values().filter(|peer| peer.key != settings.key && keys.insert(peer.key)) {
+        let keyed = map.peers.values().filter_map(|peer| Some((peer.key?, peer)));
+        for (key, peer) in keyed.filter(|(key, _)| *key != settings.key && keys.insert(*key)) {
             let alone = desired_peer(&map, peer, None);
-            let among = &interface.peers[&peer.key];
+            let among = &interface.peers[&key];
             prop_assert_eq!(among.keepalive, alone.keepalive);
             prop_assert!(among.allowed.is_subset(&alone.allowed));
         }

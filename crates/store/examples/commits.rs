@@ -21,6 +21,10 @@ fn network(seq: u64) -> Network {
         name: format!("network-{seq}").parse().unwrap(),
         ranges: Ranges::new(Some("10.1.0.0/16".parse().unwrap()), None).unwrap(),
         keepalive: Keepalive::DEFAULT,
+        access: model::Access::Allow,
+        approval: false,
+        hub: None,
+        domain: None,
         created: Timestamp::from_millis(1_800_000_000_000),
     }
 }

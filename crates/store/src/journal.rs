@@ -45,7 +45,15 @@ const fn secret_fields(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::User => &["password"],
         Kind::EnrollmentKey | Kind::ApiToken => &["digest"],
-        Kind::Network | Kind::Host | Kind::Node => &[],
+        Kind::Network
+        | Kind::Host
+        | Kind::Node
+        | Kind::Client
+        | Kind::Egress
+        | Kind::Policy
+        | Kind::PolicyTest
+        | Kind::DnsRecord
+        | Kind::Upstream => &[],
     }
 }
 
@@ -93,6 +101,7 @@ mod tests {
             name: "anna".parse().unwrap(),
             password: PasswordHash::from_phc(password.to_owned()),
             role: Role::Administrator,
+            groups: Default::default(),
             created: Timestamp::default(),
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
-use model::{Generation, HostId, NetworkId};
+use model::{Generation, MemberId, NetworkId};
 
 use crate::{HostMap, Membership, OwnHost, Peer, ServerLinks};
 
@@ -33,10 +33,10 @@ pub struct Delta {
     pub networks_gone: Vec<NetworkId>,
     /// Peers that are new or changed.
     #[cbor(n(6), default, skip_if = "BTreeMap::is_empty")]
-    pub peers: BTreeMap<HostId, Peer>,
+    pub peers: BTreeMap<MemberId, Peer>,
     /// Peers that are gone.
     #[cbor(n(7), default, skip_if = "Vec::is_empty")]
-    pub peers_gone: Vec<HostId>,
+    pub peers_gone: Vec<MemberId>,
 }
 
 impl Delta {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use minicbor::encode::{self, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder, decode};
-use model::{HostId, NetworkId};
+use model::{HostId, MemberId, NetworkId};
 use sha2::{Digest as _, Sha256};
 
-use crate::{HostMap, Peer, append};
+use crate::{HostMap, Membership, Peer, PeerNode, Way, append};
 
 /// The parts of one network's members. A bucket is what is fetched when something in it differs.
 ///
@@ -38,30 +38,30 @@ impl<'b, C> Decode<'b, C> for BucketDigests {
     }
 }
 
-/// The bucket of a host: the last byte of its id, which is random (RFC 9562, version 7).
-pub fn bucket_of(host: HostId) -> u8 {
-    host.as_bytes()[15]
+/// The bucket of a member: the last byte of its id, which is random (RFC 9562, version 7).
+pub fn bucket_of(member: impl Into<MemberId>) -> u8 {
+    member.into().as_bytes()[15]
 }
 
 /// A peer as the others of one network see it, encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    host: HostId,
+    member: MemberId,
     bytes: Arc<[u8]>,
     digest: u64,
 }
 
 impl Entry {
     /// Encodes a peer.
-    pub fn new(host: HostId, peer: &Peer) -> Self {
+    pub fn new(member: MemberId, peer: &Peer) -> Self {
         let bytes: Arc<[u8]> = crate::encode(peer).into();
-        let digest = digest(host, &bytes);
-        Self { host, bytes, digest }
+        let digest = digest(member, &bytes);
+        Self { member, bytes, digest }
     }
 
     /// Whose it is.
-    pub const fn host(&self) -> HostId {
-        self.host
+    pub const fn member(&self) -> MemberId {
+        self.member
     }
 
     /// The encoded [`Peer`].
@@ -69,9 +69,9 @@ impl Entry {
         &self.bytes
     }
 
-    /// Appends it as an item of a CBOR map from host id to peer.
+    /// Appends it as an item of a CBOR map from member id to peer.
     pub(crate) fn append_to(&self, bytes: &mut Vec<u8>) {
-        append(bytes, |encoder| encoder.encode(self.host)?.ok());
+        append(bytes, |encoder| encoder.encode(self.member)?.ok());
         bytes.extend_from_slice(&self.bytes);
     }
 
@@ -82,10 +82,20 @@ impl Entry {
     }
 }
 
-/// The first eight bytes, little endian, of SHA-256 over the host's id and the encoded entry.
-fn digest(host: HostId, bytes: &[u8]) -> u64 {
-    let hash = Sha256::new().chain_update(host.as_bytes()).chain_update(bytes).finalize();
+/// The first eight bytes, little endian, of SHA-256 over the member's id and the encoded entry.
+fn digest(member: MemberId, bytes: &[u8]) -> u64 {
+    let hash = Sha256::new().chain_update(member.as_bytes()).chain_update(bytes).finalize();
     hash.iter().take(8).rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// Whether the host that is in these networks has a session with the peer by this node.
+pub(crate) fn is_direct(
+    networks: &BTreeMap<NetworkId, Membership>,
+    own: HostId,
+    member: MemberId,
+    node: &PeerNode,
+) -> bool {
+    networks.get(&node.network).is_some_and(|membership| membership.way(own, member, node) == Way::Direct)
 }
 
 /// The digests of everything that a map says about peers, by network and bucket.
@@ -94,10 +104,11 @@ fn digest(host: HostId, bytes: &[u8]) -> u64 {
 /// agents that do not know it, or such an agent fetches everything after each restart of the server.
 pub fn digests(map: &HostMap) -> BTreeMap<NetworkId, BucketDigests> {
     let mut digests: BTreeMap<NetworkId, BucketDigests> = BTreeMap::new();
-    for (host, peer) in &map.peers {
+    for (member, peer) in &map.peers {
         for node in &peer.nodes {
-            let entry = Entry::new(*host, &Peer { nodes: vec![node.clone()], ..peer.clone() });
-            let bucket = digests.entry(node.network).or_default().0.entry(bucket_of(*host)).or_default();
+            let direct = is_direct(&map.networks, map.host.id, *member, node);
+            let entry = Entry::new(*member, &peer.by_nodes(vec![node.clone()], direct));
+            let bucket = digests.entry(node.network).or_default().0.entry(bucket_of(*member)).or_default();
             *bucket = bucket.wrapping_add(entry.digest());
         }
     }

@@ -1,13 +1,17 @@
 //! The host map: all that one host must know, and no more.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use minicbor::{Decode, Encode};
 use model::{
-    Addresses, Endpoint, Generation, HostId, HostName, Keepalive, Mtu, NetworkId, NetworkName, Ranges,
-    WgPublicKey,
+    Addresses, DnsName, Endpoint, Generation, HostId, HostName, Keepalive, MemberId, Mtu, NetworkId,
+    NetworkName, Ranges, ToldRecord, WgPublicKey,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::grant::{Class, Grant};
+use crate::nets::{self, Net};
 
 /// What a host may set about itself, from its own settings. `None` means: as the server thinks best.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode, Serialize, Deserialize)]
@@ -71,6 +75,14 @@ pub struct OwnHost {
     /// How its NAT maps.
     #[n(4)]
     pub nat: NatMapping,
+    /// Whether it is to make itself a new WireGuard key and register it.
+    #[cbor(n(5), default, skip_if = "is_false")]
+    pub rotate: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "minicbor hands over a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A network the host is in.
@@ -81,7 +93,7 @@ pub struct Membership {
     #[n(0)]
     pub name: NetworkName,
     /// The network's ranges, as text in CBOR: they are few and rarely change.
-    #[cbor(n(1), with = "ranges")]
+    #[cbor(n(1), with = "nets::ranges")]
     pub ranges: Ranges,
     /// The host's addresses in it.
     #[n(2)]
@@ -92,30 +104,171 @@ pub struct Membership {
     /// Keepalive to the peers in it.
     #[n(4)]
     pub keepalive: Keepalive,
+    /// Whether somebody has yet to let the host in. Then it does not take part.
+    #[cbor(n(5), default, skip_if = "is_false")]
+    pub pending: bool,
+    /// The host through which this one reaches everybody else in it; none: each as its entry says.
+    #[n(6)]
+    pub via: Option<HostId>,
+    /// Whether what no grant speaks of is dropped.
+    #[cbor(n(7), default, skip_if = "is_false")]
+    pub guarded: bool,
+    /// The classes of this host.
+    #[cbor(n(8), default, skip_if = "Vec::is_empty")]
+    pub classes: Vec<Class>,
+    /// Who may open connections to this host and to what it leads to.
+    #[cbor(n(9), default, skip_if = "Vec::is_empty")]
+    pub grants: Vec<Grant>,
+    /// The ranges outside of the network that this host leads to.
+    #[cbor(n(10), default, skip_if = "Vec::is_empty")]
+    pub egress: Vec<EgressDuty>,
+    /// Whether this host is a way to everything for those whom a grant lets `Party::Outside`.
+    #[cbor(n(11), default, skip_if = "is_false")]
+    pub internet_gateway: bool,
+    /// Through whom this host reaches everything outside.
+    #[n(12)]
+    pub internet: Option<InternetWay>,
+    /// The domain of the network's names.
+    #[n(13)]
+    pub domain: Option<DnsName>,
+    /// Records in that domain beside those of members.
+    #[cbor(n(14), default, skip_if = "Vec::is_empty")]
+    pub records: Vec<ToldRecord>,
+    /// Name servers for single domains.
+    #[cbor(n(15), default, skip_if = "Vec::is_empty")]
+    pub upstreams: Vec<ToldUpstream>,
+}
+
+impl Membership {
+    /// A full mesh without policies, as a host that takes part is told of it before it has addresses.
+    pub fn plain(name: NetworkName, ranges: Ranges) -> Self {
+        Self {
+            name,
+            ranges,
+            addresses: Addresses::default(),
+            connected: true,
+            keepalive: Keepalive::DEFAULT,
+            pending: false,
+            via: None,
+            guarded: false,
+            classes: Vec::new(),
+            grants: Vec::new(),
+            egress: Vec::new(),
+            internet_gateway: false,
+            internet: None,
+            domain: None,
+            records: Vec::new(),
+            upstreams: Vec::new(),
+        }
+    }
+
+    /// Whether the host has peers in it.
+    pub const fn takes_part(&self) -> bool {
+        self.connected && !self.pending
+    }
+
+    /// How this host (`own`) reaches a member of the network by its node in it.
+    ///
+    /// A host that is reached through others, and one that reaches others through somebody, has no WireGuard session with them.
+    pub fn way<'a>(&'a self, own: HostId, member: MemberId, node: &'a PeerNode) -> Way<'a> {
+        match &self.via {
+            Some(via) if member == *via => Way::Direct,
+            Some(via) => Way::Via(std::slice::from_ref(via)),
+            None if node.via.is_empty() || node.via.contains(&own) => Way::Direct,
+            None => Way::Via(&node.via),
+        }
+    }
+}
+
+/// How one host reaches a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way<'a> {
+    /// It is its own WireGuard peer; or, for a range that this host leads to, behind this host.
+    Direct,
+    /// Through one of these, best first.
+    Via(&'a [HostId]),
+}
+
+/// A range outside of a network that a host leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct EgressDuty {
+    /// The egress range.
+    #[n(0)]
+    pub id: MemberId,
+    /// The range as it is behind this host.
+    #[n(1)]
+    pub range: Net,
+    /// The range under which members reach it, where it is another one.
+    #[n(2)]
+    pub mapped: Option<Net>,
+    /// Whether machines there see this host's address in place of the member's.
+    #[n(3)]
+    pub nat: bool,
+}
+
+/// Through whom a host reaches everything outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct InternetWay {
+    /// The internet gateway.
+    #[n(0)]
+    pub via: HostId,
+    /// Whether the machine's own networks stay reachable directly.
+    #[n(1)]
+    pub lan: bool,
+}
+
+/// Name servers to ask about one domain.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct ToldUpstream {
+    /// The domain.
+    #[n(0)]
+    pub domain: DnsName,
+    /// Whom to ask, in order.
+    #[n(1)]
+    pub servers: Vec<SocketAddr>,
 }
 
 /// A peer's membership in a network that the host is in as well.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
 #[cbor(map)]
 pub struct PeerNode {
     /// The network.
     #[n(0)]
     pub network: NetworkId,
-    /// The peer's addresses in it.
+    /// The peer's addresses in it. An egress range has none.
     #[n(1)]
     pub addresses: Addresses,
+    /// Ranges that are reached as well where the peer is: the egress range itself, or what is behind a client.
+    #[cbor(n(2), default, skip_if = "Vec::is_empty")]
+    pub ranges: Vec<Net>,
+    /// Its classes, ordered.
+    #[cbor(n(3), default, skip_if = "Vec::is_empty")]
+    pub classes: Vec<Class>,
+    /// The hosts through which it is reached, best first; none: it is a WireGuard peer itself.
+    #[cbor(n(4), default, skip_if = "Vec::is_empty")]
+    pub via: Vec<HostId>,
 }
 
-/// Another host, as this one sees it.
+impl PeerNode {
+    /// A node with addresses and nothing else.
+    pub const fn new(network: NetworkId, addresses: Addresses) -> Self {
+        Self { network, addresses, ranges: Vec::new(), classes: Vec::new(), via: Vec::new() }
+    }
+}
+
+/// Another member of this host's networks, as this host sees it: a host, a client, or an egress range.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[cbor(map)]
 pub struct Peer {
     /// Its name.
     #[n(0)]
     pub name: HostName,
-    /// Its WireGuard key.
+    /// Its WireGuard key; none where there is no session with it, because it is reached through others ([`Membership::way`]).
     #[n(1)]
-    pub key: WgPublicKey,
+    pub key: Option<WgPublicKey>,
     /// The networks both are in, by network id.
     #[n(2)]
     pub nodes: Vec<PeerNode>,
@@ -131,6 +284,26 @@ pub struct Peer {
     /// How its NAT maps.
     #[n(6)]
     pub nat: NatMapping,
+}
+
+impl Peer {
+    /// What is seen of it by these nodes alone; `direct` if by one of them there is a session with it.
+    #[must_use]
+    pub fn by_nodes(&self, nodes: Vec<PeerNode>, direct: bool) -> Self {
+        if direct {
+            return Self { nodes, ..self.clone() };
+        }
+        let name = self.name.clone();
+        Self {
+            name,
+            key: None,
+            nodes,
+            seen: Vec::new(),
+            local: Vec::new(),
+            fixed: None,
+            nat: NatMapping::Unknown,
+        }
+    }
 }
 
 /// One identity of the rendezvous: a WireGuard peer without allowed addresses.
@@ -179,38 +352,7 @@ pub struct HostMap {
     /// The networks it is in.
     #[n(3)]
     pub networks: BTreeMap<NetworkId, Membership>,
-    /// Whom it may talk to.
+    /// Whom it may talk to, and who carries what.
     #[n(4)]
-    pub peers: BTreeMap<HostId, Peer>,
-}
-
-mod ranges {
-    //! Ranges on the wire: a list of CIDR texts.
-
-    use minicbor::decode::{Decoder, Error};
-    use minicbor::encode::{self, Encoder, Write};
-    use model::Ranges;
-
-    pub(super) fn encode<C, W: Write>(
-        ranges: &Ranges,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), encode::Error<W::Error>> {
-        e.array(ranges.iter().count() as u64)?;
-        for range in ranges.iter() {
-            e.str(&range.to_string())?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Ranges, Error> {
-        let (mut v4, mut v6) = (None, None);
-        for text in d.array_iter::<&str>()? {
-            match text?.parse().map_err(Error::custom)? {
-                ipnet::IpNet::V4(net) => v4 = Some(net),
-                ipnet::IpNet::V6(net) => v6 = Some(net),
-            }
-        }
-        Ranges::new(v4, v6).map_err(Error::custom)
-    }
+    pub peers: BTreeMap<MemberId, Peer>,
 }

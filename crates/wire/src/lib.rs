@@ -11,8 +11,10 @@ use minicbor::Encoder;
 mod credential;
 mod delta;
 mod entry;
+mod grant;
 mod host_map;
 mod message;
+mod nets;
 mod parts;
 mod refusal;
 mod register;
@@ -32,14 +34,17 @@ pub use credential::{
 };
 pub use delta::{Delta, WrongBase, delta, patch};
 pub use entry::{BUCKETS, BucketDigests, Entry, bucket_of, digests};
+pub use grant::{Class, Grant, Party};
 pub use host_map::{
-    HostMap, HostSettings, Membership, NatMapping, OwnHost, Peer, PeerNode, Rendezvous, ServerLinks,
+    EgressDuty, HostMap, HostSettings, InternetWay, Membership, NatMapping, OwnHost, Peer, PeerNode,
+    Rendezvous, ServerLinks, ToldUpstream, Way,
 };
 pub use message::{Down, MapReply, NodeSwitch};
+pub use nets::Net;
 pub use parts::{MapRequest, Part, PartsError, PartsHead, assemble, pack};
 pub use refusal::{Refusal, RefusalCode};
 pub use register::{Hello, Leave, RegisterReply, RegisterRequest, Registration, WireguardProof};
-pub use report::{Facts, Outcome, Report};
+pub use report::{ClientSeen, Facts, Outcome, Report};
 pub use seal::{Agreement, Channel, Direction, Opened, SealError};
 pub use secret::{SealingSecret, SigningSecret, WgSecret};
 pub use splice::{OwnPart, PeersPart, encode_delta, encode_delta_reply};

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
-use model::{Generation, HostId, NetworkId};
+use model::{Generation, MemberId, NetworkId};
 
-use crate::entry::{BucketDigests, Entry, bucket_of, digests};
+use crate::entry::{BucketDigests, Entry, bucket_of, digests, is_direct};
 use crate::{HostMap, MOST_BYTES, Membership, OwnHost, Peer, ServerLinks, append, decode};
 
 /// How hard packing tries, of 10: more gains little, for most of an entry is keys.
@@ -71,7 +71,7 @@ pub struct PartsHead {
     pub parts: u32,
 }
 
-/// One bucket: what is held of it is replaced.
+/// A bucket, or what some of its members are: what is held of it is replaced by all parts of the same bucket together.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Part {
@@ -81,7 +81,7 @@ pub struct Part {
     /// The bucket.
     #[n(1)]
     pub bucket: u8,
-    /// A CBOR map from host id to [`Peer`], each with its node in this network, deflated (RFC 1951).
+    /// A CBOR map from member id to [`Peer`], each with its node in this network, deflated (RFC 1951).
     #[cbor(n(2), with = "packed")]
     pub packed: Arc<[u8]>,
 }
@@ -136,19 +136,19 @@ pub fn pack<'a>(entries: impl ExactSizeIterator<Item = &'a Entry>) -> Arc<[u8]> 
 
 impl Part {
     /// What is in it.
-    pub fn unpack(&self) -> Result<BTreeMap<HostId, Peer>, PartsError> {
+    pub fn unpack(&self) -> Result<BTreeMap<MemberId, Peer>, PartsError> {
         self.unpack_within(MOST_BYTES).map(|(peers, _)| peers)
     }
 
     /// What is in it, with the bytes that has.
-    fn unpack_within(&self, limit: usize) -> Result<(BTreeMap<HostId, Peer>, usize), PartsError> {
+    fn unpack_within(&self, limit: usize) -> Result<(BTreeMap<MemberId, Peer>, usize), PartsError> {
         let bytes = decompress_to_vec_with_limit(&self.packed, limit).map_err(|error| {
             let too_large = error.status == miniz_oxide::inflate::TINFLStatus::HasMoreOutput;
             if too_large { PartsError::TooLarge } else { PartsError::Damaged(error.to_string()) }
         })?;
-        let peers: BTreeMap<HostId, Peer> =
+        let peers: BTreeMap<MemberId, Peer> =
             decode(&bytes).map_err(|error| PartsError::Damaged(error.to_string()))?;
-        let fits = |(host, peer): (&HostId, &Peer)| {
+        let fits = |(host, peer): (&MemberId, &Peer)| {
             bucket_of(*host) == self.bucket && peer.nodes.len() == 1 && peer.nodes[0].network == self.network
         };
         if !peers.iter().all(fits) {
@@ -165,8 +165,8 @@ pub fn assemble(held: Option<&HostMap>, head: PartsHead, parts: &[Part]) -> Resu
         return Err(PartsError::Count { expected, came: parts.len() });
     }
     let replaced: BTreeSet<(NetworkId, u8)> = parts.iter().map(|part| (part.network, part.bucket)).collect();
-    let stays = |host: HostId, network: NetworkId| {
-        networks.get(&network).is_some_and(|membership| membership.connected)
+    let stays = |host: MemberId, network: NetworkId| {
+        networks.get(&network).is_some_and(Membership::takes_part)
             && !whole.contains(&network)
             && !replaced.contains(&(network, bucket_of(host)))
     };
@@ -174,7 +174,8 @@ pub fn assemble(held: Option<&HostMap>, head: PartsHead, parts: &[Part]) -> Resu
     for (id, peer) in held.iter().flat_map(|map| &map.peers) {
         let nodes: Vec<_> = peer.nodes.iter().filter(|node| stays(*id, node.network)).cloned().collect();
         if !nodes.is_empty() {
-            peers.insert(*id, Peer { nodes, ..peer.clone() });
+            let direct = nodes.iter().any(|node| is_direct(&networks, host.id, *id, node));
+            peers.insert(*id, peer.by_nodes(nodes, direct));
         }
     }
     let mut room = MOST_BYTES;
@@ -186,11 +187,15 @@ pub fn assemble(held: Option<&HostMap>, head: PartsHead, parts: &[Part]) -> Resu
     Ok(HostMap { generation, host, server, networks, peers })
 }
 
-/// A peer that is known from another network already gets one more node; all else is as it came last.
-fn merge(peers: &mut BTreeMap<HostId, Peer>, id: HostId, mut peer: Peer) {
-    if let Some(known) = peers.remove(&id) {
-        peer.nodes.extend(known.nodes);
-        peer.nodes.sort_by_key(|node| node.network);
-    }
-    peers.insert(id, peer);
+/// A peer that is known from another network already gets one more node; all else is as it came last, but for the session with
+/// it: it may have one by one node and none by another.
+fn merge(peers: &mut BTreeMap<MemberId, Peer>, id: MemberId, peer: Peer) {
+    let Some(known) = peers.remove(&id) else {
+        peers.insert(id, peer);
+        return;
+    };
+    let mut nodes: Vec<_> = peer.nodes.iter().chain(&known.nodes).cloned().collect();
+    nodes.sort_by_key(|node| node.network);
+    let tells = if peer.key.is_some() { peer } else { known };
+    peers.insert(id, Peer { nodes, ..tells });
 }

@@ -1,5 +1,7 @@
 //! Registration: how a machine becomes a host. It proves that it has every private key whose public key it names.
 
+use std::net::IpAddr;
+
 use minicbor::{Decode, Encode};
 use model::{HostId, HostName, NetworkName, SealingPublicKey, SigningPublicKey, Timestamp, WgPublicKey};
 use sha2::{Digest as _, Sha256};
@@ -81,6 +83,9 @@ pub struct Registration {
     /// Its time.
     #[n(8)]
     pub time: Timestamp,
+    /// Addresses it would have in the networks it joins; none: any.
+    #[cbor(n(9), default, skip_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A registration with its proofs: `REGISTER`'s body.
@@ -190,6 +195,7 @@ mod tests {
             settings: HostSettings::default(),
             facts: Facts::default(),
             time: NOW,
+            addresses: Vec::new(),
         };
         Agent { signing, wireguard, registration }
     }

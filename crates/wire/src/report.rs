@@ -1,7 +1,7 @@
 //! What an agent says it saw and did. Sent when something in it changed, never by the clock.
 
 use minicbor::{Decode, Encode};
-use model::{Endpoint, Generation};
+use model::{Endpoint, Generation, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What a machine is: shown to people, decides nothing.
@@ -56,6 +56,25 @@ pub struct Report {
     /// Ops that failed; empty when all is as wanted.
     #[n(3)]
     pub failures: Vec<Outcome>,
+    /// Clients that this host let in, by id.
+    #[cbor(n(4), default, skip_if = "Vec::is_empty")]
+    #[serde(default)]
+    pub clients: Vec<ClientSeen>,
+}
+
+/// A client that came in.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct ClientSeen {
+    /// The client.
+    #[n(0)]
+    pub id: MemberId,
+    /// Where it comes from.
+    #[n(1)]
+    pub endpoint: Option<Endpoint>,
+    /// When its session began: of a session's later handshakes only each tenth minute's is told.
+    #[n(2)]
+    pub handshake: Timestamp,
 }
 
 impl Report {
@@ -63,4 +82,6 @@ impl Report {
     pub const MOST_LOCAL: usize = 16;
     /// At most this many failures are told.
     pub const MOST_FAILURES: usize = 16;
+    /// At most this many clients are told.
+    pub const MOST_CLIENTS: usize = 4_096;
 }

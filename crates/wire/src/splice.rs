@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Generation, HostId, NetworkId};
+use model::{Generation, MemberId, NetworkId};
 
 use crate::entry::Entry;
 use crate::{Encode, Membership, OwnHost, ServerLinks, append};
@@ -42,7 +42,7 @@ pub struct PeersPart {
 
 impl PeersPart {
     /// Encodes it. Both must be ordered by host, each host once.
-    pub fn new<'a>(changed: impl ExactSizeIterator<Item = &'a Entry>, gone: &[HostId]) -> Self {
+    pub fn new<'a>(changed: impl ExactSizeIterator<Item = &'a Entry>, gone: &[MemberId]) -> Self {
         let (mut fields, mut bytes) = (0, Vec::new());
         if changed.len() > 0 {
             fields += 1;

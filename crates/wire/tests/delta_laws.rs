@@ -7,7 +7,7 @@ mod maps;
 use std::collections::BTreeMap;
 
 use maps::map;
-use model::{Generation, HostId, NetworkId};
+use model::{Generation, MemberId, NetworkId};
 use proptest::prelude::*;
 use wire::{Delta, HostMap, WrongBase, delta, patch};
 
@@ -41,7 +41,7 @@ proptest! {
     #[test]
     fn a_delta_names_only_what_differs(from in map(), to in map()) {
         let change = delta(&from, &to);
-        let differs = |id: &HostId| from.peers.get(id) != to.peers.get(id);
+        let differs = |id: &MemberId| from.peers.get(id) != to.peers.get(id);
         prop_assert!(change.peers.keys().chain(&change.peers_gone).all(differs));
         let differs = |id: &NetworkId| from.networks.get(id) != to.networks.get(id);
         prop_assert!(change.networks.keys().chain(&change.networks_gone).all(differs));

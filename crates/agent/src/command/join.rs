@@ -175,6 +175,7 @@ async fn register(context: &Context, plan: &Plan) -> anyhow::Result<Registered> 
         .context("the server's sealing key cannot be used")?;
     let settings: HostSettings = options.for_server();
     let registration = Registration {
+        addresses: Vec::new(),
         enrollment: Some(*token.secret.expose()),
         hostname: HostName::nearest(&rustix::system::uname().nodename().to_string_lossy()),
         wireguard_key: identity.wireguard.public(),

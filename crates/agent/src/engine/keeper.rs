@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::HostId;
+use model::MemberId;
 use reconcile::{
     Actual, Derived, LinkLook, LocalSettings, Op, PathAction, PathStatus, Paths, conflict, reconcile,
     reconcile_link, reconcile_peers,
@@ -83,7 +83,7 @@ impl<H: Hands> Keeper<H> {
     }
 
     /// These hosts alone, of which the map has said something new.
-    pub async fn settle_peers(&mut self, map: &HostMap, hosts: &BTreeSet<HostId>) {
+    pub async fn settle_peers(&mut self, map: &HostMap, hosts: &BTreeSet<MemberId>) {
         let ours = self.is_ours();
         let (true, Some(device), Some(derived)) = (ours, self.actual.device(), &mut self.derived) else {
             return self.settle(map).await;
@@ -184,7 +184,7 @@ impl<H: Hands> Keeper<H> {
 
     /// Whether paths are still being tried for the first time.
     pub fn is_trying(&self, map: &HostMap) -> bool {
-        let mut statuses = map.peers.values().map(|peer| self.paths.status(&peer.key));
+        let mut statuses = map.peers.values().filter_map(|peer| peer.key).map(|key| self.paths.status(&key));
         statuses.any(|status| matches!(status, Some(PathStatus::Trying { .. })))
     }
 

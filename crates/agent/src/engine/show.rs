@@ -175,7 +175,7 @@ fn peers(map: &HostMap, actual: &Actual, path: impl Fn(&WgPublicKey) -> Option<P
         .peers
         .iter()
         .map(|(id, peer)| {
-            let seen: Option<&ActualPeer> = device.and_then(|device| device.peers.get(&peer.key));
+            let seen: Option<&ActualPeer> = device.and_then(|device| device.peers.get(&peer.key?));
             let networks = peer.nodes.iter().filter_map(|node| {
                 let network = map.networks.get(&node.network)?.name.clone();
                 Some(PeerNetwork { network, addresses: node.addresses })
@@ -185,7 +185,7 @@ fn peers(map: &HostMap, actual: &Actual, path: impl Fn(&WgPublicKey) -> Option<P
                 id: *id,
                 key: peer.key,
                 networks: networks.collect(),
-                path: path(&peer.key),
+                path: peer.key.as_ref().and_then(&path),
                 endpoint: seen.and_then(|seen| seen.endpoint),
                 handshake: seen.and_then(|seen| seen.last_handshake),
                 received: seen.map_or(0, |seen| seen.rx),

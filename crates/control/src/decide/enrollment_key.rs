@@ -42,7 +42,17 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     }
     token::check_expiry(expires, env.now)?;
     let id = EnrollmentKeyId::new(env.now, env.bytes());
-    let key = EnrollmentKey { id, title, digest, networks, uses, expires, created: env.now };
+    let key = EnrollmentKey {
+        id,
+        title,
+        digest,
+        networks,
+        uses,
+        expires,
+        tags: Default::default(),
+        ephemeral: false,
+        created: env.now,
+    };
     Ok(vec![RecordChange::made(key)])
 }
 

@@ -1,6 +1,6 @@
 //! Networks. Their ranges never overlap and never change.
 
-use model::{EnrollmentKey, Keepalive, Network, NetworkId, NetworkName, Ranges};
+use model::{Access, EnrollmentKey, Keepalive, Network, NetworkId, NetworkName, Ranges};
 
 use super::{Decision, changed};
 use crate::{Env, Intent, RecordChange, Rejection, allocate};
@@ -30,7 +30,17 @@ pub(super) fn create(
     };
     let id = NetworkId::new(env.now, env.bytes());
     let keepalive = keepalive.unwrap_or(Keepalive::DEFAULT);
-    Ok(vec![RecordChange::made(Network { id, name, ranges, keepalive, created: env.now })])
+    Ok(vec![RecordChange::made(Network {
+        id,
+        name,
+        ranges,
+        keepalive,
+        access: Access::Allow,
+        approval: false,
+        hub: None,
+        domain: None,
+        created: env.now,
+    })])
 }
 
 pub(super) fn update(

@@ -1,6 +1,8 @@
 //! Nodes: which host is in which network, with which addresses, and whether it takes part.
 
-use model::{Addresses, Host, HostId, Network, NetworkId, NetworkName, Node, NodeId};
+use std::collections::BTreeSet;
+
+use model::{Addresses, Duties, Host, HostId, Network, NetworkId, NetworkName, Node, NodeId};
 use wire::NodeSwitch;
 
 use super::{Decision, changed, host, network};
@@ -16,7 +18,20 @@ pub(super) fn new(
 ) -> Result<Node, Rejection> {
     let addresses = allocate::addresses(intent, network, wanted)?;
     let id = NodeId::new(env.now, env.bytes());
-    Ok(Node { id, host, network: network.id, addresses, connected: true, created: env.now })
+    Ok(Node {
+        id,
+        host,
+        network: network.id,
+        addresses,
+        connected: true,
+        pending: network.approval,
+        tags: BTreeSet::new(),
+        duties: Duties::default(),
+        relay: None,
+        internet: None,
+        expires: None,
+        created: env.now,
+    })
 }
 
 /// Whether the node has every address that is wanted.

@@ -55,6 +55,9 @@ fn enrol(intent: &Intent, registration: Register, key: &EnrollmentKey, env: &mut
         sealing: SealingIdentity { key: registration.sealing_key, encapsulated: registration.encapsulated },
         mtu: registration.settings.mtu,
         static_endpoint: registration.settings.static_endpoint,
+        default: false,
+        ephemeral: false,
+        rotate: false,
         created: env.now,
     };
     let nodes = missing_nodes(intent, id, key, env)?;

@@ -25,7 +25,14 @@ pub(super) fn create(
     // The first account is an administrator's, whoever makes it: else nobody could make another.
     let role = if intent.is_set_up() { role } else { Role::Administrator };
     let id = UserId::new(env.now, env.bytes());
-    Ok(vec![RecordChange::made(User { id, name, password, role, created: env.now })])
+    Ok(vec![RecordChange::made(User {
+        id,
+        name,
+        password,
+        role,
+        groups: Default::default(),
+        created: env.now,
+    })])
 }
 
 fn find(intent: &Intent, user: UserId) -> Result<&User, Rejection> {

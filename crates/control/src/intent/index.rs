@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use model::{
-    ApiToken, ApiTokenId, Digest, EnrollmentKey, EnrollmentKeyId, Host, HostId, HostName, Network, NetworkId,
-    NetworkName, Node, SigningPublicKey, Title, User, UserId, UserName, WgPublicKey,
+    ApiToken, ApiTokenId, Client, ClientId, Digest, DnsRecord, DnsRecordId, Egress, EgressId, EnrollmentKey,
+    EnrollmentKeyId, Host, HostId, HostName, Network, NetworkId, NetworkName, Node, NodeId, Policy, PolicyId,
+    PolicyTest, PolicyTestId, SigningPublicKey, Title, Upstream, UpstreamId, User, UserId, UserName,
+    WgPublicKey,
 };
 
 use super::runs::Runs;
@@ -28,6 +30,30 @@ pub(super) struct Indexes {
     pub(super) user_by_name: OrdMap<UserName, UserId>,
     pub(super) token_by_digest: OrdMap<Digest, ApiTokenId>,
     pub(super) tokens_of_user: OrdMap<(UserId, ApiTokenId), ()>,
+    /// Nodes by the relay that they name themselves, not those that their network's hub serves.
+    pub(super) nodes_of_relay: OrdSet<(NodeId, NodeId)>,
+    pub(super) nodes_of_internet: OrdSet<(NodeId, NodeId)>,
+    pub(super) client_by_key: OrdMap<WgPublicKey, ClientId>,
+    pub(super) client_by_name: OrdMap<(NetworkId, HostName), ClientId>,
+    pub(super) clients_in_network: OrdSet<(NetworkId, ClientId)>,
+    pub(super) clients_of_gateway: OrdSet<(NodeId, ClientId)>,
+    pub(super) clients_of_user: OrdSet<(UserId, ClientId)>,
+    pub(super) egress_by_name: OrdMap<(NetworkId, HostName), EgressId>,
+    pub(super) egresses_in_network: OrdSet<(NetworkId, EgressId)>,
+    pub(super) egresses_of_router: OrdSet<(NodeId, EgressId)>,
+    pub(super) policy_by_name: OrdMap<(NetworkId, Title), PolicyId>,
+    pub(super) policies_in_network: OrdSet<(NetworkId, PolicyId)>,
+    pub(super) policy_tests_in_network: OrdSet<(NetworkId, PolicyTestId)>,
+    pub(super) dns_records_in_network: OrdSet<(NetworkId, DnsRecordId)>,
+    pub(super) upstreams_in_network: OrdSet<(NetworkId, UpstreamId)>,
+}
+
+/// Puts a pair in, or takes it out.
+fn set<T: Ord + Clone>(set: &mut OrdSet<T>, pair: T, present: bool) {
+    match present {
+        true => drop(set.insert(pair)),
+        false => drop(set.remove(&pair)),
+    }
 }
 
 impl Indexes {
@@ -53,6 +79,16 @@ impl Indexes {
                 self.token_by_digest.insert(*digest, *id);
                 self.tokens_of_user.insert((*user, *id), ());
             }
+            Record::Client(client) => self.insert_client(client),
+            Record::Egress(egress) => {
+                self.egress_by_name.insert((egress.network, egress.name.clone()), egress.id);
+                self.egress(egress, true);
+            }
+            Record::Policy(Policy { id, network, name, .. }) => {
+                self.policy_by_name.insert((*network, name.clone()), *id);
+                self.policies_in_network.insert((*network, *id));
+            }
+            Record::PolicyTest(_) | Record::DnsRecord(_) | Record::Upstream(_) => self.listed(record, true),
         }
     }
 
@@ -78,11 +114,73 @@ impl Indexes {
                 self.token_by_digest.remove(digest);
                 self.tokens_of_user.remove(&(*user, *id));
             }
+            Record::Client(client) => self.remove_client(client),
+            Record::Egress(egress) => {
+                self.egress_by_name.remove(&(egress.network, egress.name.clone()));
+                self.egress(egress, false);
+            }
+            Record::Policy(Policy { id, network, name, .. }) => {
+                self.policy_by_name.remove(&(*network, name.clone()));
+                self.policies_in_network.remove(&(*network, *id));
+            }
+            Record::PolicyTest(_) | Record::DnsRecord(_) | Record::Upstream(_) => self.listed(record, false),
         }
+    }
+
+    /// What is found by its network alone.
+    fn listed(&mut self, record: &Record, present: bool) {
+        match record {
+            Record::PolicyTest(PolicyTest { id, network, .. }) => {
+                set(&mut self.policy_tests_in_network, (*network, *id), present);
+            }
+            Record::DnsRecord(DnsRecord { id, network, .. }) => {
+                set(&mut self.dns_records_in_network, (*network, *id), present);
+            }
+            Record::Upstream(Upstream { id, network, .. }) => {
+                set(&mut self.upstreams_in_network, (*network, *id), present);
+            }
+            Record::Network(_)
+            | Record::Host(_)
+            | Record::Node(_)
+            | Record::EnrollmentKey(_)
+            | Record::User(_)
+            | Record::ApiToken(_)
+            | Record::Client(_)
+            | Record::Egress(_)
+            | Record::Policy(_) => {}
+        }
+    }
+
+    fn insert_client(&mut self, client: &Client) {
+        self.client_by_key.insert(client.key, client.id);
+        self.client_by_name.insert((client.network, client.name.clone()), client.id);
+        client.addresses.iter().for_each(|ip| self.used.insert(ip));
+        self.client(client, true);
+    }
+
+    fn remove_client(&mut self, client: &Client) {
+        self.client_by_key.remove(&client.key);
+        self.client_by_name.remove(&(client.network, client.name.clone()));
+        client.addresses.iter().for_each(|ip| self.used.remove(ip));
+        self.client(client, false);
+    }
+
+    fn client(&mut self, client: &Client, present: bool) {
+        let Client { id, network, gateways, owner, .. } = client;
+        set(&mut self.clients_in_network, (*network, *id), present);
+        gateways.iter().for_each(|node| set(&mut self.clients_of_gateway, (*node, *id), present));
+        owner.iter().for_each(|user| set(&mut self.clients_of_user, (*user, *id), present));
+    }
+
+    fn egress(&mut self, egress: &Egress, present: bool) {
+        let Egress { id, network, routers, .. } = egress;
+        set(&mut self.egresses_in_network, (*network, *id), present);
+        routers.iter().for_each(|router| set(&mut self.egresses_of_router, (router.node, *id), present));
     }
 
     fn insert_node(&mut self, node: &Node) {
         let Node { host, network, addresses, .. } = *node;
+        self.duties(node, true);
         let node = Arc::new(node.clone());
         self.nodes_of_host.insert((host, network), Arc::clone(&node));
         self.nodes_in_network.insert((network, host), node);
@@ -94,11 +192,18 @@ impl Indexes {
 
     fn remove_node(&mut self, node: &Node) {
         let Node { host, network, addresses, .. } = node;
+        self.duties(node, false);
         self.nodes_of_host.remove(&(*host, *network));
         self.nodes_in_network.remove(&(*network, *host));
         for ip in addresses.iter() {
             self.host_by_address.remove(&ip);
             self.used.remove(ip);
         }
+    }
+
+    fn duties(&mut self, node: &Node, present: bool) {
+        node.relay.iter().for_each(|relay| set(&mut self.nodes_of_relay, (*relay, node.id), present));
+        let uses = node.internet.iter();
+        uses.for_each(|used| set(&mut self.nodes_of_internet, (used.gateway, node.id), present));
     }
 }

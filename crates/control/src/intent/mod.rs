@@ -6,13 +6,15 @@
 mod check;
 mod index;
 mod read;
+mod read_members;
 mod runs;
 
 use std::sync::Arc;
 
 use model::{
-    ApiToken, ApiTokenId, EnrollmentKey, EnrollmentKeyId, Host, HostId, Network, NetworkId, Node, NodeId,
-    User, UserId,
+    ApiToken, ApiTokenId, Client, ClientId, DnsRecord, DnsRecordId, Egress, EgressId, EnrollmentKey,
+    EnrollmentKeyId, Host, HostId, Network, NetworkId, Node, NodeId, Policy, PolicyId, PolicyTest,
+    PolicyTestId, Upstream, UpstreamId, User, UserId,
 };
 
 pub use check::Violation;
@@ -32,6 +34,12 @@ pub struct Intent {
     keys: Table<EnrollmentKeyId, EnrollmentKey>,
     users: Table<UserId, User>,
     tokens: Table<ApiTokenId, ApiToken>,
+    clients: Table<ClientId, Client>,
+    egresses: Table<EgressId, Egress>,
+    policies: Table<PolicyId, Policy>,
+    policy_tests: Table<PolicyTestId, PolicyTest>,
+    dns_records: Table<DnsRecordId, DnsRecord>,
+    upstreams: Table<UpstreamId, Upstream>,
     indexes: Indexes,
 }
 
@@ -45,6 +53,11 @@ impl Damaged {
     pub fn violations(&self) -> &[Violation] {
         &self.0
     }
+}
+
+/// Every record of a table.
+fn all<I: Ord, T: Clone + Into<Record>>(table: &Table<I, T>) -> impl Iterator<Item = Record> + '_ {
+    table.values().map(|value| T::clone(value).into())
 }
 
 /// Takes a value out of its table.
@@ -78,13 +91,18 @@ impl Intent {
 
     /// Every record, for a backup or a comparison.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
-        let networks = self.networks.values().map(|value| Record::from(Network::clone(value)));
-        let hosts = self.hosts.values().map(|value| Record::from(Host::clone(value)));
-        let nodes = self.nodes.values().map(|value| Record::from(Node::clone(value)));
-        let keys = self.keys.values().map(|value| Record::from(EnrollmentKey::clone(value)));
-        let users = self.users.values().map(|value| Record::from(User::clone(value)));
-        let tokens = self.tokens.values().map(|value| Record::from(ApiToken::clone(value)));
-        networks.chain(hosts).chain(nodes).chain(keys).chain(users).chain(tokens)
+        all(&self.networks)
+            .chain(all(&self.hosts))
+            .chain(all(&self.nodes))
+            .chain(all(&self.keys))
+            .chain(all(&self.users))
+            .chain(all(&self.tokens))
+            .chain(all(&self.clients))
+            .chain(all(&self.egresses))
+            .chain(all(&self.policies))
+            .chain(all(&self.policy_tests))
+            .chain(all(&self.dns_records))
+            .chain(all(&self.upstreams))
     }
 
     fn insert(&mut self, record: Record) {
@@ -96,6 +114,12 @@ impl Intent {
             Record::EnrollmentKey(value) => drop(self.keys.insert(value.id, Arc::new(value))),
             Record::User(value) => drop(self.users.insert(value.id, Arc::new(value))),
             Record::ApiToken(value) => drop(self.tokens.insert(value.id, Arc::new(value))),
+            Record::Client(value) => drop(self.clients.insert(value.id, Arc::new(value))),
+            Record::Egress(value) => drop(self.egresses.insert(value.id, Arc::new(value))),
+            Record::Policy(value) => drop(self.policies.insert(value.id, Arc::new(value))),
+            Record::PolicyTest(value) => drop(self.policy_tests.insert(value.id, Arc::new(value))),
+            Record::DnsRecord(value) => drop(self.dns_records.insert(value.id, Arc::new(value))),
+            Record::Upstream(value) => drop(self.upstreams.insert(value.id, Arc::new(value))),
         }
     }
 
@@ -107,6 +131,12 @@ impl Intent {
             Kind::EnrollmentKey => take(&mut self.keys, EnrollmentKeyId::from_bytes(key.id)),
             Kind::User => take(&mut self.users, UserId::from_bytes(key.id)),
             Kind::ApiToken => take(&mut self.tokens, ApiTokenId::from_bytes(key.id)),
+            Kind::Client => take(&mut self.clients, ClientId::from_bytes(key.id)),
+            Kind::Egress => take(&mut self.egresses, EgressId::from_bytes(key.id)),
+            Kind::Policy => take(&mut self.policies, PolicyId::from_bytes(key.id)),
+            Kind::PolicyTest => take(&mut self.policy_tests, PolicyTestId::from_bytes(key.id)),
+            Kind::DnsRecord => take(&mut self.dns_records, DnsRecordId::from_bytes(key.id)),
+            Kind::Upstream => take(&mut self.upstreams, UpstreamId::from_bytes(key.id)),
         }?;
         self.indexes.remove(&removed);
         Some(removed)

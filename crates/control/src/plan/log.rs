@@ -159,7 +159,7 @@ pub fn catch_up(
     for peer in log.missed(host, &networks, since, most)? {
         match roster.seen_from(now, &roster.shared(&networks, peer), peer) {
             Some(entry) => changed.push(entry),
-            None => gone.push(peer),
+            None => gone.push(peer.into()),
         }
     }
     let own = OwnPart {

@@ -48,7 +48,8 @@ pub fn host_map(
     let own = own_host(&picture, host)?;
     let networks = memberships(intent, host).collect();
     let peers = nodes_of_peers(intent, host).into_iter();
-    let peers = peers.filter_map(|(peer, nodes)| Some((peer, peer_entry(&picture, peer, nodes)?))).collect();
+    let peers =
+        peers.filter_map(|(peer, nodes)| Some((peer.into(), peer_entry(&picture, peer, nodes)?))).collect();
     Some(HostMap { generation, host: own, server: links.clone(), networks, peers })
 }
 
@@ -85,7 +86,7 @@ fn nodes_of_peers(intent: &Intent, host: HostId) -> BTreeMap<HostId, Vec<PeerNod
 }
 
 fn as_seen(node: &Node) -> PeerNode {
-    PeerNode { network: node.network, addresses: node.addresses }
+    PeerNode::new(node.network, node.addresses)
 }
 
 /// The networks in which both take part, by id.
@@ -98,7 +99,7 @@ fn shared(intent: &Intent, one: HostId, other: HostId) -> Vec<NetworkId> {
 }
 
 fn own_host(picture: &Picture<'_>, host: HostId) -> Option<OwnHost> {
-    let Host { id, name, mtu, .. } = picture.intent.host(host)?;
+    let Host { id, name, mtu, rotate, .. } = picture.intent.host(host)?;
     let seen = picture.inventory.host(host);
     Some(OwnHost {
         id: *id,
@@ -106,6 +107,7 @@ fn own_host(picture: &Picture<'_>, host: HostId) -> Option<OwnHost> {
         mtu: mtu.unwrap_or(Mtu::DEFAULT),
         seen: seen.map(HostInventory::seen).unwrap_or_default(),
         nat: seen.map(HostInventory::nat).unwrap_or_default(),
+        rotate: *rotate,
     })
 }
 
@@ -118,11 +120,11 @@ fn memberships(intent: &Intent, host: HostId) -> impl Iterator<Item = (NetworkId
 fn membership(intent: &Intent, node: &Node) -> Option<Membership> {
     let network = intent.network(node.network)?;
     Some(Membership {
-        name: network.name.clone(),
-        ranges: network.ranges,
         addresses: node.addresses,
         connected: node.connected,
+        pending: node.pending,
         keepalive: network.keepalive,
+        ..Membership::plain(network.name.clone(), network.ranges)
     })
 }
 
@@ -132,7 +134,7 @@ fn peer_entry(picture: &Picture<'_>, peer: HostId, nodes: Vec<PeerNode>) -> Opti
     let seen = picture.inventory.host(peer);
     Some(Peer {
         name: name.clone(),
-        key: *wireguard_key,
+        key: Some(*wireguard_key),
         nodes,
         seen: seen.map(HostInventory::seen).unwrap_or_default(),
         local: seen.map(|seen| seen.local.clone()).unwrap_or_default(),

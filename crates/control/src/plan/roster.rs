@@ -49,7 +49,7 @@ impl Bucket {
     }
 
     fn entry(&self, host: HostId) -> Option<&Entry> {
-        self.entries.binary_search_by_key(&host, Entry::host).ok().map(|at| &self.entries[at])
+        self.entries.binary_search_by_key(&host.into(), Entry::member).ok().map(|at| &self.entries[at])
     }
 
     /// The bucket with these entries put in or taken out; none where that makes no difference.
@@ -59,7 +59,7 @@ impl Bucket {
         }
         let mut entries = self.entries.clone();
         for (host, entry) in changes {
-            match (entries.binary_search_by_key(host, Entry::host), entry) {
+            match (entries.binary_search_by_key(&(*host).into(), Entry::member), entry) {
                 (Ok(at), Some(entry)) => entries[at] = entry.clone(),
                 (Ok(at), None) => drop(entries.remove(at)),
                 (Err(at), Some(entry)) => entries.insert(at, entry.clone()),
@@ -136,7 +136,8 @@ impl Roster {
 
     /// Who takes part in the network.
     pub(super) fn hosts(&self, network: NetworkId) -> impl Iterator<Item = HostId> {
-        self.buckets(network).flat_map(|(_, bucket)| bucket.entries.iter().map(Entry::host))
+        let host = |entry: &Entry| HostId::from_bytes(*entry.member().as_bytes());
+        self.buckets(network).flat_map(move |(_, bucket)| bucket.entries.iter().map(host))
     }
 
     /// The digests of what this host may know of the network: of all its members but itself.
@@ -166,13 +167,13 @@ impl Roster {
         if nodes.is_empty() {
             return None;
         }
-        Some(Entry::new(peer, &peer_entry(picture, peer, nodes)?))
+        Some(Entry::new(peer.into(), &peer_entry(picture, peer, nodes)?))
     }
 }
 
 fn entry(picture: &Picture<'_>, network: NetworkId, host: HostId) -> Option<Entry> {
     let node = picture.intent.node_of(host, network).filter(|node| node.connected)?;
-    Some(Entry::new(host, &peer_entry(picture, host, vec![as_seen(node)])?))
+    Some(Entry::new(host.into(), &peer_entry(picture, host, vec![as_seen(node)])?))
 }
 
 /// The digest of a bucket without this host; none if nobody else is in it.

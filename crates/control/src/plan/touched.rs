@@ -37,7 +37,15 @@ impl Touched {
                         touched.moved.insert(node.host);
                         touched.seen.insert((node.network, node.host));
                     }
-                    Record::EnrollmentKey(_) | Record::User(_) | Record::ApiToken(_) => {}
+                    Record::EnrollmentKey(_)
+                    | Record::User(_)
+                    | Record::ApiToken(_)
+                    | Record::Client(_)
+                    | Record::Egress(_)
+                    | Record::Policy(_)
+                    | Record::PolicyTest(_)
+                    | Record::DnsRecord(_)
+                    | Record::Upstream(_) => {}
                 }
             }
         }

@@ -66,7 +66,7 @@ impl<'a> Views<'a> {
         for peer in peers {
             match self.entry(to, peer) {
                 Some(entry) => changed.push(entry),
-                None => gone.push(peer),
+                None => gone.push(peer.into()),
             }
         }
         View::Part(PeersPart::new(changed.iter(), &gone))

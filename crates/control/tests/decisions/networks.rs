@@ -178,10 +178,25 @@ fn crowd(network: NetworkId, high: u8, low: u8) -> (Host, Node) {
         sealing: SealingIdentity { key: sealing, encapsulated: sealing },
         mtu: None,
         static_endpoint: None,
+        default: false,
+        ephemeral: false,
+        rotate: false,
         created,
     };
     let addresses = Addresses { v4: Some(Ipv4Addr::new(10, 7, high + 1, low)), v6: None };
-    let node =
-        Node { id: NodeId::from_bytes(id(2)), host: host.id, network, addresses, connected: true, created };
+    let node = Node {
+        id: NodeId::from_bytes(id(2)),
+        host: host.id,
+        network,
+        addresses,
+        connected: true,
+        pending: false,
+        tags: Default::default(),
+        duties: Default::default(),
+        relay: None,
+        internet: None,
+        expires: None,
+        created,
+    };
     (host, node)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{Endpoint, Generation, HostId, WgPublicKey};
+use model::{Endpoint, Generation, MemberId, WgPublicKey};
 use wire::{Delta, Down, Facts, HostMap, Outcome, Refusal, RefusalCode, Report};
 
 /// Why the server gave no map.
@@ -83,7 +83,7 @@ pub enum Changed {
     /// These peers alone.
     Peers {
         /// The peers that are new, changed or gone.
-        hosts: BTreeSet<HostId>,
+        hosts: BTreeSet<MemberId>,
         /// The keys they have and had.
         keys: BTreeSet<WgPublicKey>,
     },
@@ -115,9 +115,9 @@ impl Changed {
         {
             return Self::Everything;
         }
-        let hosts: BTreeSet<HostId> = peers.keys().chain(peers_gone).copied().collect();
-        let before = hosts.iter().filter_map(|host| map.peers.get(host)).map(|peer| peer.key);
-        let keys = before.chain(peers.values().map(|peer| peer.key)).collect();
+        let hosts: BTreeSet<MemberId> = peers.keys().chain(peers_gone).copied().collect();
+        let before = hosts.iter().filter_map(|host| map.peers.get(host)).filter_map(|peer| peer.key);
+        let keys = before.chain(peers.values().filter_map(|peer| peer.key)).collect();
         Self::Peers { hosts, keys }
     }
 }

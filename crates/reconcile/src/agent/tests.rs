@@ -17,6 +17,7 @@ fn map(generation: u64) -> HostMap {
         mtu: Mtu::DEFAULT,
         seen: vec![],
         nat: NatMapping::Unknown,
+        rotate: false,
     };
     let generation = Generation::from_number(generation);
     HostMap {
@@ -31,14 +32,14 @@ fn map(generation: u64) -> HostMap {
 fn with_peer(generation: u64, key: u8) -> HostMap {
     let peer = Peer {
         name: HostName::nearest("peer"),
-        key: WgPublicKey::from_bytes([key; 32]),
+        key: Some(WgPublicKey::from_bytes([key; 32])),
         nodes: vec![],
         seen: vec![],
         local: vec![],
         fixed: None,
         nat: NatMapping::Unknown,
     };
-    HostMap { peers: BTreeMap::from([(PEER, peer)]), ..map(generation) }
+    HostMap { peers: BTreeMap::from([(PEER.into(), peer)]), ..map(generation) }
 }
 
 fn pushed(from: &HostMap, to: &HostMap) -> AgentEvent {
@@ -78,7 +79,7 @@ fn a_delta_is_on_disk_before_it_is_carried_out_and_names_the_peers_it_is_about()
     let mut agent = at_rest(3);
     agent.handle(pushed(&map(3), &with_peer(4, 8)), secs(1));
     let changed = |keys: &[u8]| Changed::Peers {
-        hosts: [PEER].into(),
+        hosts: [PEER.into()].into(),
         keys: keys.iter().map(|key| WgPublicKey::from_bytes([*key; 32])).collect(),
     };
     assert_eq!(actions(&mut agent), [AgentAction::Store, AgentAction::CarryOut(changed(&[8]))]);

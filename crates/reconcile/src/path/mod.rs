@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use model::{Endpoint, HostId, Timestamp, WgPublicKey};
+use model::{Endpoint, MemberId, Timestamp, WgPublicKey};
 use wire::{HostMap, Peer};
 
 pub use candidate::{Candidate, Own, PathKind, PeerView, candidates};
@@ -121,11 +121,11 @@ impl Paths {
     /// The whole map, with the machine's addresses: this host, its peers, and nobody else.
     pub fn handle_map(&mut self, map: &HostMap, local: BTreeSet<IpNet>, now: Duration) {
         self.handle_own(Own::new(map, local), now);
-        let there: BTreeSet<WgPublicKey> = map.peers.values().map(|peer| peer.key).collect();
+        let there: BTreeSet<WgPublicKey> = map.peers.values().filter_map(|peer| peer.key).collect();
         let gone: Vec<WgPublicKey> = self.peers.keys().filter(|key| !there.contains(key)).copied().collect();
         gone.iter().for_each(|key| self.handle_gone(key));
-        for peer in map.peers.values() {
-            self.handle_peer(peer.key, PeerView::new(map, peer), now);
+        for (key, peer) in map.peers.values().filter_map(|peer| Some((peer.key?, peer))) {
+            self.handle_peer(key, PeerView::new(map, peer), now);
         }
     }
 
@@ -134,23 +134,25 @@ impl Paths {
     pub fn handle_map_peers(
         &mut self,
         map: &HostMap,
-        hosts: &BTreeSet<HostId>,
+        hosts: &BTreeSet<MemberId>,
         keys: &BTreeSet<WgPublicKey>,
         now: Duration,
     ) {
-        let changed: Vec<&Peer> = hosts.iter().filter_map(|host| map.peers.get(host)).collect();
-        let there: BTreeSet<WgPublicKey> = changed.iter().map(|peer| peer.key).collect();
+        let keyed =
+            hosts.iter().filter_map(|host| map.peers.get(host)).filter_map(|peer| Some((peer.key?, peer)));
+        let changed: Vec<(WgPublicKey, &Peer)> = keyed.collect();
+        let there: BTreeSet<WgPublicKey> = changed.iter().map(|(key, _)| *key).collect();
         let gone = keys.iter().filter(|key| !there.contains(*key));
         gone.for_each(|key| self.handle_gone(key));
-        for peer in changed {
+        for (key, peer) in changed {
             let view = PeerView::new(map, peer);
-            if self.peers.contains_key(&peer.key) {
-                self.handle_peer(peer.key, view, now);
+            if self.peers.contains_key(&key) {
+                self.handle_peer(key, view, now);
                 continue;
             }
             self.now = now;
-            self.peers.insert(peer.key, Entry::added(peer.key, view, &self.own, now));
-            self.settle(peer.key, None);
+            self.peers.insert(key, Entry::added(key, view, &self.own, now));
+            self.settle(key, None);
         }
     }
 

@@ -351,7 +351,7 @@ fn with_few_peers_a_look_that_was_held_up_delays_nothing() {
 fn a_peer_that_is_new_in_a_delta_needs_no_look_before_its_first_address_had_its_time() {
     let mut story = in_a_crowd(0, Duration::ZERO);
     let key = WgPublicKey::from_bytes([9; 32]);
-    let (host, map) = (HostId::from_bytes([9; 16]), map_of(HostId::from_bytes([9; 16]), key));
+    let (host, map) = (MemberId::from_bytes([9; 16]), map_of(MemberId::from_bytes([9; 16]), key));
     story.paths.handle_map_peers(&map, &BTreeSet::from([host]), &BTreeSet::from([key]), story.now);
     let endpoint = story.paths.endpoint(&key);
     story.device.peers.insert(key, ActualPeer { endpoint, ..ActualPeer::default() });
@@ -366,10 +366,10 @@ fn a_peer_that_is_new_in_a_delta_needs_no_look_before_its_first_address_had_its_
     story.check(&[]);
 }
 
-fn map_of(host: HostId, key: WgPublicKey) -> HostMap {
+fn map_of(host: MemberId, key: WgPublicKey) -> HostMap {
     let peer = Peer {
         name: model::HostName::nearest("new"),
-        key,
+        key: Some(key),
         nodes: vec![],
         seen: vec![at("192.0.2.6:6")],
         local: vec![],
@@ -377,11 +377,12 @@ fn map_of(host: HostId, key: WgPublicKey) -> HostMap {
         nat: NatMapping::Endpoint,
     };
     let own = wire::OwnHost {
-        id: HostId::from_bytes([1; 16]),
+        id: model::HostId::from_bytes([1; 16]),
         name: model::HostName::nearest("own"),
         mtu: Mtu::DEFAULT,
         seen: vec![],
         nat: NatMapping::Unknown,
+        rotate: false,
     };
     HostMap {
         generation: model::Generation::from_number(1),

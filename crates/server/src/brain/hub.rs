@@ -351,6 +351,12 @@ fn as_host(record: &Record) -> Option<&Host> {
         | Record::Node(_)
         | Record::EnrollmentKey(_)
         | Record::User(_)
-        | Record::ApiToken(_) => None,
+        | Record::ApiToken(_)
+        | Record::Client(_)
+        | Record::Egress(_)
+        | Record::Policy(_)
+        | Record::PolicyTest(_)
+        | Record::DnsRecord(_)
+        | Record::Upstream(_) => None,
     }
 }

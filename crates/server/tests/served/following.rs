@@ -123,7 +123,7 @@ async fn a_host_knows_only_the_peers_of_its_networks_and_only_there() {
     let map = &watch.before[&of("h1").agent.host];
     assert_eq!(names(map), ["b", "h2"].map(str::to_owned).into());
     assert_eq!(map.networks.len(), 1);
-    let both = &map.peers[&of("b").agent.host];
+    let both = &map.peers[&of("b").agent.host.into()];
     assert_eq!(both.nodes.len(), 1, "what else `b` is in is not its business: {both:?}");
     let text = format!("{map:?}");
     assert!(!text.contains("(work)") && !text.contains("10.2.0."), "{text}");
@@ -137,7 +137,7 @@ async fn whoever_leaves_is_forgotten_within_a_second() {
     let stays = ready.connected(&token, "stays").await;
     for leave in [Leave::Network("home".parse().unwrap()), Leave::Server] {
         let goes = Agent::join(&token, "goes").await.unwrap();
-        stays.until_map("a peer", |map| map.peers.contains_key(&goes.host)).await.unwrap();
+        stays.until_map("a peer", |map| map.peers.contains_key(&goes.host.into())).await.unwrap();
         let start = Instant::now();
         goes.leave(&leave).await.unwrap();
         stays.until_map("nobody", |map| map.peers.is_empty()).await.unwrap();
@@ -186,7 +186,7 @@ async fn reports_by_mqtt_and_by_http_reach_the_peers() {
             web.agent.report(&report).await.unwrap();
         }
         let host = web.agent.host;
-        let so = |map: &HostMap| map.peers.get(&host).is_some_and(|peer| peer.local == [local]);
+        let so = |map: &HostMap| map.peers.get(&host.into()).is_some_and(|peer| peer.local == [local]);
         db.until_map("the local endpoint", so).await.unwrap();
     }
     let shown = ready.admin.host("web").await.unwrap().inventory;

@@ -99,7 +99,7 @@ async fn a_client_that_tries_another_hosts_topics_gets_nothing() {
     let victim = ready.connected(&token, "victim").await;
     ready.until_online("victim", true).await;
     let thief = Agent::join(&token, "thief").await.unwrap();
-    let knows = |view: &View| view.map.as_ref().is_some_and(|map| map.peers.contains_key(&thief.host));
+    let knows = |view: &View| view.map.as_ref().is_some_and(|map| map.peers.contains_key(&thief.host.into()));
     victim.wait("the thief's joining", knows).await.unwrap();
     let before = victim.view().pushed;
     let topic = |host, kind| HostTopic { host, kind }.to_string();

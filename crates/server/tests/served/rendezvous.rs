@@ -51,7 +51,7 @@ async fn until_seen(peer: &Connected, host: HostId, at: &UdpSocket, nat: NatMapp
     let start = Instant::now();
     let endpoint: SocketAddr = at.local_addr().unwrap();
     let so = |map: &HostMap| {
-        let entry = map.peers.get(&host);
+        let entry = map.peers.get(&host.into());
         entry.is_some_and(|peer| {
             peer.nat == nat && peer.seen.iter().any(|seen| seen.socket_addr() == endpoint)
         })

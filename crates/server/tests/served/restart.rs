@@ -29,6 +29,9 @@ async fn agents_come_back_to_a_restarted_server_and_generations_only_grow() {
 
     let third = ready.connected(&token, "third").await;
     for connected in [&web, &db] {
-        connected.until_map("the third", |map| map.peers.contains_key(&third.agent.host)).await.unwrap();
+        connected
+            .until_map("the third", |map| map.peers.contains_key(&third.agent.host.into()))
+            .await
+            .unwrap();
     }
 }

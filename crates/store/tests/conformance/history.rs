@@ -1,12 +1,12 @@
 //! Histories of changes for tests, and the plain map of records that they lead to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control::{ActorName, Change, Kind, Record, RecordChange, RecordKey};
 use model::{
-    Addresses, ApiToken, ApiTokenId, Digest, EnrollmentKey, EnrollmentKeyId, Host, HostId, Keepalive,
-    Network, NetworkId, Node, NodeId, PasswordHash, Ranges, Role, SealingIdentity, SealingPublicKey,
-    SigningPublicKey, Timestamp, TokenPurpose, User, UserId, Uses, WgPublicKey,
+    Access, Addresses, ApiToken, ApiTokenId, Digest, Duties, EnrollmentKey, EnrollmentKeyId, Host, HostId,
+    Keepalive, Network, NetworkId, Node, NodeId, PasswordHash, Ranges, Role, SealingIdentity,
+    SealingPublicKey, SigningPublicKey, Timestamp, TokenPurpose, User, UserId, Uses, WgPublicKey,
 };
 use proptest::prelude::*;
 use store::Commit;
@@ -37,6 +37,10 @@ pub fn record(kind: Kind, id: u8, version: u8) -> Record {
             name: name.parse().unwrap(),
             ranges: Ranges::new(Some(format!("10.{id}.0.0/16").parse().unwrap()), None).unwrap(),
             keepalive: Keepalive::DEFAULT,
+            access: Access::Deny,
+            approval: version.is_multiple_of(2),
+            hub: None,
+            domain: "office.example".parse().ok(),
             created,
         }
         .into(),
@@ -47,6 +51,12 @@ pub fn record(kind: Kind, id: u8, version: u8) -> Record {
             network: NetworkId::from_bytes([version; 16]),
             addresses: Addresses { v4: format!("10.0.{id}.{version}").parse().ok(), v6: None },
             connected: version.is_multiple_of(2),
+            pending: false,
+            tags: ["web".parse().unwrap()].into(),
+            duties: Duties { remote_access: true, internet: false },
+            relay: Some(NodeId::from_bytes([version; 16])),
+            internet: None,
+            expires: Some(created),
             created,
         }
         .into(),
@@ -57,6 +67,8 @@ pub fn record(kind: Kind, id: u8, version: u8) -> Record {
             networks: vec![NetworkId::from_bytes([id; 16])],
             uses: Uses::Left(u32::from(version)),
             expires: None,
+            tags: BTreeSet::new(),
+            ephemeral: true,
             created,
         }
         .into(),
@@ -71,7 +83,46 @@ pub fn record(kind: Kind, id: u8, version: u8) -> Record {
             created,
         }
         .into(),
+        Kind::Client | Kind::Egress | Kind::Policy | Kind::PolicyTest | Kind::DnsRecord | Kind::Upstream => {
+            of_network(kind, id, version, created)
+        }
     }
+}
+
+/// A record that belongs to a network and is neither host nor node.
+fn of_network(kind: Kind, id: u8, version: u8, created: Timestamp) -> Record {
+    let uuid = |byte: u8| NetworkId::from_bytes([byte; 16]).to_string();
+    let everything = serde_json::json!(["everything"]);
+    let fields = match kind {
+        Kind::Client => serde_json::json!({
+            "name": format!("name-{id}-{version}"), "key": WgPublicKey::from_bytes([id; 32]),
+            "addresses": {"v4": format!("10.1.{id}.{version}")}, "gateways": [uuid(1)], "enabled": true,
+            "tags": ["phone"], "full_tunnel": true,
+        }),
+        Kind::Egress => serde_json::json!({
+            "name": format!("name-{id}-{version}"), "range": format!("172.16.{version}.0/24"),
+            "routers": [{"priority": 1, "node": uuid(2)}], "nat": true, "enabled": true,
+        }),
+        Kind::Policy => serde_json::json!({
+            "name": format!("name {id} {version}"), "enabled": true, "from": everything, "to": [{"tag": "web"}],
+            "services": ["tcp/443"], "both": false,
+        }),
+        Kind::PolicyTest => serde_json::json!({
+            "from": "everything", "to": {"node": uuid(3)}, "service": "udp/53", "expect": "deny",
+        }),
+        Kind::DnsRecord => serde_json::json!({
+            "name": format!("www-{version}"), "ttl": 60, "data": {"kind": "a", "address": "10.0.0.1"},
+        }),
+        Kind::Upstream => serde_json::json!({"domain": "corp.example", "servers": ["10.0.0.53:53"]}),
+        Kind::Network | Kind::Host | Kind::Node | Kind::EnrollmentKey | Kind::User | Kind::ApiToken => {
+            panic!("made elsewhere")
+        }
+    };
+    let serde_json::Value::Object(mut fields) = fields else { panic!("an object") };
+    fields.insert("id".to_owned(), uuid(id).into());
+    fields.insert("network".to_owned(), uuid(version).into());
+    fields.insert("created".to_owned(), serde_json::to_value(created).unwrap());
+    Record::deserialize_as(kind, serde_json::Value::Object(fields)).unwrap()
 }
 
 fn host(id: u8, name: &str, key: [u8; 32], created: Timestamp) -> Host {
@@ -86,6 +137,9 @@ fn host(id: u8, name: &str, key: [u8; 32], created: Timestamp) -> Host {
         },
         mtu: None,
         static_endpoint: "203.0.113.7:51820".parse().ok(),
+        default: true,
+        ephemeral: false,
+        rotate: false,
         created,
     }
 }
@@ -96,6 +150,7 @@ fn user(id: u8, name: &str, version: u8, created: Timestamp) -> User {
         name: name.parse().unwrap(),
         password: PasswordHash::from_phc(format!("{SECRET}{version}")),
         role: Role::Administrator,
+        groups: BTreeSet::new(),
         created,
     }
 }

@@ -144,7 +144,15 @@ fn version(loaded: &Loaded) -> i64 {
         Record::Network(value) => value.created,
         Record::User(value) => value.created,
         Record::ApiToken(value) => value.created,
-        Record::Host(_) | Record::Node(_) | Record::EnrollmentKey(_) => panic!("not of a plain history"),
+        Record::Host(_)
+        | Record::Node(_)
+        | Record::EnrollmentKey(_)
+        | Record::Client(_)
+        | Record::Egress(_)
+        | Record::Policy(_)
+        | Record::PolicyTest(_)
+        | Record::DnsRecord(_)
+        | Record::Upstream(_) => panic!("not of a plain history"),
     };
     let versions: Vec<i64> = loaded.records.iter().map(|record| created(record).as_millis()).collect();
     assert_eq!(versions, [versions[0]; 3], "half a commit");

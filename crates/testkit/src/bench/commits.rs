@@ -40,6 +40,10 @@ fn network(seq: u64) -> Result<Network> {
         name: format!("network-{seq}").parse()?,
         ranges: Ranges::new(Some("10.1.0.0/16".parse()?), None)?,
         keepalive: Keepalive::DEFAULT,
+        access: model::Access::Allow,
+        approval: false,
+        hub: None,
+        domain: None,
         created: TIME,
     })
 }

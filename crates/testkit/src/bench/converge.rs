@@ -51,11 +51,11 @@ async fn joins(
         let (pushed, used) = (pushed_bytes(fleet), stage.server.cpu_seconds()?);
         let start = Instant::now();
         let guest = application.send().await?;
-        times.push(last(fleet, start, |map| map.peers.contains_key(&guest.host)).await?);
+        times.push(last(fleet, start, |map| map.peers.contains_key(&guest.host.into())).await?);
         bytes += pushed_bytes(fleet) - pushed;
         cpu += stage.server.cpu_seconds()? - used;
         guest.leave(&Leave::Server).await?;
-        last(fleet, start, |map| !map.peers.contains_key(&guest.host)).await?;
+        last(fleet, start, |map| !map.peers.contains_key(&guest.host.into())).await?;
         progress.inc(1);
     }
     let messages = float((fleet.len() * changes) as u64);
@@ -94,7 +94,7 @@ async fn roams(
         let report = Agent::report_of(roamer.look(crate::fleet::View::generation), &[local]);
         let start = Instant::now();
         roamer.report(&report).await?;
-        let knows = |map: &HostMap| map.peers.get(&host).is_some_and(|peer| peer.local == [local]);
+        let knows = |map: &HostMap| map.peers.get(&host.into()).is_some_and(|peer| peer.local == [local]);
         times.push(last(others, start, knows).await?);
         progress.inc(1);
     }

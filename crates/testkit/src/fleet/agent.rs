@@ -169,7 +169,7 @@ impl Agent {
 
     /// A report of these local endpoints.
     pub fn report_of(generation: Generation, local: &[Endpoint]) -> Report {
-        Report { generation, facts: facts(), local: local.to_vec(), failures: Vec::new() }
+        Report { generation, facts: facts(), local: local.to_vec(), ..Report::default() }
     }
 
     /// Reports over HTTP.

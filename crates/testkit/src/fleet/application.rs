@@ -76,6 +76,7 @@ pub(crate) fn registration(keys: &Keys, wish: &Wish, encapsulated: SealingPublic
         settings: wish.settings.clone(),
         facts: facts(),
         time: Timestamp::from_millis(now().as_millis() + wish.clock_off),
+        addresses: Vec::new(),
     }
 }
 

@@ -73,7 +73,7 @@ impl Stage {
             let deaf = hung.iter().filter(|one| self.swarm.share(**one, *member));
             let others = self.swarm.members_with(machine.group) - 1 - deaf.count();
             let endpoint = endpoint_of(&machine, port)?;
-            let mark = Mark::Local(machine.host, endpoint);
+            let mark = Mark::Local(machine.host.into(), endpoint);
             let change = self.swarm.tracker().begin(mark, u32::try_from(others)?, &moves.pairs);
             self.swarm.move_to(*member, endpoint).await;
             moves.changes.push(change);

@@ -109,7 +109,7 @@ pub(super) async fn join(stage: &mut Stage) -> Result<(Vec<Figure>, Singles)> {
 /// A host that joined starts: how long until it has its map. Its first report tells everybody its local address, which is
 /// another change; it is waited for.
 async fn arrive(stage: &mut Stage, machine: Arc<Machine>, others: u32) -> Result<Duration> {
-    let mark = Mark::Local(machine.host, endpoint_of(&machine, LOCAL_PORT)?);
+    let mark = Mark::Local(machine.host.into(), endpoint_of(&machine, LOCAL_PORT)?);
     let change = stage.swarm.tracker().begin(mark, others, &Arc::default());
     let start = Instant::now();
     stage.swarm.start(machine, None);
@@ -135,7 +135,7 @@ pub(super) async fn leave(stage: &mut Stage) -> Result<Vec<Figure>> {
         let machine = Arc::clone(&stage.swarm.members[at].machine);
         let others = u32::try_from(stage.swarm.members_with(machine.group) - 1)?;
         let (window, wire, start) = (Window::open(stage)?, Window::open(stage)?, Instant::now());
-        let change = stage.swarm.tracker().begin(Mark::Gone(machine.host), others, &singles.pairs);
+        let change = stage.swarm.tracker().begin(Mark::Gone(machine.host.into()), others, &singles.pairs);
         stage.swarm.leave(at).await?;
         singles.answered.push(start.elapsed());
         stage.swarm.members.truncate(at);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use control::{Change, Record, RecordChange};
-use model::{Endpoint, HostId, Role, TokenPurpose, Uses};
+use model::{Endpoint, HostId, MemberId, Role, TokenPurpose, Uses};
 use wire::{HostMap, Membership, NatMapping, OwnHost, Peer};
 
 use super::stage::{Heard, Stage, text_of};
@@ -55,14 +55,34 @@ fn own(host: &OwnHost) -> Fields {
 }
 
 fn membership(membership: &Membership) -> Fields {
-    let Membership { name: _, ranges, addresses, connected, keepalive } = membership;
-    vec![
+    let Membership { name: _, ranges, addresses, connected, keepalive, .. } = membership;
+    let mut fields = vec![
         ("name", membership.name.to_string()),
         ("ranges", list(ranges.iter())),
         ("addresses", list(addresses.iter())),
         ("connected", connected.to_string()),
         ("keepalive", keepalive.to_string()),
-    ]
+    ];
+    // What most networks have not is shown where it is.
+    let plain = Membership::plain(membership.name.clone(), *ranges);
+    let (plain, this) = (json(&plain), json(membership));
+    for field in
+        ["pending", "via", "guarded", "classes", "grants", "egress", "internet_gateway", "internet", "domain"]
+    {
+        if this[field] != plain[field] {
+            fields.push((field, this[field].to_string()));
+        }
+    }
+    for field in ["records", "upstreams"] {
+        if this[field] != plain[field] {
+            fields.push((field, this[field].to_string()));
+        }
+    }
+    fields
+}
+
+fn json(value: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(value).expect("it has text keys and no maps that JSON cannot hold")
 }
 
 /// Adds a line for what is there now and was not, what differs, and what is gone.
@@ -102,9 +122,12 @@ impl Stage {
             .map(|node| format!("{}:{}", self.name(node.network), list(node.addresses.iter())));
         let mut fields = vec![
             ("name", peer.name.to_string()),
-            ("key", text_of(peer.key.as_bytes())),
+            ("key", peer.key.map_or_else(|| "none".to_owned(), |key| text_of(key.as_bytes()))),
             ("nodes", nodes.collect::<Vec<_>>().join(";")),
         ];
+        let ranges = list(peer.nodes.iter().flat_map(|node| &node.ranges).map(|net| net.0));
+        let via = list(peer.nodes.iter().flat_map(|node| &node.via).map(|host| self.name(host)));
+        fields.extend([("leads to", ranges), ("via", via)].into_iter().filter(|(_, text)| !text.is_empty()));
         fields.extend(whereabouts(&peer.seen, peer.nat));
         fields.extend([("local", list(&peer.local)), ("fixed", option(peer.fixed))]);
         fields
@@ -138,6 +161,12 @@ impl Stage {
             Record::ApiToken(token) => {
                 vec![("user", self.name(token.user)), ("purpose", purpose(token.purpose).to_owned())]
             }
+            Record::Client(_)
+            | Record::Egress(_)
+            | Record::Policy(_)
+            | Record::PolicyTest(_)
+            | Record::DnsRecord(_)
+            | Record::Upstream(_) => vec![("is", self.named(&json(record).to_string()))],
         };
         (what, fields)
     }
@@ -197,7 +226,7 @@ impl Stage {
             |id| format!("network {}", self.name(id)),
             membership,
         );
-        let peer = |id: HostId| format!("peer {}", self.name(id));
+        let peer = |id: MemberId| format!("peer {}", self.name(id));
         compare(&mut lines, (&old.peers, &new.peers), peer, |peer| self.peer(peer));
         lines
     }

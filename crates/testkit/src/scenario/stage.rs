@@ -161,6 +161,11 @@ impl Stage {
                 let name = format!("{}/{}", name(node.host.to_string()), name(node.network.to_string()));
                 (node.id.to_string(), name)
             }
+            Some(Record::Client(client)) => (client.id.to_string(), client.name.to_string()),
+            Some(Record::Egress(egress)) => (egress.id.to_string(), egress.name.to_string()),
+            Some(Record::Policy(policy)) => (policy.id.to_string(), policy.name.to_string()),
+            Some(Record::Upstream(upstream)) => (upstream.id.to_string(), upstream.domain.to_string()),
+            Some(Record::PolicyTest(_) | Record::DnsRecord(_)) => return,
         };
         self.names.insert(id, name);
     }

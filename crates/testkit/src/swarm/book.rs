@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use model::{HostId, NetworkId};
+use model::{MemberId, NetworkId};
 use wire::{Entry, Part, PartsError, Peer, bucket_of};
 
 use super::tracker::Tracker;
@@ -25,7 +25,7 @@ pub(super) type Number = u32;
 /// An entry of somebody's map.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
-    pub(super) host: HostId,
+    pub(super) host: MemberId,
     pub(super) network: NetworkId,
     pub(super) place: Place,
     pub(super) bucket: u8,
@@ -39,8 +39,8 @@ pub(super) struct Known {
 /// The hosts of one network that are or were in somebody's map.
 #[derive(Debug)]
 pub(super) struct Places {
-    by_host: HashMap<HostId, Place>,
-    hosts: Vec<HostId>,
+    by_host: HashMap<MemberId, Place>,
+    hosts: Vec<MemberId>,
     by_bucket: Vec<Vec<Place>>,
 }
 
@@ -57,12 +57,12 @@ impl Places {
     }
 
     /// Where this host stands, if it does.
-    pub(super) fn of(&self, host: HostId) -> Option<Place> {
+    pub(super) fn of(&self, host: MemberId) -> Option<Place> {
         self.by_host.get(&host).copied()
     }
 
     /// Who stands there.
-    pub(super) fn host(&self, place: usize) -> Option<HostId> {
+    pub(super) fn host(&self, place: usize) -> Option<MemberId> {
         self.hosts.get(place).copied()
     }
 
@@ -71,7 +71,7 @@ impl Places {
         &self.by_bucket[usize::from(bucket)]
     }
 
-    fn place(&mut self, host: HostId) -> Place {
+    fn place(&mut self, host: MemberId) -> Place {
         if let Some(place) = self.of(host) {
             return place;
         }
@@ -106,12 +106,12 @@ impl Pages {
     }
 
     /// The number of an entry, if anybody holds it.
-    pub(super) fn number_of(&self, network: NetworkId, host: HostId, peer: &Peer) -> Option<Number> {
+    pub(super) fn number_of(&self, network: NetworkId, host: MemberId, peer: &Peer) -> Option<Number> {
         self.find(network, host, peer).ok()
     }
 
     /// Its number, or the print under which it belongs.
-    fn find(&self, network: NetworkId, host: HostId, peer: &Peer) -> Result<Number, u64> {
+    fn find(&self, network: NetworkId, host: MemberId, peer: &Peer) -> Result<Number, u64> {
         let mut print = print_of(network, host, peer);
         while let Some(number) = self.by_print.get(&print) {
             let known = self.known(*number);
@@ -125,7 +125,7 @@ impl Pages {
         Err(print)
     }
 
-    fn write(&mut self, network: NetworkId, host: HostId, peer: &Peer, tracker: &Tracker) -> Number {
+    fn write(&mut self, network: NetworkId, host: MemberId, peer: &Peer, tracker: &Tracker) -> Number {
         let print = match self.find(network, host, peer) {
             Ok(number) => return number,
             Err(print) => print,
@@ -160,7 +160,13 @@ impl Book {
     }
 
     /// The number of an entry, written down if nobody held it before.
-    pub(super) fn number(&self, network: NetworkId, host: HostId, peer: &Peer, tracker: &Tracker) -> Number {
+    pub(super) fn number(
+        &self,
+        network: NetworkId,
+        host: MemberId,
+        peer: &Peer,
+        tracker: &Tracker,
+    ) -> Number {
         if let Some(number) = self.open().number_of(network, host, peer) {
             return number;
         }
@@ -181,7 +187,7 @@ impl Book {
             }
         }
         let peers = part.unpack()?;
-        let number = |(host, peer): (&HostId, &Peer)| self.number(part.network, *host, peer, tracker);
+        let number = |(host, peer): (&MemberId, &Peer)| self.number(part.network, *host, peer, tracker);
         let numbers: Arc<[Number]> = peers.iter().map(number).collect();
         let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
         if parts.len() >= MOST_PARTS {
@@ -192,11 +198,11 @@ impl Book {
     }
 }
 
-fn print_of(network: NetworkId, host: HostId, peer: &Peer) -> u64 {
+fn print_of(network: NetworkId, host: MemberId, peer: &Peer) -> u64 {
     let Peer { name, key, nodes, seen, local, fixed, nat } = peer;
     let mut hasher = DefaultHasher::new();
-    (network, host, key.as_bytes(), name.as_str()).hash(&mut hasher);
-    nodes.iter().for_each(|node| (node.network, node.addresses).hash(&mut hasher));
+    (network, host, key.map(|key| *key.as_bytes()), name.as_str()).hash(&mut hasher);
+    nodes.hash(&mut hasher);
     (seen, local, fixed, nat).hash(&mut hasher);
     hasher.finish()
 }
@@ -219,15 +225,15 @@ mod tests {
 
     const NETWORK: NetworkId = NetworkId::from_bytes([7; 16]);
 
-    fn host(number: u8) -> HostId {
-        HostId::from_bytes([number; 16])
+    fn host(number: u8) -> MemberId {
+        MemberId::from_bytes([number; 16])
     }
 
     fn peer(key: u8) -> Peer {
         Peer {
             name: HostName::nearest("peer"),
-            key: WgPublicKey::from_bytes([key; 32]),
-            nodes: vec![PeerNode { network: NETWORK, addresses: Addresses::default() }],
+            key: Some(WgPublicKey::from_bytes([key; 32])),
+            nodes: vec![PeerNode::new(NETWORK, Addresses::default())],
             seen: vec![],
             local: vec![],
             fixed: None,

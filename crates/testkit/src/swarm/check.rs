@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use api::path;
-use model::{Addresses, HostId, Mtu, NetworkId, Ranges};
+use model::{Addresses, HostId, MemberId, Mtu, NetworkId, Ranges};
 use wire::{Membership, NatMapping, OwnHost, Peer, PeerNode};
 
 use super::Swarm;
@@ -45,14 +45,14 @@ pub struct Definition {
 #[derive(Debug)]
 struct Whole {
     network: api::Network,
-    peers: Vec<(HostId, Peer)>,
+    peers: Vec<(MemberId, Peer)>,
 }
 
 /// What is expected in one network, by the book's places.
 struct Expected {
     numbers: Vec<Number>,
     /// Those that stand in nobody's map.
-    missing: Vec<HostId>,
+    missing: Vec<MemberId>,
 }
 
 impl Definition {
@@ -69,7 +69,7 @@ impl Definition {
             for node in host.networks.iter().filter(|node| node.connected) {
                 let whole =
                     networks.get_mut(&node.network.id).context("a host is in a network that is not there")?;
-                whole.peers.push((host.id, peer_of(host, node)));
+                whole.peers.push((host.id.into(), peer_of(host, node)));
             }
         }
         let hosts = hosts.into_iter().map(|host| (host.id, host)).collect();
@@ -122,6 +122,7 @@ impl Definition {
             mtu: host.mtu.unwrap_or(Mtu::DEFAULT),
             seen: host.inventory.endpoints.clone(),
             nat: nat_of(host.inventory.nat),
+            rotate: false,
         });
         if own != map.own {
             return Err(mismatch(agent, "the host itself", &own, &map.own));
@@ -156,7 +157,7 @@ impl Definition {
         pages: &Pages,
         agent: &str,
     ) -> Result<(), Mismatch> {
-        let own = map.own.as_ref().map(|own| own.id);
+        let own: Option<MemberId> = map.own.as_ref().map(|own| own.id.into());
         let held = map.held(network).map_or(&[][..], |held| &held.numbers);
         let own_place = own.and_then(|own| pages.places(network)?.of(own)).map(|place| place as usize);
         let length = held.len().max(expected.numbers.len());
@@ -180,7 +181,7 @@ impl Definition {
 }
 
 impl Whole {
-    fn peer(&self, host: HostId) -> Option<&Peer> {
+    fn peer(&self, host: MemberId) -> Option<&Peer> {
         self.peers.iter().find(|(id, _)| *id == host).map(|(_, peer)| peer)
     }
 
@@ -218,20 +219,20 @@ fn addresses(node: &api::HostNetwork) -> Addresses {
 }
 
 fn membership(network: &api::Network, node: &api::HostNetwork) -> Option<Membership> {
+    let ranges = Ranges::new(network.v4, network.v6).ok()?;
     Some(Membership {
-        name: network.name.clone(),
-        ranges: Ranges::new(network.v4, network.v6).ok()?,
         addresses: addresses(node),
         connected: node.connected,
         keepalive: network.keepalive,
+        ..Membership::plain(network.name.clone(), ranges)
     })
 }
 
 fn peer_of(host: &api::Host, node: &api::HostNetwork) -> Peer {
     Peer {
         name: host.name.clone(),
-        key: host.wireguard_key,
-        nodes: vec![PeerNode { network: node.network.id, addresses: addresses(node) }],
+        key: Some(host.wireguard_key),
+        nodes: vec![PeerNode::new(node.network.id, addresses(node))],
         seen: host.inventory.endpoints.clone(),
         local: host.inventory.local.clone(),
         fixed: host.static_endpoint,
@@ -329,6 +330,7 @@ mod tests {
                 mtu: Mtu::DEFAULT,
                 seen: vec![],
                 nat: NatMapping::Unknown,
+                rotate: false,
             },
             server: ServerLinks::default(),
             networks: [(NETWORK, membership)].into(),
@@ -337,7 +339,7 @@ mod tests {
         };
         let bucket = |number: u8| {
             let peer = peer_of(&host(number), &host(number).networks[0]);
-            let numbers = Arc::from([book.number(NETWORK, id(number), &peer, &tracker)]);
+            let numbers = Arc::from([book.number(NETWORK, id(number).into(), &peer, &tracker)]);
             Bucket { network: NETWORK, bucket: bucket_of(id(number)), numbers }
         };
         let buckets: Vec<Bucket> = hosts.map(bucket).collect();

@@ -83,7 +83,7 @@ impl Machine {
 
     /// Its report, sealed.
     pub(super) fn report(&self, generation: Generation) -> Vec<u8> {
-        let report = Report { generation, facts: facts(), local: self.local(), failures: Vec::new() };
+        let report = Report { generation, facts: facts(), local: self.local(), ..Report::default() };
         self.seal(&wire::encode(&report))
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Generation, HostId, NetworkId};
+use model::{Generation, MemberId, NetworkId};
 use wire::{BUCKETS, BucketDigests, Delta, MapRequest, Membership, OwnHost, PartsHead, ServerLinks};
 
 use super::book::{Book, Number, Pages, Place};
@@ -165,7 +165,7 @@ impl Map {
             self.held.retain(|held| held.network != gone);
         }
         // Written down before the book is opened for reading.
-        let mut come: Vec<(HostId, NetworkId, Number)> = Vec::with_capacity(peers.len());
+        let mut come: Vec<(MemberId, NetworkId, Number)> = Vec::with_capacity(peers.len());
         for (host, peer) in &peers {
             if let [node] = peer.nodes.as_slice() {
                 come.push((*host, node.network, book.number(node.network, *host, peer, tracker)));
@@ -215,7 +215,7 @@ impl Map {
         marks: &mut Marks,
     ) {
         let PartsHead { generation, host, server, networks, whole, parts: _ } = head;
-        let own = host.id;
+        let own = host.id.into();
         self.generation = self.generation.max(generation);
         (self.own, self.server) = (Some(host), server);
         let before = std::mem::take(&mut self.networks);
@@ -243,7 +243,7 @@ impl Map {
 }
 
 impl Held {
-    fn lose(&mut self, host: HostId, look: &mut Look<'_>) {
+    fn lose(&mut self, host: MemberId, look: &mut Look<'_>) {
         let place = look.pages.places(self.network).and_then(|places| places.of(host));
         if let Some(place) = place {
             self.put(place, 0, look);
@@ -251,7 +251,12 @@ impl Held {
     }
 
     /// Everything that is held is what came.
-    fn replace_all<'a>(&mut self, came: impl Iterator<Item = &'a Bucket>, own: HostId, look: &mut Look<'_>) {
+    fn replace_all<'a>(
+        &mut self,
+        came: impl Iterator<Item = &'a Bucket>,
+        own: MemberId,
+        look: &mut Look<'_>,
+    ) {
         let pages = look.pages;
         let all = pages.places(self.network).map_or(0, super::book::Places::len);
         let mut fresh = vec![0; all];
@@ -266,7 +271,7 @@ impl Held {
     }
 
     /// The bucket holds what came, and nothing else.
-    fn replace(&mut self, bucket: &Bucket, own: HostId, look: &mut Look<'_>) {
+    fn replace(&mut self, bucket: &Bucket, own: MemberId, look: &mut Look<'_>) {
         let pages = look.pages;
         let known = bucket.numbers.iter().filter_map(|number| Some((pages.known(*number)?, *number)));
         let came: BTreeMap<Place, Number> = known

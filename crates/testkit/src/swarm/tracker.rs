@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use model::{Endpoint, HostId, Keepalive, NetworkId, WgPublicKey};
+use model::{Endpoint, Keepalive, MemberId, NetworkId, WgPublicKey};
 use tokio::sync::Notify;
 use wire::Peer;
 
@@ -21,9 +21,9 @@ pub enum Mark {
     /// A peer with this key.
     Key(WgPublicKey),
     /// This peer with this local endpoint.
-    Local(HostId, Endpoint),
+    Local(MemberId, Endpoint),
     /// This peer no more.
-    Gone(HostId),
+    Gone(MemberId),
     /// Its own network with this keepalive.
     Keepalive(NetworkId, Keepalive),
 }
@@ -122,8 +122,8 @@ pub struct Tracker {
 struct Inner {
     changes: Vec<Arc<Change>>,
     keys: HashMap<WgPublicKey, u32>,
-    locals: HashMap<(HostId, Endpoint), u32>,
-    gone: HashMap<HostId, u32>,
+    locals: HashMap<(MemberId, Endpoint), u32>,
+    gone: HashMap<MemberId, u32>,
     keepalives: HashMap<(NetworkId, Keepalive), u32>,
 }
 
@@ -168,17 +168,18 @@ impl Tracker {
     }
 
     /// The number of the change that made this entry; 0 for none.
-    pub(super) fn of_entry(&self, host: HostId, peer: &Peer) -> u32 {
+    pub(super) fn of_entry(&self, member: MemberId, peer: &Peer) -> u32 {
         self.read(|inner| {
-            let local = |endpoint: &Endpoint| inner.locals.get(&(host, *endpoint));
-            let change = inner.keys.get(&peer.key).or_else(|| peer.local.iter().find_map(local));
+            let local = |endpoint: &Endpoint| inner.locals.get(&(member, *endpoint));
+            let key = peer.key.as_ref().and_then(|key| inner.keys.get(key));
+            let change = key.or_else(|| peer.local.iter().find_map(local));
             change.copied().unwrap_or(0)
         })
     }
 
     /// The number of the change that takes this peer away; 0 for none.
-    pub(super) fn of_gone(&self, host: HostId) -> u32 {
-        self.read(|inner| inner.gone.get(&host).copied().unwrap_or(0))
+    pub(super) fn of_gone(&self, member: MemberId) -> u32 {
+        self.read(|inner| inner.gone.get(&member).copied().unwrap_or(0))
     }
 
     /// The number of the change that made the network so; 0 for none.
@@ -202,7 +203,7 @@ impl Tracker {
 mod tests {
     use super::*;
 
-    const HOST: HostId = HostId::from_bytes([1; 16]);
+    const HOST: MemberId = MemberId::from_bytes([1; 16]);
 
     #[tokio::test]
     async fn a_change_is_complete_when_as_many_have_it_as_are_expected() {

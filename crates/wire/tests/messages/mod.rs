@@ -4,20 +4,23 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Addresses, Digest, Endpoint, Epoch, Generation, HostId, HostName, Keepalive, Mtu, NetworkId, Ranges,
-    SealingPublicKey, Timestamp, WgPublicKey,
+    Addresses, Digest, Endpoint, Epoch, Generation, HostId, HostName, Keepalive, MemberId, Mtu, NetworkId,
+    Ranges, RecordData, SealingPublicKey, Timestamp, ToldRecord, WgPublicKey,
 };
 use wire::{
-    BucketDigests, Channel, Delta, Facts, Hello, HostMap, HostSettings, Leave, MapRequest, Membership,
-    NatMapping, NodeSwitch, Outcome, OwnHost, Part, PartsHead, Peer, PeerNode, Refusal, RefusalCode,
-    RegisterReply, RegisterRequest, Registration, Rendezvous, Report, ServerLinks, SignedRequest,
-    SigningSecret, Token, TokenSecret, WgSecret, path,
+    BucketDigests, Channel, Class, ClientSeen, Delta, EgressDuty, Facts, Grant, Hello, HostMap, HostSettings,
+    InternetWay, Leave, MapRequest, Membership, NatMapping, Net, NodeSwitch, Outcome, OwnHost, Part,
+    PartsHead, Party, Peer, PeerNode, Refusal, RefusalCode, RegisterReply, RegisterRequest, Registration,
+    Rendezvous, Report, ServerLinks, SignedRequest, SigningSecret, Token, TokenSecret, ToldUpstream,
+    WgSecret, path,
 };
 
 pub const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 pub const HOST: HostId = HostId::from_bytes([0x01; 16]);
 const OTHER: HostId = HostId::from_bytes([0x02; 16]);
 const THIRD: HostId = HostId::from_bytes([0x03; 16]);
+const CLIENT: MemberId = MemberId::from_bytes([0x04; 16]);
+const EGRESS: MemberId = MemberId::from_bytes([0x05; 16]);
 const OFFICE: NetworkId = NetworkId::from_bytes([0x11; 16]);
 const LAB: NetworkId = NetworkId::from_bytes([0x12; 16]);
 
@@ -107,6 +110,7 @@ pub fn registration() -> Registration {
         settings: host_settings(),
         facts: facts(),
         time: NOW,
+        addresses: vec!["10.20.0.1".parse().unwrap(), "fd00:20::1".parse().unwrap()],
     }
 }
 
@@ -141,6 +145,7 @@ pub fn own_host() -> OwnHost {
         mtu: Mtu::DEFAULT,
         seen: vec![at("203.0.113.7:51820"), at("[2001:db8::7]:51820")],
         nat: NatMapping::Endpoint,
+        rotate: false,
     }
 }
 
@@ -165,6 +170,7 @@ fn membership(name: &str, v4: &str, v6: Option<&str>, host: Addresses) -> Member
         addresses: host,
         connected: true,
         keepalive: Keepalive::DEFAULT,
+        ..Membership::plain(name.parse().unwrap(), ranges)
     }
 }
 
@@ -172,16 +178,69 @@ fn office() -> Membership {
     membership("office", "10.20.0.0/16", Some("fd00:20::/64"), addresses("10.20.0.1", "fd00:20::1"))
 }
 
+/// A network in which this host does everything that there is to do.
 fn lab() -> Membership {
-    membership("lab", "10.21.0.0/24", None, addresses("10.21.0.1", ""))
+    let class = Class::new(LAB, "tag", b"web");
+    let upstream = ToldUpstream {
+        domain: "corp.example".parse().unwrap(),
+        servers: vec!["10.0.0.53:53".parse().unwrap()],
+    };
+    let net = |text: &str| Net(text.parse().unwrap());
+    Membership {
+        pending: true,
+        via: Some(THIRD),
+        guarded: true,
+        classes: vec![class],
+        grants: vec![Grant {
+            from: vec![Party::Everything, Party::Class(class), Party::Member(CLIENT)],
+            to: vec![Party::Member(EGRESS), Party::Outside],
+            services: vec!["tcp/443".parse().unwrap(), "icmp".parse().unwrap()],
+        }],
+        egress: vec![EgressDuty {
+            id: EGRESS,
+            range: net("192.168.1.0/24"),
+            mapped: Some(net("10.99.1.0/24")),
+            nat: true,
+        }],
+        internet_gateway: true,
+        internet: Some(InternetWay { via: OTHER, lan: true }),
+        domain: Some("lab.netloom.internal".parse().unwrap()),
+        records: vec![
+            told(None, RecordData::A { address: [10, 21, 0, 9].into() }),
+            told(Some("six"), RecordData::Aaaa { address: "fd00:21::9".parse().unwrap() }),
+            told(Some("www"), RecordData::Cname { target: "web.lab.netloom.internal".parse().unwrap() }),
+            told(Some("note"), RecordData::Txt { text: "hello".to_owned() }),
+            told(
+                Some("_ldap._tcp"),
+                RecordData::Srv { priority: 1, weight: 2, port: 389, target: "a.example".parse().unwrap() },
+            ),
+        ],
+        upstreams: vec![upstream],
+        ..membership("lab", "10.21.0.0/24", None, addresses("10.21.0.1", ""))
+    }
+}
+
+fn told(name: Option<&str>, data: RecordData) -> ToldRecord {
+    ToldRecord { name: name.map(|name| name.parse().unwrap()), ttl: 60, data }
+}
+
+/// A client with a range behind it, as those see it who reach it through its gateways.
+fn client() -> Peer {
+    let node = PeerNode {
+        ranges: vec![Net("172.20.0.0/24".parse().unwrap())],
+        classes: vec![Class::new(OFFICE, "user", b"anna")],
+        via: vec![THIRD, OTHER],
+        ..PeerNode::new(OFFICE, addresses("10.20.0.77", ""))
+    };
+    peer().by_nodes(vec![node], false)
 }
 
 /// A peer as most are: one network with an IPv4 range, behind a home router.
 pub fn peer() -> Peer {
     Peer {
         name: "web-0042".parse().unwrap(),
-        key: WgPublicKey::from_bytes([0x33; 32]),
-        nodes: vec![PeerNode { network: OFFICE, addresses: addresses("10.20.0.2", "") }],
+        key: Some(WgPublicKey::from_bytes([0x33; 32])),
+        nodes: vec![PeerNode::new(OFFICE, addresses("10.20.0.2", ""))],
         seen: vec![at("198.51.100.9:51820")],
         local: vec![at("192.168.1.20:51820")],
         fixed: None,
@@ -192,15 +251,15 @@ pub fn peer() -> Peer {
 fn peer_with_everything() -> Peer {
     Peer {
         nodes: vec![
-            PeerNode { network: OFFICE, addresses: addresses("10.20.0.3", "fd00:20::3") },
-            PeerNode { network: LAB, addresses: addresses("10.21.0.3", "") },
+            PeerNode::new(OFFICE, addresses("10.20.0.3", "fd00:20::3")),
+            PeerNode::new(LAB, addresses("10.21.0.3", "")),
         ],
         seen: vec![at("198.51.100.10:40000"), at("[2001:db8::10]:51820")],
         local: vec![],
         fixed: Some(at("198.51.100.11:443")),
         nat: NatMapping::PerDestination,
         name: "db-01".parse().unwrap(),
-        key: WgPublicKey::from_bytes([0x34; 32]),
+        key: Some(WgPublicKey::from_bytes([0x34; 32])),
     }
 }
 
@@ -210,7 +269,11 @@ pub fn host_map() -> HostMap {
         host: own_host(),
         server: server_links(),
         networks: BTreeMap::from([(OFFICE, office()), (LAB, lab())]),
-        peers: BTreeMap::from([(OTHER, peer()), (THIRD, peer_with_everything())]),
+        peers: BTreeMap::from([
+            (OTHER.into(), peer()),
+            (THIRD.into(), peer_with_everything()),
+            (CLIENT, client()),
+        ]),
     }
 }
 
@@ -229,7 +292,7 @@ pub fn join_delta() -> Delta {
     Delta {
         base: generation(40),
         generation: generation(41),
-        peers: BTreeMap::from([(OTHER, peer())]),
+        peers: BTreeMap::from([(OTHER.into(), peer())]),
         ..Delta::default()
     }
 }
@@ -246,8 +309,8 @@ pub fn delta_everything() -> Delta {
         server: Some(server_links()),
         networks: BTreeMap::from([(OFFICE, office())]),
         networks_gone: vec![LAB],
-        peers: BTreeMap::from([(THIRD, peer_with_everything())]),
-        peers_gone: vec![OTHER],
+        peers: BTreeMap::from([(THIRD.into(), peer_with_everything())]),
+        peers_gone: vec![OTHER.into()],
     }
 }
 
@@ -283,6 +346,7 @@ pub fn report() -> Report {
             op: "add address 10.20.0.1/16".to_owned(),
             error: "no such device".to_owned(),
         }],
+        clients: vec![ClientSeen { id: CLIENT, endpoint: Some(at("198.51.100.77:6000")), handshake: NOW }],
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use model::{Addresses, Generation, HostName, Keepalive, Mtu, NetworkId, Ranges, Timestamp, WgPublicKey};
+use model::{Addresses, Generation, HostName, Mtu, NetworkId, Ranges, Timestamp, WgPublicKey};
 use reconcile::{LinkKind, LinkName, Own};
 use wire::{Membership, NatMapping, OwnHost, Peer, PeerNode, ServerLinks};
 
@@ -61,10 +61,10 @@ impl Hands for Pretended {
     }
 }
 
-fn host(number: u16) -> HostId {
+fn host(number: u16) -> MemberId {
     let mut bytes = [1; 16];
     bytes[14..].copy_from_slice(&number.to_be_bytes());
-    HostId::from_bytes(bytes)
+    MemberId::from_bytes(bytes)
 }
 
 fn key(number: u16) -> WgPublicKey {
@@ -81,8 +81,8 @@ fn address(number: u16) -> Addresses {
 fn peer(number: u16) -> Peer {
     Peer {
         name: HostName::nearest("peer"),
-        key: key(number),
-        nodes: vec![PeerNode { network: NETWORK, addresses: address(number) }],
+        key: Some(key(number)),
+        nodes: vec![PeerNode::new(NETWORK, address(number))],
         seen: vec!["192.0.2.1:51820".parse().unwrap()],
         local: Vec::new(),
         fixed: None,
@@ -91,21 +91,18 @@ fn peer(number: u16) -> Peer {
 }
 
 fn map(peers: u16) -> HostMap {
-    let membership = Membership {
-        name: "office".parse().unwrap(),
-        ranges: Ranges::new(Some("10.88.0.0/16".parse().unwrap()), None).unwrap(),
-        addresses: address(0),
-        connected: true,
-        keepalive: Keepalive::DEFAULT,
-    };
+    let ranges = Ranges::new(Some("10.88.0.0/16".parse().unwrap()), None).unwrap();
+    let membership =
+        Membership { addresses: address(0), ..Membership::plain("office".parse().unwrap(), ranges) };
     HostMap {
         generation: Generation::from_number(1),
         host: OwnHost {
-            id: host(0),
+            id: model::HostId::from_bytes(*host(0).as_bytes()),
             name: HostName::nearest("own"),
             mtu: Mtu::DEFAULT,
             seen: Vec::new(),
             nat: NatMapping::Endpoint,
+            rotate: false,
         },
         server: ServerLinks::default(),
         networks: [(NETWORK, membership)].into(),
@@ -139,12 +136,12 @@ fn done(keeper: &Keeper<Pretended>) -> Done {
 
 /// The map says this of one host; all that follows at once.
 async fn follow(keeper: &mut Keeper<Pretended>, map: &mut HostMap, number: u16, says: Option<Peer>) {
-    let mut keys: BTreeSet<WgPublicKey> = says.iter().map(|peer| peer.key).collect();
+    let mut keys: BTreeSet<WgPublicKey> = says.iter().filter_map(|peer| peer.key).collect();
     let before = match says {
         Some(peer) => map.peers.insert(host(number), peer),
         None => map.peers.remove(&host(number)),
     };
-    keys.extend(before.map(|peer| peer.key));
+    keys.extend(before.and_then(|peer| peer.key));
     let hosts = BTreeSet::from([host(number)]);
     keeper.paths.handle_map_peers(map, &hosts, &keys, keeper.now());
     keeper.settle_peers(map, &hosts).await;
@@ -173,7 +170,7 @@ async fn one_peer_that_comes_changes_or_goes_costs_one_op_and_no_look() {
     follow(&mut keeper, &mut map, 17, Some(renamed)).await;
     assert_eq!(done(&keeper), Done::default());
 
-    let moved = Peer { nodes: vec![PeerNode { network: NETWORK, addresses: address(999) }], ..peer(17) };
+    let moved = Peer { nodes: vec![PeerNode::new(NETWORK, address(999))], ..peer(17) };
     follow(&mut keeper, &mut map, 17, Some(moved)).await;
     let changed = done(&keeper);
     assert_eq!((changed.observed, changed.looked_at_link, changed.ops.len()), (0, 0, 2), "{changed:?}");
@@ -204,7 +201,7 @@ async fn what_many_paths_want_at_the_same_time_is_handed_over_together() {
 async fn an_address_that_changes_hands_leaves_its_old_peer_first() {
     let mut map = map(20);
     let mut keeper = at_rest(&map).await;
-    let taking = Peer { nodes: vec![PeerNode { network: NETWORK, addresses: address(9) }], ..peer(3) };
+    let taking = Peer { nodes: vec![PeerNode::new(NETWORK, address(9))], ..peer(3) };
     follow(&mut keeper, &mut map, 3, Some(taking)).await;
     is_as_derived_anew(&keeper, &map);
     follow(&mut keeper, &mut map, 3, None).await;

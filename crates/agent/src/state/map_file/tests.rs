@@ -17,6 +17,7 @@ fn map(generation: u64) -> HostMap {
             mtu: Mtu::DEFAULT,
             seen: Vec::new(),
             nat: NatMapping::Unknown,
+            rotate: false,
         },
         server: ServerLinks::default(),
         networks: [].into(),
@@ -28,7 +29,7 @@ fn join(base: u64) -> Delta {
     let number = u8::try_from(base % 251).unwrap();
     let peer = Peer {
         name: HostName::nearest("peer"),
-        key: model::WgPublicKey::from_bytes([number; 32]),
+        key: Some(model::WgPublicKey::from_bytes([number; 32])),
         nodes: Vec::new(),
         seen: Vec::new(),
         local: Vec::new(),
@@ -38,7 +39,7 @@ fn join(base: u64) -> Delta {
     Delta {
         base: Generation::from_number(base),
         generation: Generation::from_number(base + 1),
-        peers: [(HostId::from_bytes([number; 16]), peer)].into(),
+        peers: [(HostId::from_bytes([number; 16]).into(), peer)].into(),
         ..Delta::default()
     }
 }

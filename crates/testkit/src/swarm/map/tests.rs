@@ -1,6 +1,6 @@
 //! The map against the wire's own: whatever deltas and answers come, both hold the same.
 
-use model::{Addresses, HostName, Keepalive, Mtu, WgPublicKey};
+use model::{Addresses, HostName, Mtu, WgPublicKey};
 use proptest::prelude::*;
 use wire::{Entry, HostMap, NatMapping, Part, Peer, PeerNode, assemble, delta, digests, pack};
 
@@ -10,18 +10,18 @@ fn network(number: u8) -> NetworkId {
     NetworkId::from_bytes([number; 16])
 }
 
-fn host(number: u8) -> HostId {
+fn host(number: u8) -> MemberId {
     // Two hosts to a bucket.
     let mut bytes = [number; 16];
     bytes[15] = number / 2;
-    HostId::from_bytes(bytes)
+    MemberId::from_bytes(bytes)
 }
 
 fn peer(number: u8, networks: &[u8]) -> Peer {
-    let node = |at: &u8| PeerNode { network: network(*at), addresses: Addresses::default() };
+    let node = |at: &u8| PeerNode::new(network(*at), Addresses::default());
     Peer {
         name: HostName::nearest("peer"),
-        key: WgPublicKey::from_bytes([number; 32]),
+        key: Some(WgPublicKey::from_bytes([number; 32])),
         nodes: networks.iter().map(node).collect(),
         seen: vec![],
         local: vec![],
@@ -31,13 +31,9 @@ fn peer(number: u8, networks: &[u8]) -> Peer {
 }
 
 fn host_map(generation: u64, peers: &BTreeMap<u8, (u8, u8)>) -> HostMap {
-    let membership = Membership {
-        name: "home".parse().unwrap(),
-        ranges: model::Ranges::new(Some("10.0.0.0/24".parse().unwrap()), None).unwrap(),
-        addresses: Addresses::default(),
-        connected: true,
-        keepalive: Keepalive::DEFAULT,
-    };
+    let ranges = model::Ranges::new(Some("10.0.0.0/24".parse().unwrap()), None).unwrap();
+    let membership =
+        Membership { addresses: Addresses::default(), ..Membership::plain("home".parse().unwrap(), ranges) };
     let seen = |(number, (key, networks)): (&u8, &(u8, u8))| {
         let networks: &[u8] = [&[1][..], &[2], &[1, 2]][usize::from(networks % 3)];
         (host(*number), peer(*key, networks))
@@ -45,11 +41,12 @@ fn host_map(generation: u64, peers: &BTreeMap<u8, (u8, u8)>) -> HostMap {
     HostMap {
         generation: Generation::from_number(generation),
         host: OwnHost {
-            id: host(0),
+            id: model::HostId::from_bytes(*host(0).as_bytes()),
             name: HostName::nearest("own"),
             mtu: Mtu::DEFAULT,
             seen: vec![],
             nat: NatMapping::Unknown,
+            rotate: false,
         },
         server: ServerLinks::default(),
         networks: [1, 2].map(|number| (network(number), membership.clone())).into(),
@@ -108,9 +105,9 @@ impl Rig {
     }
 
     /// What is held, as the wire's own type.
-    fn peers(&self) -> BTreeMap<HostId, Peer> {
+    fn peers(&self) -> BTreeMap<MemberId, Peer> {
         let pages = self.book.open();
-        let mut peers: BTreeMap<HostId, Peer> = BTreeMap::new();
+        let mut peers: BTreeMap<MemberId, Peer> = BTreeMap::new();
         for known in
             self.map.held.iter().flat_map(|held| &held.numbers).filter_map(|number| pages.known(*number))
         {
