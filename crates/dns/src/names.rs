@@ -130,7 +130,7 @@ impl Edit {
             self.touched.insert(Key::of(&above.zone.origin).as_slice().into());
         }
         let serial = before.map_or(zone.serial, |before| later(before.serial, zone.serial));
-        self.next.zones.insert(Arc::clone(&key), Arc::new(Authority { zone, serial }));
+        self.insert_zone(&key, Authority { zone, serial });
         // A CNAME that was inside another zone cannot be where a zone begins.
         if self.next.owner(&key).is_some_and(|owner| owner.set(Rtype::CNAME).is_some()) {
             self.drop_owner(&key);
@@ -144,7 +144,7 @@ impl Edit {
         if self.next.zones.remove(&key).is_none() {
             return false;
         }
-        self.touched.remove(&key);
+        self.forget(&key);
         match self.next.authority(&key) {
             Some(above) => drop(self.touched.insert(Key::of(&above.zone.origin).as_slice().into())),
             None => self.drop_outside(&key),
@@ -166,7 +166,7 @@ impl Edit {
         for zone in zones {
             let key: Arc<[u8]> = Key::of(&zone.origin).as_slice().into();
             let serial = before.zones.get(&key).map_or(zone.serial, |old| later(old.serial, zone.serial));
-            self.next.zones.insert(Arc::clone(&key), Arc::new(Authority { zone, serial }));
+            self.insert_zone(&key, Authority { zone, serial });
             self.touched.insert(key);
         }
         records.into_iter().filter_map(|record| self.insert(record).err()).collect()
@@ -199,7 +199,19 @@ impl Edit {
 
     fn drop_owner(&mut self, key: &[u8]) {
         self.next.owners.remove(key);
-        self.next.order.remove(key);
+        self.forget(key);
+    }
+
+    fn insert_zone(&mut self, key: &Arc<[u8]>, authority: Authority) {
+        self.next.order.insert(Arc::clone(key));
+        self.next.zones.insert(Arc::clone(key), Arc::new(authority));
+    }
+
+    /// Takes a name out of the order unless there is still something at it.
+    fn forget(&mut self, key: &[u8]) {
+        if self.next.owner(key).is_none() && !self.next.zones.contains_key(key) {
+            self.next.order.remove(key);
+        }
     }
 
     fn drop_outside(&mut self, origin: &[u8]) {

@@ -68,6 +68,7 @@ impl Owner {
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub(crate) owners: HashMap<Arc<[u8]>, Arc<Owner>>,
+    /// The names with records and the origins of zones.
     pub(crate) order: OrdSet<Arc<[u8]>>,
     pub(crate) zones: HashMap<Arc<[u8]>, Arc<Authority>>,
 }
@@ -124,10 +125,9 @@ impl Snapshot {
         with_parents(key).filter_map(|parent| self.zones.get(parent)).last().map(|authority| &**authority)
     }
 
-    /// Whether a name exists though it has no records: one below it has some, or it is where a zone begins.
+    /// Whether a name exists that has no records: one below it has some, or a zone begins there or below.
     pub(crate) fn exists_empty(&self, key: &[u8]) -> bool {
-        let begins_below = |next: &Arc<[u8]>| next.starts_with(key);
-        self.zones.contains_key(key) || self.order.get_next(key).is_some_and(begins_below)
+        self.order.get_next(key).is_some_and(|next| next.starts_with(key))
     }
 }
 
