@@ -24,7 +24,9 @@ mod words;
 #[cfg(not(target_os = "linux"))]
 pub use elsewhere::{Machine, Watch, facts};
 #[cfg(target_os = "linux")]
-pub use linux::{Machine, Watch, facts};
+pub use linux::{
+    Machine, ResolverApplied, ResolverHands, ResolverLook, ResolverOptions, ResolverWatch, Watch, facts,
+};
 pub use options::{DeviceProgram, MachineOptions, Notice, SOCKET_DIR};
 pub use port::{choose_udp_port, udp_port_is_free};
 pub use wireguard::{Choice, ChoiceError};

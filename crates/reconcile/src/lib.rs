@@ -15,6 +15,7 @@ mod meaning;
 mod op;
 mod path;
 mod reconcile;
+mod resolver;
 mod settings;
 
 pub use actual::{Actual, ActualPeer, Device, Link, LinkLook, Route};
@@ -33,6 +34,7 @@ pub use path::{
     candidates,
 };
 pub use reconcile::{Conflict, conflict, reconcile, reconcile_link, reconcile_peers};
+pub use resolver::{Resolver, ResolverChoice, ResolverChoiceError, ResolverWay};
 pub use settings::LocalSettings;
 
 /// The routing protocol number (`ip route show proto 78`) that marks a route as ours. None of iproute2's names has it.

@@ -9,10 +9,12 @@ mod local;
 mod machine;
 mod netlink;
 mod presence;
+mod resolver;
 mod routes;
 mod watch;
 mod wireguard;
 
 pub use facts::facts;
 pub use machine::Machine;
+pub use resolver::{ResolverApplied, ResolverHands, ResolverLook, ResolverOptions, ResolverWatch};
 pub use watch::Watch;

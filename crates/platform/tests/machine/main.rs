@@ -4,6 +4,9 @@
 
 mod common;
 mod hands;
+mod resolver_common;
+mod resolver_crash;
+mod resolver_file;
 mod trouble;
 mod vm;
 mod watching;
