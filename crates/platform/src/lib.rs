@@ -24,6 +24,8 @@ mod words;
 #[cfg(not(target_os = "linux"))]
 pub use elsewhere::{Machine, Watch, facts};
 #[cfg(target_os = "linux")]
+pub use linux::FirewallTable;
+#[cfg(target_os = "linux")]
 pub use linux::{
     Machine, ResolverApplied, ResolverHands, ResolverLook, ResolverOptions, ResolverWatch, Watch, facts,
 };

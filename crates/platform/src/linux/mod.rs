@@ -8,6 +8,7 @@ mod facts;
 mod local;
 mod machine;
 mod netlink;
+mod nft;
 mod presence;
 mod resolver;
 mod routes;
@@ -16,5 +17,6 @@ mod wireguard;
 
 pub use facts::facts;
 pub use machine::Machine;
+pub use nft::FirewallTable;
 pub use resolver::{ResolverApplied, ResolverHands, ResolverLook, ResolverOptions, ResolverWatch};
 pub use watch::Watch;

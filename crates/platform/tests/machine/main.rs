@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 mod common;
+mod firewall;
+mod firewall_stage;
+mod firewall_traffic;
 mod hands;
 mod resolver_common;
 mod resolver_crash;

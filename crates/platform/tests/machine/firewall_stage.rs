@@ -1,0 +1,130 @@
+//! Three machines for firewalls: a peer at the other end of our link, this one, and one on the LAN behind it.
+//!
+//! ```text
+//!  peer ── netloom0 ─ this machine ─ lan0 ── lan
+//!  10.20.0.11-13      10.20.0.1,2    192.168.7.1   192.168.7.11-12
+//!  fd20::11-13        fd20::1,2      fd07::1       fd07::11-12
+//! ```
+//!
+//! A pair of veth links stands in for WireGuard. Unlike WireGuard it resolves neighbours, so these are given: the firewall
+//! would judge the questions.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Makes the machines.
+pub(crate) const STAGE: &str = r#"
+mkdir -p /run/netns
+for ns in peer lan; do ip netns add $ns; ip -n $ns link set lo up; done
+ip link add netloom0 address 02:00:00:00:00:01 type veth peer name eth0 address 02:00:00:00:00:02 netns peer
+ip link add lan0 address 02:00:00:00:00:03 type veth peer name eth0 address 02:00:00:00:00:04 netns lan
+for link in netloom0 lan0; do ip link set $link up; done
+for ns in peer lan; do ip -n $ns link set eth0 up; done
+for n in 1 2; do ip address add 10.20.0.$n/24 dev netloom0; ip address add fd20::$n/64 dev netloom0 nodad; done
+for n in 11 12 13; do
+  ip -n peer address add 10.20.0.$n/24 dev eth0; ip -n peer address add fd20::$n/64 dev eth0 nodad
+  ip neighbour add 10.20.0.$n lladdr 02:00:00:00:00:02 dev netloom0 nud permanent
+  ip neighbour add fd20::$n lladdr 02:00:00:00:00:02 dev netloom0 nud permanent
+done
+for n in 1 2; do
+  ip -n peer neighbour add 10.20.0.$n lladdr 02:00:00:00:00:01 dev eth0 nud permanent
+  ip -n peer neighbour add fd20::$n lladdr 02:00:00:00:00:01 dev eth0 nud permanent
+done
+ip address add 192.168.7.1/24 dev lan0; ip address add fd07::1/64 dev lan0 nodad
+for n in 11 12; do ip -n lan address add 192.168.7.$n/24 dev eth0; ip -n lan address add fd07::$n/64 dev eth0 nodad; done
+ip -n peer route add default via 10.20.0.1; ip -n peer -6 route add default via fd20::1
+ip -n lan route add default via 192.168.7.1; ip -n lan -6 route add default via fd07::1
+echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+"#;
+
+/// One of the machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    Peer,
+    This,
+    Lan,
+}
+
+/// Runs something on one of the machines. Sockets made there stay there.
+pub(crate) fn at<T: Send>(machine: At, act: impl FnOnce() -> T + Send) -> T {
+    let name = match machine {
+        At::This => return act(),
+        At::Peer => "peer",
+        At::Lan => "lan",
+    };
+    let space = std::fs::File::open(format!("/run/netns/{name}")).unwrap();
+    std::thread::scope(|scope| {
+        let there = scope.spawn(move || {
+            use std::os::fd::AsFd as _;
+            move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            act()
+        });
+        there.join().unwrap()
+    })
+}
+
+/// An open ear for datagrams, on all addresses of a machine.
+pub(crate) fn udp_ear(machine: At, port: u16) -> UdpSocket {
+    let ear = at(machine, || UdpSocket::bind(("::", port)).unwrap());
+    ear.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    ear
+}
+
+/// An open door for connections, on all addresses of a machine.
+pub(crate) fn tcp_door(machine: At, port: u16) -> TcpListener {
+    at(machine, || TcpListener::bind(("::", port)).unwrap())
+}
+
+/// Begins to open a connection from an address of a machine.
+pub(crate) fn call(machine: At, from: IpAddr, to: SocketAddr) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+    let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    at(machine, || {
+        let socket = socket_with(family, SocketType::STREAM, flags, None).unwrap();
+        bind(&socket, &SocketAddr::new(from, 0)).unwrap();
+        // That it is under way is an error too.
+        let _ = connect(&socket, &to);
+        TcpStream::from(socket)
+    })
+}
+
+/// Whether a connection comes about in time.
+pub(crate) fn is_answered(stream: &TcpStream, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    while stream.peer_addr().is_err() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
+
+/// Opens a connection from an address of a machine, if it comes about in time.
+pub(crate) fn connects(machine: At, from: IpAddr, to: SocketAddr, patience: Duration) -> Option<TcpStream> {
+    let stream = call(machine, from, to);
+    is_answered(&stream, patience).then(|| {
+        stream.set_nonblocking(false).unwrap();
+        stream
+    })
+}
+
+/// Whether bytes pass in both directions.
+pub(crate) fn speaks(client: &mut TcpStream, server: &mut TcpStream) -> bool {
+    for stream in [&*client, &*server] {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    }
+    let there = |from: &mut TcpStream, to: &mut TcpStream| {
+        let mut bytes = [0; 5];
+        match from.write_all(b"hello").and_then(|()| to.read_exact(&mut bytes)) {
+            Ok(()) => bytes == *b"hello",
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    there(client, server) && there(server, client)
+}
