@@ -7,6 +7,7 @@ mod requirements;
 mod run;
 mod test;
 mod tidy;
+mod unpack;
 mod up;
 
 use std::process::ExitCode;
@@ -57,7 +58,7 @@ enum Command {
     },
     /// Measure; without a name, everything. What follows `--` goes to the benchmark, such as `-- --json`
     Bench {
-        /// join, converge, commits, enrol or fleet (thousands of simulated agents; not among everything)
+        /// join, converge, commits, enrol; not among everything: fleet (thousands of simulated agents), dns (beside unbound)
         name: Option<String>,
         /// Arguments of the benchmark; `-- --help` shows them
         #[arg(last = true)]

@@ -37,8 +37,10 @@ const LAB: &[Need] = &[
 ];
 
 const TESTS: &[Need] = &[
+    need("dbus-daemon", "dbus", "the bus of a systemd-resolved that only a test's machine has"),
     need("dig", "bind9-dnsutils", "asks our DNS server as others do"),
     need("faketime", "faketime", "sets a machine's clock a day off"),
+    need("strace", "strace", "kills a process at each of its steps in turn"),
 ];
 
 const DNS_BENCH: &[Need] = &[

@@ -4,10 +4,12 @@ use anyhow::Result;
 
 use crate::requirements;
 use crate::run::{cargo, run, say};
+use crate::unpack;
 
 /// Builds the programs (the lab runs the real ones), then runs the tests of every crate.
 pub(crate) fn test(no_vm: bool, filter: Option<&str>) -> Result<()> {
     requirements::for_tests(!no_vm)?;
+    unpack::for_tests()?;
     say("building the programs that the lab runs");
     run(cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
