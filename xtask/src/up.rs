@@ -26,10 +26,13 @@ pub(crate) fn server(arguments: &[String]) -> Result<()> {
     run(command)
 }
 
-/// The benchmarks, optimised. `fleet` is a program of its own: it needs neither the lab nor what the lab needs.
+/// The benchmarks, optimised. `fleet` and `dns` are programs of their own: they need neither the lab nor what it needs.
 pub(crate) fn bench(name: Option<&str>, more: &[String]) -> Result<()> {
     if name == Some("fleet") {
         return fleet(more);
+    }
+    if name == Some("dns") {
+        return dns(more);
     }
     requirements::for_demo()?;
     run(cargo(&["build", "--release", "--workspace", "--bins", "--locked"]))?;
@@ -46,6 +49,24 @@ fn fleet(more: &[String]) -> Result<()> {
     run(cargo(&[&["build", "--release", "--locked"], &programs[..]].concat()))?;
     let mut command =
         cargo(&["run", "--release", "--quiet", "--locked", "-p", "testkit", "--bin", "netloom-fleet", "--"]);
+    command.args(more);
+    run(command)
+}
+
+/// Our DNS server beside another one.
+fn dns(more: &[String]) -> Result<()> {
+    requirements::for_dns_bench()?;
+    let mut command = cargo(&[
+        "run",
+        "--release",
+        "--quiet",
+        "--locked",
+        "-p",
+        "testkit",
+        "--bin",
+        "netloom-dns-bench",
+        "--",
+    ]);
     command.args(more);
     run(command)
 }

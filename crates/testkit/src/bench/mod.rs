@@ -6,6 +6,7 @@
 
 mod commits;
 mod converge;
+pub mod dns;
 mod enrol;
 pub(crate) mod figure;
 mod first_ping;
