@@ -9,6 +9,7 @@ pub mod engine;
 pub mod hands;
 pub mod link;
 pub mod logging;
+pub mod names;
 pub mod options;
 pub mod places;
 pub mod state;

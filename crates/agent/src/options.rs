@@ -6,7 +6,7 @@
 use clap::Args;
 use model::{Endpoint, HostName, Mtu};
 use platform::Choice;
-use reconcile::LinkName;
+use reconcile::{LinkName, ResolverChoice};
 use settings::{Layers, Mistakes};
 use wire::HostSettings;
 
@@ -36,14 +36,18 @@ pub struct OptionFlags {
     /// Whose WireGuard: auto, kernel or userspace [default: auto]
     #[arg(long, value_name = "WHOSE")]
     pub wireguard: Option<String>,
+    /// How this machine's resolver is told of our names: auto, resolved, resolvconf, file or off [default: auto]
+    #[arg(long, value_name = "WAY")]
+    pub dns: Option<String>,
 }
 
 impl OptionFlags {
     /// The names of all options.
-    pub const KEYS: [&'static str; 6] = ["name", "port", "mtu", "static_endpoint", "interface", "wireguard"];
+    pub const KEYS: [&'static str; 7] =
+        ["name", "port", "mtu", "static_endpoint", "interface", "wireguard", "dns"];
 
-    fn pairs(&self) -> [(&'static str, &Option<String>); 6] {
-        let Self { name, port, mtu, static_endpoint, interface, wireguard } = self;
+    fn pairs(&self) -> [(&'static str, &Option<String>); 7] {
+        let Self { name, port, mtu, static_endpoint, interface, wireguard, dns } = self;
         [
             ("name", name),
             ("port", port),
@@ -51,6 +55,7 @@ impl OptionFlags {
             ("static_endpoint", static_endpoint),
             ("interface", interface),
             ("wireguard", wireguard),
+            ("dns", dns),
         ]
     }
 }
@@ -70,6 +75,8 @@ pub struct Options {
     pub interface: LinkName,
     /// Whose WireGuard.
     pub wireguard: Choice,
+    /// How the machine's resolver is told of our names.
+    pub dns: ResolverChoice,
     /// The token, where a variable or the file has it.
     pub token: Option<String>,
     /// What flags and variables gave, together with what was kept before.
@@ -124,6 +131,7 @@ impl Options {
             static_endpoint: layers.one("static_endpoint", str::parse),
             interface: layers.one("interface", str::parse).unwrap_or_default(),
             wireguard: layers.one("wireguard", str::parse).unwrap_or_default(),
+            dns: layers.one("dns", str::parse).unwrap_or_default(),
             token: layers.one("token", text),
             kept: known,
         };

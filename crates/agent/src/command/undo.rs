@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{Context, service};
 use crate::hands;
+use crate::names::restore_resolver;
 use crate::state::file;
 
 /// What was taken off.
@@ -31,6 +32,9 @@ pub(super) async fn everything(context: &Context) -> Removed {
     match service::remove(context).await {
         Ok(there) => removed.service = there,
         Err(error) => removed.left.push(format!("{error:#}")),
+    }
+    if let Err(error) = resolver(context).await {
+        removed.left.push(format!("{error:#}"));
     }
     match interface(context).await {
         Ok(link) => removed.interface = link,
@@ -58,6 +62,12 @@ pub(super) async fn everything(context: &Context) -> Removed {
         remove_empty(folder, &mut removed.left);
     }
     removed
+}
+
+/// Gives the machine's resolver back what it had, where a daemon that was killed could not.
+async fn resolver(context: &Context) -> anyhow::Result<()> {
+    let Some(made) = context.state.interface()? else { return Ok(()) };
+    restore_resolver(made.link, context.state.resolver()).await.map(|_| ())
 }
 
 /// Takes down the interface that was made.

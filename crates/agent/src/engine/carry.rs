@@ -52,10 +52,18 @@ impl Engine {
                 self.resolve();
                 self.settle().await;
                 self.follow_keepalive();
+                let now = self.now();
+                if let (Some(names), Some(map)) = (&mut self.names, self.agent.map()) {
+                    names.follow_all(map, now).await;
+                }
             }
             Changed::Peers { hosts, keys: _ } => {
+                let now = self.now();
                 if let Some(map) = self.agent.map() {
                     self.keeper.settle_peers(map, &hosts).await;
+                    if let Some(names) = &mut self.names {
+                        names.follow(map, &hosts, now).await;
+                    }
                 }
             }
         }
@@ -80,7 +88,8 @@ impl Engine {
             .iter()
             .map(|error| Outcome { op: "write the map down".to_owned(), error: error.clone() });
         // First, so that it is among those that are reported.
-        store.chain(self.keeper.failures().iter().cloned()).collect()
+        let names = self.names.iter().flat_map(|names| names.failures().iter().cloned());
+        store.chain(self.keeper.failures().iter().cloned()).chain(names).collect()
     }
 
     fn tell_paths(&mut self, changed: &Changed) {
@@ -146,9 +155,21 @@ impl Engine {
         self.agent.handle(AgentEvent::Local(local.into_iter().collect()), self.now());
     }
 
+    /// Names, where something besides the map may have changed.
+    pub(super) async fn settle_names(&mut self) {
+        let now = self.now();
+        if let (Some(names), Some(map)) = (&mut self.names, self.agent.map()) {
+            names.settle(map, now).await;
+            self.tell_outcome();
+        }
+    }
+
     /// The server has removed this host.
     pub(super) async fn take_down(&mut self) {
         tracing::warn!("the server has removed this host: everything of it is taken down");
+        if let Some(names) = &mut self.names {
+            names.end().await;
+        }
         let (machine, link) = (self.keeper.hands(), &self.keeper.local().link);
         if let Err(error) = hands::take_down(machine, link, &self.session.identity.wireguard).await {
             // What is left is forgotten only when it is gone: the next start tries again.

@@ -34,6 +34,7 @@ use wire::{Delta, Facts};
 
 use crate::control::{Call, Reply, Request};
 use crate::hands;
+use crate::names::NameService;
 use crate::options::Options;
 use crate::places::Places;
 use crate::state::{InterfaceRecord, MapFile, State, random};
@@ -79,6 +80,8 @@ enum Event {
     Done(Done),
     Broker(BrokerEvent),
     Notice(Notice),
+    /// Whom the machine's resolver asks without us may have changed.
+    Resolver,
     Deaf(anyhow::Error),
     Call(Call),
     Told,
@@ -104,6 +107,8 @@ pub struct Engine {
     facts: Facts,
     agent: Agent,
     keeper: Keeper<Machine>,
+    /// None where nothing is left running to answer.
+    names: Option<NameService>,
     /// The machine's own addresses.
     addresses: BTreeSet<IpNet>,
     rendezvous: BTreeMap<WgPublicKey, Endpoint>,
@@ -166,12 +171,16 @@ impl Engine {
         let seed = u64::from_le_bytes(random()?);
         let started = Instant::now();
         let secret = session.identity.wireguard.clone();
+        let serial = u32::try_from(now().as_millis() / 1000).unwrap_or_default();
+        let names = (mode == Mode::Daemon)
+            .then(|| NameService::new(options.interface.clone(), state.resolver(), options.dns, serial));
         let mut engine = Self {
             mode,
             started,
             since: now(),
             agent: Agent::new(map, seed, Duration::ZERO),
             keeper: Keeper::new(machine, local, secret, actual, started),
+            names,
             state,
             options,
             session,
@@ -239,8 +248,11 @@ impl Engine {
         }
     }
 
-    /// Says farewell to the broker. Tunnels stay.
-    pub async fn close(self) {
+    /// Says farewell to the broker. Tunnels stay; names are answered by nobody any more, and the resolver is told.
+    pub async fn close(mut self) {
+        if let Some(names) = &mut self.names {
+            names.end().await;
+        }
         if let Some(broker) = self.broker {
             broker.close().await;
         }
@@ -314,6 +326,7 @@ impl Engine {
                 Ok(notice) => Event::Notice(notice),
                 Err(error) => Event::Deaf(error),
             },
+            () = resolver_changed(&mut self.names) => Event::Resolver,
             Some(call) = calls.recv() => Event::Call(call),
             () = told => Event::Told,
             () = sleep_until(wake) => Event::Wake,
@@ -325,7 +338,9 @@ impl Engine {
         let paths = self.keeper.paths.poll_deadline().map(|(at, _)| at);
         // A run of `Mode::Once` looks every now and then whether it is finished.
         let once = (self.mode == Mode::Once).then(|| self.now() + Duration::from_millis(200));
-        let all = [agent, paths, self.look_at, self.resolve_at, self.sync_at, once, Some(self.full_at)];
+        let names = self.names.as_ref().and_then(NameService::poll_deadline);
+        let all =
+            [agent, paths, names, self.look_at, self.resolve_at, self.sync_at, once, Some(self.full_at)];
         self.started + all.into_iter().flatten().min().unwrap_or(FULL_LOOK)
     }
 
@@ -338,6 +353,7 @@ impl Engine {
                 let at = (self.now() + SETTLE).max(self.looked + NO_MORE_OFTEN);
                 self.look_at.get_or_insert(at);
             }
+            Event::Resolver => self.settle_names().await,
             Event::Deaf(error) => {
                 tracing::warn!("{error:#}");
                 self.watch = None;
@@ -353,6 +369,9 @@ impl Engine {
         let now = self.now();
         self.agent.handle_deadline(now);
         self.keeper.paths.handle_deadline(now);
+        if self.names.as_ref().and_then(NameService::poll_deadline).is_some_and(|at| at <= now) {
+            self.settle_names().await;
+        }
         if self.resolve_at.is_some_and(|at| at <= now) {
             self.resolve_at = None;
             self.resolve();
@@ -403,6 +422,13 @@ impl Engine {
             };
             let _ = reply.send(said);
         }
+    }
+}
+
+async fn resolver_changed(names: &mut Option<NameService>) {
+    match names {
+        Some(names) => names.changed().await,
+        None => std::future::pending().await,
     }
 }
 

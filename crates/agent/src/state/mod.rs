@@ -5,6 +5,7 @@
 //!   servers/NAME.json     servers joined        servers/NAME.map, NAME.deltas   the newest map of each
 //!   active                the server in use     options.json       what `join` was given
 //!   interface.json        what was made on this machine: the link's name and port
+//!   resolver/             what the machine's resolver had before it was told of us
 //! ```
 //!
 //! Not for deciding anything. It keeps true that each file is written whole or not at all (but for the deltas, which are
@@ -58,6 +59,11 @@ impl State {
     /// The state in this folder, which need not exist yet.
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
+    }
+
+    /// Where the machine's resolver has its original kept.
+    pub fn resolver(&self) -> PathBuf {
+        self.folder.join("resolver")
     }
 
     /// Makes the folders. Says which had to be made.

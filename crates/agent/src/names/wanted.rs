@@ -1,0 +1,151 @@
+//! What the host map asks of the machine's DNS: where we answer, what its resolver is told, whom we ask in turn.
+//!
+//! Not for doing any of it. It keeps true that foreign names are asked for nobody but this machine and those that come in
+//! or go out through it, and that behind a full tunnel they are asked through the tunnel.
+
+use std::net::{IpAddr, SocketAddr};
+
+use dns::{DomainRule, Forwarding};
+use ipnet::IpNet;
+use model::{DnsName, HostId, MemberId};
+use reconcile::Resolver;
+use wire::{HostMap, Membership, PeerNode, Way};
+
+use super::table::network;
+
+/// The port that resolvers ask at.
+pub(super) const PORT: u16 = 53;
+
+/// What the map asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Wanted {
+    /// Where questions are answered.
+    pub(super) listen: Vec<SocketAddr>,
+    /// What the machine's resolver is told.
+    pub(super) resolver: Resolver,
+    /// Who is asked about foreign names.
+    pub(super) forwarding: Forwarding,
+    /// For whom.
+    pub(super) allowed: Vec<IpNet>,
+}
+
+impl Wanted {
+    /// What this map asks for, on a machine that asks these without us. Only networks with a domain have names.
+    pub(super) fn of(map: &HostMap, upstreams: &[SocketAddr]) -> Self {
+        let named = || map.networks.values().filter(|told| told.takes_part() && told.domain.is_some());
+        let servers: Vec<IpAddr> = named().flat_map(|told| told.addresses.iter()).collect();
+        let through = gateway(map);
+        let search: Vec<DnsName> = named().filter_map(|told| told.domain.clone()).collect();
+        let rules = named().flat_map(|told| &told.upstreams);
+        let domains = rules.clone().filter_map(|rule| {
+            let domain = rule.domain.as_str().parse().ok()?;
+            Some(DomainRule { domain, upstreams: rule.servers.clone() })
+        });
+        let route = named().flat_map(reverse_domains).chain(rules.clone().map(|rule| rule.domain.clone()));
+        let default = through.clone().unwrap_or_else(|| upstreams.to_vec());
+        Self {
+            listen: servers.iter().map(|address| (*address, PORT).into()).collect(),
+            resolver: Resolver { search, route: route.collect(), all: through.is_some(), servers },
+            forwarding: Forwarding { default, domains: domains.collect() },
+            allowed: allowed(map),
+        }
+    }
+}
+
+/// The name servers of the internet gateway that is in use; none if none is.
+fn gateway(map: &HostMap) -> Option<Vec<SocketAddr>> {
+    let way = |told: &Membership| told.internet.filter(|_| told.takes_part());
+    let (network, way) = map.networks.iter().find_map(|(id, told)| Some((*id, way(told)?)))?;
+    let nodes = map.peers.get(&way.via.into()).into_iter().flat_map(|peer| &peer.nodes);
+    let addresses = nodes.filter(|node| node.network == network).flat_map(|node| node.addresses.iter());
+    Some(addresses.map(|address| (address, PORT).into()).collect())
+}
+
+fn reverse_domains(told: &Membership) -> Vec<DnsName> {
+    let Some(network) = network(told) else { return Vec::new() };
+    network.origins().filter_map(|origin| origin.to_string().parse().ok()).skip(1).collect()
+}
+
+/// This machine itself, the clients that come in through it, and the networks to which it is the way out.
+fn allowed(map: &HostMap) -> Vec<IpNet> {
+    let taking_part = || map.networks.iter().filter(|(_, told)| told.takes_part());
+    let own = taking_part().flat_map(|(_, told)| told.addresses.iter().map(IpNet::from));
+    let outward = taking_part().filter(|(_, told)| told.internet_gateway);
+    let outward = outward.flat_map(|(_, told)| told.ranges.iter());
+    let loopback = [IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()].map(IpNet::from);
+    loopback.into_iter().chain(own).chain(outward).chain(clients(map, map.host.id)).collect()
+}
+
+/// The clients that come in through this host.
+fn clients(map: &HostMap, own: HostId) -> impl Iterator<Item = IpNet> {
+    let nodes =
+        map.peers.iter().flat_map(|(member, peer)| peer.nodes.iter().map(move |node| (*member, node)));
+    let comes_in = move |(member, node): &(MemberId, &PeerNode)| {
+        let told = map.networks.get(&node.network);
+        node.via.contains(&own) && told.is_some_and(|told| told.way(own, *member, node) == Way::Direct)
+    };
+    nodes.filter(comes_in).flat_map(|(_, node)| node.addresses.iter().map(IpNet::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{InternetWay, ToldUpstream};
+
+    use super::super::tests::{NETWORK, map};
+    use super::*;
+
+    const UPSTREAM: &str = "192.0.2.53:53";
+
+    fn wanted(map: &HostMap) -> Wanted {
+        Wanted::of(map, &[UPSTREAM.parse().unwrap()])
+    }
+
+    #[test]
+    fn the_network_s_names_come_to_us_and_the_rest_is_asked_as_before() {
+        let wanted = wanted(&map(1));
+        assert_eq!(wanted.listen, ["10.7.0.200:53".parse().unwrap()]);
+        let domains: Vec<String> =
+            wanted.resolver.domains().into_iter().map(|(domain, _)| domain.to_string()).collect();
+        assert_eq!(domains, ["office.netloom.internal", "7.10.in-addr.arpa"]);
+        assert!(!wanted.resolver.all);
+        assert_eq!(wanted.forwarding.default, [UPSTREAM.parse().unwrap()]);
+        assert!(!wanted.allowed.contains(&"10.7.0.1/32".parse().unwrap()), "{:?}", wanted.allowed);
+    }
+
+    #[test]
+    fn a_domain_with_name_servers_of_its_own_comes_to_us_and_goes_there() {
+        let mut map = map(0);
+        let rule = ToldUpstream {
+            domain: "corp.example".parse().unwrap(),
+            servers: vec!["10.0.0.53:53".parse().unwrap()],
+        };
+        map.networks.get_mut(&NETWORK).unwrap().upstreams.push(rule);
+        let wanted = wanted(&map);
+        assert!(wanted.resolver.route.iter().any(|domain| domain.as_str() == "corp.example"));
+        assert_eq!(wanted.forwarding.domains[0].upstreams, ["10.0.0.53:53".parse().unwrap()]);
+    }
+
+    #[test]
+    fn behind_a_full_tunnel_everything_is_asked_through_the_gateway() {
+        let mut map = map(1);
+        let via = HostId::from_bytes([1; 16]);
+        map.networks.get_mut(&NETWORK).unwrap().internet = Some(InternetWay { via, lan: true });
+        let wanted = wanted(&map);
+        assert!(wanted.resolver.all);
+        assert_eq!(wanted.forwarding.default, ["10.7.0.1:53".parse().unwrap()]);
+    }
+
+    #[test]
+    fn foreign_names_are_asked_for_those_who_come_in_or_go_out_through_us() {
+        let mut map = map(2);
+        let own = map.host.id;
+        map.peers.get_mut(&HostId::from_bytes([2; 16]).into()).unwrap().nodes[0].via = vec![own];
+        let allowed = wanted(&map).allowed;
+        assert!(
+            allowed.contains(&"10.7.0.2/32".parse().unwrap())
+                && !allowed.contains(&"10.7.0.1/32".parse().unwrap())
+        );
+        map.networks.get_mut(&NETWORK).unwrap().internet_gateway = true;
+        assert!(wanted(&map).allowed.contains(&"10.7.0.0/16".parse().unwrap()));
+    }
+}
