@@ -21,6 +21,15 @@ impl<T> Edit<T> {
         matches!(self, Self::Keep)
     }
 
+    /// The same of another value, where one is set.
+    pub fn try_map<U, E>(self, change: impl FnOnce(T) -> Result<U, E>) -> Result<Edit<U>, E> {
+        Ok(match self {
+            Self::Keep => Edit::Keep,
+            Self::Clear => Edit::Clear,
+            Self::Set(value) => Edit::Set(change(value)?),
+        })
+    }
+
     /// None to keep, else the new value: the shape that `control`'s commands take.
     pub fn into_change(self) -> Option<Option<T>> {
         match self {

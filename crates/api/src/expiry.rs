@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::Timestamp;
 
-use crate::FieldError;
+use crate::{Edit, FieldError};
 
 /// The longest span that can be given: ten years.
 pub const MOST_SECONDS: u64 = 10 * 366 * 86_400;
@@ -39,6 +39,22 @@ pub fn expiry(
     }
 }
 
+/// The change of an expiry: `expires` keeps, clears or sets it, `expires_in` (seconds from now) sets it.
+pub fn expiry_edit(
+    expires: Edit<Timestamp>,
+    expires_in: Option<u64>,
+    now: Timestamp,
+) -> Result<Edit<Timestamp>, ExpiryError> {
+    let moment = match (expires, expires_in) {
+        (Edit::Keep, None) => return Ok(Edit::Keep),
+        (Edit::Clear, None) => return Ok(Edit::Clear),
+        (Edit::Clear, Some(_)) => return Err(ExpiryError::Both),
+        (Edit::Keep, Some(_)) => None,
+        (Edit::Set(moment), _) => Some(moment),
+    };
+    Ok(expiry(moment, expires_in, now)?.map_or(Edit::Keep, Edit::Set))
+}
+
 impl From<ExpiryError> for FieldError {
     fn from(error: ExpiryError) -> Self {
         let field = match error {
@@ -62,5 +78,18 @@ mod tests {
         assert_eq!(expiry(Some(now), None, now), Err(ExpiryError::Past(now)));
         assert_eq!(expiry(None, Some(0), now), Err(ExpiryError::Span(0)));
         assert_eq!(expiry(Some(later), Some(1), now), Err(ExpiryError::Both));
+    }
+
+    #[test]
+    fn an_expiry_is_kept_cleared_or_set_in_either_form() {
+        let (now, later) = (Timestamp::from_millis(5_000), Timestamp::from_millis(6_000));
+        assert_eq!(expiry_edit(Edit::Keep, None, now), Ok(Edit::Keep));
+        assert_eq!(expiry_edit(Edit::Clear, None, now), Ok(Edit::Clear));
+        assert_eq!(expiry_edit(Edit::Keep, Some(1), now), Ok(Edit::Set(later)));
+        assert_eq!(expiry_edit(Edit::Set(later), None, now), Ok(Edit::Set(later)));
+        assert_eq!(expiry_edit(Edit::Set(now), None, now), Err(ExpiryError::Past(now)));
+        for both in [Edit::Clear, Edit::Set(later)] {
+            assert_eq!(expiry_edit(both, Some(1), now), Err(ExpiryError::Both));
+        }
     }
 }

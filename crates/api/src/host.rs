@@ -101,13 +101,23 @@ pub struct HostNetwork {
     pub v6: Option<std::net::Ipv6Addr>,
     /// Whether it takes part.
     pub connected: bool,
+    /// Whether it waits for somebody to let it in.
+    #[serde(default)]
+    pub pending: bool,
 }
 
 impl HostNetwork {
     /// A node as its host sees it.
     pub fn of(node: &model::Node, network: &model::Network) -> Self {
         let Addresses { v4, v6 } = node.addresses;
-        Self { network: network.into(), node: node.id, v4, v6, connected: node.connected }
+        Self {
+            network: network.into(),
+            node: node.id,
+            v4,
+            v6,
+            connected: node.connected,
+            pending: node.pending,
+        }
     }
 }
 
@@ -129,6 +139,15 @@ pub struct Host {
     /// An endpoint set by hand.
     #[schema(value_type = Option<schema::Endpoint>)]
     pub static_endpoint: Option<Endpoint>,
+    /// Whether it joins every new network.
+    #[serde(default)]
+    pub default: bool,
+    /// Whether it is removed when it has been offline for a while.
+    #[serde(default)]
+    pub ephemeral: bool,
+    /// Whether it was asked for a new WireGuard key and has not brought it yet.
+    #[serde(default)]
+    pub rotating: bool,
     /// The networks it is in.
     pub networks: Vec<HostNetwork>,
     /// What was seen of it.
@@ -149,9 +168,9 @@ impl Host {
             sealing: _,
             mtu,
             static_endpoint,
-            default: _,
-            ephemeral: _,
-            rotate: _,
+            default,
+            ephemeral,
+            rotate,
             created,
         } = host;
         Self {
@@ -160,6 +179,9 @@ impl Host {
             wireguard_key: *wireguard_key,
             mtu: *mtu,
             static_endpoint: *static_endpoint,
+            default: *default,
+            ephemeral: *ephemeral,
+            rotating: *rotate,
             networks,
             inventory,
             created: *created,
@@ -183,6 +205,12 @@ pub struct PatchHost {
     #[serde(default, skip_serializing_if = "Edit::is_keep")]
     #[schema(value_type = Option<schema::Endpoint>)]
     pub static_endpoint: Edit<Endpoint>,
+    /// Whether it joins every new network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<bool>,
+    /// Whether it is removed when it has been offline for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral: Option<bool>,
 }
 
 /// Which hosts, and which page of them.

@@ -1,6 +1,8 @@
 //! Enrollment keys: what lets hosts join.
 
-use model::{EnrollmentKeyId, Timestamp, Title, Uses};
+use std::collections::BTreeSet;
+
+use model::{EnrollmentKeyId, Tag, Timestamp, Title, Uses};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -34,6 +36,13 @@ pub struct Key {
     /// From when on it is refused; null: never.
     #[schema(value_type = Option<schema::Timestamp>)]
     pub expires: Option<Timestamp>,
+    /// The tags that nodes get who join with it.
+    #[serde(default)]
+    #[schema(value_type = Vec<schema::Tag>)]
+    pub tags: BTreeSet<Tag>,
+    /// Whether hosts who join with it are removed when they have been offline for a while.
+    #[serde(default)]
+    pub ephemeral: bool,
     /// Whether it lets hosts join just now.
     pub state: KeyState,
     /// When it was made.
@@ -51,8 +60,8 @@ impl Key {
             networks: _,
             uses,
             expires,
-            tags: _,
-            ephemeral: _,
+            tags,
+            ephemeral,
             created,
         } = key;
         let state = match (uses, expires) {
@@ -64,7 +73,17 @@ impl Key {
             Uses::Unlimited => None,
             Uses::Left(left) => Some(*left),
         };
-        Self { id: *id, title: title.clone(), networks, uses, expires: *expires, state, created: *created }
+        Self {
+            id: *id,
+            title: title.clone(),
+            networks,
+            uses,
+            expires: *expires,
+            tags: tags.clone(),
+            ephemeral: *ephemeral,
+            state,
+            created: *created,
+        }
     }
 }
 
@@ -91,9 +110,30 @@ pub struct CreateKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 316_224_000)]
     pub expires_in: Option<u64>,
+    /// The tags that nodes get who join with it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schema(value_type = Option<Vec<schema::Tag>>)]
+    pub tags: BTreeSet<Tag>,
+    /// Whether hosts who join with it are removed when they have been offline for a while.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    pub ephemeral: bool,
 }
 
 impl CreateKey {
+    /// A key of this title that leads nowhere and never ends.
+    pub fn titled(title: Title) -> Self {
+        Self {
+            title,
+            networks: Vec::new(),
+            uses: None,
+            expires: None,
+            expires_in: None,
+            tags: BTreeSet::new(),
+            ephemeral: false,
+        }
+    }
+
     /// How often it may be used.
     pub fn uses(&self) -> Uses {
         self.uses.map_or(Uses::Unlimited, Uses::Left)

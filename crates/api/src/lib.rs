@@ -5,8 +5,11 @@
 //! what others read by hand and in one place, so that a change of the model is not a change of the contract by accident,
 //! and that no password hash and no digest of a secret has a place in any answer.
 
+mod client;
+mod dns;
 mod document;
 mod edit;
+mod egress;
 mod expiry;
 mod host;
 mod journal;
@@ -15,32 +18,50 @@ mod network;
 mod node;
 mod page;
 mod password;
+mod policy;
 mod problem;
 mod selector;
 mod server;
 mod session;
+mod subject;
 mod token;
 mod user;
 
 pub mod path;
 pub mod schema;
 
+pub use client::{
+    Client, ClientSession, ConfigFormat, ConfigQuery, CreateClient, CreatedClient, PatchClient,
+};
+pub use dns::{
+    CreateDnsRecord, CreateUpstream, DnsRecord, NameServer, NameServerError, PatchDnsRecord, PatchUpstream,
+    RecordData, Upstream,
+};
 pub use document::document;
 pub use edit::Edit;
-pub use expiry::{ExpiryError, MOST_SECONDS, expiry};
+pub use egress::{CreateEgress, Egress, PatchEgress, Router, SetRouter};
+pub use expiry::{ExpiryError, MOST_SECONDS, expiry, expiry_edit};
 pub use host::{Facts, Failure, Host, HostFilter, HostNetwork, Inventory, Nat, PatchHost};
 pub use journal::{JournalEntry, RecordChange};
 pub use key::{CreateKey, CreatedKey, Key, KeyState, PatchKey};
-pub use network::{CreateNetwork, Force, Network, NetworkRef, PatchNetwork};
-pub use node::{AddNode, Node, PatchNode};
+pub use network::{Access, CreateNetwork, Force, Network, NetworkRef, PatchNetwork};
+pub use node::{AddNode, InternetUse, Node, NodeRef, NodeRelations, PatchNode, UseInternet};
 pub use page::{Cursor, Limit, Page, Paging};
 pub use password::{Password, PasswordError, Secret};
+pub use policy::{
+    AccessChange, CreatePolicy, CreatePolicyTest, DryRun, ExplainQuery, Explanation, PairChange, PatchPolicy,
+    Policy, PolicyRef, PolicyTest, PolicyTestResult, PolicyTestRun, Written,
+};
 pub use problem::{FieldError, Problem, ProblemKind, SETUP_NEEDED, WRONG_CODE, WRONG_PASSWORD, read};
-pub use selector::{HostSelector, KeySelector, NetworkSelector, Selector, SelectorError, UserSelector};
+pub use selector::{
+    ClientSelector, EgressSelector, HostSelector, KeySelector, NetworkSelector, PolicySelector, Selector,
+    SelectorError, UpstreamSelector, UserSelector,
+};
 pub use server::{BrokerStatus, Counts, DatabaseStatus, Rendezvous, ServerStatus};
 pub use session::{Login, Me, Session, Setup, SetupState};
+pub use subject::{Member, Subject, SubjectError};
 pub use token::{ApiToken, CreateToken, CreatedToken, Purpose};
-pub use user::{ChangePassword, CreateUser, PatchUser, Role, SetPassword, User};
+pub use user::{ChangePassword, CreateUser, PatchUser, Role, SetGroups, SetPassword, User, UserRef};
 
 /// The largest request body that is read, in bytes.
 pub const MOST_BODY: usize = 64 * 1024;

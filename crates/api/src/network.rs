@@ -1,11 +1,40 @@
 //! Networks.
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use model::{Keepalive, NetworkId, NetworkName, RangeError, Ranges, Timestamp};
+use model::{DnsName, Keepalive, NetworkId, NetworkName, RangeError, Ranges, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{FieldError, schema};
+use crate::{Edit, FieldError, HostSelector, NodeRef, schema};
+
+/// What happens to what no policy speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// It passes.
+    #[default]
+    Allow,
+    /// It does not.
+    Deny,
+}
+
+impl From<model::Access> for Access {
+    fn from(access: model::Access) -> Self {
+        match access {
+            model::Access::Allow => Self::Allow,
+            model::Access::Deny => Self::Deny,
+        }
+    }
+}
+
+impl From<Access> for model::Access {
+    fn from(access: Access) -> Self {
+        match access {
+            Access::Allow => Self::Allow,
+            Access::Deny => Self::Deny,
+        }
+    }
+}
 
 /// A network, named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -42,6 +71,19 @@ pub struct Network {
     /// Seconds between keepalives of its nodes.
     #[schema(value_type = schema::Keepalive)]
     pub keepalive: Keepalive,
+    /// What happens to what no policy speaks of.
+    #[serde(default)]
+    pub access: Access,
+    /// Whether new nodes wait until somebody lets them in.
+    #[serde(default)]
+    pub approval: bool,
+    /// Hub and spoke: the node through which all nodes without a relay of their own reach one another; null: none.
+    #[serde(default)]
+    pub hub: Option<NodeRef>,
+    /// The domain of its names; null: its name below `netloom.internal`.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::DnsName>)]
+    pub domain: Option<DnsName>,
     /// How many nodes it has.
     pub nodes: u64,
     /// When it was made.
@@ -50,25 +92,20 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network with this many nodes.
-    pub fn of(network: &model::Network, nodes: u64) -> Self {
-        let model::Network {
-            id,
-            name,
-            ranges,
-            keepalive,
-            access: _,
-            approval: _,
-            hub: _,
-            domain: _,
-            created,
-        } = network;
+    /// A network with its hub and this many nodes.
+    pub fn of(network: &model::Network, hub: Option<NodeRef>, nodes: u64) -> Self {
+        let model::Network { id, name, ranges, keepalive, access, approval, hub: _, domain, created } =
+            network;
         Self {
             id: *id,
             name: name.clone(),
             v4: ranges.v4(),
             v6: ranges.v6(),
             keepalive: *keepalive,
+            access: (*access).into(),
+            approval: *approval,
+            hub,
+            domain: domain.clone(),
             nodes,
             created: *created,
         }
@@ -94,9 +131,25 @@ pub struct CreateNetwork {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Keepalive>)]
     pub keepalive: Option<Keepalive>,
+    /// What happens to what no policy speaks of; `allow` where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// Whether new nodes wait until somebody lets them in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    pub approval: bool,
+    /// The domain of its names; none: its name below `netloom.internal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::DnsName>)]
+    pub domain: Option<DnsName>,
 }
 
 impl CreateNetwork {
+    /// A network of this name, all else as it comes.
+    pub fn named(name: NetworkName) -> Self {
+        Self { name, v4: None, v6: None, keepalive: None, access: None, approval: false, domain: None }
+    }
+
     /// Its ranges, checked; none when free ones are to be found.
     pub fn ranges(&self) -> Result<Option<Ranges>, FieldError> {
         if self.v4.is_none() && self.v6.is_none() {
@@ -126,6 +179,20 @@ pub struct PatchNetwork {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Keepalive>)]
     pub keepalive: Option<Keepalive>,
+    /// What happens to what no policy speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// Whether new nodes wait until somebody lets them in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<bool>,
+    /// The node through which all nodes without a relay of their own reach one another; null: none.
+    #[serde(default, skip_serializing_if = "Edit::is_keep")]
+    #[schema(value_type = Option<schema::Selector>)]
+    pub hub: Edit<HostSelector>,
+    /// The domain of its names; null: its name below `netloom.internal`.
+    #[serde(default, skip_serializing_if = "Edit::is_keep")]
+    #[schema(value_type = Option<schema::DnsName>)]
+    pub domain: Edit<DnsName>,
 }
 
 /// Whether something is deleted together with what is in it.
@@ -146,10 +213,9 @@ mod tests {
     #[test]
     fn a_wrong_range_is_told_at_its_field_and_none_means_any() {
         let create = |v6: Option<&str>| CreateNetwork {
-            name: "home".parse().unwrap(),
             v4: Some("10.0.0.0/24".parse().unwrap()),
             v6: v6.map(|text| text.parse().unwrap()),
-            keepalive: None,
+            ..CreateNetwork::named("home".parse().unwrap())
         };
         assert!(create(None).ranges().unwrap().is_some());
         assert_eq!(create(Some("fe80::/64")).ranges().unwrap_err().field, "v6");

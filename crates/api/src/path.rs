@@ -18,6 +18,8 @@ pub const MY_PASSWORD: &str = "/api/v1/me/password";
 pub const USERS: &str = "/api/v1/users";
 /// `GET`, `PATCH`, `DELETE`.
 pub const USER: &str = "/api/v1/users/{user}";
+/// `PUT`: which groups the user is in.
+pub const USER_GROUPS: &str = "/api/v1/users/{user}/groups";
 /// `PUT`: by an administrator.
 pub const USER_PASSWORD: &str = "/api/v1/users/{user}/password";
 
@@ -35,10 +37,49 @@ pub const NODES: &str = "/api/v1/networks/{network}/nodes";
 /// `GET`, `PATCH`, `DELETE`. A node is named by its id, or by its host's id or name.
 pub const NODE: &str = "/api/v1/networks/{network}/nodes/{node}";
 
+/// `POST`: the node, which waited, is let in.
+pub const NODE_APPROVE: &str = "/api/v1/networks/{network}/nodes/{node}/approve";
+/// `GET`, `POST`: remote access clients.
+pub const CLIENTS: &str = "/api/v1/networks/{network}/clients";
+/// `GET`, `PATCH`, `DELETE`.
+pub const CLIENT: &str = "/api/v1/networks/{network}/clients/{client}";
+/// `GET`: the client's configuration as text or QR code.
+pub const CLIENT_CONFIG: &str = "/api/v1/networks/{network}/clients/{client}/config";
+/// `POST`: a new pair of keys, whose private one is shown this once.
+pub const CLIENT_NEW_KEY: &str = "/api/v1/networks/{network}/clients/{client}/new-key";
+/// `GET`, `POST`: ranges outside of the network.
+pub const EGRESSES: &str = "/api/v1/networks/{network}/egress";
+/// `GET`, `PATCH`, `DELETE`.
+pub const EGRESS: &str = "/api/v1/networks/{network}/egress/{egress}";
+/// `GET`, `POST`.
+pub const POLICIES: &str = "/api/v1/networks/{network}/policies";
+/// `GET`, `PATCH`, `DELETE`. A policy named `explain` is reached by its id.
+pub const POLICY: &str = "/api/v1/networks/{network}/policies/{policy}";
+/// `GET`: whether one member may open connections to another, and what decides it.
+pub const POLICY_EXPLAIN: &str = "/api/v1/networks/{network}/policies/explain";
+/// `GET`, `POST`.
+pub const POLICY_TESTS: &str = "/api/v1/networks/{network}/policy-tests";
+/// `DELETE`.
+pub const POLICY_TEST: &str = "/api/v1/networks/{network}/policy-tests/{test}";
+/// `POST`: all of them, against the policies as they are.
+pub const POLICY_TESTS_RUN: &str = "/api/v1/networks/{network}/policy-tests/run";
+/// `GET`, `POST`: records beside those that members have by themselves.
+pub const DNS_RECORDS: &str = "/api/v1/networks/{network}/dns/records";
+/// `GET`, `PATCH`, `DELETE`.
+pub const DNS_RECORD: &str = "/api/v1/networks/{network}/dns/records/{record}";
+/// `GET`, `POST`: name servers for single domains.
+pub const DNS_UPSTREAMS: &str = "/api/v1/networks/{network}/dns/upstreams";
+/// `GET`, `PATCH`, `DELETE`.
+pub const DNS_UPSTREAM: &str = "/api/v1/networks/{network}/dns/upstreams/{upstream}";
+
 /// `GET`. Hosts come by registering, not by `POST`.
 pub const HOSTS: &str = "/api/v1/hosts";
 /// `GET`, `PATCH`, `DELETE`.
 pub const HOST: &str = "/api/v1/hosts/{host}";
+/// `POST`: the host is asked for a new WireGuard key.
+pub const HOST_ROTATE_KEY: &str = "/api/v1/hosts/{host}/rotate-key";
+/// `POST`: every host is asked for a new WireGuard key.
+pub const ROTATE_KEYS: &str = "/api/v1/hosts/rotate-keys";
 
 /// `GET`, `POST`.
 pub const KEYS: &str = "/api/v1/keys";

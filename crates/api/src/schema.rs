@@ -86,6 +86,26 @@ spelling! {
     /// A secret that is only checked.
     Secret = text(Some("password"), "A secret.", "correct horse battery staple")
         .min_length(Some(1)).max_length(Some(crate::Secret::MOST));
+    /// A tag.
+    Tag = name("A name for a set of nodes and clients; upper case is folded.", 63, "web").pattern(Some(LABEL));
+    /// A group's name.
+    GroupName = name("A name for a set of users; upper case is folded.", 63, "staff").pattern(Some(LABEL));
+    /// A DNS name.
+    DnsName = name("A DNS name; upper case is folded.", 253, "office.example.org");
+    /// A range of either family.
+    Range = name("An IPv4 or IPv6 range in CIDR form.", 43, "192.168.7.0/24");
+    /// An address of either family.
+    Ip = name("An IPv4 or IPv6 address.", 39, "10.20.0.1");
+    /// A name server.
+    NameServer = name("An address, with a port where it is not 53.", 64, "192.168.7.1");
+    /// A service.
+    Service = name("A protocol, and for TCP and UDP the ports; none are all.", 400, "tcp/443");
+    /// A subject of policies.
+    Subject = name("Whom a policy speaks of: `everything`, `node:NAME`, `client:NAME`, `egress:NAME`, `tag:NAME`, \
+        `user:NAME` or `group:NAME`.", 128, "tag:web");
+    /// A member of a network.
+    Member = name("`node:NAME`, `client:NAME`, `egress:NAME`, or a bare name, which is tried in this order.", 128,
+        "node:web-01");
     /// A cursor.
     Cursor = name("Where a page ends: the `next` of the page before.", 400, "d2ViLTAx");
     /// How many items.

@@ -6,7 +6,10 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-use model::{EnrollmentKeyId, HostId, HostName, NetworkId, NetworkName, Title, UserId, UserName};
+use model::{
+    ClientId, DnsName, EgressId, EnrollmentKeyId, HostId, HostName, NetworkId, NetworkName, PolicyId, Title,
+    UpstreamId, UserId, UserName,
+};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The text is neither an id nor a name of that kind.
@@ -29,6 +32,14 @@ pub type NetworkSelector = Selector<NetworkId, NetworkName>;
 pub type HostSelector = Selector<HostId, HostName>;
 /// An enrollment key, by id or title.
 pub type KeySelector = Selector<EnrollmentKeyId, Title>;
+/// A client, by id or name.
+pub type ClientSelector = Selector<ClientId, HostName>;
+/// An egress range, by id or name.
+pub type EgressSelector = Selector<EgressId, HostName>;
+/// A policy, by id or name.
+pub type PolicySelector = Selector<PolicyId, Title>;
+/// Name servers for a domain, by id or domain.
+pub type UpstreamSelector = Selector<UpstreamId, DnsName>;
 /// A user, by id or name.
 pub type UserSelector = Selector<UserId, UserName>;
 

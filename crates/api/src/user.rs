@@ -1,6 +1,8 @@
 //! Accounts.
 
-use model::{Timestamp, UserId, UserName};
+use std::collections::BTreeSet;
+
+use model::{GroupName, Timestamp, UserId, UserName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -34,6 +36,23 @@ impl From<Role> for model::Role {
     }
 }
 
+/// A person, named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UserRef {
+    /// The id.
+    #[schema(value_type = schema::Id)]
+    pub id: UserId,
+    /// The log-in name.
+    #[schema(value_type = schema::UserName)]
+    pub name: UserName,
+}
+
+impl From<&model::User> for UserRef {
+    fn from(user: &model::User) -> Self {
+        Self { id: user.id, name: user.name.clone() }
+    }
+}
+
 /// A person with an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct User {
@@ -45,6 +64,10 @@ pub struct User {
     pub name: UserName,
     /// What this person may do.
     pub role: Role,
+    /// The groups that this person is in; policies may speak of the clients of those in a group.
+    #[serde(default)]
+    #[schema(value_type = Vec<schema::GroupName>)]
+    pub groups: BTreeSet<GroupName>,
     /// When the account was made.
     #[schema(value_type = schema::Timestamp)]
     pub created: Timestamp,
@@ -52,8 +75,8 @@ pub struct User {
 
 impl From<&model::User> for User {
     fn from(user: &model::User) -> Self {
-        let model::User { id, name, password: _, role, groups: _, created } = user;
-        Self { id: *id, name: name.clone(), role: (*role).into(), created: *created }
+        let model::User { id, name, password: _, role, groups, created } = user;
+        Self { id: *id, name: name.clone(), role: (*role).into(), groups: groups.clone(), created: *created }
     }
 }
 
@@ -77,6 +100,15 @@ pub struct CreateUser {
 pub struct PatchUser {
     /// What this person may do.
     pub role: Role,
+}
+
+/// Says which groups somebody is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetGroups {
+    /// All of them, in place of those until now.
+    #[schema(value_type = Vec<schema::GroupName>, max_items = 64)]
+    pub groups: BTreeSet<GroupName>,
 }
 
 /// Sets somebody's password, by an administrator; ends all that person's log-ins.

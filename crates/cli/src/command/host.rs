@@ -109,7 +109,7 @@ impl Host {
             Self::Update { host, name, mtu, static_endpoint } => {
                 let mtu = mtu.map_or(Edit::Keep, |edit| edit.0);
                 let static_endpoint = static_endpoint.map_or(Edit::Keep, |edit| edit.0);
-                let body = PatchHost { name, mtu, static_endpoint };
+                let body = PatchHost { name, mtu, static_endpoint, ..PatchHost::default() };
                 let answer = client.patch(&path::fill(path::HOST, &[&host]), &body).await?;
                 console.show(&answer, one)
             }
@@ -221,6 +221,9 @@ mod tests {
             wireguard_key: model::WgPublicKey::from_bytes([2; 32]),
             mtu: None,
             static_endpoint: None,
+            default: false,
+            ephemeral: false,
+            rotating: false,
             networks: vec![api::HostNetwork {
                 network: api::NetworkRef {
                     id: model::NetworkId::from_bytes([3; 16]),
@@ -230,6 +233,7 @@ mod tests {
                 v4: Some([10, 1, 0, 2].into()),
                 v6: None,
                 connected: false,
+                pending: false,
             }],
             inventory: api::Inventory {
                 online: true,

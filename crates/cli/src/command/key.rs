@@ -67,7 +67,7 @@ impl Key {
             }
             Self::Create { title, networks, uses, expires_in, expires } => {
                 let expires_in = expires_in.map(Span::seconds);
-                let body = CreateKey { title, networks, uses, expires, expires_in };
+                let body = CreateKey { networks, uses, expires, expires_in, ..CreateKey::titled(title) };
                 let answer = client.post(path::KEYS, &body).await?;
                 console.show(&answer, created)
             }

@@ -70,7 +70,7 @@ impl Network {
                 console.show(&answer, |networks: &Vec<api::Network>, view| all(networks, view))
             }
             Self::Create { name, v4, v6, keepalive } => {
-                let body = CreateNetwork { name, v4, v6, keepalive };
+                let body = CreateNetwork { v4, v6, keepalive, ..CreateNetwork::named(name) };
                 let answer = client.post(path::NETWORKS, &body).await?;
                 console.show(&answer, one)
             }
@@ -79,7 +79,7 @@ impl Network {
                 console.show(&answer, one)
             }
             Self::Update { network, name, keepalive } => {
-                let body = PatchNetwork { name, keepalive };
+                let body = PatchNetwork { name, keepalive, ..PatchNetwork::default() };
                 let answer = client.patch(&path::fill(path::NETWORK, &[&network]), &body).await?;
                 console.show(&answer, one)
             }
@@ -139,6 +139,10 @@ mod tests {
             v4: Some("10.1.0.0/16".parse().unwrap()),
             v6: Some("fd00:1::/64".parse().unwrap()),
             keepalive: Keepalive::DEFAULT,
+            access: api::Access::Allow,
+            approval: false,
+            hub: None,
+            domain: None,
             nodes: 3,
             created: now,
         };

@@ -69,11 +69,13 @@ impl Node {
                 return console.show(&answer, |nodes: &Vec<api::Node>, view| all(nodes, view));
             }
             Self::Add { network, host, v4, v6 } => {
-                client.post(&path::fill(path::NODES, &[&network]), &AddNode { host, v4, v6 }).await?
+                client
+                    .post(&path::fill(path::NODES, &[&network]), &AddNode { v4, v6, ..AddNode::of(host) })
+                    .await?
             }
             Self::Show(place) => client.get(&place.path(), &[]).await?,
-            Self::Connect(place) => client.patch(&place.path(), &PatchNode { connected: true }).await?,
-            Self::Disconnect(place) => client.patch(&place.path(), &PatchNode { connected: false }).await?,
+            Self::Connect(place) => client.patch(&place.path(), &PatchNode::connected(true)).await?,
+            Self::Disconnect(place) => client.patch(&place.path(), &PatchNode::connected(false)).await?,
             Self::Remove(place) => {
                 console.confirm(&format!("take `{}` out of network `{}`", place.node, place.network))?;
                 let answer = client.delete(&place.path(), &[]).await?;

@@ -203,6 +203,10 @@ fn example(number: u8) -> api::Network {
         v4: Some(format!("10.{number}.0.0/16").parse().expect("it is a range")),
         v6: None,
         keepalive: model::Keepalive::DEFAULT,
+        access: api::Access::Allow,
+        approval: false,
+        hub: None,
+        domain: None,
         nodes: 0,
         created: NOW,
     }

@@ -87,16 +87,16 @@ async fn every_change_reaches_those_it_concerns_by_delta_and_nobody_else() {
     let _changed: api::Host = admin.patch(&host("w1"), &patch).await.unwrap();
     watch.check("an MTU", &["w1"]).await;
 
-    let patch = PatchNetwork { name: None, keepalive: "25".parse().ok() };
+    let patch = PatchNetwork { keepalive: "25".parse().ok(), ..PatchNetwork::default() };
     let _changed: api::Network = admin.patch(&path::fill(path::NETWORK, &["work"]), &patch).await.unwrap();
     watch.check("a network's keepalive", &["b", "w1", "w2"]).await;
 
-    let _paused: Node = admin.patch(&node("home", "b"), &PatchNode { connected: false }).await.unwrap();
+    let _paused: Node = admin.patch(&node("home", "b"), &PatchNode::connected(false)).await.unwrap();
     watch.check("a pause", &["h1", "h2", "b"]).await;
-    let _back: Node = admin.patch(&node("home", "b"), &PatchNode { connected: true }).await.unwrap();
+    let _back: Node = admin.patch(&node("home", "b"), &PatchNode::connected(true)).await.unwrap();
     watch.check("its end", &["h1", "h2", "b"]).await;
 
-    let add = AddNode { host: "w1".parse().unwrap(), v4: None, v6: None };
+    let add = AddNode::of("w1".parse().unwrap());
     let _added: Node = admin.post(&path::fill(path::NODES, &["home"]), &add).await.unwrap();
     watch.check("a host in a further network", &["h1", "h2", "b", "w1"]).await;
     admin.delete(&node("home", "w1")).await.unwrap();

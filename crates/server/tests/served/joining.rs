@@ -34,11 +34,9 @@ async fn a_key_that_is_unknown_spent_or_expired_is_refused_in_words() {
     assert!(text.contains("`once`"), "{text}");
 
     let create = CreateKey {
-        title: "short".parse().unwrap(),
         networks: vec!["home".parse().unwrap()],
-        uses: None,
-        expires: None,
         expires_in: Some(1),
+        ..CreateKey::titled("short".parse().unwrap())
     };
     let (_, short) = ready.admin.create_key(&create).await.unwrap();
     let at = path::fill(path::KEY, &["short"]);

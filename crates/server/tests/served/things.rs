@@ -21,12 +21,15 @@ async fn a_network_lives_from_its_making_to_its_forced_end() {
     let wrong = admin.network("work", "10.3.0.5/24").await.unwrap_err();
     assert_eq!(wrong.status(), 422);
     assert!(wrong.to_string().contains("`v4`"), "{wrong}");
-    let any = CreateNetwork { name: "any".parse().unwrap(), v4: None, v6: None, keepalive: None };
+    let any = CreateNetwork::named("any".parse().unwrap());
     let any: Network = admin.post(path::NETWORKS, &any).await.unwrap();
     assert!(any.v4.is_some(), "a free range was found: {any:?}");
 
-    let renamed =
-        PatchNetwork { name: Some("house".parse().unwrap()), keepalive: Some("25".parse().unwrap()) };
+    let renamed = PatchNetwork {
+        name: Some("house".parse().unwrap()),
+        keepalive: Some("25".parse().unwrap()),
+        ..PatchNetwork::default()
+    };
     let renamed: Network = admin.patch(&path::fill(path::NETWORK, &["home"]), &renamed).await.unwrap();
     assert_eq!((renamed.name.to_string(), renamed.keepalive.get()), ("house".to_owned(), 25));
     let house = path::fill(path::NETWORK, &["house"]);
@@ -86,6 +89,7 @@ async fn a_host_is_changed_found_and_removed() {
         name: Some("shop".parse().unwrap()),
         mtu: Edit::Set("1380".parse().unwrap()),
         static_endpoint: Edit::Set("203.0.113.7:51820".parse().unwrap()),
+        ..PatchHost::default()
     };
     let changed: Host = admin.patch(&at, &patch).await.unwrap();
     assert_eq!((changed.id, changed.name.to_string()), (web.host, "shop".to_owned()));
@@ -115,16 +119,15 @@ async fn a_node_is_added_paused_and_removed() {
     let web = Agent::join(&token, "web").await.unwrap();
     let nodes = path::fill(path::NODES, &["work"]);
     let add = |v4: Option<&str>| AddNode {
-        host: "web".parse().unwrap(),
         v4: v4.map(|text| text.parse().unwrap()),
-        v6: None,
+        ..AddNode::of("web".parse().unwrap())
     };
     let outside = admin.post::<Node>(&nodes, &add(Some("10.9.0.1"))).await.unwrap_err();
     assert_eq!((outside.status(), outside.code()), (422, "address-outside"));
     let node: Node = admin.post(&nodes, &add(Some("10.2.0.77"))).await.unwrap();
     assert_eq!((node.host, node.v4), (web.host, "10.2.0.77".parse().ok()));
     let at = path::fill(path::NODE, &["work", "web"]);
-    let paused: Node = admin.patch(&at, &PatchNode { connected: false }).await.unwrap();
+    let paused: Node = admin.patch(&at, &PatchNode::connected(false)).await.unwrap();
     assert!(!paused.connected);
     assert_eq!(
         admin.get::<Node>(&path::fill(path::NODE, &["work", &node.id.to_string()])).await.unwrap(),

@@ -164,10 +164,8 @@ impl Administrator {
     /// Makes a network.
     pub async fn network(&self, name: &str, v4: &str) -> Result<Network, ApiError> {
         let create = CreateNetwork {
-            name: name.parse().context("a name")?,
             v4: Some(v4.parse().context("a range")?),
-            v6: None,
-            keepalive: None,
+            ..CreateNetwork::named(name.parse().context("a name")?)
         };
         self.post(path::NETWORKS, &create).await
     }
@@ -181,11 +179,9 @@ impl Administrator {
     ) -> Result<(api::Key, Token), ApiError> {
         let networks: Result<Vec<NetworkSelector>, _> = networks.iter().map(|name| name.parse()).collect();
         let create = CreateKey {
-            title: title.parse().context("a title")?,
             networks: networks.context("a network")?,
             uses,
-            expires: None,
-            expires_in: None,
+            ..CreateKey::titled(title.parse().context("a title")?)
         };
         self.create_key(&create).await
     }

@@ -161,7 +161,7 @@ pub(super) async fn flip(stage: &mut Stage) -> Result<Vec<Figure>> {
         let (window, wire, start) = (Window::open(stage)?, Window::open(stage)?, Instant::now());
         let change =
             stage.swarm.tracker().begin(Mark::Keepalive(network, keepalive), members, &singles.pairs);
-        let patch = PatchNetwork { name: None, keepalive: Some(keepalive) };
+        let patch = PatchNetwork { keepalive: Some(keepalive), ..PatchNetwork::default() };
         let target = path::fill(path::NETWORK, &[&network.to_string()]);
         let _network: api::Network = stage.administrator.patch(&target, &patch).await?;
         singles.answered.push(start.elapsed());

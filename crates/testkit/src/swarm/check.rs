@@ -289,6 +289,7 @@ mod tests {
             v4: Some([10, 0, 0, number].into()),
             v6: None,
             connected: true,
+            pending: false,
         };
         api::Host {
             id: id(number),
@@ -296,6 +297,9 @@ mod tests {
             wireguard_key: WgPublicKey::from_bytes([number; 32]),
             mtu: None,
             static_endpoint: None,
+            default: false,
+            ephemeral: false,
+            rotating: false,
             networks: vec![node],
             inventory: api::Inventory::default(),
             created: Timestamp::default(),
@@ -309,6 +313,10 @@ mod tests {
             v4: Some("10.0.0.0/24".parse().unwrap()),
             v6: None,
             keepalive: model::Keepalive::DEFAULT,
+            access: api::Access::Allow,
+            approval: false,
+            hub: None,
+            domain: None,
             nodes: 0,
             created: Timestamp::default(),
         };
