@@ -18,7 +18,10 @@ mod rejection;
 
 pub use actor::Actor;
 pub use change::{ActorName, Change, RecordChange};
-pub use command::{Command, Edit, Register};
+pub use command::{
+    ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NewClient, NewEgress, NewPolicy, NodeEdit,
+    PolicyEdit, Register,
+};
 pub use decide::{authenticate, authorise_administration, authorise_reading, decide};
 pub use env::Env;
 pub use intent::{Damaged, Intent, Violation, apply};

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use model::{
-    Addresses, ApiTokenId, EnrollmentKeyId, HostId, HostName, NetworkId, NetworkName, NodeId, Timestamp,
-    Title, UserId, UserName,
+    Addresses, ApiTokenId, ClientId, DnsRecordId, EgressId, EnrollmentKeyId, HostId, HostName, NetworkId,
+    NetworkName, NodeId, PolicyId, PolicyTestId, Timestamp, Title, UpstreamId, UserId, UserName,
 };
 
 /// The class of a refusal; shells map it to a status.
@@ -90,6 +90,22 @@ rejections! {
     NoSuchUser { user: UserId } = NotFound "no-such-user" "there is no user {user}; the account may have been removed",
     /// No such token.
     NoSuchToken { token: ApiTokenId } = NotFound "no-such-token" "there is no token {token}; it may have ended",
+    /// No such client.
+    NoSuchClient { client: ClientId } = NotFound "no-such-client" "there is no client {client}; it may have been removed",
+    /// No such egress range.
+    NoSuchEgress { egress: EgressId } = NotFound "no-such-egress"
+        "there is no egress range {egress}; it may have been removed",
+    /// No such policy.
+    NoSuchPolicy { policy: PolicyId } = NotFound "no-such-policy" "there is no policy {policy}; it may have been removed",
+    /// No such test of policies.
+    NoSuchPolicyTest { test: PolicyTestId } = NotFound "no-such-policy-test"
+        "there is no test of policies {test}; it may have been removed",
+    /// No such DNS record.
+    NoSuchDnsRecord { record: DnsRecordId } = NotFound "no-such-dns-record"
+        "there is no DNS record {record}; it may have been removed",
+    /// No such upstream.
+    NoSuchUpstream { upstream: UpstreamId } = NotFound "no-such-upstream"
+        "there are no name servers {upstream} for a domain; they may have been removed",
     /// The host is not in the network it names.
     NotInNetwork { host: HostName, network: NetworkName } = NotFound "not-in-network"
         "host `{host}` is not in network `{network}`",

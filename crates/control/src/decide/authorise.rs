@@ -53,11 +53,14 @@ enum Needs {
     BeingOrAdministrator(UserId),
     /// To be an administrator.
     Administrator,
+    /// To be the server itself.
+    System,
 }
 
 fn needs(intent: &Intent, command: &Command) -> Needs {
     match command {
         Command::SetUpFirstAdministrator { .. } => Needs::SetupCode,
+        Command::Sweep => Needs::System,
         Command::Register(_) => Needs::ProvedKeys,
         Command::OwnSettings(_) | Command::OwnSwitch(_) | Command::OwnLeave(_) => Needs::AHost,
         // Not even an administrator makes tokens with which to act as somebody else.
@@ -70,6 +73,7 @@ fn needs(intent: &Intent, command: &Command) -> Needs {
         },
         Command::CreateUser { .. }
         | Command::SetRole { .. }
+        | Command::SetGroups { .. }
         | Command::DeleteUser { .. }
         | Command::CreateNetwork { .. }
         | Command::UpdateNetwork { .. }
@@ -78,10 +82,28 @@ fn needs(intent: &Intent, command: &Command) -> Needs {
         | Command::UpdateEnrollmentKey { .. }
         | Command::DeleteEnrollmentKey { .. }
         | Command::UpdateHost { .. }
+        | Command::RotateKeys { .. }
         | Command::RemoveHost { .. }
         | Command::AddNode { .. }
         | Command::UpdateNode { .. }
-        | Command::RemoveNode { .. } => Needs::Administrator,
+        | Command::RemoveNode { .. }
+        | Command::CreateClient(_)
+        | Command::UpdateClient { .. }
+        | Command::DeleteClient { .. }
+        | Command::CreateEgress(_)
+        | Command::UpdateEgress { .. }
+        | Command::DeleteEgress { .. }
+        | Command::CreatePolicy(_)
+        | Command::UpdatePolicy { .. }
+        | Command::DeletePolicy { .. }
+        | Command::CreatePolicyTest { .. }
+        | Command::DeletePolicyTest { .. }
+        | Command::CreateDnsRecord { .. }
+        | Command::UpdateDnsRecord { .. }
+        | Command::DeleteDnsRecord { .. }
+        | Command::CreateUpstream { .. }
+        | Command::UpdateUpstream { .. }
+        | Command::DeleteUpstream { .. } => Needs::Administrator,
     }
 }
 
@@ -92,7 +114,10 @@ pub(super) fn authorise(intent: &Intent, actor: &Actor, command: &Command) -> Re
         Actor::Setup => matches!(needs, Needs::SetupCode),
         Actor::Registrant => matches!(needs, Needs::ProvedKeys),
         Actor::System => {
-            matches!(needs, Needs::Being(_) | Needs::BeingOrAdministrator(_) | Needs::Administrator)
+            matches!(
+                needs,
+                Needs::Being(_) | Needs::BeingOrAdministrator(_) | Needs::Administrator | Needs::System
+            )
         }
         Actor::Host(host) => {
             intent.host(*host).ok_or(Rejection::NoSuchHost { host: *host })?;
@@ -101,7 +126,7 @@ pub(super) fn authorise(intent: &Intent, actor: &Actor, command: &Command) -> Re
         Actor::User(id) => {
             let administrates = role(intent, *id)? == Role::Administrator;
             match needs {
-                Needs::SetupCode | Needs::ProvedKeys | Needs::AHost => false,
+                Needs::SetupCode | Needs::ProvedKeys | Needs::AHost | Needs::System => false,
                 Needs::Being(user) => user == *id,
                 Needs::BeingOrAdministrator(user) => user == *id || administrates,
                 Needs::Administrator => administrates,

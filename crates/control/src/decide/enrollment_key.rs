@@ -1,6 +1,8 @@
 //! Enrollment keys: making, renaming and removing them. `register` spends them.
 
-use model::{Digest, EnrollmentKey, EnrollmentKeyId, NetworkId, Timestamp, Title, Uses};
+use std::collections::BTreeSet;
+
+use model::{Digest, EnrollmentKey, EnrollmentKeyId, NetworkId, Tag, Timestamp, Title, Uses};
 
 use super::{Decision, changed, network, token};
 use crate::{Env, Intent, RecordChange, Rejection};
@@ -14,6 +16,8 @@ pub(super) struct New {
     pub(super) networks: Vec<NetworkId>,
     pub(super) uses: Uses,
     pub(super) expires: Option<Timestamp>,
+    pub(super) tags: BTreeSet<Tag>,
+    pub(super) ephemeral: bool,
 }
 
 fn check_title(intent: &Intent, title: &Title, own: Option<EnrollmentKeyId>) -> Result<(), Rejection> {
@@ -24,7 +28,7 @@ fn check_title(intent: &Intent, title: &Title, own: Option<EnrollmentKeyId>) -> 
 }
 
 pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
-    let New { title, digest, mut networks, uses, expires } = new;
+    let New { title, digest, mut networks, uses, expires, tags, ephemeral } = new;
     if networks.len() > MOST_NETWORKS {
         return Err(Rejection::TooManyNetworks { given: networks.len(), most: MOST_NETWORKS });
     }
@@ -42,17 +46,8 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     }
     token::check_expiry(expires, env.now)?;
     let id = EnrollmentKeyId::new(env.now, env.bytes());
-    let key = EnrollmentKey {
-        id,
-        title,
-        digest,
-        networks,
-        uses,
-        expires,
-        tags: Default::default(),
-        ephemeral: false,
-        created: env.now,
-    };
+    let created = env.now;
+    let key = EnrollmentKey { id, title, digest, networks, uses, tags, ephemeral, expires, created };
     Ok(vec![RecordChange::made(key)])
 }
 

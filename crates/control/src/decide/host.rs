@@ -17,29 +17,45 @@ fn check_name(intent: &Intent, name: &HostName, own: HostId) -> Result<(), Rejec
     }
 }
 
-pub(super) fn update(
-    intent: &Intent,
-    host: HostId,
-    name: Option<HostName>,
-    mtu: Edit<Mtu>,
-    static_endpoint: Edit<Endpoint>,
-) -> Decision {
+/// What becomes of a host.
+#[derive(Default)]
+pub(super) struct Edited {
+    pub(super) name: Option<HostName>,
+    pub(super) mtu: Edit<Mtu>,
+    pub(super) static_endpoint: Edit<Endpoint>,
+    pub(super) default: Option<bool>,
+    pub(super) ephemeral: Option<bool>,
+}
+
+pub(super) fn update(intent: &Intent, host: HostId, edit: Edited) -> Decision {
     let before = find(intent, host)?;
     let mut after = before.clone();
-    if let Some(name) = name {
+    if let Some(name) = edit.name {
         check_name(intent, &name, host)?;
         after.name = name;
     }
-    mtu.apply(&mut after.mtu);
-    static_endpoint.apply(&mut after.static_endpoint);
+    edit.mtu.apply(&mut after.mtu);
+    edit.static_endpoint.apply(&mut after.static_endpoint);
+    after.default = edit.default.unwrap_or(after.default);
+    after.ephemeral = edit.ephemeral.unwrap_or(after.ephemeral);
     Ok(changed(before, after))
 }
 
 /// What settings leave open stays: an administrator may have set it.
 pub(super) fn own_settings(intent: &Intent, host: HostId, settings: HostSettings) -> Decision {
     let HostSettings { name, mtu, static_endpoint } = settings;
-    let or_keep = |endpoint: Option<Endpoint>| endpoint.map_or(Edit::Keep, Edit::Set);
-    update(intent, host, name, mtu.map_or(Edit::Keep, Edit::Set), or_keep(static_endpoint))
+    let mtu = mtu.map_or(Edit::Keep, Edit::Set);
+    let static_endpoint = static_endpoint.map_or(Edit::Keep, Edit::Set);
+    update(intent, host, Edited { name, mtu, static_endpoint, ..Edited::default() })
+}
+
+/// Asks one host, or all of them, for a new WireGuard key. It is over for each when it registers one.
+pub(super) fn rotate(intent: &Intent, host: Option<HostId>) -> Decision {
+    let asked = |host: &Host| changed(host, Host { rotate: true, ..host.clone() });
+    match host {
+        Some(host) => Ok(asked(find(intent, host)?)),
+        None => Ok(intent.hosts(None).flat_map(asked).collect()),
+    }
 }
 
 pub(super) fn remove(intent: &Intent, host: HostId) -> Decision {

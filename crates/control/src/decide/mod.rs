@@ -4,12 +4,18 @@
 //! here, and that nobody gets done what `authorise` does not let them.
 
 mod authorise;
+mod client;
+mod dns;
+mod egress;
 mod enrollment_key;
 mod host;
 mod network;
 mod node;
+mod policy;
 mod register;
+mod sweep;
 mod token;
+mod upstream;
 mod user;
 
 use std::borrow::Cow;
@@ -42,32 +48,59 @@ fn dispatch(intent: &Intent, actor: &Actor, command: Command, env: &mut Env<'_>)
             user::change_password(intent, user, password, keep)
         }
         Command::SetRole { user, role } => user::set_role(intent, user, role),
+        Command::SetGroups { user, groups } => user::set_groups(intent, user, groups),
         Command::DeleteUser { user } => user::delete(intent, user),
         Command::CreateToken { user, title, purpose, digest, expires } => {
             token::create(intent, token::New { user, title, purpose, digest, expires }, env)
         }
         Command::DeleteToken { token } => token::delete(intent, token),
-        Command::CreateNetwork { name, ranges, keepalive } => {
-            network::create(intent, name, ranges, keepalive, env)
+        Command::CreateNetwork { name, ranges, keepalive, access, approval, domain } => {
+            let new = network::New { name, ranges, keepalive, access, approval, domain };
+            network::create(intent, new, env)
         }
-        Command::UpdateNetwork { network, name, keepalive } => {
-            network::update(intent, network, name, keepalive)
-        }
+        Command::UpdateNetwork { network, edit } => network::update(intent, network, edit),
         Command::DeleteNetwork { network, force } => network::delete(intent, network, force),
-        Command::CreateEnrollmentKey { title, digest, networks, uses, expires } => {
-            let new = enrollment_key::New { title, digest, networks, uses, expires };
+        Command::CreateEnrollmentKey { title, digest, networks, uses, expires, tags, ephemeral } => {
+            let new = enrollment_key::New { title, digest, networks, uses, expires, tags, ephemeral };
             enrollment_key::create(intent, new, env)
         }
         Command::UpdateEnrollmentKey { key, title } => enrollment_key::update(intent, key, title),
         Command::DeleteEnrollmentKey { key } => enrollment_key::delete(intent, key),
         Command::Register(registration) => register::register(intent, registration, env),
-        Command::UpdateHost { host, name, mtu, static_endpoint } => {
-            host::update(intent, host, name, mtu, static_endpoint)
+        Command::UpdateHost { host, name, mtu, static_endpoint, default, ephemeral } => {
+            host::update(intent, host, host::Edited { name, mtu, static_endpoint, default, ephemeral })
         }
+        Command::RotateKeys { host } => host::rotate(intent, host),
         Command::RemoveHost { host } => host::remove(intent, host),
-        Command::AddNode { host, network, addresses } => node::add(intent, host, network, addresses, env),
-        Command::UpdateNode { node, connected } => node::update(intent, node, connected),
+        Command::AddNode { host, network, addresses, tags } => {
+            node::add(intent, node::New { host, network, addresses, tags }, env)
+        }
+        Command::UpdateNode { node, edit } => node::update(intent, node, edit, env.now),
         Command::RemoveNode { node } => node::remove(intent, node),
+        Command::CreateClient(new) => client::create(intent, new, env),
+        Command::UpdateClient { client, edit } => client::update(intent, client, edit, env.now),
+        Command::DeleteClient { client } => client::delete(intent, client),
+        Command::CreateEgress(new) => egress::create(intent, new, env),
+        Command::UpdateEgress { egress, edit } => egress::update(intent, egress, edit),
+        Command::DeleteEgress { egress } => egress::delete(intent, egress),
+        Command::CreatePolicy(new) => policy::create(intent, new, env),
+        Command::UpdatePolicy { policy, edit } => policy::update(intent, policy, edit),
+        Command::DeletePolicy { policy } => policy::delete(intent, policy),
+        Command::CreatePolicyTest { network, from, to, service, expect } => {
+            policy::create_test(intent, policy::NewTest { network, from, to, service, expect }, env)
+        }
+        Command::DeletePolicyTest { test } => policy::delete_test(intent, test),
+        Command::CreateDnsRecord { network, name, ttl, data } => {
+            dns::create(intent, dns::New { network, name, ttl, data }, env)
+        }
+        Command::UpdateDnsRecord { record, ttl, data } => dns::update(intent, record, ttl, data),
+        Command::DeleteDnsRecord { record } => dns::delete(intent, record),
+        Command::CreateUpstream { network, domain, servers } => {
+            upstream::create(intent, network, domain, servers, env)
+        }
+        Command::UpdateUpstream { upstream, servers } => upstream::update(intent, upstream, servers),
+        Command::DeleteUpstream { upstream } => upstream::delete(intent, upstream),
+        Command::Sweep => sweep::sweep(intent, env.now),
         Command::OwnSettings(settings) => host::own_settings(intent, own(actor)?, settings),
         Command::OwnSwitch(switch) => node::own_switch(intent, own(actor)?, &switch),
         Command::OwnLeave(leave) => host::own_leave(intent, own(actor)?, &leave),

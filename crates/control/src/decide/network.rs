@@ -1,9 +1,9 @@
 //! Networks. Their ranges never overlap and never change.
 
-use model::{Access, EnrollmentKey, Keepalive, Network, NetworkId, NetworkName, Ranges};
+use model::{Access, DnsName, EnrollmentKey, Keepalive, Network, NetworkId, NetworkName, Ranges};
 
 use super::{Decision, changed};
-use crate::{Env, Intent, RecordChange, Rejection, allocate};
+use crate::{Env, Intent, NetworkEdit, RecordChange, Rejection, allocate};
 
 pub(super) fn find(intent: &Intent, network: NetworkId) -> Result<&Network, Rejection> {
     intent.network(network).ok_or(Rejection::NoSuchNetwork { network })
@@ -16,13 +16,18 @@ fn check_name(intent: &Intent, name: &NetworkName, own: Option<NetworkId>) -> Re
     }
 }
 
-pub(super) fn create(
-    intent: &Intent,
-    name: NetworkName,
-    ranges: Option<Ranges>,
-    keepalive: Option<Keepalive>,
-    env: &mut Env<'_>,
-) -> Decision {
+/// A network to make.
+pub(super) struct New {
+    pub(super) name: NetworkName,
+    pub(super) ranges: Option<Ranges>,
+    pub(super) keepalive: Option<Keepalive>,
+    pub(super) access: Option<Access>,
+    pub(super) approval: bool,
+    pub(super) domain: Option<DnsName>,
+}
+
+pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
+    let New { name, ranges, keepalive, access, approval, domain } = new;
     check_name(intent, &name, None)?;
     let ranges = match ranges {
         Some(ranges) => allocate::free_of_overlap(intent, &ranges).map(|()| ranges)?,
@@ -30,32 +35,33 @@ pub(super) fn create(
     };
     let id = NetworkId::new(env.now, env.bytes());
     let keepalive = keepalive.unwrap_or(Keepalive::DEFAULT);
+    let access = access.unwrap_or_default();
+    let created = env.now;
     Ok(vec![RecordChange::made(Network {
         id,
         name,
         ranges,
         keepalive,
-        access: Access::Allow,
-        approval: false,
+        access,
+        approval,
         hub: None,
-        domain: None,
-        created: env.now,
+        domain,
+        created,
     })])
 }
 
-pub(super) fn update(
-    intent: &Intent,
-    network: NetworkId,
-    name: Option<NetworkName>,
-    keepalive: Option<Keepalive>,
-) -> Decision {
+pub(super) fn update(intent: &Intent, network: NetworkId, edit: NetworkEdit) -> Decision {
     let before = find(intent, network)?;
     let mut after = before.clone();
-    if let Some(name) = name {
+    if let Some(name) = edit.name {
         check_name(intent, &name, Some(network))?;
         after.name = name;
     }
-    after.keepalive = keepalive.unwrap_or(after.keepalive);
+    after.keepalive = edit.keepalive.unwrap_or(after.keepalive);
+    after.access = edit.access.unwrap_or(after.access);
+    after.approval = edit.approval.unwrap_or(after.approval);
+    edit.hub.apply(&mut after.hub);
+    edit.domain.apply(&mut after.domain);
     Ok(changed(before, after))
 }
 

@@ -2,11 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use model::{Addresses, Duties, Host, HostId, Network, NetworkId, NetworkName, Node, NodeId};
+use model::{Addresses, Duties, Host, HostId, Network, NetworkId, NetworkName, Node, NodeId, Tag, Timestamp};
 use wire::NodeSwitch;
 
 use super::{Decision, changed, host, network};
-use crate::{AddressList, Env, Intent, RecordChange, Rejection, allocate};
+use crate::{AddressList, Env, Intent, NodeEdit, RecordChange, Rejection, allocate};
+
+/// A node to make.
+pub(super) struct New {
+    pub(super) host: HostId,
+    pub(super) network: NetworkId,
+    pub(super) addresses: Option<Addresses>,
+    pub(super) tags: BTreeSet<Tag>,
+}
 
 /// A new node of a host in a network.
 pub(super) fn new(
@@ -14,6 +22,7 @@ pub(super) fn new(
     host: HostId,
     network: &Network,
     wanted: Addresses,
+    tags: BTreeSet<Tag>,
     env: &mut Env<'_>,
 ) -> Result<Node, Rejection> {
     let addresses = allocate::addresses(intent, network, wanted)?;
@@ -24,8 +33,8 @@ pub(super) fn new(
         network: network.id,
         addresses,
         connected: true,
-        pending: network.approval,
-        tags: BTreeSet::new(),
+        pending: false,
+        tags,
         duties: Duties::default(),
         relay: None,
         internet: None,
@@ -39,19 +48,13 @@ fn has(node: &Node, wanted: Addresses) -> bool {
     wanted.iter().all(|wanted| node.addresses.iter().any(|ip| ip == wanted))
 }
 
-pub(super) fn add(
-    intent: &Intent,
-    host: HostId,
-    network: NetworkId,
-    addresses: Option<Addresses>,
-    env: &mut Env<'_>,
-) -> Decision {
-    let Host { name, .. } = host::find(intent, host)?;
-    let network = network::find(intent, network)?;
-    let wanted = addresses.unwrap_or_default();
-    match intent.node_of(host, network.id) {
-        None => Ok(vec![RecordChange::made(new(intent, host, network, wanted, env)?)]),
-        Some(node) if has(node, wanted) => Ok(Vec::new()),
+pub(super) fn add(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
+    let Host { id: host, name, .. } = host::find(intent, new.host)?;
+    let network = network::find(intent, new.network)?;
+    let wanted = new.addresses.unwrap_or_default();
+    match intent.node_of(*host, network.id) {
+        None => Ok(vec![RecordChange::made(self::new(intent, *host, network, wanted, new.tags, env)?)]),
+        Some(node) if has(node, wanted) && new.tags.is_subset(&node.tags) => Ok(Vec::new()),
         Some(node) => Err(Rejection::NodeExists {
             host: name.clone(),
             network: network.name.clone(),
@@ -64,9 +67,18 @@ fn find(intent: &Intent, node: NodeId) -> Result<&Node, Rejection> {
     intent.node(node).ok_or(Rejection::NoSuchNode { node })
 }
 
-pub(super) fn update(intent: &Intent, node: NodeId, connected: bool) -> Decision {
+pub(super) fn update(intent: &Intent, node: NodeId, edit: NodeEdit, _now: Timestamp) -> Decision {
     let before = find(intent, node)?;
-    Ok(changed(before, Node { connected, ..before.clone() }))
+    let mut after = before.clone();
+    after.connected = edit.connected.unwrap_or(after.connected);
+    after.pending &= !edit.approve;
+    after.tags = edit.tags.unwrap_or(after.tags);
+    after.duties.remote_access = edit.remote_access.unwrap_or(after.duties.remote_access);
+    after.duties.internet = edit.internet_gateway.unwrap_or(after.duties.internet);
+    edit.relay.apply(&mut after.relay);
+    edit.internet.apply(&mut after.internet);
+    edit.expires.apply(&mut after.expires);
+    Ok(changed(before, after))
 }
 
 pub(super) fn remove(intent: &Intent, node: NodeId) -> Decision {

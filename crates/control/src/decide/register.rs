@@ -56,7 +56,7 @@ fn enrol(intent: &Intent, registration: Register, key: &EnrollmentKey, env: &mut
         mtu: registration.settings.mtu,
         static_endpoint: registration.settings.static_endpoint,
         default: false,
-        ephemeral: false,
+        ephemeral: key.ephemeral,
         rotate: false,
         created: env.now,
     };
@@ -72,6 +72,8 @@ fn renew(
     env: &mut Env<'_>,
 ) -> Decision {
     let mut after = before.clone();
+    // Another key than before is the new one that was asked for.
+    after.rotate &= after.wireguard_key == registration.wireguard_key;
     after.wireguard_key = registration.wireguard_key;
     after.sealing =
         SealingIdentity { key: registration.sealing_key, encapsulated: registration.encapsulated };
@@ -95,7 +97,15 @@ fn renew(
 fn missing_nodes(intent: &Intent, host: HostId, key: &EnrollmentKey, env: &mut Env<'_>) -> Decision {
     let missing = key.networks.iter().filter(|id| intent.node_of(host, **id).is_none());
     let made = missing.map(|id| {
-        let node = node::new(intent, host, network::find(intent, *id)?, model::Addresses::default(), env)?;
+        let node = node::new(
+            intent,
+            host,
+            network::find(intent, *id)?,
+            model::Addresses::default(),
+            key.tags.clone(),
+            env,
+        )?;
+        let node = model::Node { pending: network::find(intent, *id)?.approval, ..node };
         Ok(RecordChange::made(node))
     });
     made.collect()

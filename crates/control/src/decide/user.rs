@@ -1,6 +1,8 @@
 //! Accounts. Once there is one, there is always an administrator among them.
 
-use model::{ApiTokenId, PasswordHash, Role, TokenPurpose, User, UserId, UserName};
+use std::collections::BTreeSet;
+
+use model::{ApiTokenId, GroupName, PasswordHash, Role, TokenPurpose, User, UserId, UserName};
 
 use super::{Decision, changed};
 use crate::{Env, Intent, RecordChange, Rejection};
@@ -25,14 +27,7 @@ pub(super) fn create(
     // The first account is an administrator's, whoever makes it: else nobody could make another.
     let role = if intent.is_set_up() { role } else { Role::Administrator };
     let id = UserId::new(env.now, env.bytes());
-    Ok(vec![RecordChange::made(User {
-        id,
-        name,
-        password,
-        role,
-        groups: Default::default(),
-        created: env.now,
-    })])
+    Ok(vec![RecordChange::made(User { id, name, password, role, groups: BTreeSet::new(), created: env.now })])
 }
 
 fn find(intent: &Intent, user: UserId) -> Result<&User, Rejection> {
@@ -66,6 +61,11 @@ pub(super) fn set_role(intent: &Intent, user: UserId, role: Role) -> Decision {
         refuse_last_administrator(intent, before)?;
     }
     Ok(changed(before, User { role, ..before.clone() }))
+}
+
+pub(super) fn set_groups(intent: &Intent, user: UserId, groups: BTreeSet<GroupName>) -> Decision {
+    let before = find(intent, user)?;
+    Ok(changed(before, User { groups, ..before.clone() }))
 }
 
 pub(super) fn delete(intent: &Intent, user: UserId) -> Decision {

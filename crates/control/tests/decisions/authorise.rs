@@ -1,6 +1,8 @@
 //! Who may give which command: a table of all of them.
 
-use control::{Actor, Command, Edit, Rejection, authorise_administration, authorise_reading};
+use control::{
+    Actor, Command, Edit, NetworkEdit, NodeEdit, Rejection, authorise_administration, authorise_reading,
+};
 use model::{ApiTokenId, EnrollmentKeyId, HostId, NetworkId, NodeId, Role, TokenPurpose, UserId, Uses};
 use wire::{HostSettings, Leave, NodeSwitch};
 
@@ -30,10 +32,25 @@ fn about_networks() -> Vec<Command> {
     let title = || "one".parse().unwrap();
     let (uses, networks) = (Uses::Unlimited, Vec::new());
     vec![
-        Command::CreateNetwork { name: "office".parse().unwrap(), ranges: None, keepalive: None },
-        Command::UpdateNetwork { network, name: None, keepalive: None },
+        Command::CreateNetwork {
+            name: "office".parse().unwrap(),
+            ranges: None,
+            keepalive: None,
+            access: None,
+            approval: false,
+            domain: None,
+        },
+        Command::UpdateNetwork { network, edit: NetworkEdit::default() },
         Command::DeleteNetwork { network, force: true },
-        Command::CreateEnrollmentKey { title: title(), digest: digest(1), networks, uses, expires: None },
+        Command::CreateEnrollmentKey {
+            title: title(),
+            digest: digest(1),
+            networks,
+            uses,
+            expires: None,
+            tags: Default::default(),
+            ephemeral: false,
+        },
         Command::UpdateEnrollmentKey { key, title: title() },
         Command::DeleteEnrollmentKey { key },
     ]
@@ -45,10 +62,17 @@ fn about_hosts() -> Vec<Command> {
     let name = || "office".parse().unwrap();
     vec![
         Command::Register(machine(5, None)),
-        Command::UpdateHost { host, name: None, mtu: Edit::Keep, static_endpoint: Edit::Keep },
+        Command::UpdateHost {
+            host,
+            name: None,
+            mtu: Edit::Keep,
+            static_endpoint: Edit::Keep,
+            default: None,
+            ephemeral: None,
+        },
         Command::RemoveHost { host },
-        Command::AddNode { host, network, addresses: None },
-        Command::UpdateNode { node, connected: true },
+        Command::AddNode { host, network, addresses: None, tags: Default::default() },
+        Command::UpdateNode { node, edit: NodeEdit::default() },
         Command::RemoveNode { node },
         Command::OwnSettings(HostSettings::default()),
         Command::OwnSwitch(NodeSwitch { network: name(), connected: true }),
@@ -102,7 +126,14 @@ fn each_actor_may_do_what_the_table_says_and_no_more() {
 fn a_role_that_was_taken_away_counts_at_once() {
     let (mut server, [anna, ben, _]) = server();
     let Actor::User(ben_id) = ben else { unreachable!() };
-    let create = || Command::CreateNetwork { name: "lab".parse().unwrap(), ranges: None, keepalive: None };
+    let create = || Command::CreateNetwork {
+        name: "lab".parse().unwrap(),
+        ranges: None,
+        keepalive: None,
+        access: None,
+        approval: false,
+        domain: None,
+    };
     assert!(server.give(ben, create()).is_err());
     server.give(anna, Command::SetRole { user: ben_id, role: Role::Administrator }).unwrap();
     server.give(ben, create()).unwrap();

@@ -21,8 +21,16 @@ fn networks_without_ranges_get_free_ones() {
     let made: Vec<Network> = (0..40)
         .map(|number| {
             let name = format!("net-{number}").parse().unwrap();
-            let change =
-                server.system(Command::CreateNetwork { name, ranges: None, keepalive: None }).unwrap();
+            let change = server
+                .system(Command::CreateNetwork {
+                    name,
+                    ranges: None,
+                    keepalive: None,
+                    access: None,
+                    approval: false,
+                    domain: None,
+                })
+                .unwrap();
             let Some(Record::Network(network)) = change.made(Kind::Network) else { unreachable!() };
             network.clone()
         })
@@ -35,8 +43,14 @@ fn networks_without_ranges_get_free_ones() {
 fn all_of_ten_in_use_is_told() {
     let mut server = Server::new();
     server.network("big", "10.0.0.0/8");
-    let refused =
-        server.system(Command::CreateNetwork { name: "x".parse().unwrap(), ranges: None, keepalive: None });
+    let refused = server.system(Command::CreateNetwork {
+        name: "x".parse().unwrap(),
+        ranges: None,
+        keepalive: None,
+        access: None,
+        approval: false,
+        domain: None,
+    });
     assert_eq!(refused, Err(Rejection::NoRangeLeft));
 }
 
@@ -48,6 +62,9 @@ fn an_overlap_names_both_ranges_and_the_network() {
         name: "lab".parse().unwrap(),
         ranges: Some(ranges(text)),
         keepalive: None,
+        access: None,
+        approval: false,
+        domain: None,
     };
     for text in ["10.7.3.0/24", "10.0.0.0/8", "10.7.0.0/16"] {
         let sentence = server.system(create(text)).unwrap_err().to_string();
@@ -78,7 +95,9 @@ fn an_address_chosen_by_hand_must_be_free_and_a_hosts() {
     server.key(2, &[], Uses::Unlimited, None);
     server.register(machine(1, Some(1))).unwrap();
     let host = server.register(machine(2, Some(2))).unwrap().id;
-    let mut add = |addresses| server.system(Command::AddNode { host, network: office, addresses });
+    let mut add = |addresses| {
+        server.system(Command::AddNode { host, network: office, addresses, tags: Default::default() })
+    };
     let code = |result: Result<_, Rejection>| result.unwrap_err().code();
     assert_eq!(code(add(v4(0))), "address-reserved");
     assert_eq!(code(add(v4(255))), "address-reserved");
@@ -123,6 +142,8 @@ fn a_key_leads_into_networks_that_exist_each_once() {
         networks,
         uses,
         expires,
+        tags: Default::default(),
+        ephemeral: false,
     };
     let now = server.now;
     let mut code = |command| server.system(command).unwrap_err().code();

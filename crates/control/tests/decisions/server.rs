@@ -37,6 +37,7 @@ pub(crate) fn machine(number: u8, key: Option<u8>) -> Register {
         sealing_key: SealingPublicKey::from_bytes([number; 32]),
         encapsulated: SealingPublicKey::from_bytes([number; 32]),
         settings: HostSettings::default(),
+        addresses: Vec::new(),
     }
 }
 
@@ -73,8 +74,14 @@ impl Server {
     }
 
     pub(crate) fn network(&mut self, name: &str, v4: &str) -> NetworkId {
-        let command =
-            Command::CreateNetwork { name: name.parse().unwrap(), ranges: Some(ranges(v4)), keepalive: None };
+        let command = Command::CreateNetwork {
+            name: name.parse().unwrap(),
+            ranges: Some(ranges(v4)),
+            keepalive: None,
+            access: None,
+            approval: false,
+            domain: None,
+        };
         let change = self.system(command).unwrap();
         let Some(Record::Network(Network { id, .. })) = change.made(Kind::Network) else { unreachable!() };
         *id
@@ -83,8 +90,16 @@ impl Server {
     pub(crate) fn key(&mut self, number: u8, networks: &[NetworkId], uses: Uses, expires: Option<Timestamp>) {
         let title = format!("key {number}").parse().unwrap();
         let networks = networks.to_vec();
-        self.system(Command::CreateEnrollmentKey { title, digest: digest(number), networks, uses, expires })
-            .unwrap();
+        self.system(Command::CreateEnrollmentKey {
+            title,
+            digest: digest(number),
+            networks,
+            uses,
+            expires,
+            tags: Default::default(),
+            ephemeral: false,
+        })
+        .unwrap();
     }
 
     pub(crate) fn uses(&self, number: u8) -> Uses {

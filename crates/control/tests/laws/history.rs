@@ -3,7 +3,8 @@
 //! What they are made of is in `pools`.
 
 use control::{
-    Actor, Change, Command, Door, Edit, Effect, Env, Intent, Inventory, Register, Rejection, apply, decide,
+    Actor, Change, Command, Door, Edit, Effect, Env, Intent, Inventory, NetworkEdit, NodeEdit, Register,
+    Rejection, apply, decide,
 };
 use model::{
     Addresses, ApiTokenId, Digest, EnrollmentKeyId, HostId, Keepalive, Mtu, NetworkId, NodeId, PasswordHash,
@@ -111,6 +112,9 @@ impl Brain {
             name: name.parse().unwrap(),
             ranges: ranges(number),
             keepalive: None,
+            access: None,
+            approval: false,
+            domain: None,
         };
         brain.give(network("office", 1));
         brain.give(network("lab", 4));
@@ -122,6 +126,8 @@ impl Brain {
                 networks: networks.to_vec(),
                 uses: Uses::Unlimited,
                 expires: None,
+                tags: Default::default(),
+                ephemeral: false,
             });
         }
         brain
@@ -284,10 +290,18 @@ impl Brain {
         let title = ["one", "two", "three", "four"][usize::from(b % 4)].parse().unwrap();
         let keepalive = c.is_multiple_of(3).then(|| Keepalive::new(u16::from(c % 5) + 1).unwrap());
         match what {
-            Networks::Create => Command::CreateNetwork { name, ranges: self.ranges(b), keepalive },
+            Networks::Create => Command::CreateNetwork {
+                name,
+                ranges: self.ranges(b),
+                keepalive,
+                access: None,
+                approval: false,
+                domain: None,
+            },
             Networks::Update => {
                 let name = c.is_multiple_of(2).then_some(name);
-                Command::UpdateNetwork { network: self.network(b), name, keepalive }
+                let edit = NetworkEdit { name, keepalive, ..NetworkEdit::default() };
+                Command::UpdateNetwork { network: self.network(b), edit }
             }
             Networks::Delete => {
                 let force = b.is_multiple_of(if self.is_wide() { 8 } else { 2 });
@@ -300,6 +314,8 @@ impl Brain {
                 uses: if c.is_multiple_of(2) { Uses::Unlimited } else { Uses::Left(u32::from(c % 5)) },
                 expires: (c.is_multiple_of(7))
                     .then(|| self.now + std::time::Duration::from_secs(u64::from(b))),
+                tags: Default::default(),
+                ephemeral: false,
             },
             Networks::UpdateKey => Command::UpdateEnrollmentKey { key: self.key(a), title },
             Networks::DeleteKey => Command::DeleteEnrollmentKey { key: self.key(a) },
@@ -323,13 +339,23 @@ impl Brain {
                 name,
                 mtu: Edit::from(c.is_multiple_of(2).then_some(mtu)),
                 static_endpoint: Edit::from((c % 2 == 1).then_some(static_endpoint)),
+                default: None,
+                ephemeral: None,
             },
             Hosts::Remove => Command::RemoveHost { host: self.host(a) },
             Hosts::AddNode => {
                 let network = self.network(b);
-                Command::AddNode { host: self.host(a), network, addresses: self.addresses(network, c) }
+                Command::AddNode {
+                    host: self.host(a),
+                    network,
+                    addresses: self.addresses(network, c),
+                    tags: Default::default(),
+                }
             }
-            Hosts::UpdateNode => Command::UpdateNode { node: self.node(a), connected: b.is_multiple_of(2) },
+            Hosts::UpdateNode => Command::UpdateNode {
+                node: self.node(a),
+                edit: NodeEdit { connected: Some(b.is_multiple_of(2)), ..NodeEdit::default() },
+            },
             Hosts::RemoveNode => Command::RemoveNode { node: self.node(a) },
             Hosts::OwnSettings => Command::OwnSettings(settings),
             Hosts::OwnSwitch => {
@@ -354,6 +380,7 @@ impl Brain {
             sealing_key: SealingPublicKey::from_bytes([machine; 32]),
             encapsulated: SealingPublicKey::from_bytes([b; 32]),
             settings,
+            addresses: Vec::new(),
         }
     }
 

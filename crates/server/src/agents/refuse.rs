@@ -93,6 +93,12 @@ impl From<Rejection> for Refused {
             | Rejection::NoSuchEnrollmentKey { .. }
             | Rejection::NoSuchUser { .. }
             | Rejection::NoSuchToken { .. }
+            | Rejection::NoSuchClient { .. }
+            | Rejection::NoSuchEgress { .. }
+            | Rejection::NoSuchPolicy { .. }
+            | Rejection::NoSuchPolicyTest { .. }
+            | Rejection::NoSuchDnsRecord { .. }
+            | Rejection::NoSuchUpstream { .. }
             | Rejection::NotInNetwork { .. }
             | Rejection::AlreadySetUp
             | Rejection::NetworkNameTaken { .. }

@@ -89,7 +89,7 @@ pub(super) async fn patch(
     State(admin): State<Shared>,
     caller: Caller,
     Segments(host): Segments<HostSelector>,
-    Body(PatchHost { name, mtu, static_endpoint }): Body<PatchHost>,
+    Body(PatchHost { name, mtu, static_endpoint, default, ephemeral }): Body<PatchHost>,
 ) -> Answer<Host> {
     let host = find::host(&admin.parts.brain.intent(), &host)?.id;
     let command = Command::UpdateHost {
@@ -97,6 +97,8 @@ pub(super) async fn patch(
         name,
         mtu: mtu.into_change().into(),
         static_endpoint: static_endpoint.into_change().into(),
+        default,
+        ephemeral,
     };
     let committed = admin.submit(caller.actor, command).await?;
     let changed = committed.intent.host(host).ok_or(Rejection::NoSuchHost { host })?;

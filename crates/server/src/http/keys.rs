@@ -48,6 +48,8 @@ pub(super) async fn create(
         networks: networks.collect::<Result<_, _>>()?,
         uses: create.uses(),
         expires,
+        tags: Default::default(),
+        ephemeral: false,
     };
     let committed = admin.submit(caller.actor, command).await?;
     let key = committed.intent.enrollment_key_by_digest(&digest).ok_or(Rejection::UnknownKey)?;

@@ -4,14 +4,14 @@ use api::{CreateNetwork, Force, Network, NetworkSelector, Page, Paging, PatchNet
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use control::{Command, Intent, Rejection};
+use control::{Command, Intent, NetworkEdit, Rejection};
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
 use super::{Answer, Failure, Problems, Shared, find};
 
 fn show(intent: &Intent, network: &model::Network) -> Network {
-    Network::of(network, intent.nodes_in_network(network.id, None).count() as u64)
+    Network::of(network, None, intent.nodes_in_network(network.id, None).count() as u64)
 }
 
 /// All networks
@@ -33,7 +33,14 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<Network>), Failure> {
     let ranges = create.ranges().map_err(|error| Problem::of_fields(vec![error]))?;
     let CreateNetwork { name, keepalive, .. } = create;
-    let command = Command::CreateNetwork { name: name.clone(), ranges, keepalive };
+    let command = Command::CreateNetwork {
+        name: name.clone(),
+        ranges,
+        keepalive,
+        access: None,
+        approval: false,
+        domain: None,
+    };
     let committed = admin.submit(caller.actor, command).await?;
     let network =
         committed.intent.network_by_name(&name).ok_or(Rejection::NoNetworkNamed { network: name })?;
@@ -56,10 +63,11 @@ pub(super) async fn patch(
     State(admin): State<Shared>,
     caller: Caller,
     Segments(network): Segments<NetworkSelector>,
-    Body(PatchNetwork { name, keepalive }): Body<PatchNetwork>,
+    Body(PatchNetwork { name, keepalive, .. }): Body<PatchNetwork>,
 ) -> Answer<Network> {
     let network = find::network(&admin.parts.brain.intent(), &network)?.id;
-    let committed = admin.submit(caller.actor, Command::UpdateNetwork { network, name, keepalive }).await?;
+    let edit = NetworkEdit { name, keepalive, ..NetworkEdit::default() };
+    let committed = admin.submit(caller.actor, Command::UpdateNetwork { network, edit }).await?;
     let changed = committed.intent.network(network).ok_or(Rejection::NoSuchNetwork { network })?;
     Ok(Json(show(&committed.intent, changed)))
 }

@@ -1,10 +1,10 @@
 //! Nodes: hosts in a network.
 
-use api::{AddNode, HostSelector, NetworkSelector, Node, Page, Paging, PatchNode};
+use api::{AddNode, HostSelector, NetworkSelector, Node, NodeRelations, Page, Paging, PatchNode};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use control::{Command, Intent, Inventory, Rejection};
+use control::{Command, Intent, Inventory, NodeEdit, Rejection};
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
@@ -12,7 +12,12 @@ use super::{Answer, Failure, Problems, Shared, find};
 
 fn show(intent: &Intent, inventory: &Inventory, node: &model::Node) -> Option<Node> {
     let online = inventory.host(node.host).is_some_and(|seen| seen.online);
-    Some(Node::of(node, intent.network(node.network)?, intent.host(node.host)?, online))
+    Some(Node::of(
+        node,
+        intent.network(node.network)?,
+        intent.host(node.host)?,
+        NodeRelations { online, ..NodeRelations::default() },
+    ))
 }
 
 /// The nodes of a network
@@ -48,7 +53,7 @@ pub(super) async fn add(
     let intent = admin.parts.brain.intent();
     let network = find::network(&intent, &network)?.id;
     let host = find::host(&intent, &add.host)?.id;
-    let command = Command::AddNode { host, network, addresses: add.addresses() };
+    let command = Command::AddNode { host, network, addresses: add.addresses(), tags: Default::default() };
     let committed = admin.submit(caller.actor, command).await?;
     let node = committed.intent.node_of(host, network);
     let inventory = &admin.parts.brain.told().inventory;
@@ -78,10 +83,11 @@ pub(super) async fn patch(
     State(admin): State<Shared>,
     caller: Caller,
     Segments((network, node)): Segments<(NetworkSelector, HostSelector)>,
-    Body(PatchNode { connected }): Body<PatchNode>,
+    Body(PatchNode { connected, .. }): Body<PatchNode>,
 ) -> Answer<Node> {
     let node = find::node(&admin.parts.brain.intent(), &network, &node)?.0.id;
-    let committed = admin.submit(caller.actor, Command::UpdateNode { node, connected }).await?;
+    let edit = NodeEdit { connected, ..NodeEdit::default() };
+    let committed = admin.submit(caller.actor, Command::UpdateNode { node, edit }).await?;
     let inventory = &admin.parts.brain.told().inventory;
     let changed = committed.intent.node(node).and_then(|node| show(&committed.intent, inventory, node));
     Ok(Json(changed.ok_or(Rejection::NoSuchNode { node })?))

@@ -1,6 +1,6 @@
 //! Histories as they come about: commands are decided by `control`, committed, and applied.
 
-use control::{Actor, Command, Edit, Env, Intent, Register, apply, decide};
+use control::{Actor, Command, Edit, Env, Intent, NetworkEdit, NodeEdit, Register, apply, decide};
 use model::{
     Digest, HostName, Keepalive, PasswordHash, Role, SealingPublicKey, SigningPublicKey, Title, TokenPurpose,
     Uses, WgPublicKey,
@@ -40,6 +40,7 @@ fn register(host: u8, key: u8) -> Command {
         sealing_key: SealingPublicKey::from_bytes(bytes),
         encapsulated: SealingPublicKey::from_bytes(bytes),
         settings: Default::default(),
+        addresses: Vec::new(),
     })
 }
 
@@ -51,7 +52,14 @@ fn command(intent: &Intent, (kind, a, b): Wish) -> Option<(Actor, Command)> {
     let node = || pick(intent.nodes(None), a).map(|node| node.id);
     let user = || pick(intent.users(None), a).map(|user| user.id);
     let command = match kind {
-        0 | 1 => Command::CreateNetwork { name: name().parse().unwrap(), ranges: None, keepalive: None },
+        0 | 1 => Command::CreateNetwork {
+            name: name().parse().unwrap(),
+            ranges: None,
+            keepalive: None,
+            access: None,
+            approval: false,
+            domain: None,
+        },
         2 | 3 => return Some((Actor::Registrant, register(a, b))),
         4 => Command::CreateEnrollmentKey {
             title: title(a),
@@ -59,6 +67,8 @@ fn command(intent: &Intent, (kind, a, b): Wish) -> Option<(Actor, Command)> {
             networks: network().into_iter().collect(),
             uses: if b < 3 { Uses::Left(u32::from(b) + 1) } else { Uses::Unlimited },
             expires: None,
+            tags: Default::default(),
+            ephemeral: false,
         },
         5 => {
             Command::CreateUser { name: name().parse().unwrap(), password: password(b), role: Role::Auditor }
@@ -74,8 +84,11 @@ fn command(intent: &Intent, (kind, a, b): Wish) -> Option<(Actor, Command)> {
         8 => Command::DeleteUser { user: user()? },
         9 => Command::UpdateNetwork {
             network: network()?,
-            name: Some(format!("name-{b}").parse().unwrap()),
-            keepalive: Keepalive::new(u16::from(b) + 1).ok(),
+            edit: NetworkEdit {
+                name: Some(format!("name-{b}").parse().unwrap()),
+                keepalive: Keepalive::new(u16::from(b) + 1).ok(),
+                ..NetworkEdit::default()
+            },
         },
         10 => Command::DeleteNetwork { network: network()?, force: b > 2 },
         11 => Command::UpdateHost {
@@ -87,8 +100,13 @@ fn command(intent: &Intent, (kind, a, b): Wish) -> Option<(Actor, Command)> {
             } else {
                 Edit::Clear
             },
+            default: None,
+            ephemeral: None,
         },
-        12 => Command::UpdateNode { node: node()?, connected: b > 2 },
+        12 => Command::UpdateNode {
+            node: node()?,
+            edit: NodeEdit { connected: Some(b > 2), ..NodeEdit::default() },
+        },
         _ => Command::RemoveHost { host: host()? },
     };
     Some((Actor::System, command))

@@ -16,7 +16,7 @@
 //! itself unless somebody speaks (`as anna: …`).
 
 use anyhow::{Result, bail};
-use control::{Actor, Command, Door, Edit, Effect, Register};
+use control::{Actor, Command, Door, Edit, Effect, NetworkEdit, NodeEdit, Register};
 use model::{
     Addresses, ApiTokenId, Digest, EnrollmentKeyId, HostId, HostName, NetworkId, NetworkName, NodeId,
     PasswordHash, Ranges, Role, SealingPublicKey, SigningPublicKey, Title, TokenPurpose, UserId, UserName,
@@ -154,13 +154,21 @@ fn network(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Command)> {
     let name: NetworkName = line.value()?;
     let network = network_id(stage, &name);
     let command = match verb.as_str() {
-        "create" => {
-            Command::CreateNetwork { name, ranges: ranges(line)?, keepalive: line.option("keepalive")? }
-        }
+        "create" => Command::CreateNetwork {
+            name,
+            ranges: ranges(line)?,
+            keepalive: line.option("keepalive")?,
+            access: None,
+            approval: line.has("approval"),
+            domain: line.option("domain")?,
+        },
         "update" => Command::UpdateNetwork {
             network,
-            name: line.option("name")?,
-            keepalive: line.option("keepalive")?,
+            edit: NetworkEdit {
+                name: line.option("name")?,
+                keepalive: line.option("keepalive")?,
+                ..NetworkEdit::default()
+            },
         },
         "delete" => Command::DeleteNetwork { network, force: line.has("force") },
         _ => bail!("nobody knows how to `network {verb}`"),
@@ -180,7 +188,15 @@ fn key(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Command)> {
             let expires = line.option("expires")?;
             let expires = expires.map(|seconds| stage.now + std::time::Duration::from_secs(seconds));
             let digest = digest(title.as_str());
-            Command::CreateEnrollmentKey { title, digest, networks, uses, expires }
+            Command::CreateEnrollmentKey {
+                title,
+                digest,
+                networks,
+                uses,
+                expires,
+                tags: line.list("tags")?.into_iter().collect(),
+                ephemeral: line.has("ephemeral"),
+            }
         }
         "rename" => Command::UpdateEnrollmentKey { key, title: line.value()? },
         "delete" => Command::DeleteEnrollmentKey { key },
@@ -210,6 +226,7 @@ fn register(stage: &mut Stage, line: &mut Line) -> Result<Register> {
         sealing_key: SealingPublicKey::from_bytes(bytes(&machine)),
         encapsulated: SealingPublicKey::from_bytes(bytes(&machine)),
         settings: settings(line)?,
+        addresses: line.list("addresses")?,
     })
 }
 
@@ -226,7 +243,14 @@ fn host(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Command)> {
     let command = match verb.as_str() {
         "update" => {
             let (name, mtu): (_, Edit<_>) = (line.option("name")?, line.edit("mtu")?);
-            Command::UpdateHost { host, name, mtu, static_endpoint: line.edit("endpoint")? }
+            Command::UpdateHost {
+                host,
+                name,
+                mtu,
+                static_endpoint: line.edit("endpoint")?,
+                default: None,
+                ephemeral: None,
+            }
         }
         "remove" => Command::RemoveHost { host },
         _ => bail!("nobody knows how to `host {verb}`"),
@@ -248,9 +272,12 @@ fn node(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Command)> {
         "add" => {
             let addresses = Addresses { v4: line.option("v4")?, v6: line.option("v6")? };
             let addresses = Some(addresses).filter(|addresses| *addresses != Addresses::default());
-            Command::AddNode { host, network, addresses }
+            Command::AddNode { host, network, addresses, tags: line.list("tags")?.into_iter().collect() }
         }
-        "connect" | "disconnect" => Command::UpdateNode { node, connected: verb == "connect" },
+        "connect" | "disconnect" => Command::UpdateNode {
+            node,
+            edit: NodeEdit { connected: Some(verb == "connect"), ..NodeEdit::default() },
+        },
         "remove" => Command::RemoveNode { node },
         _ => bail!("nobody knows how to `node {verb}`"),
     };

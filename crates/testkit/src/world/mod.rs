@@ -106,7 +106,14 @@ impl World {
             let name = format!("net{number}").parse().expect("a name");
             world.command(
                 Actor::System,
-                Command::CreateNetwork { name, ranges: ranges.ok(), keepalive: None },
+                Command::CreateNetwork {
+                    name,
+                    ranges: ranges.ok(),
+                    keepalive: None,
+                    access: None,
+                    approval: false,
+                    domain: None,
+                },
             );
         }
         world.networks = world.server.intent.networks(None).map(|network| network.id).collect();
@@ -117,7 +124,15 @@ impl World {
             let uses = Uses::Unlimited;
             world.command(
                 Actor::System,
-                Command::CreateEnrollmentKey { title, digest, networks, uses, expires: None },
+                Command::CreateEnrollmentKey {
+                    title,
+                    digest,
+                    networks,
+                    uses,
+                    expires: None,
+                    tags: Default::default(),
+                    ephemeral: false,
+                },
             );
         }
         world

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use control::{Actor, Command, Register};
+use control::{Actor, Command, NodeEdit, Register};
 use model::{Digest, HostName, SealingPublicKey, SigningPublicKey, WgPublicKey};
 use reconcile::{AgentEvent, AskFailure};
 use wire::{HostSettings, Leave};
@@ -25,6 +25,7 @@ impl World {
             sealing_key: SealingPublicKey::from_bytes([byte; 32]),
             encapsulated: SealingPublicKey::from_bytes([byte; 32]),
             settings: HostSettings::default(),
+            addresses: Vec::new(),
         };
         let (key, signing) = (registration.wireguard_key, registration.signing_key);
         self.command(Actor::Registrant, Command::Register(registration));
@@ -57,7 +58,13 @@ impl World {
         let node =
             self.server.intent.node_of(self.hosts[host].id, self.networks[network]).map(|node| node.id);
         if let Some(node) = node {
-            self.command(Actor::System, Command::UpdateNode { node, connected });
+            self.command(
+                Actor::System,
+                Command::UpdateNode {
+                    node,
+                    edit: NodeEdit { connected: Some(connected), ..NodeEdit::default() },
+                },
+            );
             self.model.switch(host, network, connected);
         }
     }
