@@ -13,6 +13,7 @@ mod delta;
 mod entry;
 mod grant;
 mod host_map;
+mod key_change;
 mod message;
 mod nets;
 mod parts;
@@ -39,6 +40,7 @@ pub use host_map::{
     EgressDuty, HostMap, HostSettings, InternetWay, Membership, NatMapping, OwnHost, Peer, PeerNode,
     Rendezvous, ServerLinks, ToldUpstream, Way,
 };
+pub use key_change::KeyChange;
 pub use message::{Down, MapReply, NodeSwitch};
 pub use nets::Net;
 pub use parts::{MapRequest, Part, PartsError, PartsHead, assemble, pack};

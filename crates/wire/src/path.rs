@@ -16,6 +16,8 @@ pub const SETTINGS: &str = "/agent/v1/settings";
 pub const NODE: &str = "/agent/v1/node";
 /// `POST`: a `Leave`: one network or the server, answered with no content.
 pub const LEAVE: &str = "/agent/v1/leave";
+/// `POST`: a `KeyChange`: another WireGuard key, answered with no content.
+pub const KEY: &str = "/agent/v1/key";
 /// MQTT over WebSocket.
 pub const MQTT: &str = "/mqtt";
 /// The media type of all bodies.

@@ -37,8 +37,11 @@ pub struct Hello {
 pub struct WireguardProof(#[cbor(with = "minicbor::bytes")] [u8; 32]);
 
 impl WireguardProof {
+    /// Proves nothing.
+    pub(crate) const NONE: Self = Self([0; 32]);
+
     /// None where the other's key is of low order: that would prove nothing.
-    fn of(secret: &WgSecret, other: &WgPublicKey, transcript: &[u8]) -> Option<Self> {
+    pub(crate) fn of(secret: &WgSecret, other: &WgPublicKey, transcript: &[u8]) -> Option<Self> {
         let transcript = Sha256::digest(transcript);
         let mut hash = Sha256::new_with_prefix(b"netloom wireguard possession v1\n");
         hash.update(*secret.agree(other)?);
@@ -46,7 +49,7 @@ impl WireguardProof {
         Some(Self(hash.finalize().into()))
     }
 
-    fn matches(&self, other: &Self) -> bool {
+    pub(crate) fn matches(&self, other: &Self) -> bool {
         // No early end: the time taken tells nothing about where they differ.
         self.0.iter().zip(other.0).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
     }
@@ -120,8 +123,7 @@ impl RegisterRequest {
         let bytes = crate::encode(registration);
         let signature = signing.sign(&bytes);
         // To a server whose key is of low order nothing can be proved: it refuses this.
-        let wireguard_proof =
-            WireguardProof::of(wireguard, server, &bytes).unwrap_or(WireguardProof([0; 32]));
+        let wireguard_proof = WireguardProof::of(wireguard, server, &bytes).unwrap_or(WireguardProof::NONE);
         Self { registration: bytes, signature, wireguard_proof }
     }
 

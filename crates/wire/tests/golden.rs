@@ -156,6 +156,7 @@ fn every_message_reads_and_writes_as_it_always_did() {
     holds("register-reply", &messages::register_reply());
     holds("leave-network", &messages::leave_network());
     holds("leave-server", &wire::Leave::Server);
+    holds("key-change", &messages::key_change());
     holds("node-switch", &messages::node_switch());
     holds("host-settings", &messages::host_settings());
     holds("host-settings-none", &wire::HostSettings::default());

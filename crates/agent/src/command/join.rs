@@ -8,6 +8,7 @@
 //! Not for keeping the machine up to date. It keeps true that a join that failed has changed nothing on this machine.
 
 use std::io::Read as _;
+use std::net::IpAddr;
 
 use anyhow::{Context as _, bail};
 use model::{HostName, Timestamp};
@@ -31,9 +32,19 @@ const MOST_TOKEN: u64 = 16 * 1024;
 /// What identity, server and options take on disk, and a first map.
 const ROOM: usize = 64 * 1024;
 
+/// What `join` was asked for besides options.
+pub(super) struct Wish {
+    pub(super) token: Option<String>,
+    /// Addresses in the networks that are joined.
+    pub(super) addresses: Vec<IpAddr>,
+    /// Whether a daemon goes on.
+    pub(super) daemon: bool,
+}
+
 /// What is known before the server is told anything.
 struct Plan {
     token: Token,
+    addresses: Vec<IpAddr>,
     options: Options,
     server: ServerClient,
     hello: Hello,
@@ -54,17 +65,12 @@ enum Fresh {
 }
 
 /// Joins.
-pub(super) async fn join(
-    context: &Context,
-    token: Option<String>,
-    daemon: bool,
-    flags: &OptionFlags,
-) -> anyhow::Result<()> {
+pub(super) async fn join(context: &Context, wish: Wish, flags: &OptionFlags) -> anyhow::Result<()> {
     let options = context.options(flags)?;
-    let token = read_token(token.or_else(|| options.token.clone()))?;
+    let token = read_token(wish.token.or_else(|| options.token.clone()))?;
     hands::check_rights("join -t TOKEN")?;
     let progress = context.output.progress("asking the server");
-    let plan = prepare(context, token, options).await?;
+    let plan = prepare(context, token, wish.addresses, options).await?;
     if plan.fresh == Fresh::Copy {
         context.output.note(
             "The state found here was copied from another machine; this one gets an identity of its own.",
@@ -79,7 +85,7 @@ pub(super) async fn join(
             return Err(error);
         }
     };
-    let joined = settle(context, &plan, &registered, daemon, &progress).await;
+    let joined = settle(context, &plan, &registered, wish.daemon, &progress).await;
     drop(progress);
     match joined {
         Ok((view, running)) => summary(context, &registered, &view, running.as_ref()),
@@ -107,7 +113,12 @@ fn read_token(given: Option<String>) -> anyhow::Result<Token> {
 }
 
 /// Everything that can be found out without changing anything.
-async fn prepare(context: &Context, token: Token, options: Options) -> anyhow::Result<Plan> {
+async fn prepare(
+    context: &Context,
+    token: Token,
+    addresses: Vec<IpAddr>,
+    options: Options,
+) -> anyhow::Result<Plan> {
     let (identity, fresh) = match context.state.identity()? {
         None => (Identity::generate(MachineMark::here())?, Fresh::Machine),
         Some(there) if there.is_of_another(MachineMark::here().as_ref()) => {
@@ -119,7 +130,7 @@ async fn prepare(context: &Context, token: Token, options: Options) -> anyhow::R
     let hello = server.hello().await?;
     check_clock(&hello, now())?;
     check_machine(context, &options, &identity).await?;
-    Ok(Plan { token, options, server, hello, identity, fresh })
+    Ok(Plan { token, addresses, options, server, hello, identity, fresh })
 }
 
 fn check_clock(hello: &Hello, here: Timestamp) -> Result<(), ClockSkew> {
@@ -167,7 +178,7 @@ struct Registered {
 
 async fn register(context: &Context, plan: &Plan) -> anyhow::Result<Registered> {
     file::check_room(context.state.folder(), ROOM)?;
-    let Plan { token, options, server, hello, identity, fresh } = plan;
+    let Plan { token, addresses, options, server, hello, identity, fresh } = plan;
     let servers = if *fresh == Fresh::No { context.state.servers()? } else { Vec::new() };
     let before = servers.iter().find(|known| known.key == hello.wireguard_key).cloned();
     let mut random = getrandom::rand_core::UnwrapErr(getrandom::SysRng);
@@ -175,7 +186,7 @@ async fn register(context: &Context, plan: &Plan) -> anyhow::Result<Registered> 
         .context("the server's sealing key cannot be used")?;
     let settings: HostSettings = options.for_server();
     let registration = Registration {
-        addresses: Vec::new(),
+        addresses: addresses.clone(),
         enrollment: Some(*token.secret.expose()),
         hostname: HostName::nearest(&rustix::system::uname().nodename().to_string_lossy()),
         wireguard_key: identity.wireguard.public(),

@@ -16,6 +16,7 @@ mod update;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -67,6 +68,9 @@ enum Command {
         /// `off` joins without a daemon; `netclient pull` brings this machine up to date then
         #[arg(long, value_enum, default_value = "on")]
         daemon: DaemonChoice,
+        /// An address this machine would have in a network that it joins; may be given for each [default: any that is free]
+        #[arg(long, value_name = "ADDRESS")]
+        address: Vec<IpAddr>,
         #[command(flatten)]
         options: OptionFlags,
     },
@@ -252,8 +256,9 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn perform(context: &Context, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Join { token, daemon, options } => {
-            join::join(context, token, daemon == DaemonChoice::On, &options).await
+        Command::Join { token, daemon, address, options } => {
+            let wish = join::Wish { token, addresses: address, daemon: daemon == DaemonChoice::On };
+            join::join(context, wish, &options).await
         }
         Command::Leave { network, force } => leave::network(context, &network, force).await,
         Command::Connect { network } => update::switch(context, &network, true).await,

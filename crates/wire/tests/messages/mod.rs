@@ -9,10 +9,10 @@ use model::{
 };
 use wire::{
     BucketDigests, Channel, Class, ClientSeen, Delta, EgressDuty, Facts, Grant, Hello, HostMap, HostSettings,
-    InternetWay, Leave, MapRequest, Membership, NatMapping, Net, NodeSwitch, Outcome, OwnHost, Part,
-    PartsHead, Party, Peer, PeerNode, Refusal, RefusalCode, RegisterReply, RegisterRequest, Registration,
-    Rendezvous, Report, ServerLinks, SignedRequest, SigningSecret, Token, TokenSecret, ToldUpstream,
-    WgSecret, path,
+    InternetWay, KeyChange, Leave, MapRequest, Membership, NatMapping, Net, NodeSwitch, Outcome, OwnHost,
+    Part, PartsHead, Party, Peer, PeerNode, Refusal, RefusalCode, RegisterReply, RegisterRequest,
+    Registration, Rendezvous, Report, ServerLinks, SignedRequest, SigningSecret, Token, TokenSecret,
+    ToldUpstream, WgSecret, path,
 };
 
 pub const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -132,6 +132,10 @@ pub fn register_reply() -> RegisterReply {
 
 pub fn leave_network() -> Leave {
     Leave::Network("office".parse().unwrap())
+}
+
+pub fn key_change() -> KeyChange {
+    KeyChange::prove(HOST, &host_wireguard(), &server_wireguard().public())
 }
 
 pub fn node_switch() -> NodeSwitch {
