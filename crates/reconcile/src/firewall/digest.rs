@@ -9,11 +9,12 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use serde::Serialize;
 
 use super::{Firewall, SetChanges, SetId};
 
 /// Tells firewalls apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct FirewallDigest {
     /// Of everything but the sets' members.
     pub rules: u64,

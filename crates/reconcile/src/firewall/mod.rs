@@ -22,6 +22,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 pub use addresses::{AddressSet, Family, SetId};
 pub use diff::{FirewallStep, SetChange, SetChanges, diff};
 pub use digest::{FirewallDigest, FirewallDigestError, StableHasher, element_digest};
@@ -80,7 +82,8 @@ pub enum Side {
 }
 
 /// What is there under our name, as far as it can be told without knowing what was wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FirewallLook {
     /// Nothing.
     #[default]
