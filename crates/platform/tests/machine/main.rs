@@ -10,6 +10,8 @@ mod hands;
 mod resolver_common;
 mod resolver_crash;
 mod resolver_file;
+mod resolver_resolvconf;
+mod resolver_resolved;
 mod trouble;
 mod vm;
 mod watching;

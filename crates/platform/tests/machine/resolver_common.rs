@@ -1,12 +1,12 @@
 //! What the tests of the resolver's hands share: a machine with an /etc of its own, and the hands on it.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use platform::{ResolverApplied, ResolverHands, ResolverLook, ResolverOptions};
+use platform::{ResolverApplied, ResolverHands, ResolverLook, ResolverOptions, ResolverWatch};
 use reconcile::{Resolver, ResolverChoice};
 
-use crate::common::{LINK, run};
+use crate::common::LINK;
 
 /// Shell that gives a test's machine an /etc of its own, and a folder for our state.
 pub(crate) const ETC: &str = "mkdir /run/etc /run/state; \
@@ -73,7 +73,11 @@ pub(crate) fn unpacked(package: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("the package {package} is not unpacked: run `cargo xtask test`"))
 }
 
-/// Shows a file or folder at another place.
-pub(crate) fn bind(from: &Path, to: &str) {
-    assert!(run(&format!("mount --bind {} {to}", from.display())), "{} at {to}", from.display());
+/// Waits for a notice of what just happened.
+pub(crate) async fn noticed(watch: &mut ResolverWatch, what: &str) {
+    let limit = std::time::Duration::from_secs(15);
+    tokio::time::timeout(limit, watch.changed())
+        .await
+        .unwrap_or_else(|_| panic!("not noticed: {what}"))
+        .unwrap();
 }

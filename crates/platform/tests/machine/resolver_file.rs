@@ -6,7 +6,7 @@ use platform::{ResolverApplied, ResolverLook};
 use reconcile::ResolverWay;
 
 use crate::common::{eventually, inside, run};
-use crate::resolver_common::{CONF, ETC, STATE, files, hands, lines, tell, text, upstreams, wanted};
+use crate::resolver_common::{CONF, ETC, STATE, files, hands, lines, noticed, tell, text, upstreams, wanted};
 
 const ORIGINAL: &str =
     "# by hand\nnameserver 192.0.2.1\nnameserver 192.0.2.2\nsearch example.org\noptions edns0\n";
@@ -289,12 +289,4 @@ fn writes_to_a_mounted_file_are_noticed_from_wherever_they_come() {
             noticed(&mut watch, "the mounted file was written").await;
         },
     );
-}
-
-async fn noticed(watch: &mut platform::ResolverWatch, what: &str) {
-    let limit = std::time::Duration::from_secs(15);
-    tokio::time::timeout(limit, watch.changed())
-        .await
-        .unwrap_or_else(|_| panic!("not noticed: {what}"))
-        .unwrap();
 }
