@@ -258,8 +258,18 @@ fn a_resolved_that_is_not_asked_is_not_told() {
             Some(ResolverWay::Resolved),
             "the original counts, not our text"
         );
-        tell(&mut hands("auto").await).await;
+        let mut hands = hands("auto").await;
+        tell(&mut hands).await;
         assert!(text(CONF).contains("127.0.0.53"), "the file was taken back first");
+
+        // Somebody gives the machine a file of its own while we run.
+        assert!(!hands.detect_again().await.unwrap());
+        assert!(run(&format!("rm {CONF}; echo nameserver 192.0.2.9 > {CONF}")));
+        assert!(hands.detect_again().await.unwrap());
+        assert_eq!(hands.way(), Some(ResolverWay::File));
+        tell(&mut hands).await;
+        assert!(!resolvectl(&format!("dns {LINK}")).contains("10.20.0.5"), "and resolved was told to forget");
+        assert_eq!(upstreams(&hands).await, ["192.0.2.9:53"]);
     });
 }
 

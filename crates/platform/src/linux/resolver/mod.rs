@@ -90,11 +90,23 @@ impl ResolverHands {
     pub async fn detect(options: ResolverOptions) -> anyhow::Result<Self> {
         let ResolverOptions { link, state, choice } = options;
         let file = ResolvConf::new(Path::new(RESOLV_CONF), &state);
-        let way = match choice {
-            ResolverChoice::Only(way) => chosen(way, &link).await?,
-            ResolverChoice::Auto | ResolverChoice::Off => usual(&link, &file).await?,
-        };
+        let way = find(choice, &link, &file).await?;
         Ok(Self { link, choice, way, file, note: Note::new(&state) })
+    }
+
+    /// Finds out again, since a machine may change its ways while we run. Says whether it has; the next `apply` moves over.
+    pub async fn detect_again(&mut self) -> anyhow::Result<bool> {
+        let way = find(self.choice, &self.link, &self.file).await?;
+        let is_same = match (&self.way, &way) {
+            (Way::Resolvconf(known), Way::Resolvconf(found)) => known.record() == found.record(),
+            (Way::Resolved, Way::Resolved) | (Way::File, Way::File) => true,
+            (Way::Resolved | Way::Resolvconf(_) | Way::File, _) => false,
+        };
+        // What stays the same keeps its pace.
+        if !is_same {
+            self.way = way;
+        }
+        Ok(!is_same)
     }
 
     /// The way; none if the resolver is to be left alone.
@@ -222,6 +234,13 @@ impl ResolverHands {
     }
 }
 
+async fn find(choice: ResolverChoice, link: &LinkName, file: &ResolvConf) -> anyhow::Result<Way> {
+    match choice {
+        ResolverChoice::Only(way) => chosen(way, link).await,
+        ResolverChoice::Auto | ResolverChoice::Off => usual(link, file).await,
+    }
+}
+
 /// The way that was chosen, if this machine has it.
 async fn chosen(way: ResolverWay, link: &LinkName) -> anyhow::Result<Way> {
     match way {
@@ -239,10 +258,11 @@ async fn chosen(way: ResolverWay, link: &LinkName) -> anyhow::Result<Way> {
 /// The first way that this machine uses, going by what its file is without us.
 async fn usual(link: &LinkName, file: &ResolvConf) -> anyhow::Result<Way> {
     let text = file.without_us()?;
-    if Conf::read(&String::from_utf8_lossy(&text)).is_stub() && Resolved::find().await?.is_some() {
+    // A bus or a program that does not work is no reason to have no names.
+    if Conf::read(&String::from_utf8_lossy(&text)).is_stub() && matches!(Resolved::find().await, Ok(Some(_)))
+    {
         return Ok(Way::Resolved);
     }
-    // A program that does not work is no reason to have no names.
     match Resolvconf::find(link).await {
         Ok(Some(resolvconf)) if resolvconf.makes(file)? => Ok(Way::Resolvconf(resolvconf)),
         Ok(_) | Err(_) => Ok(Way::File),
