@@ -26,6 +26,7 @@ mod session;
 mod subject;
 mod token;
 mod user;
+mod wg_quick;
 
 pub mod path;
 pub mod schema;
@@ -49,8 +50,8 @@ pub use node::{AddNode, InternetUse, Node, NodeRef, NodeRelations, PatchNode, Us
 pub use page::{Cursor, Limit, Page, Paging};
 pub use password::{Password, PasswordError, Secret};
 pub use policy::{
-    AccessChange, CreatePolicy, CreatePolicyTest, DryRun, ExplainQuery, Explanation, PairChange, PatchPolicy,
-    Policy, PolicyRef, PolicyTest, PolicyTestResult, PolicyTestRun, Written,
+    AccessChange, CreatePolicy, CreatePolicyTest, DecidedBy, DryRun, ExplainQuery, Explanation, PairChange,
+    PatchPolicy, Policy, PolicyRef, PolicyTest, PolicyTestResult, PolicyTestRun, Written,
 };
 pub use problem::{FieldError, Problem, ProblemKind, SETUP_NEEDED, WRONG_CODE, WRONG_PASSWORD, read};
 pub use selector::{
@@ -62,6 +63,7 @@ pub use session::{Login, Me, Session, Setup, SetupState};
 pub use subject::{Member, Subject, SubjectError};
 pub use token::{ApiToken, CreateToken, CreatedToken, Purpose};
 pub use user::{ChangePassword, CreateUser, PatchUser, Role, SetGroups, SetPassword, User, UserRef};
+pub use wg_quick::{PRIVATE_KEY_MISSING, WgQuick};
 
 /// The largest request body that is read, in bytes.
 pub const MOST_BODY: usize = 64 * 1024;

@@ -159,22 +159,25 @@ pub struct PairChange {
     /// To whom.
     #[schema(value_type = schema::Member)]
     pub to: Member,
-    /// By what it gains or loses access; empty: by everything.
-    #[schema(value_type = Vec<schema::Service>)]
-    pub services: Vec<Service>,
+    /// By what it gains access: services, or `everything`; empty: it gains none.
+    #[schema(example = json!(["tcp/443"]))]
+    pub gained: Vec<String>,
+    /// By what it loses access, likewise.
+    #[schema(example = json!(["everything"]))]
+    pub lost: Vec<String>,
 }
 
 /// What a change would do to who may open connections to whom.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct AccessChange {
-    /// How many pairs gain access.
-    pub gained: u64,
-    /// How many pairs lose access.
-    pub lost: u64,
-    /// The first of the pairs that gain.
-    pub gains: Vec<PairChange>,
-    /// The first of the pairs that lose.
-    pub losses: Vec<PairChange>,
+    /// How many pairs change; each direction is a pair.
+    pub changing: u64,
+    /// How many pairs gain something.
+    pub gaining: u64,
+    /// How many pairs lose something. One that does both counts in both.
+    pub losing: u64,
+    /// The first hundred of the pairs that change.
+    pub pairs: Vec<PairChange>,
 }
 
 /// Which access is to be explained.
@@ -193,6 +196,20 @@ pub struct ExplainQuery {
     pub service: Service,
 }
 
+/// What decides whether one member may open connections to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DecidedBy {
+    /// Policies let it through.
+    Policies,
+    /// Policies let only some of its ports through.
+    Partly,
+    /// No policy speaks of it: the network's default.
+    Default,
+    /// One of the two takes no part in the network now.
+    Absent,
+}
+
 /// Whether one member may open connections to another, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
@@ -207,8 +224,14 @@ pub struct Explanation {
     pub service: Service,
     /// Whether it may.
     pub allowed: bool,
-    /// The policies that let it through; empty when none does, and then the network's default decided.
+    /// What decides.
+    pub decided_by: DecidedBy,
+    /// The policies that let it through, or some of it.
     pub policies: Vec<PolicyRef>,
+    /// Disabled policies that would let all of it through.
+    pub disabled: Vec<PolicyRef>,
+    /// Whether the other may open such connections to this one. Replies need none of it.
+    pub reverse_allowed: bool,
     /// The same in a sentence.
     pub reason: String,
 }
