@@ -13,6 +13,7 @@ mod env;
 mod intent;
 mod inventory;
 pub mod plan;
+pub mod policy;
 mod record;
 mod rejection;
 

@@ -5,5 +5,7 @@
 mod history;
 mod intent;
 mod plan;
+mod policy;
 mod pools;
 mod shell;
+mod wild;
