@@ -5,13 +5,14 @@
 
 use domain::base::iana::{Class, Rcode, Rtype};
 use domain::base::message_builder::PushError;
-use domain::base::name::ToName;
-use domain::base::{Message, Serial, Ttl};
+use domain::base::name::{FlattenInto as _, ToName};
+use domain::base::{self, Message, Serial, Ttl};
 use domain::rdata::{Ns, Soa};
 
+use crate::foreign::{Alias, Foreign};
 use crate::key::Key;
 use crate::name::Name;
-use crate::question::{Asked, Foreign, Reply};
+use crate::question::{Asked, Reply};
 use crate::record::Data;
 use crate::snapshot::{Authority, Owner, Set, Snapshot};
 
@@ -37,6 +38,8 @@ pub enum Transport {
 pub struct Terms {
     /// How the request came.
     pub transport: Transport,
+    /// Whether it is answered at all; else it is refused.
+    pub welcome: bool,
     /// Whether names that are not ours are forwarded for it.
     pub recursion: bool,
 }
@@ -72,6 +75,8 @@ enum End<'a> {
     Missing(&'a Authority, Rcode),
     /// No zone of ours.
     Outside,
+    /// CNAMEs of ours that lead to no zone of ours.
+    Away(Vec<Alias>),
     /// Too many CNAMEs.
     Endless,
 }
@@ -83,19 +88,25 @@ fn reply_to(
     out: &mut Vec<u8>,
 ) -> Result<Answer, PushError> {
     let is_transfer = matches!(asked.rtype, Rtype::AXFR | Rtype::IXFR);
-    if asked.class != Class::IN || is_transfer {
+    if asked.class != Class::IN || is_transfer || !terms.welcome {
         return asked.refuse(Rcode::REFUSED, out).map(|()| Answer::Reply);
     }
+    let is_for_others = asked.header.rd() && terms.recursion;
     let mut reply = asked.reply(terms, out)?;
     reply.header_mut().set_aa(true);
     let end = follow(names, asked, &mut reply);
     match end {
         Ok(End::Complete) => asked.finish(reply.additional())?,
         Ok(End::Missing(authority, rcode)) => missing(asked, reply, authority, rcode)?,
-        Ok(End::Outside) if asked.header.rd() && terms.recursion => {
-            return Ok(Answer::Forward(Box::new(asked.foreign())));
+        Ok(End::Outside) if is_for_others => {
+            return Ok(Answer::Forward(Box::new(Foreign::new(asked, Vec::new()))));
         }
         Ok(End::Outside) => asked.refuse(Rcode::REFUSED, out)?,
+        // Those who want addresses mostly cannot follow a CNAME themselves.
+        Ok(End::Away(aliases)) if is_for_others && matches!(asked.rtype, Rtype::A | Rtype::AAAA) => {
+            return Ok(Answer::Forward(Box::new(Foreign::new(asked, aliases))));
+        }
+        Ok(End::Away(_)) => asked.finish(reply.additional())?,
         Ok(End::Endless) => asked.refuse(Rcode::SERVFAIL, out)?,
         Err(_too_long) => asked.finish(cut(reply).additional())?,
     }
@@ -112,27 +123,36 @@ fn cut(mut reply: Reply<'_>) -> Reply<'_> {
 /// Adds what there is, from one CNAME to the next.
 fn follow<'n>(names: &'n Snapshot, asked: &Asked<'_>, reply: &mut Reply<'_>) -> Result<End<'n>, PushError> {
     let mut key = Key::of_labels(asked.name.iter());
-    let mut alias: Option<&Name> = None;
-    for _ in 0..=MOST_ALIASES {
+    // The CNAMEs so far: time to live and target of each.
+    let mut way: Vec<(u32, &Name)> = Vec::new();
+    while way.len() <= MOST_ALIASES {
+        let last = way.last().map(|(_, target)| *target);
         let Some((set, next)) = names.owner(key.as_slice()).and_then(|owner| pick(owner, asked.rtype)) else {
-            return match alias {
-                None => without(names, asked, &key, asked.name, reply),
-                // What lies outside is for the client to ask for.
-                Some(name) => without(names, asked, &key, name.as_base(), reply).map(|end| match end {
-                    End::Outside => End::Complete,
-                    End::Complete | End::Missing(..) | End::Endless => end,
-                }),
+            let end = match last {
+                None => without(names, asked, &key, asked.name, reply)?,
+                Some(name) => without(names, asked, &key, name.as_base(), reply)?,
             };
+            let is_away = matches!(end, End::Outside) && !way.is_empty();
+            return Ok(if is_away { End::Away(aliases(asked, &way)) } else { end });
         };
-        match alias {
+        match last {
             None => push(reply, asked.name, set)?,
             Some(name) => push(reply, name.as_base(), set)?,
         }
         let Some(next) = next else { return Ok(End::Complete) };
         key = Key::of(next);
-        alias = Some(next);
+        way.push((set.ttl, next));
     }
     Ok(End::Endless)
+}
+
+fn aliases(asked: &Asked<'_>, way: &[(u32, &Name)]) -> Vec<Alias> {
+    let mut owner = asked.name.flatten_into();
+    let alias = |(ttl, target): &(u32, &Name)| {
+        let target: base::Name<Vec<u8>> = target.as_base().to_name();
+        Alias { owner: std::mem::replace(&mut owner, target.clone()), ttl: *ttl, target }
+    };
+    way.iter().map(alias).collect()
 }
 
 /// The records that answer, and the name to go on with where they are a CNAME that was not asked for.
@@ -181,7 +201,7 @@ fn without<'n>(
     Ok(End::Missing(authority, if exists { Rcode::NOERROR } else { Rcode::NXDOMAIN }))
 }
 
-fn soa(authority: &Authority) -> Soa<&domain::base::Name<[u8]>> {
+fn soa(authority: &Authority) -> Soa<&base::Name<[u8]>> {
     let zone = &authority.zone;
     let (server, mailbox) = (zone.server.as_base(), zone.mailbox.as_base());
     Soa::new(server, mailbox, Serial(authority.serial), REFRESH, RETRY, EXPIRE, Ttl::from_secs(zone.ttl))

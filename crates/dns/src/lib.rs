@@ -12,6 +12,7 @@
 
 mod answer;
 pub mod coredns;
+mod foreign;
 mod forward;
 mod key;
 mod name;
@@ -28,11 +29,11 @@ mod udp;
 mod upstream;
 
 pub use answer::{Answer, Terms, Transport, answer};
+pub use foreign::Foreign;
 pub use forward::{DomainRule, Forwarding};
 pub use name::{Name, NameError};
 pub use names::{Edit, Names, RecordError};
 pub use network::{MEMBER_TTL, Network};
-pub use question::Foreign;
 pub use record::{Data, Record, Service, Text, TextError};
 pub use serve::{ListenError, Options, Server};
 pub use snapshot::{Snapshot, Zone};

@@ -18,9 +18,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::answer::{Terms, Transport};
+use crate::foreign::Foreign;
 use crate::forward::{Forwarding, Routes};
 use crate::names::Names;
-use crate::question::Foreign;
 use crate::socket::Sockets;
 use crate::stats::{Counts, Stats};
 use crate::{tcp, udp, upstream};
@@ -41,6 +41,8 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// What it knows.
     pub names: Names,
+    /// Who is answered; none: everybody who can ask. Others are refused.
+    pub allow: Option<Vec<IpNet>>,
     /// Who is asked about everything else.
     pub forwarding: Forwarding,
     /// For whom somebody else is asked; everybody else is refused.
@@ -80,9 +82,10 @@ impl fmt::Debug for Server {
 impl Server {
     /// Starts, and says on which addresses it could not.
     pub async fn start(options: Options) -> (Self, Vec<ListenError>) {
-        let Options { listen, names, forwarding, allow_forward } = options;
+        let Options { listen, names, allow, forwarding, allow_forward } = options;
         let shared = Arc::new(Shared {
             names,
+            allow,
             stats: Stats::default(),
             routes: ArcSwap::from_pointee(Routes::new(forwarding)),
             allow_forward: ArcSwap::from_pointee(allow_forward),
@@ -167,6 +170,7 @@ fn listen(address: SocketAddr, shared: &Arc<Shared>) -> io::Result<Listening> {
 pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) stats: Stats,
+    allow: Option<Vec<IpNet>>,
     routes: ArcSwap<Routes>,
     allow_forward: ArcSwap<Vec<IpNet>>,
     /// Where we listen: asking ourselves would go round for ever.
@@ -180,8 +184,9 @@ impl Shared {
     /// What holds for a client.
     pub(crate) fn terms(&self, client: IpAddr, transport: Transport) -> Terms {
         let client = client.to_canonical();
-        let recursion = self.allow_forward.load().iter().any(|allowed| allowed.contains(&client));
-        Terms { transport, recursion }
+        let among = |allowed: &[IpNet]| allowed.iter().any(|net| net.contains(&client));
+        let welcome = self.allow.as_deref().is_none_or(among);
+        Terms { transport, welcome, recursion: among(&self.allow_forward.load()) }
     }
 
     /// Has an upstream answer in a task of its own, and gives the reply to `send`.
@@ -191,15 +196,18 @@ impl Shared {
         transport: Transport,
         send: impl FnOnce(Vec<u8>) + Send + 'static,
     ) {
-        let no = |rcode: Rcode| {
-            let reply = foreign.reply_with(rcode);
+        let count = |reply: Vec<u8>| {
             let mut counts = Counts::default();
             counts.count_reply(&reply);
             self.stats.add(counts);
             reply
         };
-        let Some(group) = self.routes.load().choose(foreign.name()) else { return send(no(Rcode::REFUSED)) };
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { return send(no(Rcode::SERVFAIL)) };
+        let Some(group) = self.routes.load().choose(foreign.name()) else {
+            return send(count(foreign.unasked(transport)));
+        };
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            return send(count(foreign.reply_with(Rcode::SERVFAIL)));
+        };
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             let _slot: OwnedSemaphorePermit = slot;

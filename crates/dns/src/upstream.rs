@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::answer::Transport;
+use crate::foreign::Foreign;
 use crate::forward::Group;
-use crate::question::Foreign;
 
 /// How long one upstream has for an answer.
 const ONE_TRY: Duration = Duration::from_millis(1500);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use dns::{DomainRule, Forwarding, Options, Server};
 use domain::base::iana::{Rcode, Rtype};
 use domain::base::{Message, MessageBuilder};
-use domain::rdata::{A, Txt};
+use domain::rdata::{A, Cname, Txt};
 use support::{Reply, name, names, read, request, request_with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -324,6 +324,45 @@ async fn questions_under_way_are_bounded() {
     assert!(silent.asked() <= 256);
     let own = format!("web.{}", support::ORIGIN);
     assert_eq!(ask(&server, &own).await.answers.len(), 2, "our own names do not wait");
+}
+
+#[tokio::test]
+async fn a_cname_of_ours_that_leads_away_is_followed_by_asking_others() {
+    let upstream = Upstream::start(|request| {
+        let request = Message::from_octets(request).unwrap();
+        let mut answer = MessageBuilder::new_vec().start_answer(&request, Rcode::NOERROR).unwrap();
+        let owner = *request.sole_question().unwrap().qname();
+        let real: domain::base::Name<Vec<u8>> = "real.debian.org".parse().unwrap();
+        answer.push((owner, 5, Cname::new(&real))).unwrap();
+        answer.push((&real, 5, A::new([192, 0, 2, 1].into()))).unwrap();
+        vec![answer.finish()]
+    })
+    .await;
+    let server = start(to(&[&upstream])).await;
+    let away = format!("Away.{}", support::ORIGIN);
+    let expected = [
+        format!("{away} 60 CNAME debian.org"),
+        "debian.org 5 CNAME real.debian.org".to_owned(),
+        "real.debian.org 5 A 192.0.2.1".to_owned(),
+    ];
+    assert_eq!(ask(&server, &away).await.answers, expected);
+    assert_eq!(ask_by_tcp(&server, &request_with(&away, Rtype::A, Some(900))).await.answers, expected);
+    // What is no address, and where nobody is asked, the CNAME is the answer.
+    let text = ask_from("127.0.0.1:0", &server, &request(&away, Rtype::TXT)).await;
+    assert_eq!(text.answers, expected[..1]);
+    assert_eq!(ask_from("127.0.0.2:0", &server, &request(&away, Rtype::A)).await.answers, expected[..1]);
+    assert_eq!(upstream.asked(), 2);
+    server.set_forwarding(Forwarding::default());
+    let alone = ask(&server, &away).await;
+    assert_eq!((alone.rcode, alone.answers), (Rcode::NOERROR, expected[..1].to_vec()));
+}
+
+#[tokio::test]
+async fn where_a_cname_leads_to_nothing_the_reply_says_so() {
+    let upstream = Upstream::start(|request| vec![with_rcode(request, Rcode::NXDOMAIN)]).await;
+    let server = start(to(&[&upstream])).await;
+    let reply = ask(&server, &format!("away.{}", support::ORIGIN)).await;
+    assert_eq!((reply.rcode, reply.answers.len()), (Rcode::NXDOMAIN, 1));
 }
 
 #[tokio::test]

@@ -234,3 +234,23 @@ async fn one_client_does_not_have_all_connections() {
     };
     timeout(DEADLINE, again).await.unwrap();
 }
+
+#[tokio::test]
+async fn who_is_not_welcome_is_refused() {
+    let listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let allow = Some(vec!["127.0.0.2/32".parse().unwrap()]);
+    let (server, errors) =
+        Server::start(Options { listen, names: names(), allow, ..Options::default() }).await;
+    assert!(errors.is_empty());
+    let at = server.listening()[0];
+    let ask = |from: &'static str| async move {
+        let socket = tokio::net::UdpSocket::bind((from, 0)).await.unwrap();
+        let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x06office\x07netloom\x08internal\x00\x00\x01\x00\x01";
+        socket.send_to(query, at).await.unwrap();
+        let mut reply = [0; 512];
+        socket.recv_from(&mut reply).await.unwrap();
+        reply[3] & 0x0f
+    };
+    assert_eq!(ask("127.0.0.1").await, 5, "REFUSED");
+    assert_ne!(ask("127.0.0.2").await, 5);
+}

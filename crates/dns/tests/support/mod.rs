@@ -12,8 +12,10 @@ use domain::rdata::AllRecordData;
 
 pub(crate) const ORIGIN: &str = "office.netloom.internal";
 pub(crate) const TTL: u32 = 60;
-pub(crate) const UDP: Terms = Terms { transport: Transport::Udp, recursion: true };
-pub(crate) const TCP: Terms = Terms { transport: Transport::Tcp, recursion: true };
+pub(crate) const UDP: Terms = Terms { transport: Transport::Udp, welcome: true, recursion: true };
+/// For those that nobody else is asked for.
+pub(crate) const CLOSED: Terms = Terms { transport: Transport::Udp, welcome: true, recursion: false };
+pub(crate) const TCP: Terms = Terms { transport: Transport::Tcp, welcome: true, recursion: true };
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()

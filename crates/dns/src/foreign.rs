@@ -1,0 +1,171 @@
+//! Questions that somebody else must answer: the request for an upstream, and what of its answer the client gets.
+//!
+//! Not for choosing whom to ask. It keeps true that an answer is believed only when it repeats the number and the question,
+//! and that the client gets its own number and question back, in a size that it takes.
+
+use domain::base::iana::{Class, Opcode, OptRcode, Rcode, Rtype};
+use domain::base::message_builder::PushError;
+use domain::base::name::FlattenInto as _;
+use domain::base::{Header, Message, MessageBuilder, Name, ParsedName};
+use domain::rdata::{A, Aaaa, Cname};
+
+use crate::answer::Transport;
+use crate::question::{Asked, Edns, Reply, UDP_SIZE, UDP_SIZE_WITHOUT_EDNS, add_opt, begin, limit, room};
+
+/// A question that somebody else must answer.
+#[derive(Debug, Clone)]
+pub struct Foreign {
+    header: Header,
+    /// As the client asked.
+    asked: Name<Vec<u8>>,
+    rtype: Rtype,
+    class: Class,
+    edns: Option<Edns>,
+    /// The CNAMEs of ours that lead from the name that was asked to one that is not ours.
+    aliases: Vec<Alias>,
+}
+
+/// A CNAME of ours.
+#[derive(Debug, Clone)]
+pub(crate) struct Alias {
+    pub(crate) owner: Name<Vec<u8>>,
+    pub(crate) ttl: u32,
+    pub(crate) target: Name<Vec<u8>>,
+}
+
+impl Foreign {
+    pub(crate) fn new(asked: &Asked<'_>, aliases: Vec<Alias>) -> Self {
+        let (header, rtype, class, edns) = (asked.header, asked.rtype, asked.class, asked.edns);
+        Self { header, asked: asked.name.flatten_into(), rtype, class, edns, aliases }
+    }
+
+    /// The name to ask others for.
+    pub(crate) fn name(&self) -> &Name<Vec<u8>> {
+        self.aliases.last().map_or(&self.asked, |alias| &alias.target)
+    }
+
+    /// The request for an upstream, under a number of its own. Of what the client said beyond the question only flags are
+    /// passed on: its options are between it and us.
+    pub(crate) fn request(&self, id: u16) -> Vec<u8> {
+        let mut builder = MessageBuilder::new_vec().question();
+        let header = builder.header_mut();
+        header.set_id(id);
+        header.set_rd(true);
+        header.set_cd(self.header.cd());
+        header.set_ad(self.header.ad());
+        let pushed = builder.push((self.name(), self.rtype, self.class));
+        let mut additional = builder.additional();
+        let pushed = pushed.and_then(|()| match self.edns {
+            None => Ok(()),
+            Some(Edns { size, dnssec_ok }) => additional.opt(|opt| {
+                opt.set_udp_payload_size(size.clamp(UDP_SIZE_WITHOUT_EDNS, UDP_SIZE));
+                opt.set_dnssec_ok(dnssec_ok && self.aliases.is_empty());
+                Ok(())
+            }),
+        });
+        pushed.expect("one question and one option fit any message");
+        additional.finish()
+    }
+
+    /// Whether these octets are an answer to the request of this number.
+    pub(crate) fn is_answered_by(&self, id: u16, octets: &[u8]) -> bool {
+        let Ok(message) = Message::from_slice(octets) else { return false };
+        let header = message.header();
+        let fits = header.qr() && header.id() == id && header.opcode() == Opcode::QUERY;
+        let Ok(question) = message.sole_question() else { return false };
+        fits && question.qname() == self.name()
+            && question.qtype() == self.rtype
+            && question.qclass() == self.class
+    }
+
+    /// An upstream's answer for the client: its own number, and cut where it does not fit.
+    pub(crate) fn pass_on(&self, mut answer: Vec<u8>, transport: Transport) -> Vec<u8> {
+        if !self.aliases.is_empty() {
+            return self.joined(&answer, transport);
+        }
+        if answer.len() > room(self.edns, transport) {
+            return self.cut();
+        }
+        answer[..2].copy_from_slice(&self.header.id().to_be_bytes());
+        answer
+    }
+
+    /// The reply where there is nobody to ask: what we know of it ourselves.
+    pub(crate) fn unasked(&self, transport: Transport) -> Vec<u8> {
+        if self.aliases.is_empty() {
+            return self.reply_with(Rcode::REFUSED);
+        }
+        self.joined(&self.reply_with(Rcode::NOERROR), transport)
+    }
+
+    /// Our own reply: why there is no answer.
+    pub(crate) fn reply_with(&self, rcode: Rcode) -> Vec<u8> {
+        let mut out = Vec::new();
+        let written = self.begin(rcode, &mut out).and_then(|reply| self.finish(reply));
+        written.expect("one question and one option fit any message");
+        out
+    }
+
+    fn cut(&self) -> Vec<u8> {
+        let mut reply = self.reply_with(Rcode::NOERROR);
+        Message::from_octets(&mut reply[..]).expect("a reply has a header").header_mut().set_tc(true);
+        reply
+    }
+
+    /// Our CNAMEs, and then what the upstream says of the name that they lead to.
+    fn joined(&self, answer: &[u8], transport: Transport) -> Vec<u8> {
+        let mut out = Vec::new();
+        // What does not fit, or is no message inside, is for the client to ask for again.
+        match self.write_joined(answer, transport, &mut out) {
+            Some(()) => out,
+            None => self.cut(),
+        }
+    }
+
+    fn write_joined(&self, answer: &[u8], transport: Transport, out: &mut Vec<u8>) -> Option<()> {
+        let message = Message::from_slice(answer).ok()?;
+        let mut reply = begin(self.header, out);
+        limit(&mut reply, self.edns, transport);
+        reply.header_mut().set_rcode(message.header().rcode());
+        reply.header_mut().set_tc(message.header().tc());
+        reply.header_mut().set_ra(true);
+        reply.push((&self.asked, self.rtype, self.class)).ok()?;
+        let mut reply = reply.answer();
+        for Alias { owner, ttl, target } in &self.aliases {
+            reply.push((owner, Class::IN, *ttl, Cname::new(target))).ok()?;
+        }
+        copy(message, &mut reply)?;
+        self.finish(reply).ok()
+    }
+
+    fn begin<'a>(&self, rcode: Rcode, out: &'a mut Vec<u8>) -> Result<Reply<'a>, PushError> {
+        let mut reply = begin(self.header, out);
+        reply.header_mut().set_rcode(rcode);
+        reply.header_mut().set_ra(true);
+        reply.push((&self.asked, self.rtype, self.class))?;
+        Ok(reply.answer())
+    }
+
+    fn finish(&self, reply: Reply<'_>) -> Result<(), PushError> {
+        add_opt(reply.additional(), self.edns.map(|_| OptRcode::NOERROR))
+    }
+}
+
+/// Addresses, and CNAMEs on the way to them: nothing else is asked for behind a CNAME of ours.
+fn copy(message: &Message<[u8]>, reply: &mut Reply<'_>) -> Option<()> {
+    for record in message.answer().ok()? {
+        let record = record.ok()?;
+        let (owner, ttl) = (record.owner(), record.ttl());
+        let pushed = match record.rtype() {
+            Rtype::A => reply.push((owner, Class::IN, ttl, record.to_record::<A>().ok()??.into_data())),
+            Rtype::AAAA => reply.push((owner, Class::IN, ttl, record.to_record::<Aaaa>().ok()??.into_data())),
+            Rtype::CNAME => {
+                let target = record.to_record::<Cname<ParsedName<_>>>().ok()??.into_data();
+                reply.push((owner, Class::IN, ttl, target))
+            }
+            _other => Ok(()),
+        };
+        pushed.ok()?;
+    }
+    Some(())
+}
