@@ -40,7 +40,12 @@ const TESTS: &[Need] = &[
     need("dbus-daemon", "dbus", "the bus of a systemd-resolved that only a test's machine has"),
     need("dig", "bind9-dnsutils", "asks our DNS server as others do"),
     need("faketime", "faketime", "sets a machine's clock a day off"),
+    need("iperf3", "iperf3", "loads tunnels with TCP"),
+    need("named-checkzone", "bind9-utils", "judges the zone files that we write for other DNS servers"),
     need("strace", "strace", "kills a process at each of its steps in turn"),
+    need("tcpdump", "tcpdump", "sees what really leaves a machine"),
+    need("wireguard-go", "wireguard-go", "a WireGuard that is not ours comes in as a client"),
+    need("zbarimg", "zbar-tools", "reads our QR codes as a phone does"),
 ];
 
 const DNS_BENCH: &[Need] = &[

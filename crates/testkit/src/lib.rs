@@ -8,6 +8,8 @@ pub mod fleet;
 pub mod fleet_bench;
 pub mod house;
 pub mod lab;
+pub mod oracle;
+pub mod probe;
 pub mod programs;
 pub mod scenario;
 pub mod swarm;

@@ -12,10 +12,12 @@
 //! ```
 
 mod administrator;
+mod foreign;
 mod home;
 mod host;
 mod look;
 mod server;
+mod site;
 mod time;
 mod wire_guard;
 
@@ -28,10 +30,12 @@ use anyhow::{Context as _, Result};
 use crate::lab::{Lab, NatKind, Switch};
 
 pub use administrator::{Administrator, KeyPlan};
+pub use foreign::{APP, Foreign, KeyPair, dig};
 pub use home::Home;
 pub use host::{Host, INTERFACE};
 pub use look::{InterfaceLook, Look, NetworkLook, PeerLook, PeerNetworkLook};
 pub use server::Server;
+pub use site::Site;
 pub use time::{SLOWNESS, patience};
 pub use wire_guard::WgPeer;
 
@@ -133,6 +137,27 @@ impl House {
     /// The same without an agent.
     pub fn machine_behind(&self, home: &Home, name: &str) -> Result<Host> {
         home.machine(self.lab.machine(name)?)
+    }
+
+    /// A machine with a public address of each family that has plain WireGuard and nothing of ours.
+    pub fn foreign(&self, name: &str) -> Result<Foreign> {
+        let number = 10 + self.next();
+        let addresses = [format!("203.0.113.{number}/24"), format!("2001:db8::{number}/64")];
+        let addresses = addresses.each_ref().map(String::as_str);
+        Foreign::create(self.lab.machine(name)?, &self.internet, &addresses, &[])
+    }
+
+    /// The same behind a NAT.
+    pub fn foreign_behind(&self, home: &Home, name: &str) -> Result<Foreign> {
+        let [addresses, gateways] = home.addressing();
+        let [addresses, gateways] =
+            [&addresses, &gateways].map(|list| list.iter().map(String::as_str).collect::<Vec<_>>());
+        Foreign::create(self.lab.machine(name)?, home.lan(), &addresses, &gateways)
+    }
+
+    /// A LAN of machines that know nothing of Netloom.
+    pub fn site(&self, v4: &str, v6: &str) -> Result<Site> {
+        Site::create(&self.lab, v4, v6)
     }
 
     fn next(&self) -> u8 {

@@ -23,13 +23,16 @@
 //! ```
 
 mod base;
+mod capture;
 mod eventually;
 mod holder;
 mod link;
+mod load;
 mod machine;
 mod nat;
 mod ping;
 mod process;
+pub mod qr;
 mod requirements;
 mod state;
 
@@ -39,8 +42,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, Result};
 
 use base::Base;
+pub use capture::{Capture, Flow, Traffic};
 pub use eventually::eventually;
 pub use link::{Link, Switch};
+pub use load::{Load, LoadReport};
 pub use machine::Machine;
 pub use nat::{Nat, NatKind, NatPlan};
 pub use ping::{PingReport, Pinger};

@@ -12,6 +12,11 @@ for key in ipv4/ip_forward ipv4/conf/all/rp_filter ipv4/conf/default/rp_filter i
   ipv6/conf/all/forwarding ipv6/conf/all/disable_ipv6; do
   printf '%s = ' "$key"; cat "/proc/sys/net/$key"
 done
+# Of each interface that is not ours to come and go with.
+for key in /proc/sys/net/ipv4/conf/eth*/{rp_filter,forwarding,src_valid_mark,accept_local,route_localnet} \
+  /proc/sys/net/ipv6/conf/eth*/{forwarding,accept_ra,disable_ipv6}; do
+  [ ! -e "$key" ] || { printf '%s = ' "${key#/proc/sys/net/}"; cat "$key"; }
+done
 section nftables; nft -s list ruleset
 section hostname; hostname
 roots=(/etc /run /var/lib /var/log /usr/local/bin /usr/local/sbin /opt)
