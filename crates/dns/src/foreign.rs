@@ -169,3 +169,90 @@ fn copy(message: &Message<[u8]>, reply: &mut Reply<'_>) -> Option<()> {
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::base::message_builder::StaticCompressor;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn foreign(aliases: usize, size: Option<u16>) -> Foreign {
+        let name = |text: String| text.parse::<Name<Vec<u8>>>().unwrap();
+        let alias = |number: usize| Alias {
+            owner: name(format!("a{number}.ours")),
+            ttl: 60,
+            target: name(format!("a{}.ours", number + 1)),
+        };
+        let mut header = Header::new();
+        header.set_id(4711);
+        Foreign {
+            header,
+            asked: name("a0.ours".to_owned()),
+            rtype: Rtype::A,
+            class: Class::IN,
+            edns: size.map(|size| Edns { size, dnssec_ok: true }),
+            aliases: (0..aliases).map(alias).collect(),
+        }
+    }
+
+    /// A good answer with this many addresses.
+    fn answer(foreign: &Foreign, count: u8) -> Vec<u8> {
+        let request = Message::from_octets(foreign.request(1)).unwrap();
+        let builder = MessageBuilder::from_target(StaticCompressor::new(Vec::new())).unwrap();
+        let mut answer = builder.start_answer(&request, Rcode::NOERROR).unwrap();
+        let alias: Name<Vec<u8>> = "elsewhere.example".parse().unwrap();
+        answer.push((foreign.name(), 60, Cname::new(&alias))).unwrap();
+        (0..count).for_each(|last| answer.push((&alias, 60, A::new([192, 0, 2, last].into()))).unwrap());
+        answer.finish().into_target()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_an_upstream_says_the_client_gets_its_own_question_back(
+            aliases in 0_usize..4,
+            size in proptest::option::of(any::<u16>()),
+            count in 0_u8..80,
+            changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            end in proptest::option::of(any::<prop::sample::Index>()),
+        ) {
+            let foreign = foreign(aliases, size);
+            let mut octets = answer(&foreign, count);
+            for (place, octet) in changes {
+                let place = place.index(octets.len());
+                octets[place] = octet;
+            }
+            if let Some(end) = end {
+                octets.truncate(end.index(octets.len()));
+            }
+            prop_assume!(foreign.is_answered_by(1, &octets));
+            for transport in [Transport::Udp, Transport::Tcp] {
+                let reply = foreign.pass_on(octets.clone(), transport);
+                prop_assert!(reply.len() <= room(foreign.edns, transport));
+                let message = Message::from_octets(reply).unwrap();
+                prop_assert_eq!(message.header().id(), 4711);
+                let question = message.sole_question().unwrap();
+                prop_assert_eq!(question.qname(), &foreign.asked);
+            }
+        }
+    }
+
+    #[test]
+    fn all_of_a_good_answer_follows_our_own_cnames() {
+        let foreign = foreign(2, None);
+        let reply = foreign.pass_on(answer(&foreign, 3), Transport::Udp);
+        assert_eq!(Message::from_octets(reply).unwrap().header_counts().ancount(), 2 + 1 + 3);
+    }
+
+    #[test]
+    fn an_answer_that_fits_no_more_with_our_cnames_is_cut() {
+        let foreign = foreign(2, None);
+        let octets = answer(&foreign, 27);
+        assert!(octets.len() <= 512);
+        let message = Message::from_octets(foreign.pass_on(octets, Transport::Udp)).unwrap();
+        assert!(message.header().tc() && message.header_counts().ancount() == 0);
+    }
+}

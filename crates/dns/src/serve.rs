@@ -212,13 +212,16 @@ impl Shared {
         tokio::spawn(async move {
             let _slot: OwnedSemaphorePermit = slot;
             let own = shared.own.load_full();
-            let (reply, counts) =
-                match upstream::ask(&group, &foreign, transport, |address| own.contains(&address)).await {
-                    Some(answer) => {
-                        (foreign.pass_on(answer, transport), Counts { forwarded: 1, ..Counts::default() })
-                    }
-                    None => (foreign.reply_with(Rcode::SERVFAIL), Counts { failed: 1, ..Counts::default() }),
-                };
+            let (reply, counts) = match upstream::ask(&group, &foreign, transport, |address| {
+                own.iter().any(|own| reaches(*own, address))
+            })
+            .await
+            {
+                Some(answer) => {
+                    (foreign.pass_on(answer, transport), Counts { forwarded: 1, ..Counts::default() })
+                }
+                None => (foreign.reply_with(Rcode::SERVFAIL), Counts { failed: 1, ..Counts::default() }),
+            };
             shared.stats.add(counts);
             send(reply);
         });
@@ -228,6 +231,14 @@ impl Shared {
         // Numbers are whole whatever happened.
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a question to this upstream would come back to where we listen.
+fn reaches(own: SocketAddr, upstream: SocketAddr) -> bool {
+    let is_same = own == upstream;
+    let is_here = upstream.ip().is_loopback() || upstream.ip().is_unspecified();
+    let is_any = own.ip().is_unspecified() && own.is_ipv4() == upstream.is_ipv4();
+    is_same || (is_here && is_any && own.port() == upstream.port())
 }
 
 /// A client's right to one connection, for as long as it is held.

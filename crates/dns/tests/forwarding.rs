@@ -76,6 +76,7 @@ async fn start(forwarding: Forwarding) -> Server {
         names: names(),
         forwarding,
         allow_forward: vec!["127.0.0.1/32".parse().unwrap()],
+        ..Options::default()
     };
     let (server, errors) = Server::start(options).await;
     assert!(errors.is_empty(), "{errors:?}");
@@ -372,6 +373,12 @@ async fn we_do_not_ask_ourselves() {
     server.set_forwarding(Forwarding { default: vec![own], domains: vec![] });
     assert_eq!(ask(&server, "debian.org").await.rcode, Rcode::SERVFAIL);
     assert_eq!(server.counts().queries, 1);
+    assert!(server.set_listen(&[SocketAddr::from(([0, 0, 0, 0], own.port()))]).await.is_empty());
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(&request("debian.org", Rtype::A), own).await.unwrap();
+    let mut buffer = vec![0; 4096];
+    let length = timeout(DEADLINE, socket.recv(&mut buffer)).await.unwrap().unwrap();
+    assert_eq!((read(&buffer[..length]).rcode, server.counts().queries), (Rcode::SERVFAIL, 2));
 }
 
 #[tokio::test]
