@@ -169,7 +169,7 @@ fn questions_about(count: u32) -> String {
 fn configuration(port: u16, count: u32) -> Result<String> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut text = format!(
-        "server:\n interface: 127.0.0.1@{port}\n num-threads: {threads}\n so-reuseport: yes\n module-config: iterator\n \
+        "server:\n interface: 127.0.0.1@{port}\n num-threads: {threads}\n so-reuseport: yes\n module-config: iterator\n verbosity: 0\n \
          do-daemonize: no\n use-syslog: no\n username: \"\"\n chroot: \"\"\n pidfile: \"\"\n"
     );
     for origin in [ORIGIN].into_iter().chain(REVERSE) {
