@@ -5,9 +5,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use model::{Addresses, Network, Ranges};
+use model::{Addresses, Client, Egress, Network, Ranges};
 
-use crate::{Env, Intent, Rejection};
+use crate::{Env, Intent, RecordKey, Rejection};
 
 /// The first and the last address of a range that a node can have: an IPv4 range's first and last stand for the range and
 /// for everybody in it, an IPv6 range's first is its routers' anycast address (RFC 4291, 2.6.1).
@@ -35,7 +35,7 @@ fn free(intent: &Intent, network: &Network, range: IpNet) -> Result<IpAddr, Reje
     intent.first_free_address(first, last).ok_or_else(left)
 }
 
-/// Whether the address chosen by hand can be a node's.
+/// Whether the address chosen by hand can be a node's or a client's.
 fn chosen(intent: &Intent, network: &Network, address: IpAddr) -> Result<(), Rejection> {
     if !network.ranges.contains(address) {
         return Err(Rejection::AddressOutside { address, network: network.name.clone() });
@@ -43,13 +43,29 @@ fn chosen(intent: &Intent, network: &Network, address: IpAddr) -> Result<(), Rej
     if !is_usable(&network.ranges, address) {
         return Err(Rejection::AddressReserved { address, network: network.name.clone() });
     }
-    match intent.host_by_address(address) {
+    if let Some(host) = intent.host_by_address(address) {
+        return Err(Rejection::AddressTaken { address, host: host.name.clone() });
+    }
+    match intent.client_by_address(network.id, address) {
         None => Ok(()),
-        Some(host) => Err(Rejection::AddressTaken { address, host: host.name.clone() }),
+        Some(client) => Err(Rejection::AddressOfClient { address, client: client.name.clone() }),
     }
 }
 
-/// Addresses for a new node: those chosen, checked, and free ones for the ranges for which none was chosen.
+/// Other addresses for a node or a client: those chosen, checked, in place of those of the same family.
+pub(crate) fn renumber(
+    intent: &Intent,
+    network: &Network,
+    had: Addresses,
+    wanted: Addresses,
+) -> Result<Addresses, Rejection> {
+    for address in wanted.iter().filter(|wanted| had.iter().all(|ip| ip != *wanted)) {
+        chosen(intent, network, address)?;
+    }
+    Ok(Addresses { v4: wanted.v4.or(had.v4), v6: wanted.v6.or(had.v6) })
+}
+
+/// Addresses for a new node or client: those chosen, checked, and free ones for the ranges for which none was chosen.
 pub(crate) fn addresses(
     intent: &Intent,
     network: &Network,
@@ -72,13 +88,68 @@ pub(crate) fn addresses(
     Ok(addresses)
 }
 
-/// Refuses ranges that share addresses with a network's.
-pub(crate) fn free_of_overlap(intent: &Intent, ranges: &Ranges) -> Result<(), Rejection> {
-    for network in intent.networks(None) {
-        for (range, other) in ranges.iter().flat_map(|a| network.ranges.iter().map(move |b| (a, b))) {
-            if range.contains(&other) || other.contains(&range) {
-                return Err(Rejection::RangesOverlap { range, other, network: network.name.clone() });
+/// Whose a range is.
+#[derive(Clone, Copy)]
+enum Holder<'a> {
+    Network(&'a Network),
+    Egress(&'a Egress),
+    Client(&'a Client),
+}
+
+impl Holder<'_> {
+    fn key(&self) -> RecordKey {
+        match self {
+            Self::Network(network) => network.id.into(),
+            Self::Egress(egress) => egress.id.into(),
+            Self::Client(client) => client.id.into(),
+        }
+    }
+
+    fn refusal(&self, intent: &Intent, range: IpNet, other: IpNet) -> Rejection {
+        let named = |id| intent.network(id).expect("what is in a network goes with it").name.clone();
+        match self {
+            Self::Network(Network { name, .. }) => {
+                Rejection::RangesOverlap { range, other, network: name.clone() }
             }
+            Self::Egress(Egress { name, network, .. }) => {
+                let (egress, network) = (name.clone(), named(*network));
+                Rejection::RangeOverlapsEgress { range, other, egress, network }
+            }
+            Self::Client(Client { name, network, .. }) => {
+                let (client, network) = (name.clone(), named(*network));
+                Rejection::RangeOverlapsClient { range, other, client, network }
+            }
+        }
+    }
+}
+
+/// Every range that leads somewhere: networks' own, egress ranges as they are reached, what is behind clients.
+fn held(intent: &Intent) -> impl Iterator<Item = (IpNet, Holder<'_>)> {
+    let networks = intent.networks(None);
+    let networks = networks.flat_map(|one| one.ranges.iter().map(|range| (range, Holder::Network(one))));
+    let egresses = intent.egresses().map(|egress| (egress.reached_as(), Holder::Egress(egress)));
+    let clients = intent.clients();
+    let clients = clients.flat_map(|one| one.ranges.iter().map(|range| (*range, Holder::Client(one))));
+    networks.chain(egresses).chain(clients)
+}
+
+pub(crate) fn overlap(a: IpNet, b: IpNet) -> bool {
+    a.contains(&b) || b.contains(&a)
+}
+
+/// Refuses ranges that share addresses with any that lead somewhere already, other than to `own`.
+pub(crate) fn free_of_overlap(
+    intent: &Intent,
+    ranges: impl Iterator<Item = IpNet>,
+    own: Option<RecordKey>,
+) -> Result<(), Rejection> {
+    let ranges: Vec<IpNet> = ranges.collect();
+    if ranges.is_empty() {
+        return Ok(());
+    }
+    for (other, holder) in held(intent).filter(|(_, holder)| Some(holder.key()) != own) {
+        if let Some(range) = ranges.iter().find(|range| overlap(**range, other)) {
+            return Err(holder.refusal(intent, *range, other));
         }
     }
     Ok(())
@@ -100,7 +171,9 @@ fn unique_local(random: [u8; 5]) -> Option<Ipv6Net> {
 /// networks of two servers rarely collide.
 pub(crate) fn ranges(intent: &Intent, env: &mut Env<'_>) -> Result<Ranges, Rejection> {
     let [start] = env.bytes();
-    let is_free = |ranges: &Ranges| free_of_overlap(intent, ranges).is_ok();
+    let held: Vec<IpNet> = held(intent).map(|(range, _)| range).collect();
+    let is_free =
+        |ranges: &Ranges| ranges.iter().all(|range| held.iter().all(|other| !overlap(range, *other)));
     let v4 = (0..=u8::MAX)
         .filter_map(|step| Ranges::new(sixteen_of_ten(start.wrapping_add(step)), None).ok())
         .find(is_free)

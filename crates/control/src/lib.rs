@@ -28,4 +28,4 @@ pub use env::Env;
 pub use intent::{Damaged, Intent, Violation, apply};
 pub use inventory::{Door, Effect, HostInventory, Inventory};
 pub use record::{Kind, Record, RecordKey, UnknownKind};
-pub use rejection::{AddressList, Class, Rejection};
+pub use rejection::{AddressList, Class, Names, NodeAt, RecordName, Rejection};

@@ -1,11 +1,13 @@
 //! Why a command is refused: what is wrong, where, and what to do. Each has a code that programs can rely on.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use model::{
-    Addresses, ApiTokenId, ClientId, DnsRecordId, EgressId, EnrollmentKeyId, HostId, HostName, NetworkId,
-    NetworkName, NodeId, PolicyId, PolicyTestId, Timestamp, Title, UpstreamId, UserId, UserName,
+    Addresses, ApiTokenId, ClientId, DnsName, DnsRecordId, EgressId, EnrollmentKeyId, HostId, HostName,
+    NetworkId, NetworkName, NodeId, PolicyId, PolicyTestId, Service, Timestamp, Title, UpstreamId, UserId,
+    UserName,
 };
 
 /// The class of a refusal; shells map it to a status.
@@ -149,6 +151,105 @@ rejections! {
     /// Nobody would be left to administer.
     LastAdministrator { name: UserName } = Conflict "last-administrator"
         "`{name}` is the last administrator; make another one first",
+    /// A client has the WireGuard key.
+    WireguardKeyOfClient = Conflict "wireguard-key-of-client"
+        "a remote access client has this WireGuard key: it was copied; remove the key file here, so that a new key is made, and join again",
+    /// A host or another client has the client's key.
+    ClientKeyTaken { holder: String } = Conflict "client-key-taken"
+        "{holder} has this WireGuard key already; make a new pair of keys for the client",
+    /// Somebody in the network has the name, or a DNS record is there.
+    NameInUse { name: HostName, network: NetworkName, holder: &'static str } = Conflict "name-in-use"
+        "`{name}` is the name of {holder} in network `{network}` already; choose another name",
+    /// Another egress range of the network has the name.
+    EgressNameTaken { name: HostName, network: NetworkName } = Conflict "egress-name-taken"
+        "there is an egress range named `{name}` in network `{network}` already; choose another name",
+    /// Another policy of the network has the name.
+    PolicyNameTaken { name: Title, network: NetworkName } = Conflict "policy-name-taken"
+        "there is a policy named `{name}` in network `{network}` already; choose another name",
+    /// A client has the address.
+    AddressOfClient { address: IpAddr, client: HostName } = Conflict "address-of-client"
+        "{address} is the address of client `{client}` already; choose another",
+    /// The range shares addresses with an egress range as it is reached.
+    RangeOverlapsEgress { range: IpNet, other: IpNet, egress: HostName, network: NetworkName } = Conflict "range-overlaps-egress"
+        "{range} overlaps {other}, as which egress range `{egress}` of network `{network}` is reached; choose another range, or give one of two sites with the same range a `mapped` one",
+    /// The range shares addresses with one behind a client.
+    RangeOverlapsClient { range: IpNet, other: IpNet, client: HostName, network: NetworkName } = Conflict "range-overlaps-client"
+        "{range} overlaps {other} behind client `{client}` of network `{network}`; choose another range",
+    /// A node of another network was named.
+    NodeElsewhere { node: NodeAt, network: NetworkName } = Conflict "node-elsewhere"
+        "{node} is not of network `{network}`; name a node of that network",
+    /// A node that waits was named for a duty.
+    NodePending { node: NodeAt } = Conflict "node-pending"
+        "{node} still waits to be let in; approve it first",
+    /// A node that lets no clients in was named as a gateway.
+    NotAGateway { node: NodeAt } = Conflict "not-a-gateway"
+        "{node} is no remote access gateway; give it that duty first, or name another node",
+    /// A node that is no way to the internet was named as one.
+    NotAnInternetGateway { node: NodeAt } = Conflict "not-an-internet-gateway"
+        "{node} is no internet gateway; give it that duty first, or name another node",
+    /// A full tunnel through a gateway that leads nowhere else.
+    FullTunnelNeedsInternet { client: HostName, node: NodeAt } = Conflict "full-tunnel-needs-internet"
+        "client `{client}` cannot send everything through {node}, which is no internet gateway; give it that duty first, name another gateway, or do without the full tunnel",
+    /// Clients need the gateway.
+    GatewayInUse { node: NodeAt, clients: Names } = Conflict "gateway-in-use"
+        "clients name {node} as their gateway: {clients}; give them another one first",
+    /// Clients would be left without a gateway.
+    LastGateway { node: NodeAt, clients: Names } = Conflict "last-gateway"
+        "{node} is the only gateway of clients {clients}; give them another one or remove them first, or remove the whole host",
+    /// An egress range would be left without a router.
+    LastRouter { node: NodeAt, egresses: Names } = Conflict "last-router"
+        "{node} is the only router of egress ranges {egresses}; give them another one or remove them first, or remove the whole host",
+    /// Nodes are reached through the node.
+    RelayInUse { node: NodeAt, users: Names } = Conflict "relay-in-use"
+        "{users} are reached through {node}; give them another relay or none first, or remove the whole host",
+    /// The node is its network's hub.
+    HubInUse { node: NodeAt } = Conflict "hub-in-use"
+        "{node} is the hub of its network; name another hub or none first, or remove the whole host",
+    /// Nodes or clients reach the internet through the node.
+    InternetGatewayInUse { node: NodeAt, users: Names } = Conflict "internet-gateway-in-use"
+        "{users} reach the internet through {node}; give them another internet gateway or none first",
+    /// A node that is reached through another one would be a way for others.
+    RelayedServes { node: NodeAt, relay: HostName, duties: Names } = Conflict "relayed-serves"
+        "{node} cannot be reached through `{relay}` and be {duties} at once, that would be a chain; give it no relay, or take that from it first",
+    /// The relay is itself reached through another one.
+    RelayChain { node: NodeAt, relay: HostName, next: HostName } = Conflict "relay-chain"
+        "{node} cannot be reached through `{relay}`, which is itself reached through `{next}`: that would be a chain; name `{next}` instead, or another node",
+    /// Nodes that would become spokes are ways for others.
+    HubServes { hub: HostName, network: NetworkName, serving: Names } = Conflict "hub-serves"
+        "`{hub}` cannot be the hub of network `{network}` while these would be reached through it that others are reached through themselves: {serving}; take that from them first",
+    /// A node that is reached through another one has one way to the internet.
+    RelayedInternet { node: NodeAt, relay: HostName, gateway: HostName } = Conflict "relayed-internet"
+        "{node} is reached through `{relay}` and so cannot use `{gateway}` as its internet gateway; use `{relay}` for both, or no relay",
+    /// An internet gateway would use another.
+    InternetGatewayUses { node: NodeAt, gateway: HostName } = Conflict "internet-gateway-uses"
+        "{node} cannot be an internet gateway and use `{gateway}` as its own; take one of the two from it",
+    /// An expired client would be let in.
+    ClientExpired { client: HostName, expired: Timestamp } = Conflict "client-expired"
+        "client `{client}` expired at {expired}; give it a new expiry, or none, to let it in again",
+    /// Tests of policies would fail.
+    PolicyTestsFail { tests: Names } = Conflict "policy-tests-fail"
+        "tests of policies say otherwise: {tests}; change the tests first, or the policy",
+    /// A record stands at the name already that nothing may stand beside, or the new one is such.
+    NotBesideCname { name: RecordName, network: NetworkName } = Conflict "not-beside-cname"
+        "a CNAME stands alone at its name, and {name} in network `{network}` would have other records beside it; remove the others first, or choose another name",
+    /// The name is a member's.
+    RecordAtMember { name: RecordName, network: NetworkName, holder: &'static str } = Conflict "record-at-member"
+        "{name} is the name of {holder} in network `{network}`; choose another name for the record",
+    /// The same record is there.
+    DnsRecordExists { name: RecordName, network: NetworkName } = Conflict "dns-record-exists"
+        "network `{network}` has this very record at {name} already",
+    /// Servers for the domain are named already.
+    UpstreamExists { domain: DnsName, network: NetworkName } = Conflict "upstream-exists"
+        "network `{network}` has name servers for `{domain}` already; change those",
+    /// Servers were named for what we answer ourselves.
+    UpstreamWithin { domain: DnsName, network: NetworkName, own: DnsName } = Conflict "upstream-within"
+        "`{domain}` is within `{own}`, the domain of network `{network}`, which Netloom answers itself; choose another domain",
+    /// Name servers are named for what would be ours.
+    DomainHasUpstream { domain: DnsName, upstream: DnsName, network: NetworkName } = Conflict "domain-has-upstream"
+        "network `{network}` has name servers for `{upstream}`, which is within `{domain}`; remove those first, or choose another domain",
+    /// Another network has the domain, one within it, or one around it.
+    DomainTaken { domain: DnsName, other: DnsName, network: NetworkName } = Conflict "domain-taken"
+        "`{domain}` overlaps `{other}`, the domain of network `{network}`; choose another domain",
     /// The address is not in the network's ranges.
     AddressOutside { address: IpAddr, network: NetworkName } = Invalid "address-outside"
         "{address} is not in a range of network `{network}`",
@@ -163,15 +264,111 @@ rejections! {
     /// More networks than one key may lead into.
     TooManyNetworks { given: usize, most: usize } = Invalid "too-many-networks"
         "an enrollment key leads into at most {most} networks, not {given}",
+    /// More than is possible.
+    TooMany { what: &'static str, given: usize, most: usize } = Invalid "too-many"
+        "at most {most} {what} are possible, not {given}",
+    /// None where one is needed.
+    NoneGiven { what: &'static str } = Invalid "none-given" "at least one {what} is needed; name one",
+    /// An address in a registration that no network has.
+    AddressNowhere { address: IpAddr } = Invalid "address-nowhere"
+        "{address} lies in no network that this machine joins, or is one too many there; ask for one address of each family in each network",
+    /// An address within a range.
+    NotARange { given: IpNet, range: IpNet } = Invalid "not-a-range"
+        "{given} is an address within a range; the range itself is {range}",
+    /// Everything, or nearly.
+    RangeTooLarge { range: IpNet } = Invalid "range-too-large"
+        "{range} is too large (IPv4 ranges begin at /8, IPv6 ranges at /16); a way to everything is an internet gateway, a node's duty",
+    /// Addresses with a meaning of their own.
+    RangeReserved { range: IpNet, reserved: IpNet } = Invalid "range-reserved"
+        "{range} overlaps {reserved}, which is not for routing between sites (this host, loopback, link-local, multicast or reserved); choose another range",
+    /// A family that members have no addresses of.
+    RangeFamily { range: IpNet, network: NetworkName } = Invalid "range-family"
+        "network `{network}` has no addresses of the family of {range}, so nobody in it could reach that; make a network of that family",
+    /// The mapped range is not as large.
+    MappedUnequal { range: IpNet, mapped: IpNet } = Invalid "mapped-unequal"
+        "{mapped} cannot stand for {range}: it must be of the same family and have the same prefix length",
+    /// A router twice.
+    RouterTwice { node: NodeAt } = Invalid "router-twice" "{node} is named twice as a router; give it one priority",
+    /// A way through itself.
+    ThroughItself { node: NodeAt } = Invalid "through-itself" "{node} cannot be its own relay or internet gateway; name another node",
+    /// A test of more than one port.
+    TestNeedsOnePort { service: Service } = Invalid "test-needs-one-port"
+        "a test of policies is about one protocol and at most one port, not `{service}`; make one test for each",
+    /// A time to live that is too long.
+    TtlTooLong { ttl: u32, most: u32 } = Invalid "ttl-too-long" "a record may be kept for at most {most} seconds, not {ttl}",
+    /// More text than a record holds.
+    TextTooLong { bytes: usize, most: usize } = Invalid "text-too-long" "a TXT record holds at most {most} bytes, not {bytes}",
+    /// Below the network's domain, the name would not fit into a DNS message.
+    RecordNameTooLong { name: DnsName, domain: DnsName } = Invalid "record-name-too-long"
+        "`{name}` below `{domain}` has more than the 253 characters that a DNS name can have; choose a shorter one",
+    /// A CNAME at the domain itself.
+    CnameAtDomain { network: NetworkName } = Invalid "cname-at-domain"
+        "the domain of network `{network}` itself cannot be a CNAME; choose a name below it",
+    /// A name server that cannot be asked.
+    NoNameServer { server: SocketAddr } = Invalid "no-name-server"
+        "{server} cannot be asked for names; give a server's address and port",
 }
 
 /// Addresses in a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressList(pub Addresses);
 
-impl std::fmt::Display for AddressList {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for AddressList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let texts: Vec<_> = self.0.iter().map(|ip| ip.to_string()).collect();
         f.write_str(&texts.join(" and "))
+    }
+}
+
+/// A node in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeAt {
+    /// The host.
+    pub host: HostName,
+    /// The network.
+    pub network: NetworkName,
+}
+
+impl fmt::Display for NodeAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "host `{}` in network `{}`", self.host, self.network)
+    }
+}
+
+/// Where a record is, in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordName(pub Option<DnsName>);
+
+impl fmt::Display for RecordName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(name) => write!(f, "`{name}`"),
+            None => f.write_str("the domain itself"),
+        }
+    }
+}
+
+/// Things in a sentence: the first few, and how many more there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names(pub Vec<String>);
+
+impl Names {
+    /// How many are named.
+    const SHOWN: usize = 5;
+
+    /// Names, as names are written in sentences.
+    pub fn quoted<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> Self {
+        Self(names.into_iter().map(|name| format!("`{name}`")).collect())
+    }
+}
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shown, more) = self.0.split_at(self.0.len().min(Self::SHOWN));
+        f.write_str(&shown.join(", "))?;
+        match more.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
     }
 }

@@ -1,22 +1,22 @@
-//! Remote access clients.
+//! Remote access clients: what they may be called, through whom they come in, what lies behind them.
 
-use model::{Client, ClientId, Timestamp};
+use ipnet::IpNet;
+use model::{Client, ClientId, Network, NodeId, Timestamp};
 
-use super::{Decision, changed, network, token};
-use crate::{ClientEdit, Env, Intent, NewClient, RecordChange, Rejection, allocate};
+use super::{Decision, bounds, changed, draft::Draft, names, network, outside, removal, token, ways};
+use crate::{ClientEdit, Edit, Env, Intent, NewClient, RecordChange, Rejection, allocate};
 
 pub(super) fn create(intent: &Intent, new: NewClient, env: &mut Env<'_>) -> Decision {
     let network = network::find(intent, new.network)?;
     token::check_expiry(new.expires, env.now)?;
     let addresses = allocate::addresses(intent, network, new.addresses.unwrap_or_default())?;
-    let id = ClientId::new(env.now, env.bytes());
-    Ok(vec![RecordChange::made(Client {
-        id,
+    let client = Client {
+        id: ClientId::new(env.now, env.bytes()),
         network: network.id,
         name: new.name,
         key: new.key,
         addresses,
-        gateways: new.gateways,
+        gateways: once_each(new.gateways),
         owner: new.owner,
         enabled: true,
         tags: new.tags,
@@ -27,22 +27,39 @@ pub(super) fn create(intent: &Intent, new: NewClient, env: &mut Env<'_>) -> Deci
         mtu: new.mtu,
         keepalive: new.keepalive,
         created: env.now,
-    })])
+    };
+    check(intent, network, &client)?;
+    Ok(vec![RecordChange::made(client)])
+}
+
+/// The first of each.
+fn once_each(gateways: Vec<NodeId>) -> Vec<NodeId> {
+    let mut seen = std::collections::BTreeSet::new();
+    gateways.into_iter().filter(|gateway| seen.insert(*gateway)).collect()
 }
 
 fn find(intent: &Intent, client: ClientId) -> Result<&Client, Rejection> {
     intent.client(client).ok_or(Rejection::NoSuchClient { client })
 }
 
-pub(super) fn update(intent: &Intent, client: ClientId, edit: ClientEdit, _now: Timestamp) -> Decision {
+pub(super) fn update(intent: &Intent, client: ClientId, edit: ClientEdit, now: Timestamp) -> Decision {
     let before = find(intent, client)?;
-    Ok(changed(before, edited(before.clone(), edit)))
+    if let Edit::Set(expires) = edit.expires {
+        token::check_expiry(Some(expires), now)?;
+    }
+    let let_in = edit.enabled == Some(true);
+    let after = edited(before.clone(), edit);
+    if let Some(expired) = after.expires.filter(|at| let_in && *at <= now) {
+        return Err(Rejection::ClientExpired { client: after.name, expired });
+    }
+    check(intent, network::find(intent, after.network)?, &after)?;
+    Ok(changed(before, after))
 }
 
 fn edited(mut client: Client, edit: ClientEdit) -> Client {
     client.name = edit.name.unwrap_or(client.name);
     client.key = edit.key.unwrap_or(client.key);
-    client.gateways = edit.gateways.unwrap_or(client.gateways);
+    client.gateways = edit.gateways.map_or(client.gateways, once_each);
     edit.owner.apply(&mut client.owner);
     client.enabled = edit.enabled.unwrap_or(client.enabled);
     client.tags = edit.tags.unwrap_or(client.tags);
@@ -56,5 +73,75 @@ fn edited(mut client: Client, edit: ClientEdit) -> Client {
 }
 
 pub(super) fn delete(intent: &Intent, client: ClientId) -> Decision {
-    Ok(vec![RecordChange::removed(find(intent, client)?.clone())])
+    find(intent, client)?;
+    let mut draft = Draft::of(intent);
+    removal::client(&mut draft, client);
+    Ok(draft.finish())
+}
+
+/// Whether the client can be so, beside all others.
+fn check(intent: &Intent, network: &Network, client: &Client) -> Result<(), Rejection> {
+    names::check(intent, network, &client.name, Some(client.id.into()))?;
+    check_key(intent, client)?;
+    if let Some(user) = client.owner.filter(|user| intent.user(*user).is_none()) {
+        return Err(Rejection::NoSuchUser { user });
+    }
+    bounds::tags(&client.tags)?;
+    bounds::at_most(
+        "name servers",
+        client.dns.as_ref().map_or(0, Vec::len),
+        bounds::MOST_CLIENT_NAME_SERVERS,
+    )?;
+    check_gateways(intent, client)?;
+    check_ranges(intent, network, client)
+}
+
+fn check_key(intent: &Intent, client: &Client) -> Result<(), Rejection> {
+    if let Some(host) = intent.host_by_wireguard_key(&client.key) {
+        return Err(Rejection::ClientKeyTaken { holder: format!("host `{}`", host.name) });
+    }
+    match intent.client_by_key(&client.key).filter(|holder| holder.id != client.id) {
+        None => Ok(()),
+        Some(holder) => Err(Rejection::ClientKeyTaken { holder: format!("client `{}`", holder.name) }),
+    }
+}
+
+fn check_gateways(intent: &Intent, client: &Client) -> Result<(), Rejection> {
+    bounds::at_least_one("remote access gateway", client.gateways.len())?;
+    bounds::at_most("gateways of one client", client.gateways.len(), bounds::MOST_GATEWAYS)?;
+    for gateway in &client.gateways {
+        let gateway = ways::named(intent, client.network, *gateway)?;
+        if !gateway.duties.remote_access {
+            return Err(Rejection::NotAGateway { node: names::at(intent, gateway) });
+        }
+        if client.full_tunnel && !gateway.duties.internet {
+            let (client, node) = (client.name.clone(), names::at(intent, gateway));
+            return Err(Rejection::FullTunnelNeedsInternet { client, node });
+        }
+    }
+    Ok(())
+}
+
+fn check_ranges(intent: &Intent, network: &Network, client: &Client) -> Result<(), Rejection> {
+    bounds::at_most("ranges behind one client", client.ranges.len(), bounds::MOST_RANGES)?;
+    for range in &client.ranges {
+        outside::check(*range)?;
+        outside::check_family(*range, network)?;
+    }
+    // In order, a range that overlaps any later one overlaps the next.
+    let ranges: Vec<IpNet> = client.ranges.iter().copied().collect();
+    for pair in ranges.windows(2) {
+        if let [other, range] = pair
+            && allocate::overlap(*range, *other)
+        {
+            let (range, other, network) = (*range, *other, network.name.clone());
+            return Err(Rejection::RangeOverlapsClient {
+                range,
+                other,
+                client: client.name.clone(),
+                network,
+            });
+        }
+    }
+    allocate::free_of_overlap(intent, ranges.into_iter(), Some(client.id.into()))
 }

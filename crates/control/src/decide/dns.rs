@@ -1,9 +1,9 @@
-//! DNS records that people make.
+//! DNS records that people make beside the names that members have by themselves.
 
-use model::{DnsName, DnsRecord, DnsRecordId, NetworkId, RecordData};
+use model::{DnsName, DnsRecord, DnsRecordId, HostName, Network, NetworkId, RecordData};
 
-use super::{Decision, changed, network};
-use crate::{Env, Intent, RecordChange, Rejection};
+use super::{Decision, bounds, changed, names, network};
+use crate::{Env, Intent, RecordChange, RecordName, Rejection};
 
 /// A record to make.
 pub(super) struct New {
@@ -14,10 +14,14 @@ pub(super) struct New {
 }
 
 pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
-    network::find(intent, new.network)?;
+    let found = network::find(intent, new.network)?;
+    let records = intent.dns_records_in_network(found.id).take(bounds::MOST_DNS_RECORDS).count();
+    bounds::at_most("DNS records in one network", records + 1, bounds::MOST_DNS_RECORDS)?;
     let New { network, name, ttl, data } = new;
     let id = DnsRecordId::new(env.now, env.bytes());
-    Ok(vec![RecordChange::made(DnsRecord { id, network, name, ttl, data, created: env.now })])
+    let record = DnsRecord { id, network, name, ttl, data, created: env.now };
+    check(intent, found, &record)?;
+    Ok(vec![RecordChange::made(record)])
 }
 
 fn find(intent: &Intent, record: DnsRecordId) -> Result<&DnsRecord, Rejection> {
@@ -34,9 +38,81 @@ pub(super) fn update(
     let mut after = before.clone();
     after.ttl = ttl.unwrap_or(after.ttl);
     after.data = data.unwrap_or(after.data);
+    check(intent, network::find(intent, after.network)?, &after)?;
     Ok(changed(before, after))
 }
 
 pub(super) fn delete(intent: &Intent, record: DnsRecordId) -> Decision {
     Ok(vec![RecordChange::removed(find(intent, record)?.clone())])
+}
+
+/// Whether the record can be so, beside all others.
+fn check(intent: &Intent, network: &Network, record: &DnsRecord) -> Result<(), Rejection> {
+    if record.ttl > bounds::LONGEST_TTL {
+        return Err(Rejection::TtlTooLong { ttl: record.ttl, most: bounds::LONGEST_TTL });
+    }
+    check_data(network, record)?;
+    if let Some(name) = &record.name {
+        check_name(intent, network, name)?;
+    }
+    check_neighbours(intent, network, record)
+}
+
+fn check_data(network: &Network, record: &DnsRecord) -> Result<(), Rejection> {
+    match &record.data {
+        RecordData::Txt { text } if text.len() > RecordData::MOST_TEXT => {
+            Err(Rejection::TextTooLong { bytes: text.len(), most: RecordData::MOST_TEXT })
+        }
+        RecordData::Cname { .. } if record.name.is_none() => {
+            Err(Rejection::CnameAtDomain { network: network.name.clone() })
+        }
+        RecordData::A { .. }
+        | RecordData::Aaaa { .. }
+        | RecordData::Cname { .. }
+        | RecordData::Txt { .. }
+        | RecordData::Srv { .. } => Ok(()),
+    }
+}
+
+fn check_name(intent: &Intent, network: &Network, name: &DnsName) -> Result<(), Rejection> {
+    check_length(network, name)?;
+    // Names with a dot or an underscore are no member's.
+    let Ok(label) = name.as_str().parse::<HostName>() else {
+        return Ok(());
+    };
+    let holder = match names::host_named(intent, network.id, &label) {
+        Some(_) => "a host",
+        None if intent.client_by_name(network.id, &label).is_some() => "a client",
+        None => return Ok(()),
+    };
+    let (name, network) = (RecordName(Some(name.clone())), network.name.clone());
+    Err(Rejection::RecordAtMember { name, network, holder })
+}
+
+/// Refuses a name that is too long below the network's domain.
+pub(super) fn check_length(network: &Network, name: &DnsName) -> Result<(), Rejection> {
+    match &network.domain {
+        Some(domain) if name.below(domain).is_none() => {
+            Err(Rejection::RecordNameTooLong { name: name.clone(), domain: domain.clone() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What stands at the same name: no record twice, and none beside a CNAME (RFC 1034, 3.6.2).
+fn check_neighbours(intent: &Intent, network: &Network, record: &DnsRecord) -> Result<(), Rejection> {
+    let is_cname = |data: &RecordData| matches!(data, RecordData::Cname { .. });
+    let at = || (RecordName(record.name.clone()), network.name.clone());
+    let beside = intent.dns_records_at(network.id, record.name.as_ref());
+    for other in beside.filter(|other| other.id != record.id) {
+        if other.data == record.data {
+            let (name, network) = at();
+            return Err(Rejection::DnsRecordExists { name, network });
+        }
+        if is_cname(&other.data) || is_cname(&record.data) {
+            let (name, network) = at();
+            return Err(Rejection::NotBesideCname { name, network });
+        }
+    }
+    Ok(())
 }

@@ -1,16 +1,20 @@
 //! Ways to ranges outside of a network.
 
-use model::{Egress, EgressId};
+use std::collections::BTreeSet;
 
-use super::{Decision, changed, network};
-use crate::{EgressEdit, Env, Intent, NewEgress, RecordChange, Rejection};
+use model::{Egress, EgressId, Network};
+
+use super::{Decision, bounds, changed, draft::Draft, names, network, outside, removal, ways};
+use crate::{EgressEdit, Env, Intent, NewEgress, RecordChange, Rejection, allocate};
 
 pub(super) fn create(intent: &Intent, new: NewEgress, env: &mut Env<'_>) -> Decision {
-    network::find(intent, new.network)?;
+    let found = network::find(intent, new.network)?;
     let id = EgressId::new(env.now, env.bytes());
     let NewEgress { network, name, range, mapped, routers, nat, enabled } = new;
     let created = env.now;
-    Ok(vec![RecordChange::made(Egress { id, network, name, range, mapped, routers, nat, enabled, created })])
+    let egress = Egress { id, network, name, range, mapped, routers, nat, enabled, created };
+    check(intent, found, &egress)?;
+    Ok(vec![RecordChange::made(egress)])
 }
 
 fn find(intent: &Intent, egress: EgressId) -> Result<&Egress, Rejection> {
@@ -25,9 +29,55 @@ pub(super) fn update(intent: &Intent, egress: EgressId, edit: EgressEdit) -> Dec
     after.routers = edit.routers.unwrap_or(after.routers);
     after.nat = edit.nat.unwrap_or(after.nat);
     after.enabled = edit.enabled.unwrap_or(after.enabled);
+    check(intent, network::find(intent, after.network)?, &after)?;
     Ok(changed(before, after))
 }
 
 pub(super) fn delete(intent: &Intent, egress: EgressId) -> Decision {
-    Ok(vec![RecordChange::removed(find(intent, egress)?.clone())])
+    find(intent, egress)?;
+    let mut draft = Draft::of(intent);
+    removal::egress(&mut draft, egress);
+    Ok(draft.finish())
+}
+
+/// Whether the egress range can be so, beside all others.
+fn check(intent: &Intent, network: &Network, egress: &Egress) -> Result<(), Rejection> {
+    if intent.egress_by_name(network.id, &egress.name).is_some_and(|other| other.id != egress.id) {
+        let (name, network) = (egress.name.clone(), network.name.clone());
+        return Err(Rejection::EgressNameTaken { name, network });
+    }
+    check_ranges(intent, network, egress)?;
+    check_routers(intent, egress)
+}
+
+fn check_ranges(intent: &Intent, network: &Network, egress: &Egress) -> Result<(), Rejection> {
+    let range = egress.range;
+    outside::check(range)?;
+    outside::check_family(range, network)?;
+    // Even where it is reached as another range, its routers could not tell it from their network's own.
+    if let Some(other) = network.ranges.iter().find(|own| allocate::overlap(range, *own)) {
+        return Err(Rejection::RangesOverlap { range, other, network: network.name.clone() });
+    }
+    if let Some(mapped) = egress.mapped {
+        outside::check(mapped)?;
+        let family = mapped.addr().is_ipv4() == range.addr().is_ipv4();
+        if !family || mapped.prefix_len() != range.prefix_len() {
+            return Err(Rejection::MappedUnequal { range, mapped });
+        }
+    }
+    allocate::free_of_overlap(intent, [egress.reached_as()].into_iter(), Some(egress.id.into()))
+}
+
+fn check_routers(intent: &Intent, egress: &Egress) -> Result<(), Rejection> {
+    bounds::at_least_one("router", egress.routers.len())?;
+    bounds::at_most("routers of one egress range", egress.routers.len(), bounds::MOST_ROUTERS)?;
+    let mut seen = BTreeSet::new();
+    for router in &egress.routers {
+        let node = ways::named(intent, egress.network, router.node)?;
+        if !seen.insert(node.id) {
+            return Err(Rejection::RouterTwice { node: names::at(intent, node) });
+        }
+        ways::check_free_for(intent, node, format!("a router of `{}`", egress.name))?;
+    }
+    Ok(())
 }

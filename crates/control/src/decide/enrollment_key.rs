@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use model::{Digest, EnrollmentKey, EnrollmentKeyId, NetworkId, Tag, Timestamp, Title, Uses};
 
-use super::{Decision, changed, network, token};
+use super::{Decision, bounds, changed, network, token};
 use crate::{Env, Intent, RecordChange, Rejection};
 
 const MOST_NETWORKS: usize = 64;
@@ -37,6 +37,7 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     }
     networks.sort_unstable();
     networks.dedup();
+    bounds::tags(&tags)?;
     check_title(intent, &title, None)?;
     if intent.enrollment_key_by_digest(&digest).is_some() {
         return Err(Rejection::SecretTaken);

@@ -3,18 +3,27 @@
 use model::{Endpoint, Host, HostId, HostName, Mtu};
 use wire::{HostSettings, Leave};
 
-use super::{Decision, changed, node};
-use crate::{Edit, Intent, RecordChange, Rejection};
+use super::{Decision, changed, draft::Draft, names, node, removal};
+use crate::{Edit, Intent, Rejection};
 
 pub(super) fn find(intent: &Intent, host: HostId) -> Result<&Host, Rejection> {
     intent.host(host).ok_or(Rejection::NoSuchHost { host })
 }
 
 fn check_name(intent: &Intent, name: &HostName, own: HostId) -> Result<(), Rejection> {
-    match intent.host_by_name(name) {
-        Some(host) if host.id != own => Err(Rejection::HostNameTaken { name: name.clone() }),
-        Some(_) | None => Ok(()),
+    if intent.host_by_name(name).is_some_and(|host| host.id != own) {
+        return Err(Rejection::HostNameTaken { name: name.clone() });
     }
+    let networks = intent.nodes_of_host(own).map(|node| node.network);
+    for network in networks.filter_map(|network| intent.network(network)) {
+        names::check(intent, network, name, Some(own.into()))?;
+    }
+    Ok(())
+}
+
+/// Whether a host may take the name.
+pub(super) fn can_be_named(intent: &Intent, name: &HostName, host: HostId) -> bool {
+    check_name(intent, name, host).is_ok()
 }
 
 /// What becomes of a host.
@@ -58,10 +67,13 @@ pub(super) fn rotate(intent: &Intent, host: Option<HostId>) -> Decision {
     }
 }
 
+/// Removes a host with its nodes: it cannot be refused, for the machine may be gone.
 pub(super) fn remove(intent: &Intent, host: HostId) -> Decision {
-    let before = find(intent, host)?;
-    let nodes = intent.nodes_of_host(host).map(|node| RecordChange::removed(node.clone()));
-    Ok(nodes.chain([RecordChange::removed(before.clone())]).collect())
+    find(intent, host)?;
+    let mut draft = Draft::of(intent);
+    intent.nodes_of_host(host).for_each(|node| removal::node(&mut draft, node.id));
+    draft.remove(host);
+    Ok(draft.finish())
 }
 
 pub(super) fn own_leave(intent: &Intent, host: HostId, leave: &Leave) -> Decision {
@@ -69,7 +81,9 @@ pub(super) fn own_leave(intent: &Intent, host: HostId, leave: &Leave) -> Decisio
         Leave::Server => remove(intent, host),
         Leave::Network(network) => {
             let node = node::own(intent, host, network)?;
-            Ok(vec![RecordChange::removed(node.clone())])
+            let mut draft = Draft::of(intent);
+            removal::node(&mut draft, node.id);
+            Ok(draft.finish())
         }
     }
 }

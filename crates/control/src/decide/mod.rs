@@ -4,19 +4,25 @@
 //! here, and that nobody gets done what `authorise` does not let them.
 
 mod authorise;
+mod bounds;
 mod client;
 mod dns;
+mod draft;
 mod egress;
 mod enrollment_key;
 mod host;
+mod names;
 mod network;
 mod node;
+mod outside;
 mod policy;
 mod register;
+mod removal;
 mod sweep;
 mod token;
 mod upstream;
 mod user;
+mod ways;
 
 use std::borrow::Cow;
 

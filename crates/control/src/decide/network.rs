@@ -1,9 +1,11 @@
 //! Networks. Their ranges never overlap and never change.
 
-use model::{Access, DnsName, EnrollmentKey, Keepalive, Network, NetworkId, NetworkName, Ranges};
+use std::collections::BTreeSet;
 
-use super::{Decision, changed};
-use crate::{Env, Intent, NetworkEdit, RecordChange, Rejection, allocate};
+use model::{Access, Addresses, DnsName, EnrollmentKey, Keepalive, Network, NetworkId, NetworkName, Ranges};
+
+use super::{Decision, dns, draft::Draft, node, policy, ways};
+use crate::{Edit, Env, Intent, NetworkEdit, RecordChange, Rejection, allocate};
 
 pub(super) fn find(intent: &Intent, network: NetworkId) -> Result<&Network, Rejection> {
     intent.network(network).ok_or(Rejection::NoSuchNetwork { network })
@@ -30,24 +32,50 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     let New { name, ranges, keepalive, access, approval, domain } = new;
     check_name(intent, &name, None)?;
     let ranges = match ranges {
-        Some(ranges) => allocate::free_of_overlap(intent, &ranges).map(|()| ranges)?,
+        Some(ranges) => allocate::free_of_overlap(intent, ranges.iter(), None).map(|()| ranges)?,
         None => allocate::ranges(intent, env)?,
     };
-    let id = NetworkId::new(env.now, env.bytes());
-    let keepalive = keepalive.unwrap_or(Keepalive::DEFAULT);
-    let access = access.unwrap_or_default();
-    let created = env.now;
-    Ok(vec![RecordChange::made(Network {
-        id,
+    if let Some(domain) = &domain {
+        check_domain(intent, domain, None)?;
+    }
+    let network = Network {
+        id: NetworkId::new(env.now, env.bytes()),
         name,
         ranges,
-        keepalive,
-        access,
+        keepalive: keepalive.unwrap_or(Keepalive::DEFAULT),
+        access: access.unwrap_or_default(),
         approval,
         hub: None,
         domain,
-        created,
-    })])
+        created: env.now,
+    };
+    let mut draft = Draft::of(intent);
+    draft.put(network.clone());
+    for host in intent.hosts(None).filter(|host| host.default) {
+        let (wanted, tags) = (Addresses::default(), BTreeSet::new());
+        let node = node::new(draft.now(), host, &network, wanted, tags, env)?;
+        draft.put(node);
+    }
+    Ok(draft.finish())
+}
+
+/// Refuses a domain that overlaps another network's, or holds one for which name servers are named.
+fn check_domain(intent: &Intent, domain: &DnsName, own: Option<NetworkId>) -> Result<(), Rejection> {
+    for network in intent.networks(None).filter(|network| Some(network.id) != own) {
+        let overlaps = |other: &&DnsName| domain.is_within(other) || other.is_within(domain);
+        if let Some(other) = network.domain.as_ref().filter(overlaps) {
+            let (other, network) = (other.clone(), network.name.clone());
+            return Err(Rejection::DomainTaken { domain: domain.clone(), other, network });
+        }
+    }
+    for network in intent.networks(None) {
+        let mut upstreams = intent.upstreams_in_network(network.id);
+        if let Some(upstream) = upstreams.find(|upstream| upstream.domain.is_within(domain)) {
+            let (upstream, network) = (upstream.domain.clone(), network.name.clone());
+            return Err(Rejection::DomainHasUpstream { domain: domain.clone(), upstream, network });
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn update(intent: &Intent, network: NetworkId, edit: NetworkEdit) -> Decision {
@@ -61,8 +89,28 @@ pub(super) fn update(intent: &Intent, network: NetworkId, edit: NetworkEdit) -> 
     after.access = edit.access.unwrap_or(after.access);
     after.approval = edit.approval.unwrap_or(after.approval);
     edit.hub.apply(&mut after.hub);
+    if let Edit::Set(domain) = &edit.domain {
+        check_domain(intent, domain, Some(network))?;
+    }
     edit.domain.apply(&mut after.domain);
-    Ok(changed(before, after))
+    let mut names = intent.dns_records_in_network(network).filter_map(|record| record.name.as_ref());
+    if after.domain != before.domain {
+        names.try_for_each(|name| dns::check_length(&after, name))?;
+    }
+    check_change(intent, before, after)
+}
+
+/// Whether what lies in the network goes together with what it becomes.
+fn check_change(intent: &Intent, before: &Network, after: Network) -> Decision {
+    let mut draft = Draft::of(intent);
+    draft.put(after.clone());
+    if after.hub != before.hub {
+        ways::check_hub(draft.now(), &after)?;
+    }
+    if after.access != before.access {
+        policy::check_tests(draft.now(), after.id)?;
+    }
+    Ok(draft.finish())
 }
 
 pub(super) fn delete(intent: &Intent, network: NetworkId, force: bool) -> Decision {
@@ -71,10 +119,21 @@ pub(super) fn delete(intent: &Intent, network: NetworkId, force: bool) -> Decisi
     if nodes > 0 && !force {
         return Err(Rejection::NetworkInUse { network: before.name.clone(), nodes });
     }
-    let nodes = intent.nodes_in_network(network, None).map(|node| RecordChange::removed(node.clone()));
     let keys = intent.enrollment_keys(None).filter(|key| key.networks.contains(&network));
     let keys = keys.map(|key| without(key, network));
-    Ok(nodes.chain(keys).chain([RecordChange::removed(before.clone())]).collect())
+    Ok(contents(intent, network).chain(keys).chain([RecordChange::removed(before.clone())]).collect())
+}
+
+/// The end of all that is in a network. Nothing outside of it names any of that but keys.
+fn contents(intent: &Intent, network: NetworkId) -> impl Iterator<Item = RecordChange> {
+    let nodes = intent.nodes_in_network(network, None).map(|one| RecordChange::removed(one.clone()));
+    let clients = intent.clients_in_network(network).map(|one| RecordChange::removed(one.clone()));
+    let egresses = intent.egresses_in_network(network).map(|one| RecordChange::removed(one.clone()));
+    let policies = intent.policies_in_network(network).map(|one| RecordChange::removed(one.clone()));
+    let tests = intent.policy_tests_in_network(network).map(|one| RecordChange::removed(one.clone()));
+    let records = intent.dns_records_in_network(network).map(|one| RecordChange::removed(one.clone()));
+    let upstreams = intent.upstreams_in_network(network).map(|one| RecordChange::removed(one.clone()));
+    nodes.chain(clients).chain(egresses).chain(policies).chain(tests).chain(records).chain(upstreams)
 }
 
 /// A key that led into this network alone goes with it: one without networks would mean something else.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use model::{Addresses, Duties, Host, HostId, Network, NetworkId, NetworkName, Node, NodeId, Tag, Timestamp};
 use wire::NodeSwitch;
 
-use super::{Decision, changed, host, network};
-use crate::{AddressList, Env, Intent, NodeEdit, RecordChange, Rejection, allocate};
+use super::{Decision, bounds, changed, draft::Draft, host, names, network, removal, token, ways};
+use crate::{AddressList, Edit, Env, Intent, Names, NodeEdit, RecordChange, Rejection, allocate};
 
 /// A node to make.
 pub(super) struct New {
@@ -19,17 +19,18 @@ pub(super) struct New {
 /// A new node of a host in a network.
 pub(super) fn new(
     intent: &Intent,
-    host: HostId,
+    host: &Host,
     network: &Network,
     wanted: Addresses,
     tags: BTreeSet<Tag>,
     env: &mut Env<'_>,
 ) -> Result<Node, Rejection> {
+    names::check(intent, network, &host.name, Some(host.id.into()))?;
     let addresses = allocate::addresses(intent, network, wanted)?;
     let id = NodeId::new(env.now, env.bytes());
     Ok(Node {
         id,
-        host,
+        host: host.id,
         network: network.id,
         addresses,
         connected: true,
@@ -49,40 +50,91 @@ fn has(node: &Node, wanted: Addresses) -> bool {
 }
 
 pub(super) fn add(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
-    let Host { id: host, name, .. } = host::find(intent, new.host)?;
+    let host = host::find(intent, new.host)?;
     let network = network::find(intent, new.network)?;
     let wanted = new.addresses.unwrap_or_default();
-    match intent.node_of(*host, network.id) {
-        None => Ok(vec![RecordChange::made(self::new(intent, *host, network, wanted, new.tags, env)?)]),
+    bounds::tags(&new.tags)?;
+    match intent.node_of(host.id, network.id) {
+        None => Ok(vec![RecordChange::made(self::new(intent, host, network, wanted, new.tags, env)?)]),
         Some(node) if has(node, wanted) && new.tags.is_subset(&node.tags) => Ok(Vec::new()),
         Some(node) => Err(Rejection::NodeExists {
-            host: name.clone(),
+            host: host.name.clone(),
             network: network.name.clone(),
             addresses: AddressList(node.addresses),
         }),
     }
 }
 
-fn find(intent: &Intent, node: NodeId) -> Result<&Node, Rejection> {
+pub(super) fn find(intent: &Intent, node: NodeId) -> Result<&Node, Rejection> {
     intent.node(node).ok_or(Rejection::NoSuchNode { node })
 }
 
-pub(super) fn update(intent: &Intent, node: NodeId, edit: NodeEdit, _now: Timestamp) -> Decision {
+pub(super) fn update(intent: &Intent, node: NodeId, edit: NodeEdit, now: Timestamp) -> Decision {
     let before = find(intent, node)?;
+    let after = edited(intent, before, edit, now)?;
+    refuse_missed(intent, before, &after)?;
+    let ways = |node: &Node| (node.duties, node.relay, node.internet);
+    if ways(before) == ways(&after) {
+        return Ok(changed(before, after));
+    }
+    let mut draft = Draft::of(intent);
+    draft.put(after.clone());
+    ways::check(draft.now(), &after)?;
+    Ok(draft.finish())
+}
+
+fn edited(intent: &Intent, before: &Node, edit: NodeEdit, now: Timestamp) -> Result<Node, Rejection> {
     let mut after = before.clone();
     after.connected = edit.connected.unwrap_or(after.connected);
     after.pending &= !edit.approve;
+    if let Some(wanted) = edit.addresses {
+        let network = network::find(intent, before.network)?;
+        after.addresses = allocate::renumber(intent, network, before.addresses, wanted)?;
+    }
     after.tags = edit.tags.unwrap_or(after.tags);
+    bounds::tags(&after.tags)?;
     after.duties.remote_access = edit.remote_access.unwrap_or(after.duties.remote_access);
     after.duties.internet = edit.internet_gateway.unwrap_or(after.duties.internet);
+    if let Edit::Set(relay) = edit.relay {
+        if relay == before.id {
+            return Err(Rejection::ThroughItself { node: names::at(intent, before) });
+        }
+        ways::named(intent, before.network, relay)?;
+    }
     edit.relay.apply(&mut after.relay);
     edit.internet.apply(&mut after.internet);
+    if let Edit::Set(expires) = edit.expires {
+        token::check_expiry(Some(expires), now)?;
+    }
     edit.expires.apply(&mut after.expires);
-    Ok(changed(before, after))
+    Ok(after)
+}
+
+/// Refuses to take a duty from a node that others need it for.
+fn refuse_missed(intent: &Intent, before: &Node, after: &Node) -> Result<(), Rejection> {
+    let at = || names::at(intent, before);
+    if before.duties.remote_access && !after.duties.remote_access {
+        let clients = Names::quoted(intent.clients_of_gateway(before.id).map(|client| &client.name));
+        if !clients.0.is_empty() {
+            return Err(Rejection::GatewayInUse { node: at(), clients });
+        }
+    }
+    if before.duties.internet && !after.duties.internet {
+        let nodes = intent.nodes_of_internet(before.id).map(|node| names::of_host(intent, node));
+        let clients = intent.clients_of_gateway(before.id).filter(|client| client.full_tunnel);
+        let users = Names::quoted(nodes.chain(clients.map(|client| client.name.clone())));
+        if !users.0.is_empty() {
+            return Err(Rejection::InternetGatewayInUse { node: at(), users });
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn remove(intent: &Intent, node: NodeId) -> Decision {
-    Ok(vec![RecordChange::removed(find(intent, node)?.clone())])
+    removal::refuse_needed(intent, find(intent, node)?)?;
+    let mut draft = Draft::of(intent);
+    removal::node(&mut draft, node);
+    Ok(draft.finish())
 }
 
 /// The node of a host in a network that it names. To a host, a network that it is not in and one that does not exist

@@ -1,9 +1,15 @@
-//! Policies and their tests.
+//! Policies and their tests. What a policy means is `crate::policy`'s.
+//!
+//! It keeps true that a policy speaks of what is there, that neither of its sides is empty, and that no change of policies
+//! makes a test of them wrong.
+
+use std::collections::BTreeSet;
 
 use model::{Access, NetworkId, Policy, PolicyId, PolicyTest, PolicyTestId, Service, Subject};
 
-use super::{Decision, changed, network};
-use crate::{Env, Intent, NewPolicy, PolicyEdit, RecordChange, Rejection};
+use super::{Decision, bounds, draft::Draft, names, network, node};
+use crate::policy::{Failure, Member, run_tests};
+use crate::{Env, Intent, Names, NewPolicy, PolicyEdit, RecordChange, Rejection};
 
 /// A test to make.
 pub(super) struct NewTest {
@@ -16,10 +22,12 @@ pub(super) struct NewTest {
 
 pub(super) fn create(intent: &Intent, new: NewPolicy, env: &mut Env<'_>) -> Decision {
     network::find(intent, new.network)?;
+    let there = intent.policies_in_network(new.network).take(bounds::MOST_POLICIES).count();
+    bounds::at_most("policies in one network", there + 1, bounds::MOST_POLICIES)?;
     let id = PolicyId::new(env.now, env.bytes());
     let NewPolicy { network, name, enabled, from, to, services, both } = new;
     let created = env.now;
-    Ok(vec![RecordChange::made(Policy { id, network, name, enabled, from, to, services, both, created })])
+    put(intent, Policy { id, network, name, enabled, from, to, services, both, created })
 }
 
 fn find(intent: &Intent, policy: PolicyId) -> Result<&Policy, Rejection> {
@@ -27,29 +35,155 @@ fn find(intent: &Intent, policy: PolicyId) -> Result<&Policy, Rejection> {
 }
 
 pub(super) fn update(intent: &Intent, policy: PolicyId, edit: PolicyEdit) -> Decision {
-    let before = find(intent, policy)?;
-    let mut after = before.clone();
+    let mut after = find(intent, policy)?.clone();
     after.name = edit.name.unwrap_or(after.name);
     after.enabled = edit.enabled.unwrap_or(after.enabled);
     after.from = edit.from.unwrap_or(after.from);
     after.to = edit.to.unwrap_or(after.to);
     after.services = edit.services.unwrap_or(after.services);
     after.both = edit.both.unwrap_or(after.both);
-    Ok(changed(before, after))
+    put(intent, after)
+}
+
+fn put(intent: &Intent, policy: Policy) -> Decision {
+    check(intent, &policy)?;
+    let network = policy.network;
+    let mut draft = Draft::of(intent);
+    draft.put(policy);
+    check_tests(draft.now(), network)?;
+    Ok(draft.finish())
 }
 
 pub(super) fn delete(intent: &Intent, policy: PolicyId) -> Decision {
-    Ok(vec![RecordChange::removed(find(intent, policy)?.clone())])
+    let network = find(intent, policy)?.network;
+    let mut draft = Draft::of(intent);
+    draft.remove(policy);
+    check_tests(draft.now(), network)?;
+    Ok(draft.finish())
+}
+
+fn check(intent: &Intent, policy: &Policy) -> Result<(), Rejection> {
+    if intent.policy_by_name(policy.network, &policy.name).is_some_and(|other| other.id != policy.id) {
+        let (name, network) = (policy.name.clone(), names::of_network(intent, policy.network));
+        return Err(Rejection::PolicyNameTaken { name, network });
+    }
+    check_side(intent, policy.network, &policy.from, "subject that connections come from")?;
+    check_side(intent, policy.network, &policy.to, "subject that connections go to")?;
+    bounds::at_most("services in one policy", policy.services.len(), bounds::MOST_SERVICES)
+}
+
+fn check_side(
+    intent: &Intent,
+    network: NetworkId,
+    subjects: &BTreeSet<Subject>,
+    what: &'static str,
+) -> Result<(), Rejection> {
+    bounds::at_least_one(what, subjects.len())?;
+    bounds::at_most("subjects on one side of a policy", subjects.len(), bounds::MOST_SUBJECTS)?;
+    subjects.iter().try_for_each(|subject| check_subject(intent, network, subject))
+}
+
+/// Refuses what is not there, or not in this network. Tags and groups may be nobody's yet.
+fn check_subject(intent: &Intent, network: NetworkId, subject: &Subject) -> Result<(), Rejection> {
+    match subject {
+        Subject::Everything | Subject::Tag(_) | Subject::Group(_) => Ok(()),
+        Subject::Node(id) => {
+            let found = node::find(intent, *id)?;
+            if found.network == network {
+                return Ok(());
+            }
+            let network = names::of_network(intent, network);
+            Err(Rejection::NodeElsewhere { node: names::at(intent, found), network })
+        }
+        Subject::Client(client) => match intent.client(*client).filter(|found| found.network == network) {
+            Some(_) => Ok(()),
+            None => Err(Rejection::NoSuchClient { client: *client }),
+        },
+        Subject::Egress(egress) => match intent.egress(*egress).filter(|found| found.network == network) {
+            Some(_) => Ok(()),
+            None => Err(Rejection::NoSuchEgress { egress: *egress }),
+        },
+        Subject::User(user) => match intent.user(*user) {
+            Some(_) => Ok(()),
+            None => Err(Rejection::NoSuchUser { user: *user }),
+        },
+    }
 }
 
 pub(super) fn create_test(intent: &Intent, new: NewTest, env: &mut Env<'_>) -> Decision {
     network::find(intent, new.network)?;
-    let id = PolicyTestId::new(env.now, env.bytes());
+    let there = intent.policy_tests_in_network(new.network).take(bounds::MOST_POLICY_TESTS).count();
+    bounds::at_most("tests of policies in one network", there + 1, bounds::MOST_POLICY_TESTS)?;
     let NewTest { network, from, to, service, expect } = new;
-    Ok(vec![RecordChange::made(PolicyTest { id, network, from, to, service, expect, created: env.now })])
+    check_subject(intent, network, &from)?;
+    check_subject(intent, network, &to)?;
+    if !is_of_one_port(&service) {
+        return Err(Rejection::TestNeedsOnePort { service });
+    }
+    let id = PolicyTestId::new(env.now, env.bytes());
+    let mut draft = Draft::of(intent);
+    draft.put(PolicyTest { id, network, from, to, service, expect, created: env.now });
+    check_tests(draft.now(), network)?;
+    Ok(draft.finish())
+}
+
+fn is_of_one_port(service: &Service) -> bool {
+    match service.ports() {
+        [] => true,
+        [range] => range.first() == range.last(),
+        [_, _, ..] => false,
+    }
 }
 
 pub(super) fn delete_test(intent: &Intent, test: PolicyTestId) -> Decision {
     let before = intent.policy_test(test).ok_or(Rejection::NoSuchPolicyTest { test })?;
     Ok(vec![RecordChange::removed(before.clone())])
+}
+
+/// Refuses intent in which a test of the network's policies is wrong.
+pub(super) fn check_tests(intent: &Intent, network: NetworkId) -> Result<(), Rejection> {
+    let failures = run_tests(intent, network);
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(Rejection::PolicyTestsFail {
+        tests: Names(failures.iter().map(|one| sentence(intent, one)).collect()),
+    })
+}
+
+/// What a test says, and for whom it is not so.
+fn sentence(intent: &Intent, failure: &Failure) -> String {
+    let test = intent.policy_test(failure.test).expect("a test that failed is there");
+    let must = match test.expect {
+        Access::Allow => "must be allowed",
+        Access::Deny => "must be denied",
+    };
+    let (from, to) = (words(intent, &test.from), words(intent, &test.to));
+    let member = |member: Member| words(intent, &subject_of(member));
+    let (one, other) = failure.example;
+    let (one, other) = (member(one), member(other));
+    format!("{from} to {to} by {} {must}, and from {one} to {other} it is not", test.service)
+}
+
+fn subject_of(member: Member) -> Subject {
+    match member {
+        Member::Node(id) => Subject::Node(id),
+        Member::Client(id) => Subject::Client(id),
+        Member::Egress(id) => Subject::Egress(id),
+    }
+}
+
+fn words(intent: &Intent, subject: &Subject) -> String {
+    fn named(kind: &str, name: Option<impl ToString>) -> String {
+        format!("{kind} `{}`", name.map_or_else(|| "?".to_owned(), |name| name.to_string()))
+    }
+    match subject {
+        Subject::Everything => "everything".to_owned(),
+        Subject::Node(id) => named("host", intent.node(*id).map(|node| names::of_host(intent, node))),
+        Subject::Client(id) => named("client", intent.client(*id).map(|client| &client.name)),
+        Subject::Egress(id) => named("egress range", intent.egress(*id).map(|egress| &egress.name)),
+        Subject::Tag(tag) => named("tag", Some(tag)),
+        Subject::User(id) => named("user", intent.user(*id).map(|user| &user.name)),
+        Subject::Group(group) => named("group", Some(group)),
+    }
 }

@@ -3,9 +3,14 @@
 //! Possession of the keys was proved before. It keeps true that a use of a key is spent in the very change that it lets
 //! happen, and only where something came of it: a machine whose answer got lost asks again, and costs nothing.
 
-use model::{Digest, EnrollmentKey, Host, HostId, HostName, SealingIdentity, Timestamp, Uses};
+use std::net::IpAddr;
 
-use super::{Decision, changed, network, node};
+use model::{
+    Addresses, Digest, EnrollmentKey, Host, HostId, HostName, Network, NetworkId, Node, SealingIdentity,
+    Timestamp, Uses,
+};
+
+use super::{Decision, bounds, changed, host, names, network, node};
 use crate::{Edit, Env, Intent, RecordChange, Register, Rejection};
 
 pub(super) fn register(intent: &Intent, registration: Register, env: &mut Env<'_>) -> Decision {
@@ -17,6 +22,10 @@ pub(super) fn register(intent: &Intent, registration: Register, env: &mut Env<'_
         }
         Some(_) | None => {}
     }
+    if intent.client_by_key(&registration.wireguard_key).is_some() {
+        return Err(Rejection::WireguardKeyOfClient);
+    }
+    bounds::at_most("addresses", registration.addresses.len(), bounds::MOST_ADDRESSES)?;
     match (known, key) {
         (None, None) => Err(Rejection::KeyNeeded),
         (None, Some(key)) => enrol(intent, registration, key, env),
@@ -49,7 +58,7 @@ fn enrol(intent: &Intent, registration: Register, key: &EnrollmentKey, env: &mut
     let wanted = registration.settings.name.as_ref().unwrap_or(&registration.hostname);
     let host = Host {
         id,
-        name: free_name(intent, wanted),
+        name: free_name(intent, key, wanted),
         wireguard_key: registration.wireguard_key,
         signing_key: registration.signing_key,
         sealing: SealingIdentity { key: registration.sealing_key, encapsulated: registration.encapsulated },
@@ -60,7 +69,7 @@ fn enrol(intent: &Intent, registration: Register, key: &EnrollmentKey, env: &mut
         rotate: false,
         created: env.now,
     };
-    let nodes = missing_nodes(intent, id, key, env)?;
+    let nodes = missing_nodes(intent, &host, key, &registration.addresses, env)?;
     Ok([RecordChange::made(host)].into_iter().chain(nodes).chain(spent).collect())
 }
 
@@ -78,43 +87,75 @@ fn renew(
     after.sealing =
         SealingIdentity { key: registration.sealing_key, encapsulated: registration.encapsulated };
     // A name that another host has is no reason to refuse the rest: this host has one already.
-    let name = registration.settings.name.filter(|name| intent.host_by_name(name).is_none());
+    let name = registration.settings.name.filter(|name| host::can_be_named(intent, name, before.id));
     after.name = name.unwrap_or(after.name);
     registration.settings.mtu.map_or(Edit::Keep, Edit::Set).apply(&mut after.mtu);
     registration.settings.static_endpoint.map_or(Edit::Keep, Edit::Set).apply(&mut after.static_endpoint);
+    let nodes = match key {
+        Some(key) => missing_nodes(intent, &after, key, &registration.addresses, env)?,
+        None => Vec::new(),
+    };
     let mut records = changed(before, after);
-    if let Some(key) = key {
-        let nodes = missing_nodes(intent, before.id, key, env)?;
-        if !nodes.is_empty() {
-            records.extend(spend(key, env.now)?);
-            records.extend(nodes);
-        }
+    if let Some(key) = key.filter(|_| !nodes.is_empty()) {
+        records.extend(spend(key, env.now)?);
+        records.extend(nodes);
     }
     Ok(records)
 }
 
 /// Nodes for those of the key's networks that the host is not in.
-fn missing_nodes(intent: &Intent, host: HostId, key: &EnrollmentKey, env: &mut Env<'_>) -> Decision {
-    let missing = key.networks.iter().filter(|id| intent.node_of(host, **id).is_none());
-    let made = missing.map(|id| {
-        let node = node::new(
-            intent,
-            host,
-            network::find(intent, *id)?,
-            model::Addresses::default(),
-            key.tags.clone(),
-            env,
-        )?;
-        let node = model::Node { pending: network::find(intent, *id)?.approval, ..node };
-        Ok(RecordChange::made(node))
+fn missing_nodes(
+    intent: &Intent,
+    host: &Host,
+    key: &EnrollmentKey,
+    addresses: &[IpAddr],
+    env: &mut Env<'_>,
+) -> Decision {
+    let mut left: Vec<IpAddr> = addresses.to_vec();
+    // In networks that it is in already the host keeps what it has: an administrator may have given it other addresses.
+    let is_in = |address: &IpAddr| {
+        let networks = intent.nodes_of_host(host.id).filter_map(|node| intent.network(node.network));
+        networks.into_iter().any(|network| network.ranges.contains(*address))
+    };
+    left.retain(|address| !is_in(address));
+    let mut records = Vec::new();
+    for id in key.networks.iter().filter(|id| intent.node_of(host.id, **id).is_none()) {
+        let network = network::find(intent, *id)?;
+        let wanted = wanted(network, &mut left);
+        let node = node::new(intent, host, network, wanted, key.tags.clone(), env)?;
+        records.push(RecordChange::made(Node { pending: network.approval, ..node }));
+    }
+    match left.first() {
+        Some(address) => Err(Rejection::AddressNowhere { address: *address }),
+        None => Ok(records),
+    }
+}
+
+/// Takes the first address of each family that lies in the network.
+fn wanted(network: &Network, left: &mut Vec<IpAddr>) -> Addresses {
+    let mut wanted = Addresses::default();
+    left.retain(|address| {
+        match address {
+            IpAddr::V4(v4) if network.ranges.contains(*address) && wanted.v4.is_none() => {
+                wanted.v4 = Some(*v4);
+            }
+            IpAddr::V6(v6) if network.ranges.contains(*address) && wanted.v6.is_none() => {
+                wanted.v6 = Some(*v6);
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => return true,
+        }
+        false
     });
-    made.collect()
+    wanted
 }
 
 /// The name, or where it is taken one with a number. Doubles, then halves: ten thousand machines of one name must not each
 /// ask for ten thousand.
-fn free_name(intent: &Intent, wanted: &HostName) -> HostName {
-    let is_free = |name: &HostName| intent.host_by_name(name).is_none();
+fn free_name(intent: &Intent, key: &EnrollmentKey, wanted: &HostName) -> HostName {
+    let is_free = |name: &HostName| {
+        let held = |network: &NetworkId| names::holder(intent, *network, name, None).is_some();
+        intent.host_by_name(name).is_none() && !key.networks.iter().any(held)
+    };
     if is_free(wanted) {
         return wanted.clone();
     }

@@ -1,15 +1,20 @@
-//! Sweeping: nodes and clients whose time has come.
+//! Sweeping: nodes are removed, and clients switched off, whose time has come. A host whose last node goes stays.
 
-use model::{Client, Timestamp};
+use model::{Client, NodeId, Timestamp};
 
-use super::Decision;
-use crate::{Intent, RecordChange};
+use super::{Decision, draft::Draft, removal};
+use crate::Intent;
 
 pub(super) fn sweep(intent: &Intent, now: Timestamp) -> Decision {
     let over = |expires: Option<Timestamp>| expires.is_some_and(|at| at <= now);
-    let nodes = intent.nodes(None).filter(|node| over(node.expires));
-    let clients = intent.clients().filter(|client| client.enabled && over(client.expires));
-    let off =
-        |client: &Client| RecordChange::changed(client.clone(), Client { enabled: false, ..client.clone() });
-    Ok(nodes.map(|node| RecordChange::removed(node.clone())).chain(clients.map(off)).collect())
+    let nodes: Vec<NodeId> =
+        intent.nodes(None).filter(|node| over(node.expires)).map(|node| node.id).collect();
+    let mut draft = Draft::of(intent);
+    nodes.into_iter().for_each(|node| removal::node(&mut draft, node));
+    let clients = draft.now().clients().filter(|client| client.enabled && over(client.expires));
+    let clients: Vec<Client> = clients.cloned().collect();
+    for client in clients {
+        draft.put(Client { enabled: false, ..client });
+    }
+    Ok(draft.finish())
 }

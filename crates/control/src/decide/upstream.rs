@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use model::{DnsName, NetworkId, Upstream, UpstreamId};
 
-use super::{Decision, changed, network};
+use super::{Decision, bounds, changed, network};
 use crate::{Env, Intent, RecordChange, Rejection};
 
 pub(super) fn create(
@@ -14,9 +14,43 @@ pub(super) fn create(
     servers: Vec<SocketAddr>,
     env: &mut Env<'_>,
 ) -> Decision {
-    network::find(intent, network)?;
+    let found = network::find(intent, network)?;
+    let there = intent.upstreams_in_network(network).count();
+    bounds::at_most(
+        "domains with name servers of their own in one network",
+        there + 1,
+        bounds::MOST_UPSTREAMS,
+    )?;
+    if intent.upstreams_in_network(network).any(|other| other.domain == domain) {
+        return Err(Rejection::UpstreamExists { domain, network: found.name.clone() });
+    }
+    refuse_own(intent, &domain)?;
+    check_servers(&servers)?;
     let id = UpstreamId::new(env.now, env.bytes());
     Ok(vec![RecordChange::made(Upstream { id, network, domain, servers, created: env.now })])
+}
+
+/// Refuses a domain within one of ours: we answer for it ourselves.
+fn refuse_own(intent: &Intent, domain: &DnsName) -> Result<(), Rejection> {
+    for network in intent.networks(None) {
+        if let Some(own) = network.domain.as_ref().filter(|own| domain.is_within(own)) {
+            let (own, network) = (own.clone(), network.name.clone());
+            return Err(Rejection::UpstreamWithin { domain: domain.clone(), network, own });
+        }
+    }
+    Ok(())
+}
+
+fn check_servers(servers: &[SocketAddr]) -> Result<(), Rejection> {
+    bounds::at_least_one("name server", servers.len())?;
+    bounds::at_most("name servers for one domain", servers.len(), bounds::MOST_NAME_SERVERS)?;
+    let is_none = |server: &&SocketAddr| {
+        server.port() == 0 || server.ip().is_unspecified() || server.ip().is_multicast()
+    };
+    match servers.iter().find(is_none) {
+        Some(server) => Err(Rejection::NoNameServer { server: *server }),
+        None => Ok(()),
+    }
 }
 
 fn find(intent: &Intent, upstream: UpstreamId) -> Result<&Upstream, Rejection> {
@@ -25,6 +59,7 @@ fn find(intent: &Intent, upstream: UpstreamId) -> Result<&Upstream, Rejection> {
 
 pub(super) fn update(intent: &Intent, upstream: UpstreamId, servers: Vec<SocketAddr>) -> Decision {
     let before = find(intent, upstream)?;
+    check_servers(&servers)?;
     Ok(changed(before, Upstream { servers, ..before.clone() }))
 }
 

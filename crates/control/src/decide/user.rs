@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use model::{ApiTokenId, GroupName, PasswordHash, Role, TokenPurpose, User, UserId, UserName};
 
-use super::{Decision, changed};
+use super::{Decision, bounds, changed, draft::Draft, removal};
 use crate::{Env, Intent, RecordChange, Rejection};
 
 pub(super) fn set_up(intent: &Intent, name: UserName, password: PasswordHash, env: &mut Env<'_>) -> Decision {
@@ -65,12 +65,15 @@ pub(super) fn set_role(intent: &Intent, user: UserId, role: Role) -> Decision {
 
 pub(super) fn set_groups(intent: &Intent, user: UserId, groups: BTreeSet<GroupName>) -> Decision {
     let before = find(intent, user)?;
+    bounds::at_most("groups of one user", groups.len(), bounds::MOST_GROUPS)?;
     Ok(changed(before, User { groups, ..before.clone() }))
 }
 
 pub(super) fn delete(intent: &Intent, user: UserId) -> Decision {
     let before = find(intent, user)?;
     refuse_last_administrator(intent, before)?;
-    let tokens = intent.api_tokens_of_user(user).map(|token| RecordChange::removed(token.clone()));
-    Ok(tokens.chain([RecordChange::removed(before.clone())]).collect())
+    let mut draft = Draft::of(intent);
+    intent.api_tokens_of_user(user).for_each(|token| draft.remove(token.id));
+    removal::user(&mut draft, user);
+    Ok(draft.finish())
 }

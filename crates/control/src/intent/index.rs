@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use model::{
-    ApiToken, ApiTokenId, Client, ClientId, Digest, DnsRecord, DnsRecordId, Egress, EgressId, EnrollmentKey,
-    EnrollmentKeyId, Host, HostId, HostName, Network, NetworkId, NetworkName, Node, NodeId, Policy, PolicyId,
-    PolicyTest, PolicyTestId, SigningPublicKey, Title, Upstream, UpstreamId, User, UserId, UserName,
-    WgPublicKey,
+    ApiToken, ApiTokenId, Client, ClientId, Digest, DnsName, DnsRecord, DnsRecordId, Egress, EgressId,
+    EnrollmentKey, EnrollmentKeyId, Host, HostId, HostName, Network, NetworkId, NetworkName, Node, NodeId,
+    Policy, PolicyId, PolicyTest, PolicyTestId, SigningPublicKey, Title, Upstream, UpstreamId, User, UserId,
+    UserName, WgPublicKey,
 };
 
 use super::runs::Runs;
@@ -45,6 +45,7 @@ pub(super) struct Indexes {
     pub(super) policies_in_network: OrdSet<(NetworkId, PolicyId)>,
     pub(super) policy_tests_in_network: OrdSet<(NetworkId, PolicyTestId)>,
     pub(super) dns_records_in_network: OrdSet<(NetworkId, DnsRecordId)>,
+    pub(super) dns_records_at: OrdSet<(NetworkId, Option<DnsName>, DnsRecordId)>,
     pub(super) upstreams_in_network: OrdSet<(NetworkId, UpstreamId)>,
 }
 
@@ -133,8 +134,9 @@ impl Indexes {
             Record::PolicyTest(PolicyTest { id, network, .. }) => {
                 set(&mut self.policy_tests_in_network, (*network, *id), present);
             }
-            Record::DnsRecord(DnsRecord { id, network, .. }) => {
+            Record::DnsRecord(DnsRecord { id, network, name, .. }) => {
                 set(&mut self.dns_records_in_network, (*network, *id), present);
+                set(&mut self.dns_records_at, (*network, name.clone(), *id), present);
             }
             Record::Upstream(Upstream { id, network, .. }) => {
                 set(&mut self.upstreams_in_network, (*network, *id), present);

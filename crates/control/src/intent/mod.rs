@@ -105,7 +105,7 @@ impl Intent {
             .chain(all(&self.upstreams))
     }
 
-    fn insert(&mut self, record: Record) {
+    pub(crate) fn insert(&mut self, record: Record) {
         self.indexes.insert(&record);
         match record {
             Record::Network(value) => drop(self.networks.insert(value.id, Arc::new(value))),
@@ -123,7 +123,7 @@ impl Intent {
         }
     }
 
-    fn remove(&mut self, key: RecordKey) -> Option<Record> {
+    pub(crate) fn remove(&mut self, key: RecordKey) -> Option<Record> {
         let removed = match key.kind {
             Kind::Network => take(&mut self.networks, NetworkId::from_bytes(key.id)),
             Kind::Host => take(&mut self.hosts, HostId::from_bytes(key.id)),

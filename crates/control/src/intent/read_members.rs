@@ -1,11 +1,12 @@
 //! Reading intent: what networks hold besides nodes, and what nodes do for others.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use imbl::OrdSet;
 use model::{
-    Client, ClientId, DnsRecord, DnsRecordId, Egress, EgressId, HostName, NetworkId, Node, NodeId, Policy,
-    PolicyId, PolicyTest, PolicyTestId, Title, Upstream, UpstreamId, UserId, WgPublicKey,
+    Client, ClientId, DnsName, DnsRecord, DnsRecordId, Egress, EgressId, HostName, NetworkId, Node, NodeId,
+    Policy, PolicyId, PolicyTest, PolicyTestId, Title, Upstream, UpstreamId, UserId, WgPublicKey,
 };
 
 use super::{Intent, Table};
@@ -131,6 +132,26 @@ impl Intent {
     /// The policy of this name in a network.
     pub fn policy_by_name(&self, network: NetworkId, name: &Title) -> Option<&Policy> {
         self.indexes.policy_by_name.get(&(network, name.clone())).and_then(|id| self.policy(*id))
+    }
+
+    /// The records of a network at this name, by id; none is the domain itself.
+    pub fn dns_records_at(
+        &self,
+        network: NetworkId,
+        name: Option<&DnsName>,
+    ) -> impl Iterator<Item = &DnsRecord> + use<'_> {
+        let (low, high) = (DnsRecordId::from_bytes(LOW), DnsRecordId::from_bytes(HIGH));
+        let ids = (network, name.cloned(), low)..=(network, name.cloned(), high);
+        self.indexes.dns_records_at.range(ids).filter_map(|(_, _, id)| self.dns_record(*id))
+    }
+
+    /// The client of a network with this address.
+    pub fn client_by_address(&self, network: NetworkId, address: IpAddr) -> Option<&Client> {
+        // Most addresses are nobody's: then there is no need to look at every client.
+        if self.first_free_address(address, address).is_some() {
+            return None;
+        }
+        self.clients_in_network(network).find(|client| client.addresses.iter().any(|ip| ip == address))
     }
 
     /// The node through which this one is reached: the relay it names, else its network's hub; none: directly. That the relay

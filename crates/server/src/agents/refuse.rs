@@ -75,51 +75,22 @@ impl From<CredentialError> for Refused {
     }
 }
 
+/// The rejections after which agents do something else than telling people, and whether they are guesses. A key that was
+/// good once is known to whoever offers it; an address or a name that is taken is no secret.
+fn told_apart(rejection: &Rejection) -> Option<(RefusalCode, bool)> {
+    let apart = [
+        (matches!(rejection, Rejection::UnknownKey), (RefusalCode::UnknownKey, true)),
+        (matches!(rejection, Rejection::KeyNeeded), (RefusalCode::Invalid, true)),
+        (matches!(rejection, Rejection::ExpiredKey { .. }), (RefusalCode::ExpiredKey, false)),
+        (matches!(rejection, Rejection::SpentKey { .. }), (RefusalCode::SpentKey, false)),
+        (matches!(rejection, Rejection::NoSuchHost { .. }), (RefusalCode::UnknownHost, false)),
+    ];
+    apart.into_iter().find_map(|(is, told)| is.then_some(told))
+}
+
 impl From<Rejection> for Refused {
     fn from(rejection: Rejection) -> Self {
-        // A key that was good once is known to whoever offers it; an address or a name that is taken is no secret.
-        let (code, guess) = match &rejection {
-            Rejection::UnknownKey => (RefusalCode::UnknownKey, true),
-            Rejection::KeyNeeded => (RefusalCode::Invalid, true),
-            Rejection::ExpiredKey { .. } => (RefusalCode::ExpiredKey, false),
-            Rejection::SpentKey { .. } => (RefusalCode::SpentKey, false),
-            Rejection::NoSuchHost { .. } => (RefusalCode::UnknownHost, false),
-            Rejection::NotLoggedIn
-            | Rejection::TokenExpired { .. }
-            | Rejection::NotAllowed { .. }
-            | Rejection::NoSuchNetwork { .. }
-            | Rejection::NoNetworkNamed { .. }
-            | Rejection::NoSuchNode { .. }
-            | Rejection::NoSuchEnrollmentKey { .. }
-            | Rejection::NoSuchUser { .. }
-            | Rejection::NoSuchToken { .. }
-            | Rejection::NoSuchClient { .. }
-            | Rejection::NoSuchEgress { .. }
-            | Rejection::NoSuchPolicy { .. }
-            | Rejection::NoSuchPolicyTest { .. }
-            | Rejection::NoSuchDnsRecord { .. }
-            | Rejection::NoSuchUpstream { .. }
-            | Rejection::NotInNetwork { .. }
-            | Rejection::AlreadySetUp
-            | Rejection::NetworkNameTaken { .. }
-            | Rejection::HostNameTaken { .. }
-            | Rejection::UserNameTaken { .. }
-            | Rejection::TitleTaken { .. }
-            | Rejection::SecretTaken
-            | Rejection::RangesOverlap { .. }
-            | Rejection::NoRangeLeft
-            | Rejection::NetworkInUse { .. }
-            | Rejection::NoAddressLeft { .. }
-            | Rejection::AddressTaken { .. }
-            | Rejection::NodeExists { .. }
-            | Rejection::WireguardKeyTaken
-            | Rejection::LastAdministrator { .. }
-            | Rejection::AddressOutside { .. }
-            | Rejection::AddressReserved { .. }
-            | Rejection::NoUses
-            | Rejection::ExpiryPassed { .. }
-            | Rejection::TooManyNetworks { .. } => (RefusalCode::Invalid, false),
-        };
+        let (code, guess) = told_apart(&rejection).unwrap_or((RefusalCode::Invalid, false));
         Self { guess, ..Self::new(code, rejection.to_string()) }
     }
 }
@@ -152,6 +123,8 @@ impl IntoResponse for Refused {
 
 #[cfg(test)]
 mod tests {
+    use model::HostId;
+
     use super::*;
 
     #[test]
@@ -164,6 +137,8 @@ mod tests {
             (Rejection::UnknownKey, RefusalCode::UnknownKey, true),
             (Rejection::KeyNeeded, RefusalCode::Invalid, true),
             (Rejection::WireguardKeyTaken, RefusalCode::Invalid, false),
+            (Rejection::SpentKey { title: "one".parse().unwrap() }, RefusalCode::SpentKey, false),
+            (Rejection::NoSuchHost { host: HostId::from_bytes([1; 16]) }, RefusalCode::UnknownHost, false),
             (full, RefusalCode::Invalid, false),
         ] {
             let refused = Refused::from(rejection);

@@ -1,0 +1,41 @@
+//! How much of what there may be, and the refusals of more.
+
+use std::collections::BTreeSet;
+
+use model::Tag;
+
+use crate::Rejection;
+
+pub(super) const MOST_GATEWAYS: usize = 16;
+pub(super) const MOST_ROUTERS: usize = 16;
+pub(super) const MOST_RANGES: usize = 64;
+pub(super) const MOST_TAGS: usize = 64;
+pub(super) const MOST_GROUPS: usize = 64;
+pub(super) const MOST_NAME_SERVERS: usize = 4;
+pub(super) const MOST_CLIENT_NAME_SERVERS: usize = 8;
+pub(super) const MOST_SUBJECTS: usize = 64;
+pub(super) const MOST_SERVICES: usize = 32;
+pub(super) const MOST_POLICIES: usize = 10_000;
+pub(super) const MOST_POLICY_TESTS: usize = 1_000;
+pub(super) const MOST_DNS_RECORDS: usize = 10_000;
+pub(super) const MOST_UPSTREAMS: usize = 256;
+pub(super) const MOST_ADDRESSES: usize = 128;
+pub(super) const LONGEST_TTL: u32 = 86_400 * 7;
+
+pub(super) fn at_most(what: &'static str, given: usize, most: usize) -> Result<(), Rejection> {
+    if given > most {
+        return Err(Rejection::TooMany { what, given, most });
+    }
+    Ok(())
+}
+
+pub(super) fn at_least_one(what: &'static str, given: usize) -> Result<(), Rejection> {
+    if given == 0 {
+        return Err(Rejection::NoneGiven { what });
+    }
+    Ok(())
+}
+
+pub(super) fn tags(tags: &BTreeSet<Tag>) -> Result<(), Rejection> {
+    at_most("tags", tags.len(), MOST_TAGS)
+}
