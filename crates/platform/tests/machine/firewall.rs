@@ -147,6 +147,35 @@ fn a_transaction_with_an_error_changes_nothing() {
     });
 }
 
+#[test]
+fn what_is_listed_of_our_table_can_be_read_by_people_and_by_the_kernels_tools() {
+    inside(
+        "firewall::what_is_listed_of_our_table_can_be_read_by_people_and_by_the_kernels_tools",
+        "",
+        async || {
+            table().set(&rich()).await.unwrap();
+            let listed = output("nft list table inet netloom");
+            for line in [
+                "iifname != \"netloom0\" accept",
+                "ct state established,related accept",
+                "tcp flags syn tcp option maxseg size set rt mtu",
+                "ip saddr @s1_v4_32 jump input_from_s1",
+                "ip saddr & 255.255.0.0 == @s1_v4_16 jump forward_from_s1",
+                "tcp dport 443 accept",
+                "meta l4proto ipv6-icmp accept",
+                "counter packets 0 bytes 0 drop",
+            ] {
+                assert!(listed.contains(line), "{line}:\n{listed}");
+            }
+            assert!(
+                run("nft list ruleset > /run/rules && nft flush ruleset && nft -f /run/rules"),
+                "{listed}"
+            );
+            assert_eq!(output("nft list table inet netloom"), listed);
+        },
+    );
+}
+
 /// What another hand may do to our table.
 const DRIFTS: [&str; 14] = [
     "nft delete rule inet netloom input handle $(nft -a list chain inet netloom input | sed -n 's/.*established.*handle //p')",

@@ -6,7 +6,7 @@
 //! ```text
 //!  input ── not over our link: accept
 //!        ── established: accept
-//!        ── IPv4 ─▶ input_v4 ── source in s1 ─▶ input_v4_from_s1 ── destination in s2 ─▶ services_0 ── tcp 443: accept
+//!        ── IPv4 ─▶ input_v4 ── source in s1 ─▶ input_from_s1 ── destination in s2 ─▶ services_0 ── tcp 443: accept
 //!        ── IPv6 ─▶ input_v6 …
 //!        ── drop
 //! ```
@@ -62,6 +62,14 @@ pub(super) struct Plan<'a> {
     layout: Layout,
     lists: BTreeMap<&'a AddressSet, u32>,
     services: BTreeMap<&'a [Service], String>,
+}
+
+/// Where the grants of one source are.
+enum Granted<'a> {
+    /// In a chain of this name.
+    Chain(String),
+    /// With the rule that looks at the source: there is one, or nothing to look at.
+    Here(Vec<&'a Grant>),
 }
 
 impl Layout {
@@ -129,9 +137,16 @@ impl<'a> Plan<'a> {
 
     /// A chain at a hook that drops what neither these rules accept nor a grant does.
     fn filter(&mut self, name: &str, hook: Hook, mut rules: Vec<Rule>, grants: &'a [Grant]) {
+        let mut by_source: BTreeMap<&Side, Vec<&'a Grant>> = BTreeMap::new();
+        for grant in grants {
+            by_source.entry(&grant.from).or_default().push(grant);
+        }
+        let sources: Vec<(&Side, Granted<'a>)> =
+            by_source.into_iter().map(|(from, grants)| (from, self.of_source(name, from, grants))).collect();
         for family in Family::ALL {
             let chain = format!("{name}_{}", word(family));
-            let granted = self.grants(&chain, family, grants);
+            let granted: Vec<Rule> =
+                sources.iter().flat_map(|(from, granted)| self.source(from, granted, family)).collect();
             if !granted.is_empty() {
                 rules.push(Rule::default().family(family).then(Target::Jump(&chain)));
                 self.chain(chain, None, granted);
@@ -141,32 +156,35 @@ impl<'a> Plan<'a> {
         self.chain(name.to_owned(), Some(hook), rules);
     }
 
-    /// The rules of a family. Grants of one source are in a chain of their own, unless it is one alone.
-    fn grants(&mut self, name: &str, family: Family, grants: &'a [Grant]) -> Vec<Rule> {
-        let mut by_source: BTreeMap<&Side, Vec<&'a Grant>> = BTreeMap::new();
-        for grant in grants {
-            by_source.entry(&grant.from).or_default().push(grant);
+    /// Several grants of one source are in a chain of their own, of both families.
+    fn of_source(&mut self, name: &str, from: &'a Side, grants: Vec<&'a Grant>) -> Granted<'a> {
+        if *from == Side::Any || grants.len() == 1 {
+            return Granted::Here(grants);
         }
+        let start = Rule::default();
         let mut rules = Vec::new();
-        for (from, grants) in by_source {
-            let sources = self.matches(Rule::default(), End::Source, from, family);
-            if *from == Side::Any || grants.len() == 1 {
-                let granted = sources.iter().flat_map(|start| {
-                    grants.iter().flat_map(|grant| self.grant(start, grant, family)).collect::<Vec<_>>()
-                });
-                rules.extend(granted);
-                continue;
-            }
-            let granted: Vec<Rule> =
-                grants.iter().flat_map(|grant| self.grant(&Rule::default(), grant, family)).collect();
-            if sources.is_empty() || granted.is_empty() {
-                continue;
-            }
-            let chain = format!("{name}_from_{}", self.owner(from));
-            rules.extend(sources.into_iter().map(|start| start.then(Target::Jump(&chain))));
-            self.chain(chain, None, granted);
+        for grant in grants {
+            let families = if grant.to == Side::Any { &Family::ALL[..1] } else { &Family::ALL };
+            rules.extend(families.iter().flat_map(|family| self.grant(&start, grant, *family)));
         }
-        rules
+        let chain = format!("{name}_from_{}", self.owner(from));
+        self.chain(chain.clone(), None, rules);
+        Granted::Chain(chain)
+    }
+
+    /// The rules of a family for a source.
+    fn source(&mut self, from: &'a Side, granted: &Granted<'a>, family: Family) -> Vec<Rule> {
+        let starts = self.matches(Rule::default(), End::Source, from, family);
+        match granted {
+            Granted::Chain(chain) => {
+                starts.into_iter().map(|start| start.then(Target::Jump(chain))).collect()
+            }
+            Granted::Here(grants) => {
+                let of_start =
+                    |start| grants.iter().flat_map(|grant| self.grant(start, grant, family)).collect();
+                starts.iter().flat_map::<Vec<Rule>, _>(of_start).collect()
+            }
+        }
     }
 
     /// The rules of a grant, behind what was found out of its source.
@@ -201,6 +219,8 @@ impl<'a> Plan<'a> {
             },
             Side::Nets(members) => self.list(members, family),
         };
+        // In a chain of one family it is right without, but then `nft` could not read its own listing of the address.
+        let rule = if rule == Rule::default() { rule.family(family) } else { rule };
         let rule_of = |name: SetName| rule.clone().address_in(end, family, name.length, &name.to_string());
         names.into_iter().map(rule_of).collect()
     }
