@@ -18,8 +18,8 @@ use model::{
 };
 use platform::{DeviceProgram, Machine, MachineOptions};
 use reconcile::{
-    Actual, Agent, AgentAction, AgentEvent, Changed, Derived, LinkKind, LinkName, LocalSettings, Own, Paths,
-    desired, reconcile, reconcile_peers,
+    Actual, Agent, AgentAction, AgentEvent, Changed, Circumstances, Derived, LinkKind, LinkName,
+    LocalSettings, Own, Paths, desired, reconcile, reconcile_followed,
 };
 use wire::{Delta, Down, HostMap, Membership, NatMapping, OwnHost, Peer, PeerNode, ServerLinks, WgSecret};
 
@@ -95,7 +95,8 @@ fn without_a_machine(count: u16) -> anyhow::Result<()> {
     let mut paths = Paths::new();
     paths.handle_map(&map, own_addresses(), Duration::ZERO);
     let settings = settings(&secret());
-    let mut derived = Derived::new(&map, &settings, &paths.endpoints());
+    let circumstances = Circumstances { endpoints: paths.endpoints(), ..Circumstances::default() };
+    let mut derived = Derived::new(&map, &settings, &circumstances);
     let mut actual = Actual::default();
     reconcile(derived.desired(), &Actual::default()).iter().for_each(|op| actual.apply_alone(op));
     file.save(&map, &[])?;
@@ -119,9 +120,8 @@ fn without_a_machine(count: u16) -> anyhow::Result<()> {
             paths.handle_map_peers(map, &hosts, &keys, Duration::ZERO);
             steps.add("tell the paths", began);
             let began = Instant::now();
-            let keys = derived.follow(map, &hosts, |key| paths.endpoint(key));
-            let (interface, device) = derived.interface().zip(actual.device()).context("both are there")?;
-            let ops = reconcile_peers(interface, device, &keys);
+            let followed = derived.follow(map, &hosts, |key| paths.endpoint(key));
+            let ops = reconcile_followed(derived.desired(), &actual, &followed);
             ops.iter().for_each(|op| actual.apply_alone(op));
             steps.add("derive, reconcile", began);
         }
@@ -247,8 +247,8 @@ fn push(agent: &mut Agent, down: Down) -> anyhow::Result<(BTreeSet<MemberId>, BT
     agent.handle(AgentEvent::Pushed(down), Duration::ZERO);
     let mut changed = None;
     while let Some(action) = agent.poll_action() {
-        if let AgentAction::CarryOut(Changed::Peers { hosts, keys }) = action {
-            changed = Some((hosts, keys));
+        if let AgentAction::CarryOut(Changed::Peers { members, keys }) = action {
+            changed = Some((members, keys));
         }
     }
     changed.context("the delta is about peers alone, and fits")
@@ -269,6 +269,7 @@ fn settings(secret: &WgSecret) -> LocalSettings {
         link: LINK.parse().expect("it is a name"),
         kind: LinkKind::Userspace,
         key: secret.public(),
+        former: None,
         port: 0,
         mtu: None,
     }

@@ -4,7 +4,7 @@
 
 use anyhow::bail;
 use platform::{DeviceProgram, Machine, MachineOptions};
-use reconcile::{Actual, Desired, LinkLook, LinkName, Op, conflict, reconcile};
+use reconcile::{Actual, Desired, LinkName, Look, Op, reconcile};
 use rustix::thread::{CapabilitySet, capabilities};
 use wire::WgSecret;
 
@@ -15,8 +15,8 @@ pub trait Hands: Send + Sync {
     /// What exists under our link's name. It costs what all peers cost together.
     fn observe(&self) -> impl Future<Output = anyhow::Result<Actual>> + Send;
 
-    /// The link as it is seen from outside.
-    fn look_at_link(&self) -> impl Future<Output = anyhow::Result<Option<LinkLook>>> + Send;
+    /// The link as it is seen from outside, and what is around it.
+    fn look_at_link(&self) -> impl Future<Output = anyhow::Result<Look>> + Send;
 
     /// Carries out ops in their order and says how each went.
     fn execute_all(
@@ -31,7 +31,7 @@ impl Hands for Machine {
         Self::observe(self).await
     }
 
-    async fn look_at_link(&self) -> anyhow::Result<Option<LinkLook>> {
+    async fn look_at_link(&self) -> anyhow::Result<Look> {
         Self::look_at_link(self).await
     }
 
@@ -74,10 +74,10 @@ pub fn check_rights(command: &str) -> anyhow::Result<()> {
 pub async fn take_down(machine: &Machine, link: &LinkName, secret: &WgSecret) -> anyhow::Result<bool> {
     let actual = machine.observe().await?;
     let absent = Desired::absent(link.clone(), secret.public());
-    if actual.link.is_none() || conflict(&absent, &actual).is_some() {
+    let ops: Vec<Op> = reconcile(&absent, &actual);
+    if ops.is_empty() {
         return Ok(false);
     }
-    let ops: Vec<Op> = reconcile(&absent, &actual);
     machine.execute_all(&ops, secret).await.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
     Ok(true)
 }

@@ -3,10 +3,13 @@
 //! Not for anything else. It keeps true that no `Machine` exists there, so that nothing can be asked of one.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::bail;
 use ipnet::IpNet;
-use reconcile::{Actual, LinkKind, LinkLook, Op};
+use reconcile::{Actual, LinkKind, LinkName, Look, Op, Resolver, ResolverChoice};
 use wire::{Facts, WgSecret};
 
 use crate::{Choice, MachineOptions, Notice};
@@ -35,8 +38,8 @@ impl Machine {
         match *self {}
     }
 
-    /// The link of our name as it is seen from outside.
-    pub async fn look_at_link(&self) -> anyhow::Result<Option<LinkLook>> {
+    /// The link of our name as it is seen from outside, and what is around it.
+    pub async fn look_at_link(&self) -> anyhow::Result<Look> {
         match *self {}
     }
 
@@ -71,4 +74,73 @@ impl Watch {
 /// The machine's facts, as far as they are the same everywhere.
 pub fn facts() -> Facts {
     Facts { os: std::env::consts::OS.to_owned(), arch: std::env::consts::ARCH.to_owned(), ..Facts::default() }
+}
+
+/// What the hands for the resolver are told.
+#[derive(Debug, Clone)]
+pub struct ResolverOptions {
+    /// The name of our link.
+    pub link: LinkName,
+    /// The folder where the original is kept.
+    pub state: PathBuf,
+    /// Which way.
+    pub choice: ResolverChoice,
+}
+
+/// How telling the resolver went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResolverApplied {
+    /// It had been told; nothing was written.
+    Already,
+    /// It has been told.
+    Changed,
+    /// Another program keeps undoing it: try again in this time.
+    Postponed(Duration),
+}
+
+/// The hands for the resolver, which nobody has here.
+#[derive(Debug)]
+pub enum ResolverHands {}
+
+/// A watch on the resolver, which nobody has here.
+#[derive(Debug)]
+pub enum ResolverWatch {}
+
+impl ResolverHands {
+    /// Fails: this system is not supported yet.
+    pub async fn detect(_: ResolverOptions) -> anyhow::Result<Self> {
+        bail!("netclient cannot tell the resolver of {} yet: it can on Linux", std::env::consts::OS)
+    }
+
+    /// Finds out again.
+    pub async fn detect_again(&mut self) -> anyhow::Result<bool> {
+        match *self {}
+    }
+
+    /// Tells the resolver.
+    pub async fn apply(&mut self, _: &Resolver) -> anyhow::Result<ResolverApplied> {
+        match *self {}
+    }
+
+    /// Takes back all that was told.
+    pub async fn restore(&mut self) -> anyhow::Result<bool> {
+        match *self {}
+    }
+
+    /// The name servers that this machine asks without us.
+    pub async fn upstreams(&self, _: &[IpAddr]) -> anyhow::Result<Vec<SocketAddr>> {
+        match *self {}
+    }
+
+    /// A watch for all that may change what `upstreams` says.
+    pub fn watch(&self) -> anyhow::Result<ResolverWatch> {
+        match *self {}
+    }
+}
+
+impl ResolverWatch {
+    /// Waits for a change.
+    pub async fn changed(&mut self) -> anyhow::Result<()> {
+        match *self {}
+    }
 }

@@ -33,6 +33,9 @@ pub(crate) fn encode(change: &DeviceChange) -> Zeroizing<String> {
     if let Some(port) = change.listen_port {
         put(&mut text, "listen_port", port);
     }
+    if let Some(mark) = change.mark {
+        put(&mut text, "fwmark", mark);
+    }
     for peer in &change.peers {
         put(&mut text, "public_key", HEX.encode(peer.key.as_bytes()));
         match &peer.step {
@@ -77,7 +80,8 @@ pub(crate) fn verdict(answer: &str) -> anyhow::Result<i32> {
 
 /// The device that an answer describes, as it was at this time.
 pub(crate) fn parse(answer: &str, at: Timestamp) -> anyhow::Result<Device> {
-    let mut device = Device { kind: LinkKind::Userspace, at, key: None, port: 0, peers: Default::default() };
+    let (kind, peers) = (LinkKind::Userspace, Default::default());
+    let mut device = Device { kind, at, key: None, port: 0, mark: 0, peers };
     let mut current: Option<(WgPublicKey, ActualPeer)> = None;
     for line in answer.lines().take_while(|line| !line.is_empty()) {
         let (key, value) = line.split_once('=').context("the device answered a line that is no setting")?;
@@ -104,6 +108,7 @@ fn parse_device(device: &mut Device, key: &str, value: &str) -> anyhow::Result<(
             device.key = (*bytes != [0; 32]).then(|| WgSecret::from_random(*bytes).public());
         }
         "listen_port" => device.port = value.parse()?,
+        "fwmark" => device.mark = value.parse()?,
         _ => {}
     }
     Ok(())
@@ -166,6 +171,7 @@ mod tests {
         let change = DeviceChange {
             private_key: Some(WgSecret::from_random([0x11; 32])),
             listen_port: Some(51820),
+            mark: Some(0x4e4c),
             peers: vec![
                 PeerChange { key: key(0xa1), step: PeerStep::Put(new) },
                 PeerChange { key: key(0xa2), step: PeerStep::Update(moved) },
@@ -173,7 +179,7 @@ mod tests {
             ],
         };
         let expected = format!(
-            "set=1\nprivate_key={}\nlisten_port=51820\npublic_key={}\nendpoint=[2001:db8::7]:51820\n\
+            "set=1\nprivate_key={}\nlisten_port=51820\nfwmark=20044\npublic_key={}\nendpoint=[2001:db8::7]:51820\n\
              persistent_keepalive_interval=20\nreplace_allowed_ips=true\nallowed_ip=10.0.0.7/32\n\
              allowed_ip=fd00::7/128\npublic_key={}\nupdate_only=true\nendpoint=203.0.113.9:7\n\
              persistent_keepalive_interval=0\nallowed_ip=10.0.0.8/32\npublic_key={}\nremove=true\n\n",
@@ -188,7 +194,7 @@ mod tests {
     #[test]
     fn an_answer_becomes_a_device() {
         let answer = format!(
-            "private_key={}\nlisten_port=12912\npublic_key={}\nprotocol_version=1\npreshared_key={}\n\
+            "private_key={}\nlisten_port=12912\nfwmark=20044\npublic_key={}\nprotocol_version=1\npreshared_key={}\n\
              endpoint=[::ffff:203.0.113.7]:51820\npersistent_keepalive_interval=25\nallowed_ip=192.168.4.4/32\n\
              allowed_ip=fd00::/64\nlast_handshake_time_sec=1700000000\nlast_handshake_time_nsec=5000000\n\
              rx_bytes=2224\ntx_bytes=38333\npublic_key={}\nlast_handshake_time_sec=0\n\
@@ -201,6 +207,7 @@ mod tests {
         let device = parse(&answer, at()).unwrap();
         assert_eq!(device.key, Some(WgSecret::from_random([0xe8; 32]).public()));
         assert_eq!((device.kind, device.port, device.peers.len()), (LinkKind::Userspace, 12912, 2));
+        assert_eq!(device.mark, 0x4e4c);
         let peer = &device.peers[&key(0xb8)];
         assert_eq!(peer.endpoint, Some("203.0.113.7:51820".parse().unwrap()));
         assert_eq!(peer.keepalive, Some(Keepalive::new(25).unwrap()));

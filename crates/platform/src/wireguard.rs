@@ -63,6 +63,8 @@ pub(crate) struct DeviceChange {
     pub(crate) private_key: Option<WgSecret>,
     /// Another UDP port.
     pub(crate) listen_port: Option<u16>,
+    /// The firewall mark of what it sends; 0 for none.
+    pub(crate) mark: Option<u32>,
     /// Changes to peers, in order.
     pub(crate) peers: Vec<PeerChange>,
 }

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use model::{Endpoint, MemberId, WgPublicKey};
 use wire::{HostMap, Peer};
 
-use crate::desired::desired_door;
-use crate::{Desired, DesiredPeer, Interface, LocalSettings, desired, desired_peer};
+use crate::desired::{desired_door, desired_peer};
+use crate::{Circumstances, Desired, DesiredPeer, FirewallStep, Interface, LocalSettings, desired};
 
 /// Before all other hosts.
 const FIRST: MemberId = MemberId::from_bytes([0; 16]);
@@ -21,6 +21,15 @@ const FIRST: MemberId = MemberId::from_bytes([0; 16]);
 struct Claim {
     key: WgPublicKey,
     addresses: Box<[IpNet]>,
+}
+
+/// What came of following a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// The keys of the peers that may have become other than they were.
+    pub keys: BTreeSet<WgPublicKey>,
+    /// What happened to the firewall.
+    pub firewall: FirewallStep,
 }
 
 /// A `Desired` that follows its host map. See the module.
@@ -36,9 +45,9 @@ pub struct Derived {
 
 impl Derived {
     /// From the whole map.
-    pub fn new(map: &HostMap, settings: &LocalSettings, endpoints: &BTreeMap<WgPublicKey, Endpoint>) -> Self {
+    pub fn new(map: &HostMap, settings: &LocalSettings, circumstances: &Circumstances) -> Self {
         let mut derived = Self {
-            desired: desired(map, settings, endpoints),
+            desired: desired(map, settings, circumstances),
             claims: BTreeMap::new(),
             addresses: BTreeSet::new(),
             keys: BTreeSet::new(),
@@ -60,13 +69,13 @@ impl Derived {
     }
 
     /// Takes over what the map says of these hosts; in all else it must be the map that this was made of. `endpoint` is
-    /// `Paths::endpoint`. Returns the keys of the peers that may have become other than they were.
+    /// `Paths::endpoint`. Returns what may have become other than it was.
     pub fn follow(
         &mut self,
         map: &HostMap,
         hosts: &BTreeSet<MemberId>,
         endpoint: impl Fn(&WgPublicKey) -> Option<Endpoint>,
-    ) -> BTreeSet<WgPublicKey> {
+    ) -> Followed {
         let mut changed = BTreeSet::new();
         for host in hosts {
             self.release(*host, &mut changed);
@@ -84,7 +93,7 @@ impl Derived {
                 None => drop(interface.peers.remove(key)),
             }
         }
-        changed
+        Followed { keys: changed, firewall: FirewallStep::Nothing }
     }
 
     fn claim(&mut self, host: MemberId, peer: &Peer, alone: &DesiredPeer) {

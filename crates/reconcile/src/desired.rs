@@ -10,12 +10,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
-use model::{Endpoint, Keepalive, Mtu, WgPublicKey};
-use wire::{HostMap, Membership, Peer};
+use model::{Endpoint, HostId, HostName, Keepalive, MemberId, Mtu, WgPublicKey};
+use wire::{HostMap, Membership, Outcome, Peer};
 
-use crate::{LinkKind, LinkName, LocalSettings};
+use crate::{
+    Family, Firewall, FirewallDigest, Kept, LinkKind, LinkName, LocalSettings, Need, Route, TUNNEL_TABLE,
+};
+
+/// What is known only while the agent runs, besides the map and the settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Circumstances {
+    /// Where peers are to start: `Paths::endpoints`.
+    pub endpoints: BTreeMap<WgPublicKey, Endpoint>,
+    /// The machine's own addresses with their prefixes: what it is directly attached to is never reached through others.
+    pub local: BTreeSet<IpNet>,
+    /// Who is used of those that lead to a member: `Routers::chosen`. Of others it is the first.
+    pub routers: BTreeMap<MemberId, HostId>,
+    /// What settings of the kernel were before they were changed, as the shell has it on disk.
+    pub kept: Kept,
+}
 
 /// What should exist under the link's name. Holds no private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +40,17 @@ pub struct Desired {
     pub link: LinkName,
     /// This host's key: a WireGuard link with another key is somebody else's, whatever its name.
     pub key: WgPublicKey,
+    /// Another key that makes a link ours, while this host changes its key.
+    pub former: Option<WgPublicKey>,
     /// The interface; none when the machine is to be as if we had never been there.
     pub interface: Option<Interface>,
+    /// What settings of the kernel get back when nothing needs them to be otherwise.
+    pub kept: Kept,
+    /// What the map gives and this machine cannot have, by member.
+    pub left_out: BTreeMap<(MemberId, IpNet), LeftOut>,
 }
 
-/// The one interface of a host.
+/// The one interface of a host, and what belongs to it elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
     /// Whose WireGuard.
@@ -39,10 +61,56 @@ pub struct Interface {
     pub port: u16,
     /// Its addresses, each alone (/32, /128): the ranges are reached by `routes`.
     pub addresses: BTreeSet<IpAddr>,
-    /// The networks' ranges and the address to speak from there.
+    /// The networks' ranges and those that are reached through members, and the address to speak from there.
     pub routes: BTreeMap<IpNet, IpAddr>,
     /// Its WireGuard peers, those of the rendezvous too.
     pub peers: BTreeMap<WgPublicKey, DesiredPeer>,
+    /// What is let in and through.
+    pub firewall: Option<DesiredFirewall>,
+    /// Whether the machine passes on packets of others.
+    pub forwards: bool,
+    /// The way of everything that has no other, where that is over this link.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// A firewall, with what it takes to compare it without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredFirewall {
+    /// The firewall.
+    pub firewall: Arc<Firewall>,
+    /// Its digest.
+    pub digest: FirewallDigest,
+    /// Whether the rest may be done without it.
+    pub need: Need,
+}
+
+/// A full tunnel: everything that has no other way goes over our link, or nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Whether the machine's own networks stay reachable directly.
+    pub lan: bool,
+    /// The address to speak from, for each family that the network has. The other family goes nowhere.
+    pub sources: BTreeMap<Family, IpAddr>,
+}
+
+/// A range that the map gives and this machine does not use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The member through which it would be reached.
+    pub name: HostName,
+    /// Why not.
+    pub why: LeftOutWhy,
+}
+
+/// Why something that the map gives is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftOutWhy {
+    /// The machine is directly attached to this.
+    Lan(IpNet),
+    /// The mapped range has another size than the real one.
+    Size,
+    /// The internet gateway is itself reached through another node.
+    NotDirect,
 }
 
 /// A WireGuard peer as it should be.
@@ -59,29 +127,79 @@ pub struct DesiredPeer {
 impl Desired {
     /// Nothing of ours.
     pub const fn absent(link: LinkName, key: WgPublicKey) -> Self {
-        Self { link, key, interface: None }
+        let kept = Kept(BTreeMap::new());
+        Self { link, key, former: None, interface: None, kept, left_out: BTreeMap::new() }
+    }
+
+    /// What the map gives and this machine cannot have, in words.
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        let outcome = |((_, range), left): (&(MemberId, IpNet), &LeftOut)| left.outcome(*range);
+        self.left_out.iter().map(outcome).collect()
     }
 }
 
-/// What this machine should have. `endpoints` are those of `Paths::endpoints`.
-pub fn desired(
-    map: &HostMap,
-    settings: &LocalSettings,
-    endpoints: &BTreeMap<WgPublicKey, Endpoint>,
-) -> Desired {
+impl LeftOut {
+    fn outcome(&self, range: IpNet) -> Outcome {
+        let Self { name, why } = self;
+        let op = match why {
+            LeftOutWhy::Lan(_) | LeftOutWhy::Size => format!("reach the range {range} of egress {name}"),
+            LeftOutWhy::NotDirect => format!("send everything to the internet gateway {name}"),
+        };
+        let error = match why {
+            LeftOutWhy::Lan(lan) => format!(
+                "the range {range} of egress {name} is this machine's own LAN ({lan}): left out; map it to another range"
+            ),
+            LeftOutWhy::Size => format!(
+                "the range {range} of egress {name} cannot be mapped: both ranges must have the same family and size"
+            ),
+            LeftOutWhy::NotDirect => format!(
+                "{name} is itself reached through another node: nothing leaves this machine; choose a gateway that is \
+                 reached directly"
+            ),
+        };
+        Outcome { op, error }
+    }
+}
+
+impl Interface {
+    /// All routes out of the link, in both tables.
+    pub fn all_routes(&self) -> impl Iterator<Item = Route> {
+        let main = self.routes.iter().map(|(destination, source)| Route::ours(*destination, *source));
+        let tunnel = self.tunnel.iter().flat_map(|tunnel| {
+            // What has a route of its own keeps its source address there.
+            let ranges = self.routes.iter().map(|(destination, source)| (*destination, *source));
+            let defaults = tunnel.sources.iter().map(|(family, source)| (family.everything(), *source));
+            ranges.chain(defaults)
+        });
+        main.chain(tunnel.map(|(to, source)| Route::ours(to, source).in_table(TUNNEL_TABLE)))
+    }
+
+    /// Whether more than the networks' own ranges is reached over the link.
+    pub(crate) fn reaches_beyond(&self) -> bool {
+        self.routes.iter().any(|(range, source)| !range.contains(source))
+    }
+}
+
+/// What this machine should have.
+pub fn desired(map: &HostMap, settings: &LocalSettings, circumstances: &Circumstances) -> Desired {
     let interface = Interface {
         kind: settings.kind,
         mtu: settings.mtu.unwrap_or(map.host.mtu),
         port: settings.port,
         addresses: connected(map).flat_map(|membership| membership.addresses.iter()).collect(),
         routes: connected(map).flat_map(routes).collect(),
-        peers: peers(map, settings.key, endpoints),
+        peers: peers(map, settings.key, &circumstances.endpoints),
+        firewall: None,
+        forwards: false,
+        tunnel: None,
     };
-    Desired { link: settings.link.clone(), key: settings.key, interface: Some(interface) }
+    let (link, kept) = (settings.link.clone(), circumstances.kept.clone());
+    let (key, former, left_out) = (settings.key, settings.former, BTreeMap::new());
+    Desired { link, key, former, interface: Some(interface), kept, left_out }
 }
 
 /// One peer as it should be, without looking at the others: for a change that touches it alone.
-pub fn desired_peer(map: &HostMap, peer: &Peer, endpoint: Option<Endpoint>) -> DesiredPeer {
+pub(crate) fn desired_peer(map: &HostMap, peer: &Peer, endpoint: Option<Endpoint>) -> DesiredPeer {
     let given = peer.nodes.iter().flat_map(|node| {
         let membership = map.networks.get(&node.network).filter(|membership| membership.connected);
         let within = move |ip: &IpAddr| membership.is_some_and(|membership| membership.ranges.contains(*ip));

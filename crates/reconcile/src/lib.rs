@@ -16,26 +16,32 @@ mod op;
 mod path;
 mod reconcile;
 mod resolver;
+mod rule;
 mod settings;
+mod sysctl;
 
-pub use actual::{Actual, ActualPeer, Device, Link, LinkLook, Route};
+pub use actual::{Actual, ActualPeer, Device, Link, LinkLook, Look, Route, Surroundings};
 pub use agent::{Agent, AgentAction, AgentEvent, AgentWait, Answer, AskFailure, Changed};
-pub use derived::Derived;
-pub use desired::{Desired, DesiredPeer, Interface, desired, desired_peer};
+pub use derived::{Derived, Followed};
+pub use desired::{
+    Circumstances, Desired, DesiredFirewall, DesiredPeer, Interface, LeftOut, LeftOutWhy, Tunnel, desired,
+};
 pub use firewall::{
     AddressSet, Family, Filter, Firewall, FirewallDigest, FirewallDigestError, FirewallLook, FirewallStep,
     Grant, Packet, PortRange, Ports, PrefixMap, PrefixMapError, Service, Services, SetChange, SetChanges,
     SetId, Side, StableHasher, Translation, Verdict, Way, diff as firewall_diff, element_digest,
 };
 pub use link::{LinkKind, LinkName, LinkNameError};
-pub use op::Op;
+pub use op::{Gate, HeldBack, Need, Op};
 pub use path::{
     Candidate, Obstacle, Own, PathAction, PathKind, PathStatus, PathWait, Paths, PeerView, Pointing,
     candidates,
 };
-pub use reconcile::{Conflict, conflict, reconcile, reconcile_link, reconcile_peers};
+pub use reconcile::{Conflict, conflict, reconcile, reconcile_followed, reconcile_link};
 pub use resolver::{Resolver, ResolverChoice, ResolverChoiceError, ResolverWay};
+pub use rule::{RULE_PRIORITIES, Rule, RuleMatch};
 pub use settings::LocalSettings;
+pub use sysctl::{Kept, Sysctl};
 
 /// The routing protocol number (`ip route show proto 78`) that marks a route as ours. None of iproute2's names has it.
 pub const ROUTE_PROTOCOL: u8 = 78;
@@ -46,3 +52,15 @@ pub const ROUTE_METRIC: u32 = 20_044;
 
 /// The table of our routes: the main one.
 pub const ROUTE_TABLE: u32 = 254;
+
+/// The table of a full tunnel: a default route over our link, and below it one that is `unreachable`.
+pub const TUNNEL_TABLE: u32 = 20_044;
+
+/// The metric of the `unreachable` default routes in `TUNNEL_TABLE`: worse than any other there.
+pub const UNREACHABLE_METRIC: u32 = 2_000_000_000;
+
+/// The firewall mark of all that our WireGuard device sends (`NL`): a full tunnel lets it pass as if it were not there.
+pub const FIREWALL_MARK: u32 = 0x4e4c;
+
+/// The UDP port at which each agent answers the probes of others.
+pub const PROBE_PORT: u16 = 51_823;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use model::{Timestamp, WgPublicKey};
 
-use crate::{Actual, ActualPeer, DesiredPeer, Device, Link, LinkKind, Op};
+use crate::{Actual, ActualPeer, DesiredPeer, Device, FirewallLook, Link, LinkKind, Op, Surroundings};
 
 /// The MTU a new link has until it is set.
 const FIRST_MTU: u32 = 1420;
@@ -33,6 +33,7 @@ impl Actual {
             Op::DeleteLink => self.link = None,
             Op::SetKey(key) => self.device_mut(|device| device.key = Some(*key)),
             Op::SetPort(port) => self.device_mut(|device| device.port = *port),
+            Op::SetMark(mark) => self.device_mut(|device| device.mark = *mark),
             Op::SetMtu(mtu) => self.link(|link| link.mtu = u32::from(mtu.get())),
             Op::SetUp => self.link(|link| link.up = true),
             Op::AddAddress(ip) => self.link(|link| link.addresses.extend([IpNet::from(*ip)])),
@@ -52,6 +53,14 @@ impl Actual {
                 self.peer(key, |peer| peer.keepalive = Some(*keepalive));
             }
             Op::SetEndpoint(key, endpoint) => self.peer(key, |peer| peer.endpoint = Some(*endpoint)),
+            Op::SetFirewall(..)
+            | Op::ChangeFirewall(..)
+            | Op::RemoveFirewall
+            | Op::AddUnreachable(_)
+            | Op::RemoveUnreachable(_)
+            | Op::AddRule(_)
+            | Op::RemoveRule(_)
+            | Op::SetSysctl(_) => self.surroundings.apply(op),
         }
     }
 
@@ -67,6 +76,7 @@ impl Actual {
                 at: Timestamp::default(),
                 key: None,
                 port: 0,
+                mark: 0,
                 peers: BTreeMap::new(),
             }),
         });
@@ -84,6 +94,46 @@ impl Actual {
         self.device_mut(|device| {
             device.peers.get_mut(key).map(change);
         });
+    }
+}
+
+impl Surroundings {
+    /// A machine without nf_tables stays without.
+    fn apply(&mut self, op: &Op) {
+        match op {
+            Op::SetFirewall(firewall, _) => {
+                self.firewall = self.firewall.map(|_| FirewallLook::Intact(firewall.digest()));
+            }
+            Op::ChangeFirewall(had, changes, _) => {
+                if self.firewall == Some(FirewallLook::Intact(*had)) {
+                    self.firewall = Some(FirewallLook::Intact(had.after(changes)));
+                }
+            }
+            Op::RemoveFirewall => self.firewall = self.firewall.map(|_| FirewallLook::Absent),
+            Op::AddUnreachable(family) => self.unreachable.extend([*family]),
+            Op::RemoveUnreachable(family) => drop(self.unreachable.remove(family)),
+            Op::AddRule(rule) => self.rules.extend([*rule]),
+            Op::RemoveRule(rule) => drop(self.rules.remove(rule)),
+            Op::SetSysctl(sysctl) => crate::sysctl::apply(self, sysctl),
+            Op::CreateLink(_)
+            | Op::DeleteLink
+            | Op::SetKey(_)
+            | Op::SetPort(_)
+            | Op::SetMark(_)
+            | Op::SetMtu(_)
+            | Op::SetUp
+            | Op::AddAddress(_)
+            | Op::RemoveAddress(_)
+            | Op::AddRoute(_)
+            | Op::RemoveRoute(_)
+            | Op::AddPeer(..)
+            | Op::RemovePeer(_)
+            | Op::AllowMore(..)
+            | Op::SetAllowed(..)
+            | Op::SetKeepalive(..)
+            | Op::SetEndpoint(..)
+            | Op::Poke(..) => {}
+        }
     }
 }
 

@@ -1,15 +1,20 @@
 //! One step on the machine. Idempotent: executing it where it is already so changes nothing and is no error.
 //!
-//! All ops are about the one link whose name `Desired` and the platform were given.
+//! Ops are about the one link whose name `Desired` and the platform were given, and about what carries our mark elsewhere:
+//! our firewall, our rules and routes; and about those settings of the kernel that gateways need. Where a full tunnel or a
+//! firewall has to stand before something opens, `Gate` holds back what would open it.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{Endpoint, Keepalive, Mtu, WgPublicKey};
 
-use crate::{DesiredPeer, LinkKind, Route};
+use crate::{
+    DesiredPeer, Family, Firewall, FirewallDigest, LinkKind, ROUTE_TABLE, Route, Rule, SetChanges, Sysctl,
+};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +27,8 @@ pub enum Op {
     SetKey(WgPublicKey),
     /// Listen on this UDP port.
     SetPort(u16),
+    /// Mark the datagrams that the device sends.
+    SetMark(u32),
     /// Set the MTU.
     SetMtu(Mtu),
     /// Bring the link up.
@@ -48,6 +55,108 @@ pub enum Op {
     SetEndpoint(WgPublicKey, Endpoint),
     /// Make WireGuard send a packet to the peer at once: keepalive off, then on again.
     Poke(WgPublicKey, Keepalive),
+    /// Make this the firewall, whatever was there.
+    SetFirewall(Arc<Firewall>, Need),
+    /// Change members of sets of the firewall that has this digest.
+    ChangeFirewall(FirewallDigest, SetChanges, Need),
+    /// Remove our firewall.
+    RemoveFirewall,
+    /// Make the default route of this family `unreachable` in our table, below all others.
+    AddUnreachable(Family),
+    /// Remove that route.
+    RemoveUnreachable(Family),
+    /// Add a policy rule.
+    AddRule(Rule),
+    /// Remove exactly this rule.
+    RemoveRule(Rule),
+    /// Give a setting of the kernel this value.
+    SetSysctl(Sysctl),
+}
+
+/// Whether the rest may be done without the firewall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Somebody relies on it: nothing is opened unless it stands.
+    Essential,
+    /// It is better to have it.
+    Wished,
+}
+
+impl Op {
+    /// Whether more can be reached after it than before, by others or by this machine.
+    pub fn opens(&self) -> bool {
+        match self {
+            Self::AddPeer(..) | Self::AllowMore(..) | Self::AddRoute(_) => true,
+            Self::SetSysctl(sysctl) => sysctl.forwards(),
+            Self::CreateLink(_)
+            | Self::DeleteLink
+            | Self::SetKey(_)
+            | Self::SetPort(_)
+            | Self::SetMark(_)
+            | Self::SetMtu(_)
+            | Self::SetUp
+            | Self::AddAddress(_)
+            | Self::RemoveAddress(_)
+            | Self::RemoveRoute(_)
+            | Self::RemovePeer(_)
+            | Self::SetAllowed(..)
+            | Self::SetKeepalive(..)
+            | Self::SetEndpoint(..)
+            | Self::Poke(..)
+            | Self::SetFirewall(..)
+            | Self::ChangeFirewall(..)
+            | Self::RemoveFirewall
+            | Self::AddUnreachable(_)
+            | Self::RemoveUnreachable(_)
+            | Self::AddRule(_)
+            | Self::RemoveRule(_) => false,
+        }
+    }
+
+    /// Whether what opens waits for it.
+    const fn is_essential(&self) -> bool {
+        matches!(
+            self,
+            Self::SetFirewall(_, Need::Essential) | Self::ChangeFirewall(_, _, Need::Essential)
+        )
+    }
+
+    /// Whether it changes one peer and nothing else.
+    pub const fn is_about_a_peer(&self) -> bool {
+        matches!(
+            self,
+            Self::AddPeer(..)
+                | Self::RemovePeer(_)
+                | Self::AllowMore(..)
+                | Self::SetAllowed(..)
+                | Self::SetKeepalive(..)
+                | Self::SetEndpoint(..)
+                | Self::Poke(..)
+        )
+    }
+}
+
+/// Holds back what opens behind a firewall that could not be set. One for each list of ops, in their order.
+#[derive(Debug, Default)]
+pub struct Gate {
+    closed: bool,
+}
+
+/// The op was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not done, because the firewall that has to stand before it could not be set")]
+pub struct HeldBack;
+
+impl Gate {
+    /// Whether the next op may be carried out.
+    pub fn ask(&self, op: &Op) -> Result<(), HeldBack> {
+        if self.closed && op.opens() { Err(HeldBack) } else { Ok(()) }
+    }
+
+    /// How an op went.
+    pub const fn tell(&mut self, op: &Op, done: bool) {
+        self.closed |= !done && op.is_essential();
+    }
 }
 
 struct List<'a>(&'a BTreeSet<IpNet>);
@@ -67,10 +176,10 @@ impl fmt::Display for List<'_> {
 
 fn route(f: &mut fmt::Formatter<'_>, verb: &str, route: &Route) -> fmt::Result {
     write!(f, "{verb} route {}", route.destination)?;
-    match route.source {
-        Some(source) => write!(f, " from {source}"),
-        None => Ok(()),
+    if let Some(source) = route.source {
+        write!(f, " from {source}")?;
     }
+    if route.table == ROUTE_TABLE { Ok(()) } else { write!(f, " in table {}", route.table) }
 }
 
 impl fmt::Display for Op {
@@ -80,6 +189,7 @@ impl fmt::Display for Op {
             Self::DeleteLink => f.write_str("delete link"),
             Self::SetKey(key) => write!(f, "set key {key}"),
             Self::SetPort(port) => write!(f, "listen on UDP port {port}"),
+            Self::SetMark(mark) => write!(f, "mark datagrams {mark:#x}"),
             Self::SetMtu(mtu) => write!(f, "set MTU {mtu}"),
             Self::SetUp => f.write_str("bring link up"),
             Self::AddAddress(address) => write!(f, "add address {address}"),
@@ -104,6 +214,16 @@ impl fmt::Display for Op {
             Self::SetKeepalive(key, keepalive) => write!(f, "set keepalive of peer {key} to {keepalive} s"),
             Self::SetEndpoint(key, endpoint) => write!(f, "send to peer {key} at {endpoint}"),
             Self::Poke(key, _) => write!(f, "send a packet to peer {key} at once"),
+            Self::SetFirewall(..) => f.write_str("set the firewall"),
+            Self::ChangeFirewall(_, changes, _) => {
+                write!(f, "change {} sets of the firewall", changes.0.len())
+            }
+            Self::RemoveFirewall => f.write_str("remove the firewall"),
+            Self::AddUnreachable(family) => write!(f, "drop what leaves no other way, {family:?}"),
+            Self::RemoveUnreachable(family) => write!(f, "drop nothing any more, {family:?}"),
+            Self::AddRule(rule) => write!(f, "add {rule}"),
+            Self::RemoveRule(rule) => write!(f, "remove {rule}"),
+            Self::SetSysctl(sysctl) => write!(f, "set {sysctl}"),
         }
     }
 }
@@ -130,6 +250,23 @@ mod tests {
         assert_eq!(line(Op::SetAllowed(key, BTreeSet::new())), "allow peer KEY exactly none");
         let route = Route::ours("10.0.0.0/24".parse().unwrap(), "10.0.0.1".parse().unwrap());
         assert_eq!(line(Op::AddRoute(route)), "add route 10.0.0.0/24 from 10.0.0.1");
+        let tunnel = route.in_table(crate::TUNNEL_TABLE);
+        assert_eq!(line(Op::RemoveRoute(tunnel)), "remove route 10.0.0.0/24 from 10.0.0.1 in table 20044");
+        assert_eq!(line(Op::SetSysctl(Sysctl::new("net/ipv4/ip_forward", "1"))), "set net/ipv4/ip_forward to 1");
         assert_eq!(line(Op::Poke(key, Keepalive::DEFAULT)), "send a packet to peer KEY at once");
+    }
+    #[test]
+    fn nothing_is_opened_behind_a_firewall_that_could_not_be_set() {
+        let key = WgPublicKey::from_bytes([0; 32]);
+        let more = Op::AllowMore(key, BTreeSet::new());
+        for (need, held) in [(Need::Essential, Err(HeldBack)), (Need::Wished, Ok(()))] {
+            let mut gate = Gate::default();
+            let firewall = Op::SetFirewall(Arc::default(), need);
+            gate.tell(&firewall, true);
+            assert_eq!(gate.ask(&more), Ok(()));
+            gate.tell(&firewall, false);
+            assert_eq!(gate.ask(&more), held);
+            assert_eq!(gate.ask(&Op::RemovePeer(key)), Ok(()));
+        }
     }
 }

@@ -15,6 +15,8 @@ pub struct LocalSettings {
     pub kind: LinkKind,
     /// The public key of this host; the private one stays with the shell and the platform.
     pub key: WgPublicKey,
+    /// The key that this host had a moment ago, or may have again, while it changes its key: a link with it is ours too.
+    pub former: Option<WgPublicKey>,
     /// The UDP port to listen on: already chosen, free or ours. The shell picks another when it is taken.
     pub port: u16,
     /// The MTU, when it is not to be what the map says.

@@ -57,12 +57,12 @@ impl Engine {
                     names.follow_all(map, now).await;
                 }
             }
-            Changed::Peers { hosts, keys: _ } => {
+            Changed::Peers { members, keys: _ } => {
                 let now = self.now();
                 if let Some(map) = self.agent.map() {
-                    self.keeper.settle_peers(map, &hosts).await;
+                    self.keeper.settle_peers(map, &members).await;
                     if let Some(names) = &mut self.names {
-                        names.follow(map, &hosts, now).await;
+                        names.follow(map, &members, now).await;
                     }
                 }
             }
@@ -97,7 +97,7 @@ impl Engine {
         let Some(map) = self.agent.map() else { return };
         match changed {
             Changed::Everything => self.keeper.paths.handle_map(map, self.addresses.clone(), now),
-            Changed::Peers { hosts, keys } => self.keeper.paths.handle_map_peers(map, hosts, keys, now),
+            Changed::Peers { members, keys } => self.keeper.paths.handle_map_peers(map, members, keys, now),
         }
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use model::MemberId;
 use reconcile::{
-    Actual, Derived, LinkLook, LocalSettings, Op, PathAction, PathStatus, Paths, conflict, reconcile,
-    reconcile_link, reconcile_peers,
+    Actual, Circumstances, Derived, LocalSettings, Look, Op, PathAction, PathStatus, Paths, conflict,
+    reconcile, reconcile_followed, reconcile_link,
 };
 use tokio::time::Instant;
 use wire::{HostMap, Outcome, Report, WgSecret};
@@ -71,7 +71,8 @@ impl<H: Hands> Keeper<H> {
 
     /// Everything, from the start.
     pub async fn settle(&mut self, map: &HostMap) {
-        self.derived = Some(Derived::new(map, &self.local, &self.paths.endpoints()));
+        let circumstances = Circumstances { endpoints: self.paths.endpoints(), ..Circumstances::default() };
+        self.derived = Some(Derived::new(map, &self.local, &circumstances));
         match self.hands.observe().await {
             Ok(actual) => self.actual = actual,
             Err(error) => {
@@ -82,15 +83,14 @@ impl<H: Hands> Keeper<H> {
         self.failures = self.mend().await;
     }
 
-    /// These hosts alone, of which the map has said something new.
-    pub async fn settle_peers(&mut self, map: &HostMap, hosts: &BTreeSet<MemberId>) {
+    /// These members alone, of which the map has said something new.
+    pub async fn settle_peers(&mut self, map: &HostMap, members: &BTreeSet<MemberId>) {
         let ours = self.is_ours();
-        let (true, Some(device), Some(derived)) = (ours, self.actual.device(), &mut self.derived) else {
+        let (true, Some(derived)) = (ours, &mut self.derived) else {
             return self.settle(map).await;
         };
-        let keys = derived.follow(map, hosts, |key| self.paths.endpoint(key));
-        let Some(interface) = derived.interface() else { return };
-        let ops = reconcile_peers(interface, device, &keys);
+        let followed = derived.follow(map, members, |key| self.paths.endpoint(key));
+        let ops = reconcile_followed(derived.desired(), &self.actual, &followed);
         let failures = self.execute(&ops).await;
         self.failed_besides(failures);
     }
@@ -171,8 +171,9 @@ impl<H: Hands> Keeper<H> {
     }
 
     /// Takes over what was seen of the link. If it is another one than was observed, nothing is known of it until it is.
-    fn take_link(&mut self, seen: Option<LinkLook>) -> bool {
-        match (seen, self.actual.link.take()) {
+    fn take_link(&mut self, seen: Look) -> bool {
+        self.actual.surroundings = seen.surroundings;
+        match (seen.link, self.actual.link.take()) {
             (None, None) => true,
             (Some(seen), Some(link)) if seen.index == link.index && link.device.is_some() => {
                 self.actual.link = Some(seen.with(link.device));

@@ -305,6 +305,11 @@ impl Engine {
                 self.keeper.paths.handle_server_back(self.now());
                 self.resolve();
             }
+            AgentAction::Rotate => {
+                let error = "this agent cannot change its key while it runs".to_owned();
+                let failure = wire::Outcome { op: "change the WireGuard key".to_owned(), error };
+                self.agent.handle(AgentEvent::RotationFailed(failure), self.now());
+            }
             AgentAction::Ask { have } => self.ask(have),
             AgentAction::Report(report) => self.report(&report),
         }

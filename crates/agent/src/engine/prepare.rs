@@ -53,5 +53,6 @@ pub(super) async fn local_settings(
             choose_udp_port(wanted)?
         }
     };
-    Ok(LocalSettings { link: options.interface.clone(), kind, key: secret.public(), port, mtu: options.mtu })
+    let (link, key) = (options.interface.clone(), secret.public());
+    Ok(LocalSettings { link, kind, key, former: None, port, mtu: options.mtu })
 }

@@ -10,13 +10,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use ipnet::IpNet;
 use model::{Keepalive, Timestamp, WgPublicKey};
-use reconcile::{Actual, DesiredPeer, Device, LinkKind, LinkLook, LinkName, Op, Route};
+use reconcile::{Actual, DesiredPeer, Device, Gate, LinkKind, LinkLook, LinkName, Look, Op, Route};
 use rustix::io::Errno;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 use wire::WgSecret;
 
 use super::netlink::{Kind, Link, Netlink};
+use super::nft::FirewallTable;
 use super::presence;
 use super::wireguard::Wireguard;
 use crate::options::{DeviceProgram, MachineOptions};
@@ -39,6 +40,8 @@ pub struct Machine {
     program: DeviceProgram,
     socket: ControlSocket,
     kernel: OnceCell<Wireguard>,
+    /// The firewall's hands, or why there are none.
+    pub(super) firewall: Result<FirewallTable, String>,
 }
 
 impl Machine {
@@ -46,7 +49,9 @@ impl Machine {
     pub fn open(options: MachineOptions) -> anyhow::Result<Self> {
         let netlink = Netlink::open().map_err(|error| words::could_not("open a netlink socket", error))?;
         let socket = ControlSocket::new(&options.socket_dir, options.link.as_str());
-        Ok(Self { link: options.link, netlink, program: options.program, socket, kernel: OnceCell::new() })
+        let firewall = FirewallTable::open(&options.link).map_err(|error| format!("{error:#}"));
+        let (link, program) = (options.link, options.program);
+        Ok(Self { link, netlink, program, socket, kernel: OnceCell::new(), firewall })
     }
 
     /// Whose WireGuard this machine can offer. An existing device of ours is not asked about: see `observe`.
@@ -77,19 +82,23 @@ impl Machine {
         }
     }
 
-    /// The link of our name as it is seen from outside, at a cost that does not grow with its peers.
-    pub async fn look_at_link(&self) -> anyhow::Result<Option<LinkLook>> {
-        let Some(link) = self.find().await? else { return Ok(None) };
-        self.look_at(&link).await.map(Some)
+    /// The link of our name as it is seen from outside, and what is around it, at a cost that does not grow with its peers.
+    pub async fn look_at_link(&self) -> anyhow::Result<Look> {
+        let link = match self.find().await? {
+            Some(link) => Some(self.look_at(&link).await?),
+            None => None,
+        };
+        Ok(Look { link, surroundings: self.look_around().await? })
     }
 
     async fn observe_once(&self) -> anyhow::Result<Actual> {
+        let surroundings = self.look_around().await?;
         let Some(link) = self.find().await? else {
-            return Ok(Actual { link: None });
+            return Ok(Actual { link: None, surroundings });
         };
         let look = self.look_at(&link).await?;
         let device = self.device(&link).await?;
-        Ok(Actual { link: Some(look.with(device)) })
+        Ok(Actual { link: Some(look.with(device)), surroundings })
     }
 
     async fn look_at(&self, link: &Link) -> anyhow::Result<LinkLook> {
@@ -126,15 +135,22 @@ impl Machine {
     /// WireGuard together.
     pub async fn execute_all(&self, ops: &[Op], secret: &WgSecret) -> Vec<anyhow::Result<()>> {
         let mut outcomes = Vec::with_capacity(ops.len());
-        let runs = ops.chunk_by(|a, b| is_about_a_peer(a) && is_about_a_peer(b));
+        let mut gate = Gate::default();
+        let runs = ops.chunk_by(|a, b| a.is_about_a_peer() && b.is_about_a_peer());
         for run in runs.flat_map(|run| run.chunks(PEERS_TOGETHER)) {
-            if run.len() > 1 && self.execute_peers(run).await.is_ok() {
+            let open = run.iter().all(|op| gate.ask(op).is_ok());
+            if run.len() > 1 && open && self.execute_peers(run).await.is_ok() {
                 outcomes.extend(run.iter().map(|_| Ok(())));
                 continue;
             }
             // One by one, so that a failure is told of the op that failed and the others are done.
             for op in run {
-                outcomes.push(self.execute(op, secret).await);
+                let outcome = match gate.ask(op) {
+                    Ok(()) => self.execute(op, secret).await,
+                    Err(held_back) => Err(held_back.into()),
+                };
+                gate.tell(op, outcome.is_ok());
+                outcomes.push(outcome);
             }
         }
         outcomes
@@ -149,6 +165,9 @@ impl Machine {
             Op::SetKey(key) => self.set_key(key, secret).await,
             Op::SetPort(port) => {
                 self.change(DeviceChange { listen_port: Some(*port), ..DeviceChange::default() }).await
+            }
+            Op::SetMark(mark) => {
+                self.change(DeviceChange { mark: Some(*mark), ..DeviceChange::default() }).await
             }
             Op::SetMtu(mtu) => {
                 let set = self.netlink.set_mtu(self.ours().await?.index, mtu.get()).await;
@@ -184,6 +203,14 @@ impl Machine {
             | Op::SetKeepalive(..)
             | Op::SetEndpoint(..)
             | Op::Poke(..) => self.execute_peers(std::slice::from_ref(op)).await,
+            Op::SetFirewall(..)
+            | Op::ChangeFirewall(..)
+            | Op::RemoveFirewall
+            | Op::AddUnreachable(_)
+            | Op::RemoveUnreachable(_)
+            | Op::AddRule(_)
+            | Op::RemoveRule(_)
+            | Op::SetSysctl(_) => self.execute_around(op).await,
         }
     }
 
@@ -333,11 +360,6 @@ fn now() -> Timestamp {
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Whether an op changes one peer and nothing else.
-fn is_about_a_peer(op: &Op) -> bool {
-    !peer_changes(op).is_empty()
-}
-
 fn peer_changes(op: &Op) -> Vec<PeerChange> {
     let update = |key: &WgPublicKey, settings| PeerChange { key: *key, step: PeerStep::Update(settings) };
     let keepalive =
@@ -363,11 +385,20 @@ fn peer_changes(op: &Op) -> Vec<PeerChange> {
         | Op::DeleteLink
         | Op::SetKey(_)
         | Op::SetPort(_)
+        | Op::SetMark(_)
         | Op::SetMtu(_)
         | Op::SetUp
         | Op::AddAddress(_)
         | Op::RemoveAddress(_)
         | Op::AddRoute(_)
-        | Op::RemoveRoute(_) => Vec::new(),
+        | Op::RemoveRoute(_)
+        | Op::SetFirewall(..)
+        | Op::ChangeFirewall(..)
+        | Op::RemoveFirewall
+        | Op::AddUnreachable(_)
+        | Op::RemoveUnreachable(_)
+        | Op::AddRule(_)
+        | Op::RemoveRule(_)
+        | Op::SetSysctl(_) => Vec::new(),
     }
 }

@@ -12,11 +12,14 @@ mod nft;
 mod presence;
 mod resolver;
 mod routes;
+mod rules;
+mod surroundings;
+mod sysctls;
 mod watch;
 mod wireguard;
 
 pub use facts::facts;
 pub use machine::Machine;
-pub use nft::FirewallTable;
+pub use nft::{FirewallTable, FirewallWatch};
 pub use resolver::{ResolverApplied, ResolverHands, ResolverLook, ResolverOptions, ResolverWatch};
 pub use watch::Watch;

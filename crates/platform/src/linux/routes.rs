@@ -1,4 +1,4 @@
-//! Routes out of a link.
+//! Routes out of a link, and those of a full tunnel that lead nowhere.
 //!
 //! Not for choosing them. It keeps true that a route of somebody else's is neither replaced nor removed: adding is
 //! exclusive, and removing names destination, metric, protocol and link.
@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
-use reconcile::{ROUTE_TABLE, Route};
+use reconcile::{Family, ROUTE_PROTOCOL, ROUTE_TABLE, Route, TUNNEL_TABLE, UNREACHABLE_METRIC};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType,
@@ -23,7 +23,7 @@ use crate::words;
 const IPV6_METRIC: u32 = 1024;
 
 impl Netlink {
-    /// The routes out of a link in our table, whoever made them.
+    /// The routes out of a link in our tables, whoever made them.
     pub(super) async fn routes(&self, link: u32) -> io::Result<BTreeSet<Route>> {
         let mut all = BTreeSet::new();
         for family in FAMILIES {
@@ -84,6 +84,47 @@ impl Netlink {
         }
     }
 
+    /// The families whose default route in the tunnel's table is unreachable, by us.
+    pub(super) async fn unreachable(&self) -> io::Result<BTreeSet<Family>> {
+        let mut there = BTreeSet::new();
+        for (family, address_family) in Family::ALL.into_iter().zip(FAMILIES) {
+            let mut wanted = RouteMessage::default();
+            wanted.header.address_family = address_family;
+            wanted.attributes.push(RouteAttribute::Table(TUNNEL_TABLE));
+            let listed: Result<Vec<RouteMessage>, _> =
+                self.handle.route().get(wanted).execute().try_collect().await;
+            let listed = match listed.map_err(refusal) {
+                Err(error) if words::is(&error, &[Errno::OPNOTSUPP, Errno::AFNOSUPPORT, Errno::NOENT]) => {
+                    continue;
+                }
+                listed => listed?,
+            };
+            if listed.iter().any(is_nowhere) {
+                there.insert(family);
+            }
+        }
+        Ok(there)
+    }
+
+    /// Adds the default route to nowhere.
+    pub(super) async fn add_unreachable(&self, family: Family) -> io::Result<()> {
+        let added = self.handle.route().add(nowhere(family)).execute().await.map_err(refusal);
+        match added {
+            Err(error)
+                if words::is(&error, &[Errno::EXIST]) && self.unreachable().await?.contains(&family) =>
+            {
+                Ok(())
+            }
+            added => added,
+        }
+    }
+
+    /// Removes it.
+    pub(super) async fn remove_unreachable(&self, family: Family) -> io::Result<()> {
+        let removed = self.handle.route().del(nowhere(family)).execute().await.map_err(refusal);
+        words::unless(removed, &[Errno::SRCH, Errno::NOENT, Errno::OPNOTSUPP, Errno::AFNOSUPPORT])
+    }
+
     /// Removes exactly this route.
     pub(super) async fn remove_route(&self, link: u32, route: &Route) -> io::Result<()> {
         let removed = self.handle.route().del(message(link, route)).execute().await.map_err(refusal);
@@ -95,7 +136,8 @@ fn message(link: u32, route: &Route) -> RouteMessage {
     let mut message = RouteMessage::default();
     let header = &mut message.header;
     header.destination_prefix_length = route.destination.prefix_len();
-    header.table = u8::try_from(ROUTE_TABLE).expect("the main table has number 254");
+    // A table whose number does not fit is in an attribute.
+    header.table = u8::try_from(route.table).unwrap_or(0);
     header.protocol = route.protocol.into();
     header.kind = RouteType::Unicast;
     // IPv4 wants to hear that there is no gateway in between; IPv6 knows no scopes of routes.
@@ -108,8 +150,34 @@ fn message(link: u32, route: &Route) -> RouteMessage {
         RouteAttribute::Oif(link),
         RouteAttribute::Priority(route.metric),
     ];
+    if message.header.table == 0 {
+        message.attributes.push(RouteAttribute::Table(route.table));
+    }
     message.attributes.extend(route.source.map(|source| RouteAttribute::PrefSource(source.into())));
     message
+}
+
+/// The default route to nowhere, below all others of the tunnel's table.
+fn nowhere(family: Family) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    };
+    message.header.protocol = ROUTE_PROTOCOL.into();
+    message.header.kind = RouteType::Unreachable;
+    message.header.scope = RouteScope::Universe;
+    message.attributes =
+        vec![RouteAttribute::Table(TUNNEL_TABLE), RouteAttribute::Priority(UNREACHABLE_METRIC)];
+    message
+}
+
+fn is_nowhere(message: &RouteMessage) -> bool {
+    let header = &message.header;
+    header.kind == RouteType::Unreachable
+        && header.destination_prefix_length == 0
+        && u8::from(header.protocol) == ROUTE_PROTOCOL
+        && table(message) == TUNNEL_TABLE
 }
 
 fn table(message: &RouteMessage) -> u32 {
@@ -132,7 +200,9 @@ fn outgoing(message: &RouteMessage) -> Vec<u32> {
 fn parse(message: &RouteMessage, link: u32) -> Option<Route> {
     let RouteHeader { address_family: family, destination_prefix_length: length, protocol, kind, .. } =
         message.header;
-    if kind != RouteType::Unicast || table(message) != ROUTE_TABLE || outgoing(message) != [link] {
+    let table = table(message);
+    let ours = matches!(table, ROUTE_TABLE | TUNNEL_TABLE);
+    if kind != RouteType::Unicast || !ours || outgoing(message) != [link] {
         return None;
     }
     let (mut destination, mut metric) = match family {
@@ -154,6 +224,7 @@ fn parse(message: &RouteMessage, link: u32) -> Option<Route> {
         source,
         metric,
         protocol: protocol.into(),
+        table,
     })
 }
 
@@ -178,6 +249,18 @@ mod tests {
             let message = message(7, &route);
             assert_eq!(parse(&message, 7), Some(route));
             assert_eq!(parse(&message, 8), None, "another link's");
+            let tunnel = route.in_table(TUNNEL_TABLE);
+            assert_eq!(parse(&super::message(7, &tunnel), 7), Some(tunnel));
+        }
+    }
+
+    #[test]
+    fn the_way_to_nowhere_is_known_again() {
+        for family in Family::ALL {
+            let mut message = nowhere(family);
+            assert!(is_nowhere(&message));
+            message.header.protocol = 3.into();
+            assert!(!is_nowhere(&message));
         }
     }
 

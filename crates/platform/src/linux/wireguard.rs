@@ -72,7 +72,7 @@ impl Wireguard {
         let attributes = vec![WireguardAttribute::IfName(interface.to_owned())];
         let request = self.message(WireguardCmd::GetDevice, attributes, NLM_F_REQUEST | NLM_F_DUMP);
         let mut answers = self.handle.request(request, KernelAddress::new(0, 0)).map_err(io::Error::other)?;
-        let mut device = Device { kind: LinkKind::Kernel, at, key: None, port: 0, peers: BTreeMap::new() };
+        let mut device = Device { kind: LinkKind::Kernel, at, key: None, port: 0, mark: 0, peers: BTreeMap::new() };
         while let Some(answer) = answers.next().await {
             if answer.header.flags & NLM_F_DUMP_INTR != 0 {
                 return Ok(None);
@@ -137,6 +137,7 @@ fn merge(device: &mut Device, attributes: Vec<WireguardAttribute>) {
                 device.key = (key != [0; 32]).then(|| WgPublicKey::from_bytes(key));
             }
             WireguardAttribute::ListenPort(port) => device.port = port,
+            WireguardAttribute::Fwmark(mark) => device.mark = mark,
             WireguardAttribute::Peers(peers) => peers.into_iter().for_each(|peer| merge_peer(device, peer)),
             _ => {}
         }
@@ -189,6 +190,7 @@ fn messages(interface: &str, change: &DeviceChange) -> Vec<Vec<WireguardAttribut
     let mut own = named();
     own.extend(change.private_key.as_ref().map(|secret| WireguardAttribute::PrivateKey(*secret.expose())));
     own.extend(change.listen_port.map(WireguardAttribute::ListenPort));
+    own.extend(change.mark.map(WireguardAttribute::Fwmark));
     if own.len() > 1 {
         messages.push(own);
     }
@@ -286,7 +288,7 @@ mod tests {
 
     fn empty() -> Device {
         let at = Timestamp::from_millis(1);
-        Device { kind: LinkKind::Kernel, at, key: None, port: 0, peers: BTreeMap::new() }
+        Device { kind: LinkKind::Kernel, at, key: None, port: 0, mark: 0, peers: BTreeMap::new() }
     }
 
     #[test]
@@ -339,6 +341,7 @@ mod tests {
         let change = DeviceChange {
             private_key: Some(WgSecret::from_random([7; 32])),
             listen_port: Some(51820),
+            mark: None,
             peers: vec![PeerChange { key: key(1), step: PeerStep::Remove }],
         };
         let messages = messages("wg0", &change);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use model::{Endpoint, Generation, MemberId, WgPublicKey};
-use wire::{Delta, Down, Facts, HostMap, Outcome, Refusal, RefusalCode, Report};
+use wire::{ClientSeen, Delta, Down, Facts, HostMap, Outcome, Refusal, RefusalCode, Report};
 
 /// Why the server gave no map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,12 @@ pub enum AgentEvent {
     Local(Vec<Endpoint>),
     /// What the machine is.
     Facts(Facts),
+    /// Clients that this host let in, by id, when `Clients` has news.
+    Clients(Vec<ClientSeen>),
+    /// `Rotate` is over: the server knows the new key.
+    Rotated,
+    /// `Rotate` failed: the device has the former key again, and the server never had another.
+    RotationFailed(Outcome),
     /// The report reached server or broker.
     Reported,
     /// It did not.
@@ -83,7 +89,7 @@ pub enum Changed {
     /// These peers alone.
     Peers {
         /// The peers that are new, changed or gone.
-        hosts: BTreeSet<MemberId>,
+        members: BTreeSet<MemberId>,
         /// The keys they have and had.
         keys: BTreeSet<WgPublicKey>,
     },
@@ -93,10 +99,10 @@ impl Changed {
     pub(super) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Everything, _) | (_, Self::Everything) => Self::Everything,
-            (Self::Peers { mut hosts, mut keys }, Self::Peers { hosts: more, keys: more_keys }) => {
-                hosts.extend(more);
+            (Self::Peers { mut members, mut keys }, Self::Peers { members: more, keys: more_keys }) => {
+                members.extend(more);
                 keys.extend(more_keys);
-                Self::Peers { hosts, keys }
+                Self::Peers { members, keys }
             }
         }
     }
@@ -115,10 +121,10 @@ impl Changed {
         {
             return Self::Everything;
         }
-        let hosts: BTreeSet<MemberId> = peers.keys().chain(peers_gone).copied().collect();
-        let before = hosts.iter().filter_map(|host| map.peers.get(host)).filter_map(|peer| peer.key);
+        let members: BTreeSet<MemberId> = peers.keys().chain(peers_gone).copied().collect();
+        let before = members.iter().filter_map(|member| map.peers.get(member)).filter_map(|peer| peer.key);
         let keys = before.chain(peers.values().filter_map(|peer| peer.key)).collect();
-        Self::Peers { hosts, keys }
+        Self::Peers { members, keys }
     }
 }
 
@@ -142,6 +148,9 @@ pub enum AgentAction {
         /// What the agent has; none where a delta did not fit, so that the server goes by digests alone.
         have: Generation,
     },
+    /// Make a new WireGuard key, switch the device to it, and register it, all within two seconds or back again; then
+    /// `Rotated` or `RotationFailed`.
+    Rotate,
     /// Send this, over the broker if it is up and else over HTTP, then `Reported` or `ReportFailed`.
     Report(Report),
 }
@@ -155,4 +164,6 @@ pub enum AgentWait {
     Ask,
     /// Reporting.
     Report,
+    /// Changing the key once more.
+    Rotate,
 }

@@ -18,16 +18,18 @@
 mod backoff;
 mod event;
 mod report;
+mod rotation;
 
 use std::time::Duration;
 
 use model::{Endpoint, Generation};
-use wire::{Delta, Down, HostMap, delta, patch};
+use wire::{Delta, Down, HostMap, Outcome, delta, patch};
 
 pub use event::{AgentAction, AgentEvent, AgentWait, Answer, AskFailure, Changed};
 
 use backoff::{Backoff, Jitter};
 use report::Reporter;
+use rotation::Rotation;
 
 const BROKER: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(15) };
 const FAILED_ASK: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) };
@@ -67,6 +69,8 @@ pub struct Agent {
     was_up: bool,
     removed: bool,
     reporter: Reporter,
+    rotation: Rotation,
+    rotation_failure: Option<Outcome>,
     jitter: Jitter,
     store: bool,
     carry_out: Option<Changed>,
@@ -79,6 +83,8 @@ impl Agent {
     /// An agent that starts with the map on its disk. It carries that out first, whatever the server says later.
     pub fn new(stored: Option<HostMap>, seed: u64, now: Duration) -> Self {
         let carry_out = stored.is_some().then_some(Changed::Everything);
+        let mut rotation = Rotation::new();
+        rotation.asked(stored.as_ref().is_some_and(|map| map.host.rotate), now);
         Self {
             map: stored,
             broker: Broker::Down { until: now, failures: 0 },
@@ -89,6 +95,8 @@ impl Agent {
             was_up: false,
             removed: false,
             reporter: Reporter::default(),
+            rotation,
+            rotation_failure: None,
             jitter: Jitter::new(seed),
             store: false,
             carry_out,
@@ -126,12 +134,24 @@ impl Agent {
             AgentEvent::Pushed(Down::Removed) => self.remove(),
             AgentEvent::Answered(answer) => self.answered(answer),
             AgentEvent::AskFailed(failure) => self.ask_failed(&failure),
-            AgentEvent::CarriedOut(generation, failures) => {
+            AgentEvent::CarriedOut(generation, mut failures) => {
+                failures.extend(self.rotation_failure.clone());
                 let peers = self.map.as_ref().map_or(0, |map| map.peers.len());
                 self.reporter.carried_out(now, (generation, failures), peers, &mut self.jitter);
             }
             AgentEvent::Local(local) => self.local(local),
             AgentEvent::Facts(facts) => self.reporter.change(now, |report| report.facts = facts),
+            AgentEvent::Clients(clients) => self.reporter.change(now, |report| report.clients = clients),
+            AgentEvent::Rotated => {
+                self.rotation.done();
+                self.rotation_failure = None;
+                self.asked_to_rotate();
+            }
+            AgentEvent::RotationFailed(failure) => {
+                self.rotation.failed(now, &mut self.jitter);
+                self.rotation_failure = Some(failure);
+                self.asked_to_rotate();
+            }
             AgentEvent::Reported => self.reporter.sent(now),
             AgentEvent::ReportFailed => self.reporter.failed(now, &mut self.jitter),
         }
@@ -158,6 +178,9 @@ impl Agent {
         }
         if std::mem::take(&mut self.server_back) {
             return Some(AgentAction::ServerBack);
+        }
+        if self.rotation.take(self.now) {
+            return Some(AgentAction::Rotate);
         }
         if let Broker::Down { until, failures } = self.broker
             && until <= self.now
@@ -189,7 +212,8 @@ impl Agent {
             Ask::Idle | Ask::Asking { .. } => None,
         };
         let report = self.reporter.deadline().map(|at| (at, AgentWait::Report));
-        broker.into_iter().chain(ask).chain(report).min_by_key(|(at, _)| *at)
+        let rotate = self.rotation.deadline().map(|at| (at, AgentWait::Rotate));
+        broker.into_iter().chain(ask).chain(report).chain(rotate).min_by_key(|(at, _)| *at)
     }
 
     /// Whether there is something to report.
@@ -284,8 +308,14 @@ impl Agent {
         true
     }
 
+    fn asked_to_rotate(&mut self) {
+        let asks = self.map.as_ref().is_some_and(|map| map.host.rotate);
+        self.rotation.asked(asks, self.now);
+    }
+
     fn changed(&mut self, changed: Changed) {
         self.store = true;
+        self.asked_to_rotate();
         self.carry_out = Some(match self.carry_out.take() {
             Some(before) => before.and(changed),
             None => changed,

@@ -55,6 +55,7 @@ impl Reporter {
         let before = self.current.clone();
         change(&mut self.current);
         self.current.local.truncate(Report::MOST_LOCAL);
+        self.current.clients.truncate(Report::MOST_CLIENTS);
         if self.current != before {
             self.at = Some(self.at.map_or(now, |before| before.min(now)));
         }

@@ -79,7 +79,7 @@ fn a_delta_is_on_disk_before_it_is_carried_out_and_names_the_peers_it_is_about()
     let mut agent = at_rest(3);
     agent.handle(pushed(&map(3), &with_peer(4, 8)), secs(1));
     let changed = |keys: &[u8]| Changed::Peers {
-        hosts: [PEER.into()].into(),
+        members: [PEER.into()].into(),
         keys: keys.iter().map(|key| WgPublicKey::from_bytes([*key; 32])).collect(),
     };
     assert_eq!(actions(&mut agent), [AgentAction::Store, AgentAction::CarryOut(changed(&[8]))]);

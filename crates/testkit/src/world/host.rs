@@ -6,8 +6,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::{Generation, HostId, WgPublicKey};
 use reconcile::{
-    Agent, AgentAction, AgentEvent, Changed, Derived, Desired, LinkKind, LinkName, LocalSettings, Op,
-    PathAction, Paths, reconcile, reconcile_peers,
+    Agent, AgentAction, AgentEvent, Changed, Circumstances, Derived, Desired, LinkKind, LinkName, LocalSettings, Op,
+    PathAction, Paths, reconcile, reconcile_followed,
 };
 use wire::{HostMap, Report};
 
@@ -156,6 +156,7 @@ impl Host {
             link: LinkName::default(),
             kind: LinkKind::Kernel,
             key: self.key,
+            former: None,
             port: PORT,
             mtu: None,
         }
@@ -191,6 +192,7 @@ impl Host {
                 let held = running.agent.map().cloned().map(Box::new);
                 return Some(Request::Ask { have, held });
             }
+            AgentAction::Rotate => {}
             AgentAction::Report(report) => return Some(Request::Report(report)),
         }
         None
@@ -203,22 +205,20 @@ impl Host {
         let Some(map) = running.agent.map() else { return };
         let generation = map.generation;
         let actual = self.kernel.observe(now);
-        let device = actual.link.as_ref().and_then(|link| link.device.as_ref());
-        let ops = match (changed, &mut running.derived, device) {
-            (Changed::Peers { hosts, keys }, Some(derived), Some(device)) => {
-                running.paths.handle_map_peers(map, hosts, keys, now);
-                let keys = derived.follow(map, hosts, |key| running.paths.endpoint(key));
-                derived
-                    .interface()
-                    .map(|interface| reconcile_peers(interface, device, &keys))
-                    .unwrap_or_default()
+        let ops = match (changed, &mut running.derived) {
+            (Changed::Peers { members, keys }, Some(derived)) if actual.device().is_some() => {
+                running.paths.handle_map_peers(map, members, keys, now);
+                let followed = derived.follow(map, members, |key| running.paths.endpoint(key));
+                reconcile_followed(derived.desired(), &actual, &followed)
             }
-            (Changed::Everything | Changed::Peers { .. }, _, _) => {
+            (Changed::Everything | Changed::Peers { .. }, _) => {
                 running.paths.handle_map(map, self.local.clone(), now);
                 let doors: BTreeMap<_, _> =
                     DOORS.iter().map(|(key, port, _)| (*key, endpoint(SERVER, *port))).collect();
                 running.paths.handle_rendezvous(doors, now);
-                let derived = Derived::new(map, &settings, &running.paths.endpoints());
+                let endpoints = running.paths.endpoints();
+                let circumstances = Circumstances { endpoints, ..Circumstances::default() };
+                let derived = Derived::new(map, &settings, &circumstances);
                 let ops = reconcile(derived.desired(), &actual);
                 running.derived = Some(derived);
                 ops

@@ -135,7 +135,16 @@ impl Kernel {
             | Op::AllowMore(..)
             | Op::SetAllowed(..)
             | Op::SetKeepalive(..)
-            | Op::SetEndpoint(..) => {}
+            | Op::SetEndpoint(..)
+            | Op::SetMark(_)
+            | Op::SetFirewall(..)
+            | Op::ChangeFirewall(..)
+            | Op::RemoveFirewall
+            | Op::AddUnreachable(_)
+            | Op::RemoveUnreachable(_)
+            | Op::AddRule(_)
+            | Op::RemoveRule(_)
+            | Op::SetSysctl(_) => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::{Addresses, Generation, HostName, Mtu, NetworkId, Ranges, Timestamp, WgPublicKey};
-use reconcile::{LinkKind, LinkName, Own};
+use reconcile::{LinkKind, LinkLook, LinkName, Own};
 use wire::{Membership, NatMapping, OwnHost, Peer, PeerNode, ServerLinks};
 
 use super::*;
@@ -37,16 +37,17 @@ impl Hands for Pretended {
         Ok(actual)
     }
 
-    async fn look_at_link(&self) -> anyhow::Result<Option<LinkLook>> {
+    async fn look_at_link(&self) -> anyhow::Result<Look> {
         let mut inner = self.0.lock().unwrap();
         inner.1.looked_at_link += 1;
-        Ok(inner.0.link.clone().map(|link| LinkLook {
+        let link = inner.0.link.clone().map(|link| LinkLook {
             index: link.index,
             up: link.up,
             mtu: link.mtu,
             addresses: link.addresses,
             routes: link.routes,
-        }))
+        });
+        Ok(Look { link, surroundings: inner.0.surroundings.clone() })
     }
 
     async fn execute_all(&self, ops: &[Op], _: &WgSecret) -> Vec<anyhow::Result<()>> {
@@ -117,6 +118,7 @@ async fn at_rest(map: &HostMap) -> Keeper<Pretended> {
         link: LinkName::default(),
         kind: LinkKind::Userspace,
         key: secret.public(),
+        former: None,
         port: 51_820,
         mtu: None,
     };
@@ -149,7 +151,7 @@ async fn follow(keeper: &mut Keeper<Pretended>, map: &mut HostMap, number: u16, 
 }
 
 fn is_as_derived_anew(keeper: &Keeper<Pretended>, map: &HostMap) {
-    let anew = reconcile::desired(map, &keeper.local, &BTreeMap::new());
+    let anew = reconcile::desired(map, &keeper.local, &Circumstances::default());
     let actual = keeper.hands.0.lock().unwrap().0.clone();
     // Endpoints are the paths' own.
     let ops: Vec<Op> = reconcile(&anew, &actual);

@@ -1,0 +1,164 @@
+//! Settings of the kernel that gateways and full tunnels need, and how they get back what they were.
+//!
+//! Not for reading or writing them. It keeps true that what a setting was before is known, and kept by the shell, before it
+//! is changed; that it is put back when the need is over; and that a value that somebody else gave it meanwhile stays.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Desired, Interface, LinkName, Op, Surroundings};
+
+const FORWARD_V4: &str = "net/ipv4/ip_forward";
+const FORWARD_V6: &str = "net/ipv6/conf/all/forwarding";
+/// The kernel turns it when forwarding is turned.
+const REDIRECTS_V4: &str = "net/ipv4/conf/all/accept_redirects";
+const REVERSE_ALL: &str = "net/ipv4/conf/all/rp_filter";
+const ROUTER_ADVERTISEMENTS: &str = "/accept_ra";
+const REVERSE: &str = "/rp_filter";
+
+/// A setting of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sysctl {
+    /// Its name as below /proc/sys, with slashes: `net/ipv4/ip_forward`.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl Sysctl {
+    /// A setting and its value.
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), value: value.into() }
+    }
+
+    /// Whether it makes the machine pass packets on.
+    pub fn forwards(&self) -> bool {
+        matches!(self.name.as_str(), FORWARD_V4 | FORWARD_V6) && self.value == "1"
+    }
+}
+
+impl fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.name, self.value)
+    }
+}
+
+/// What settings were before they were changed. The shell keeps it on disk as long as it is not empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Kept(pub BTreeMap<String, String>);
+
+impl Kept {
+    /// What is to be kept before these ops are carried out on a machine that is so: on disk first, then the ops.
+    #[must_use]
+    pub fn before(&self, link: &LinkName, ops: &[Op], surroundings: &Surroundings) -> Self {
+        let mut kept = self.0.clone();
+        for op in ops {
+            let Op::SetSysctl(Sysctl { name, value }) = op else { continue };
+            // What is our own link's goes with it.
+            if value_of_ours(name) != Some(value) || *name == reverse_of(link) {
+                continue;
+            }
+            let with_it = (name == FORWARD_V4).then_some(REDIRECTS_V4);
+            for name in std::iter::once(name.as_str()).chain(with_it) {
+                if let Some(now) = surroundings.sysctls.get(name) {
+                    kept.entry(name.to_owned()).or_insert_with(|| now.clone());
+                }
+            }
+        }
+        Self(kept)
+    }
+
+    /// What is still to be kept once `reconcile` has no more ops: nothing, where nothing needs it any longer.
+    #[must_use]
+    pub fn after(&self, desired: &Desired) -> Self {
+        let needed = |name: &str| match &desired.interface {
+            Some(interface) if is_for_forwarding(name) => interface.forwards,
+            Some(interface) => interface.tunnel.is_some(),
+            None => false,
+        };
+        Self(self.0.iter().filter(|(name, _)| needed(name)).map(|(n, v)| (n.clone(), v.clone())).collect())
+    }
+}
+
+/// The value that we give a setting.
+fn value_of_ours(name: &str) -> Option<&'static str> {
+    match name {
+        FORWARD_V4 | FORWARD_V6 => Some("1"),
+        REVERSE_ALL => Some("2"),
+        _ if name.ends_with(ROUTER_ADVERTISEMENTS) || name.ends_with(REVERSE) => Some("2"),
+        _ => None,
+    }
+}
+
+fn reverse_of(link: &LinkName) -> String {
+    format!("net/ipv4/conf/{link}/rp_filter")
+}
+
+fn is_for_forwarding(name: &str) -> bool {
+    matches!(name, FORWARD_V4 | FORWARD_V6 | REDIRECTS_V4) || name.ends_with(ROUTER_ADVERTISEMENTS)
+}
+
+/// What is to be put back.
+pub(crate) fn put_back(desired: &Desired, surroundings: &Surroundings) -> Vec<Op> {
+    let forwards = desired.interface.as_ref().is_some_and(|interface| interface.forwards);
+    let tunnel = desired.interface.as_ref().is_some_and(|interface| interface.tunnel.is_some());
+    let mut back = Vec::new();
+    // In reverse: forwarding ends before router advertisements count less again.
+    for (name, before) in desired.kept.0.iter().rev().filter(|(name, _)| *name != REDIRECTS_V4) {
+        let needed = if is_for_forwarding(name) { forwards } else { tunnel };
+        let now = surroundings.sysctls.get(name);
+        let ours = now.map(String::as_str) == value_of_ours(name);
+        if !needed && ours && now != Some(before) {
+            back.push(Sysctl::new(name, before));
+        }
+    }
+    back.sort_by_key(|sysctl| sysctl.name != FORWARD_V4 && sysctl.name != FORWARD_V6);
+    let turned = back.iter().any(|sysctl| sysctl.name == FORWARD_V4);
+    if let Some(before) = desired.kept.0.get(REDIRECTS_V4).filter(|_| !forwards)
+        && (turned || surroundings.sysctls.get(REDIRECTS_V4).is_some_and(|now| now != before))
+    {
+        back.push(Sysctl::new(REDIRECTS_V4, before));
+    }
+    back.into_iter().map(Op::SetSysctl).collect()
+}
+
+/// What is to be changed. Only settings that the machine has.
+pub(crate) fn take(link: &LinkName, interface: &Interface, surroundings: &Surroundings) -> Vec<Op> {
+    let has = |name: &str, value: &str| surroundings.sysctls.get(name).is_some_and(|now| now == value);
+    let lacks = |name: &str, value: &str| surroundings.sysctls.get(name).is_some_and(|now| now != value);
+    let mut wanted: Vec<String> = Vec::new();
+    if interface.forwards {
+        let heeded = surroundings.sysctls.keys().filter(|name| {
+            name.ends_with(ROUTER_ADVERTISEMENTS) && has(name, "1")
+        });
+        // First: a machine that forwards heeds no router unless it was told to do so all the same.
+        wanted.extend(heeded.cloned());
+        wanted.extend([FORWARD_V4, FORWARD_V6].into_iter().filter(|name| lacks(name, "1")).map(str::to_owned));
+    }
+    if interface.forwards || interface.tunnel.is_some() || interface.reaches_beyond() {
+        wanted.extend(Some(reverse_of(link)).filter(|name| has(name, "1") || (has(name, "0") && has(REVERSE_ALL, "1"))));
+    }
+    // Answers to the tunnel's own datagrams come over a link that the machine would not send to their source over.
+    let strict = |(name, value): (&String, &String)| {
+        name.starts_with("net/ipv4/conf/") && name.ends_with(REVERSE) && value == "1"
+    };
+    if interface.tunnel.is_some() && surroundings.sysctls.iter().any(strict) && lacks(REVERSE_ALL, "2") {
+        wanted.push(REVERSE_ALL.to_owned());
+    }
+    let set = |name: String| value_of_ours(&name).map(|value| Op::SetSysctl(Sysctl::new(name.clone(), value)));
+    wanted.into_iter().filter_map(set).collect()
+}
+
+/// What the kernel does besides.
+pub(crate) fn apply(surroundings: &mut Surroundings, sysctl: &Sysctl) {
+    let Some(now) = surroundings.sysctls.get_mut(&sysctl.name) else { return };
+    now.clone_from(&sysctl.value);
+    if sysctl.name == FORWARD_V4
+        && let Some(redirects) = surroundings.sysctls.get_mut(REDIRECTS_V4)
+    {
+        *redirects = if sysctl.value == "1" { "0" } else { "1" }.to_owned();
+    }
+}
