@@ -22,9 +22,11 @@ mod userspace;
 mod words;
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Machine, Watch, facts};
+pub use elsewhere::{
+    Machine, ResolverApplied, ResolverHands, ResolverOptions, ResolverWatch, Watch, facts,
+};
 #[cfg(target_os = "linux")]
-pub use linux::FirewallTable;
+pub use linux::{FirewallTable, FirewallWatch};
 #[cfg(target_os = "linux")]
 pub use linux::{
     Machine, ResolverApplied, ResolverHands, ResolverLook, ResolverOptions, ResolverWatch, Watch, facts,

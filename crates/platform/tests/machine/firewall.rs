@@ -1,11 +1,14 @@
 //! The table that carries out a firewall: made, looked at, changed and removed as one, and nothing else ever touched.
 
+use std::time::Duration;
+
 use crate::common::{LINK, inside, output, run};
-use platform::FirewallTable;
+use platform::{FirewallTable, FirewallWatch};
 use reconcile::{
     AddressSet, Filter, Firewall, FirewallLook, FirewallStep, Grant, Ports, PrefixMap, Service, Services,
     SetChange, SetChanges, SetId, Side, Translation, firewall_diff,
 };
+use tokio::time::timeout;
 
 /// Tables of others: one that Docker might have made.
 const OTHERS: &str = "nft add table ip nat; nft add table inet other; \
@@ -220,6 +223,30 @@ fn what_another_hand_changes_is_noticed_and_made_anew() {
         assert_eq!(hands.look().await.unwrap(), intact, "what happens elsewhere is no drift");
         assert!(run("nft delete table inet netloom"));
         assert_eq!(hands.look().await.unwrap(), FirewallLook::Absent);
+    });
+}
+
+#[test]
+fn a_change_of_our_table_is_heard_and_those_of_others_are_not() {
+    inside("firewall::a_change_of_our_table_is_heard_and_those_of_others_are_not", OTHERS, async || {
+        let hands = table();
+        let mut watch = hands.watch().unwrap();
+        let is_quiet = async |watch: &mut FirewallWatch| {
+            timeout(Duration::from_millis(100), watch.changed()).await.is_err()
+        };
+        assert!(run("nft add table ip netloom && nft add rule ip nat post accept && nft flush ruleset ip"));
+        assert!(is_quiet(&mut watch).await, "others changed theirs");
+        hands.set(&rich()).await.unwrap();
+        for change in [
+            "nft flush chain inet netloom input",
+            "nft add element inet netloom s1_v4_32 '{ 10.66.0.1 }'",
+            "nft delete table inet netloom",
+        ] {
+            while !is_quiet(&mut watch).await {}
+            assert!(run(change), "{change}");
+            let heard = timeout(Duration::from_secs(15), watch.changed()).await;
+            heard.unwrap_or_else(|_| panic!("not heard: {change}")).unwrap();
+        }
     });
 }
 

@@ -241,6 +241,11 @@ pub(super) struct Received<'a> {
 }
 
 impl<'a> Received<'a> {
+    /// The family of the table that it is about.
+    pub(super) fn family(&self) -> Option<u8> {
+        self.payload.first().copied()
+    }
+
     /// The attributes, behind what nfnetlink has before them.
     pub(super) fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
         attributes(self.payload.get(4..).unwrap_or_default())

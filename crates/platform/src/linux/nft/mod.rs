@@ -19,6 +19,7 @@ mod service;
 mod set;
 mod transaction;
 mod trouble;
+mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,6 +30,7 @@ use rustix::io::Errno;
 use kernel::{Failure, Kernel};
 use look::Read;
 use message::Transaction;
+pub use watch::FirewallWatch;
 
 /// How often a change is tried again that others were faster than.
 const TRIES: usize = 8;
@@ -60,6 +62,11 @@ impl FirewallTable {
     /// The name of the table, of the family `inet`.
     pub fn table(&self) -> &str {
         &self.table
+    }
+
+    /// Notices from now on that the table changed. Look after this, so that nothing falls in between.
+    pub fn watch(&self) -> anyhow::Result<FirewallWatch> {
+        FirewallWatch::open(&self.table).map_err(trouble::unsupported)
     }
 
     /// What is there. Costs one question while nobody changed any firewall of the machine.
