@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::{Digest, HostId, Timestamp};
 use wire::{
-    Hello, HostSettings, Leave, MapRequest, NodeSwitch, Refusal, RefusalCode, RegisterReply, RegisterRequest,
+    Hello, HostSettings, KeyChange, Leave, MapRequest, NodeSwitch, Refusal, RefusalCode, RegisterReply,
+    RegisterRequest,
 };
 use wire::{RequestSignature, SignedRequest, SigningSecret, path};
 
@@ -254,6 +255,11 @@ impl HostClient {
     /// Takes part in a network, or pauses.
     pub async fn switch(&self, switch: &NodeSwitch) -> Result<(), TalkError> {
         self.post(path::NODE, wire::encode(switch)).await
+    }
+
+    /// Has the server take another WireGuard key, which is proved.
+    pub async fn change_key(&self, change: &KeyChange) -> Result<(), TalkError> {
+        self.post(path::KEY, wire::encode(change)).await
     }
 
     /// Leaves a network or the server.

@@ -12,7 +12,7 @@ use model::{
     Access, Addresses, ApiTokenId, ClientId, Digest, DnsName, DnsRecordId, EgressId, Endpoint,
     EnrollmentKeyId, GroupName, HostId, HostName, Keepalive, Mtu, NetworkId, NetworkName, NodeId,
     PasswordHash, PolicyId, PolicyTestId, Ranges, RecordData, Role, Service, Subject, Tag, Timestamp, Title,
-    TokenPurpose, UpstreamId, UserId, UserName, Uses,
+    TokenPurpose, UpstreamId, UserId, UserName, Uses, WgPublicKey,
 };
 use wire::{HostSettings, Leave, NodeSwitch};
 
@@ -304,6 +304,8 @@ pub enum Command {
     OwnSettings(HostSettings),
     /// A host takes part in one of its networks, or pauses.
     OwnSwitch(NodeSwitch),
+    /// A host has another WireGuard key, which it proved to have.
+    OwnKey(WgPublicKey),
     /// A host leaves one network, or everything.
     OwnLeave(Leave),
 }
@@ -353,6 +355,7 @@ impl Command {
             Self::Sweep => "sweep",
             Self::OwnSettings(_) => "own-settings",
             Self::OwnSwitch(_) => "own-switch",
+            Self::OwnKey(_) => "own-key",
             Self::OwnLeave(_) => "own-leave",
         }
     }

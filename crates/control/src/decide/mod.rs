@@ -109,6 +109,7 @@ fn dispatch(intent: &Intent, actor: &Actor, command: Command, env: &mut Env<'_>)
         Command::Sweep => sweep::sweep(intent, env.now),
         Command::OwnSettings(settings) => host::own_settings(intent, own(actor)?, settings),
         Command::OwnSwitch(switch) => node::own_switch(intent, own(actor)?, &switch),
+        Command::OwnKey(key) => register::own_key(intent, own(actor)?, key),
         Command::OwnLeave(leave) => host::own_leave(intent, own(actor)?, &leave),
     }
 }

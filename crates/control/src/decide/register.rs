@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use model::{
     Addresses, Digest, EnrollmentKey, Host, HostId, HostName, Network, NetworkId, Node, SealingIdentity,
-    Timestamp, Uses,
+    Timestamp, Uses, WgPublicKey,
 };
 
 use super::{Decision, bounds, changed, host, names, network, node};
@@ -16,21 +16,32 @@ use crate::{Edit, Env, Intent, RecordChange, Register, Rejection};
 pub(super) fn register(intent: &Intent, registration: Register, env: &mut Env<'_>) -> Decision {
     let known = intent.host_by_signing_key(&registration.signing_key);
     let key = registration.enrollment.map(|digest| find_key(intent, &digest)).transpose()?;
-    match intent.host_by_wireguard_key(&registration.wireguard_key) {
-        Some(holder) if known.is_none_or(|known| known.id != holder.id) => {
-            return Err(Rejection::WireguardKeyTaken);
-        }
-        Some(_) | None => {}
-    }
-    if intent.client_by_key(&registration.wireguard_key).is_some() {
-        return Err(Rejection::WireguardKeyOfClient);
-    }
+    check_key(intent, &registration.wireguard_key, known.map(|known| known.id))?;
     bounds::at_most("addresses", registration.addresses.len(), bounds::MOST_ADDRESSES)?;
     match (known, key) {
         (None, None) => Err(Rejection::KeyNeeded),
         (None, Some(key)) => enrol(intent, registration, key, env),
         (Some(host), key) => renew(intent, host, registration, key, env),
     }
+}
+
+/// Whether a host may have this WireGuard key: nobody else has.
+fn check_key(intent: &Intent, key: &WgPublicKey, host: Option<HostId>) -> Result<(), Rejection> {
+    if intent.host_by_wireguard_key(key).is_some_and(|holder| Some(holder.id) != host) {
+        return Err(Rejection::WireguardKeyTaken);
+    }
+    match intent.client_by_key(key) {
+        Some(_) => Err(Rejection::WireguardKeyOfClient),
+        None => Ok(()),
+    }
+}
+
+/// A host has another WireGuard key; if it was asked for one, that is over.
+pub(super) fn own_key(intent: &Intent, host: HostId, key: WgPublicKey) -> Decision {
+    check_key(intent, &key, Some(host))?;
+    let before = host::find(intent, host)?;
+    let rotate = before.rotate && before.wireguard_key == key;
+    Ok(changed(before, Host { wireguard_key: key, rotate, ..before.clone() }))
 }
 
 fn find_key<'a>(intent: &'a Intent, digest: &Digest) -> Result<&'a EnrollmentKey, Rejection> {

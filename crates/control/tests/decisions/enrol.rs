@@ -1,6 +1,6 @@
 //! Registration and enrollment keys.
 
-use control::Rejection;
+use control::{Actor, Command, Rejection};
 use model::{SealingPublicKey, Uses, WgPublicKey};
 use wire::HostSettings;
 
@@ -85,6 +85,27 @@ fn two_machines_of_one_disk_image_are_told_so() {
     copy.wireguard_key = WgPublicKey::from_bytes([1; 32]);
     assert_eq!(server.register(copy).unwrap_err(), Rejection::WireguardKeyTaken);
     assert_eq!(server.intent.host(other.id), Some(&other));
+}
+
+#[test]
+fn a_host_that_was_asked_for_another_key_has_it_once_and_nobody_else_s() {
+    let mut server = Server::new();
+    server.key(1, &[], Uses::Unlimited, None);
+    let (host, other) =
+        (server.register(machine(1, Some(1))).unwrap(), server.register(machine(2, Some(1))).unwrap());
+    server.give(Actor::System, Command::RotateKeys { host: Some(host.id) }).unwrap();
+    assert!(server.intent.host(host.id).unwrap().rotate);
+    let own = |key| (Actor::Host(host.id), Command::OwnKey(key));
+    let (actor, taken) = own(other.wireguard_key);
+    assert_eq!(server.give(actor, taken).unwrap_err(), Rejection::WireguardKeyTaken);
+    let new = WgPublicKey::from_bytes([77; 32]);
+    for _ in 0..2 {
+        // An answer that was lost makes it ask again.
+        let (actor, change) = own(new);
+        server.give(actor, change).unwrap();
+        let after = server.intent.host(host.id).unwrap();
+        assert!(!after.rotate && after.wireguard_key == new);
+    }
 }
 
 #[test]

@@ -89,6 +89,7 @@ pub fn router(agents: Arc<Agents>) -> Router {
         .route(path::REPORT, post(map::report))
         .route(path::SETTINGS, post(own::settings))
         .route(path::NODE, post(own::node))
+        .route(path::KEY, post(own::key))
         .route(path::LEAVE, post(own::leave))
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .with_state(agents)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use control::{Actor, Command};
-use wire::Leave;
+use wire::{KeyChange, Leave, RefusalCode};
 
 use super::signed::Signed;
 use super::{Agents, Refused};
@@ -28,6 +28,16 @@ pub(super) async fn settings(
 pub(super) async fn node(State(agents): State<Arc<Agents>>, signed: Signed) -> Result<StatusCode, Refused> {
     let command = Command::OwnSwitch(signed.message()?);
     submit(&agents, &signed, command).await
+}
+
+/// It has another WireGuard key, and proves it.
+pub(super) async fn key(State(agents): State<Arc<Agents>>, signed: Signed) -> Result<StatusCode, Refused> {
+    let change: KeyChange = signed.message()?;
+    if !change.is_proved(signed.host.id, &agents.identity.rendezvous[0]) {
+        let sentence = "the new WireGuard key was not proved; make another one";
+        return Err(Refused::new(RefusalCode::NotProved, sentence.to_owned()));
+    }
+    submit(&agents, &signed, Command::OwnKey(change.wireguard_key)).await
 }
 
 /// It leaves one network, or everything.
