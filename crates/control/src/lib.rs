@@ -25,7 +25,7 @@ pub use command::{
 };
 pub use decide::{authenticate, authorise_administration, authorise_reading, decide};
 pub use env::Env;
-pub use intent::{Damaged, Intent, Violation, apply};
+pub use intent::{Damaged, Differences, Intent, Violation, apply};
 pub use inventory::{Door, Effect, HostInventory, Inventory};
 pub use record::{Kind, Record, RecordKey, UnknownKind};
 pub use rejection::{AddressList, Class, Names, NodeAt, RecordName, Rejection};

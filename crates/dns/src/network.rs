@@ -6,9 +6,10 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use model::{DnsName, RecordData};
 
 use crate::name::{Name, NameError};
-use crate::record::{Data, Record};
+use crate::record::{Data, Record, Service, Text};
 use crate::snapshot::Zone;
 
 /// Seconds for which a member's records may be remembered: addresses stay, but people rename machines and look at once.
@@ -80,6 +81,24 @@ impl Network {
             }
         }
         Ok(records)
+    }
+
+    /// What a record that people made is; none where its text does not fit into a record.
+    pub fn made(&self, label: Option<&DnsName>, ttl: u32, data: &RecordData) -> Option<Record> {
+        let name = |name: &DnsName| name.as_str().parse::<Name>().ok();
+        let data = match data {
+            RecordData::A { address } => Data::A(*address),
+            RecordData::Aaaa { address } => Data::Aaaa(*address),
+            RecordData::Cname { target } => Data::Cname(name(target)?),
+            RecordData::Txt { text } => Data::Txt(Text::of_value(text).ok()?),
+            RecordData::Srv { priority, weight, port, target } => Data::Srv(Service {
+                priority: *priority,
+                weight: *weight,
+                port: *port,
+                target: name(target)?,
+            }),
+        };
+        Some(Record { name: self.name(label.map(DnsName::as_str)).ok()?, ttl, data })
     }
 }
 

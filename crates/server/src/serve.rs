@@ -26,6 +26,7 @@ use crate::channels::Channels;
 use crate::front::{Certificates, Front, Limits, Running, TrustedProxies};
 use crate::http::{self, Admin};
 use crate::identity::{Identity, create_private_folder};
+use crate::names::ServerNames;
 use crate::settings::{Settings, Tls};
 use crate::setup::SetupCode;
 use crate::telemetry::Telemetry;
@@ -52,6 +53,8 @@ pub struct Server {
     pub urls: Vec<String>,
     /// The UDP ports of the rendezvous.
     pub rendezvous: [u16; 2],
+    /// Where names are answered.
+    pub names: Vec<SocketAddr>,
 }
 
 impl Server {
@@ -84,12 +87,16 @@ impl Server {
             coalesce: settings.coalesce,
         };
         let (handle, brain) = Brain::start(parts).await?;
+        let names =
+            ServerNames::start(&settings.dns, settings.domain.clone(), &handle.intent(), now()).await?;
+        let answering = names.listening();
         // Nobody can have set it: it was made above.
         let _set = gate.set(handle.onlooker());
 
         let pinned = pinned(&settings.tls, certificates.clone());
         let tasks = Tasks { events, doors, certificates, database: Arc::clone(&database) };
-        let tasks = tasks.spawn(&handle, settings.journal_lifetime);
+        let mut tasks = tasks.spawn(&handle, settings.journal_lifetime);
+        tasks.push(tokio::spawn(names.follow(handle.told_from_now_on())));
         let attempts = Arc::new(Attempts::default());
         let setup = SetupCode::prepare(&settings.data, &handle.intent())?;
         let name = settings.name.to_string();
@@ -112,7 +119,7 @@ impl Server {
             .merge(broker.router())
             .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
         let front = front.serve(router);
-        Ok(Self { front, broker, tasks, brain, handle, pin, urls, rendezvous: ports })
+        Ok(Self { front, broker, tasks, brain, handle, pin, urls, rendezvous: ports, names: answering })
     }
 
     /// Where HTTPS is served.

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use model::{HostName, Keepalive};
+use model::{DnsName, HostName, Keepalive};
 use settings::{Layers, parse_bool};
+
+use crate::names::{self, DnsSettings};
 
 /// Where the file is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/netloom/server.toml";
@@ -90,6 +92,10 @@ pub struct Settings {
     pub journal_lifetime: Duration,
     /// Who may read metrics without a token, beside the machine itself.
     pub metrics_from: Vec<IpNet>,
+    /// The domain below which networks without one of their own have their names.
+    pub domain: DnsName,
+    /// The server's own DNS.
+    pub dns: DnsSettings,
     /// The filter of the log.
     pub log: String,
     /// How log lines look.
@@ -129,6 +135,8 @@ impl Settings {
             login_lifetime: layers.one("login_hours", hours).unwrap_or(Duration::from_secs(12 * 3600)),
             journal_lifetime: layers.one("journal_days", days).unwrap_or(Duration::from_secs(400 * 86_400)),
             metrics_from: layers.list("metrics_from", network).unwrap_or_default(),
+            domain: layers.one("domain", str::parse).unwrap_or_else(usual_domain),
+            dns: names::read(&mut layers),
             log: layers.one("log", text).unwrap_or_else(|| "info".to_owned()),
             log_format: layers.one("log_format", log_format).unwrap_or(LogFormat::Text),
             tls,
@@ -272,6 +280,11 @@ fn log_format(value: &str) -> Result<LogFormat, String> {
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("`{value}` is not a log format; there are text and json")),
     }
+}
+
+/// Below the domain that is kept for private networks (ICANN, 2024).
+fn usual_domain() -> DnsName {
+    "netloom.internal".parse().expect("it is a name")
 }
 
 fn machine_name() -> HostName {

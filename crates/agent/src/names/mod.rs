@@ -117,11 +117,12 @@ impl NameService {
     }
 
     async fn learn_upstreams(&mut self, map: &HostMap) {
-        if self.hands.is_none() {
-            match ResolverHands::detect(self.options.clone()).await {
-                Ok(hands) => self.hands = Some(hands),
-                Err(error) => self.fail("find this machine's resolver", &error),
-            }
+        let found = match &mut self.hands {
+            Some(hands) => hands.detect_again().await.map(drop),
+            None => ResolverHands::detect(self.options.clone()).await.map(|hands| self.hands = Some(hands)),
+        };
+        if let Err(error) = found {
+            self.fail("find this machine's resolver", &error);
         }
         let Some(hands) = &self.hands else { return };
         let own: Vec<IpAddr> = map.networks.values().flat_map(|told| told.addresses.iter()).collect();
@@ -142,7 +143,7 @@ impl NameService {
             }
             None => {
                 let names = self.table.names().clone();
-                let options = dns::Options { listen, names, forwarding, allow_forward: allowed };
+                let options = dns::Options { listen, names, allow: None, forwarding, allow_forward: allowed };
                 let (server, refused) = dns::Server::start(options).await;
                 self.server = Some(server);
                 refused

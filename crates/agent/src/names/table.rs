@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dns::{Data, Name, Names, Network, Record, Service, Text, Zone};
-use model::{Addresses, HostName, MemberId, NetworkId, RecordData, ToldRecord};
+use dns::{Names, Network, Record, Zone};
+use model::{Addresses, HostName, MemberId, NetworkId, ToldRecord};
 use wire::{HostMap, Membership};
 
 /// The names of a map. See the module.
@@ -93,28 +93,14 @@ pub(super) fn network(membership: &Membership) -> Option<Network> {
 
 /// The records that people made in the network.
 fn made_records(membership: &Membership, network: &Network) -> Vec<Record> {
-    let record = |told: &ToldRecord| {
-        let name = network.name(told.name.as_ref().map(model::DnsName::as_str)).ok()?;
-        Some(Record { name, ttl: told.ttl, data: data(&told.data)? })
-    };
-    membership.records.iter().filter_map(record).collect()
-}
-
-fn data(told: &RecordData) -> Option<Data> {
-    let name = |name: &model::DnsName| name.as_str().parse::<Name>().ok();
-    Some(match told {
-        RecordData::A { address } => Data::A(*address),
-        RecordData::Aaaa { address } => Data::Aaaa(*address),
-        RecordData::Cname { target } => Data::Cname(name(target)?),
-        RecordData::Txt { text } => Data::Txt(Text::of_value(text).ok()?),
-        RecordData::Srv { priority, weight, port, target } => {
-            Data::Srv(Service { priority: *priority, weight: *weight, port: *port, target: name(target)? })
-        }
-    })
+    let made = |told: &ToldRecord| network.made(told.name.as_ref(), told.ttl, &told.data);
+    membership.records.iter().filter_map(made).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use model::RecordData;
+
     use super::super::tests::{NETWORK, addresses, map, peer};
     use super::*;
 

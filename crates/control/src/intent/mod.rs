@@ -4,6 +4,7 @@
 //! that the records go together is `decide`'s work, and `check` tells where they do not.
 
 mod check;
+mod diff;
 mod index;
 mod read;
 mod read_members;
@@ -18,6 +19,7 @@ use model::{
 };
 
 pub use check::Violation;
+pub use diff::Differences;
 use index::Indexes;
 
 use crate::{Change, Kind, Record, RecordKey};

@@ -6,6 +6,7 @@
 mod contract;
 mod following;
 mod joining;
+mod names;
 mod journal;
 mod presence;
 mod rendezvous;

@@ -28,8 +28,9 @@ pub(crate) struct Ready {
 /// Starts a server with these lines in its settings.
 pub(crate) async fn run(folder: TempDir, listen: &str, lines: &str) -> Running {
     let data = folder.path().display();
+    let dns = if lines.contains("dns_listen") { "" } else { "dns_listen = \"off\"" };
     let file = format!(
-        "data = \"{data}\"\nlisten = \"{listen}\"\nrendezvous = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n{lines}\n"
+        "data = \"{data}\"\nlisten = \"{listen}\"\nrendezvous = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n{dns}\n{lines}\n"
     );
     let settings = Settings::check(Layers::new("NETLOOM_", [], Some(("test.toml", &file)))).unwrap();
     server::front::install_crypto_provider();

@@ -54,6 +54,7 @@ pub fn command(program: &Path, data: &Path) -> Command {
         .env("NETLOOM_DATA", data)
         .env("NETLOOM_LISTEN", "127.0.0.1:0")
         .env("NETLOOM_RENDEZVOUS", "127.0.0.1:0,127.0.0.1:0")
+        .env("NETLOOM_DNS_LISTEN", "off")
         .env("NETLOOM_LOG_FORMAT", "json")
         .stdin(Stdio::null());
     command

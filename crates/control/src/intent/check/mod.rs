@@ -2,12 +2,16 @@
 //!
 //! Not for deciding. `decide` keeps them; this tells when a database was changed by other hands, and tests `decide`.
 
+mod members;
+mod names;
+mod ways;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{Network, NetworkId, NetworkName, Node, NodeId, Role};
+use model::{Addresses, NetworkId, NetworkName, Node, Role};
 
 use super::Intent;
 use crate::{RecordKey, allocate};
@@ -22,12 +26,14 @@ pub enum Violation {
     Dangling { record: RecordKey, missing: RecordKey },
     #[error("{what} `{value}` belongs to {first} and to {second}")]
     Shared { what: &'static str, value: String, first: RecordKey, second: RecordKey },
-    #[error("the ranges of networks `{0}` and `{1}` overlap")]
-    Overlap(NetworkName, NetworkName),
-    #[error("node {node} has {address}, which network `{network}` cannot give out")]
-    Address { node: NodeId, address: IpAddr, network: NetworkName },
-    #[error("node {node} lacks an address of one of the ranges of network `{network}`, or has one too many")]
-    Families { node: NodeId, network: NetworkName },
+    #[error("{member} has {address}, which network `{network}` cannot give out")]
+    Address { member: RecordKey, address: IpAddr, network: NetworkName },
+    #[error("{member} lacks an address of one of the ranges of network `{network}`, or has one too many")]
+    Families { member: RecordKey, network: NetworkName },
+    #[error("{first} and {second} lead to ranges that overlap: {range} and {other}")]
+    Collision { first: RecordKey, range: IpNet, second: RecordKey, other: IpNet },
+    #[error("record {record} breaks a rule: {rule}")]
+    Rule { record: RecordKey, rule: &'static str },
     #[error("there are accounts, but none is an administrator's")]
     NoAdministrator,
 }
@@ -52,6 +58,12 @@ impl Findings<'_> {
         }
     }
 
+    fn rule(&mut self, record: impl Into<RecordKey>, rule: &'static str, holds: bool) {
+        if !holds {
+            self.found.push(Violation::Rule { record: record.into(), rule });
+        }
+    }
+
     fn refers(&mut self, record: impl Into<RecordKey>, to: impl Into<RecordKey>, there: bool) {
         if !there {
             self.found.push(Violation::Dangling { record: record.into(), missing: to.into() });
@@ -59,19 +71,19 @@ impl Findings<'_> {
     }
 
     fn names_and_keys(&mut self) {
-        let Intent { networks, hosts, keys, users, tokens, .. } = self.intent;
+        let Intent { networks, hosts, keys, users, tokens, clients, .. } = self.intent;
         self.unique("network name", networks.values().map(|v| (&v.name, v.id.into())));
         self.unique("host name", hosts.values().map(|v| (&v.name, v.id.into())));
-        self.unique("WireGuard key", hosts.values().map(|v| (&v.wireguard_key, v.id.into())));
+        let wireguard_keys = hosts.values().map(|v| (&v.wireguard_key, v.id.into()));
+        self.unique("WireGuard key", wireguard_keys.chain(clients.values().map(|v| (&v.key, v.id.into()))));
         self.unique("signing key", hosts.values().map(|v| (&v.signing_key, v.id.into())));
         self.unique("key title", keys.values().map(|v| (&v.title, v.id.into())));
         self.unique("key digest", keys.values().map(|v| (&v.digest, v.id.into())));
         self.unique("user name", users.values().map(|v| (&v.name, v.id.into())));
         self.unique("token digest", tokens.values().map(|v| (&v.digest, v.id.into())));
-        self.unique(
-            "address",
-            self.intent.nodes.values().flat_map(|v| v.addresses.iter().map(|ip| (ip, v.id.into()))),
-        );
+        let nodes = self.intent.nodes.values().flat_map(|v| v.addresses.iter().map(|ip| (ip, v.id.into())));
+        let addresses = clients.values().flat_map(|v| v.addresses.iter().map(|ip| (ip, v.id.into())));
+        self.unique("address", nodes.chain(addresses));
         let membership = |node: &Node| format!("{} in {}", node.host, node.network);
         self.unique("membership", self.intent.nodes.values().map(|v| (membership(v), v.id.into())));
     }
@@ -96,37 +108,46 @@ impl Findings<'_> {
         }
     }
 
+    /// No address leads to two places.
     fn ranges(&mut self) {
-        let mut ranges: Vec<(IpNet, &Network)> = self
-            .intent
-            .networks
-            .values()
-            .flat_map(|network| network.ranges.iter().map(|r| (r, &**network)))
-            .collect();
+        let Intent { networks, egresses, clients, .. } = self.intent;
+        let networks = networks.values().flat_map(|v| v.ranges.iter().map(|range| (range, v.id.into())));
+        let egresses = egresses.values().map(|v| (v.reached_as(), v.id.into()));
+        let clients = clients.values().flat_map(|v| v.ranges.iter().map(|range| (*range, v.id.into())));
+        let mut ranges: Vec<(IpNet, RecordKey)> = networks.chain(egresses).chain(clients).collect();
         // Ranges are prefixes: in order, one that overlaps any later one overlaps the next.
         ranges.sort_by_key(|(range, _)| (range.network(), range.prefix_len()));
         for pair in ranges.windows(2) {
-            let [(range, one), (next, other)] = pair else {
+            let [(range, first), (other, second)] = pair else {
                 continue;
             };
-            if range.contains(next) {
-                self.found.push(Violation::Overlap(one.name.clone(), other.name.clone()));
+            if range.contains(other) {
+                let (range, other, first, second) = (*range, *other, *first, *second);
+                self.found.push(Violation::Collision { first, range, second, other });
             }
         }
     }
 
     fn addresses(&mut self) {
-        for node in self.intent.nodes.values() {
-            let Some(network) = self.intent.network(node.network) else {
-                continue;
-            };
-            let families = (network.ranges.v4().is_some(), network.ranges.v6().is_some());
-            if families != (node.addresses.v4.is_some(), node.addresses.v6.is_some()) {
-                self.found.push(Violation::Families { node: node.id, network: network.name.clone() });
-            }
-            for address in node.addresses.iter().filter(|ip| !allocate::is_usable(&network.ranges, *ip)) {
-                self.found.push(Violation::Address { node: node.id, address, network: network.name.clone() });
-            }
+        let intent = self.intent;
+        for node in intent.nodes.values() {
+            self.addresses_of(node.id.into(), node.network, node.addresses);
+        }
+        for client in intent.clients.values() {
+            self.addresses_of(client.id.into(), client.network, client.addresses);
+        }
+    }
+
+    fn addresses_of(&mut self, member: RecordKey, network: NetworkId, addresses: Addresses) {
+        let Some(network) = self.intent.network(network) else {
+            return;
+        };
+        let families = (network.ranges.v4().is_some(), network.ranges.v6().is_some());
+        if families != (addresses.v4.is_some(), addresses.v6.is_some()) {
+            self.found.push(Violation::Families { member, network: network.name.clone() });
+        }
+        for address in addresses.iter().filter(|ip| !allocate::is_usable(&network.ranges, *ip)) {
+            self.found.push(Violation::Address { member, address, network: network.name.clone() });
         }
     }
 
@@ -147,6 +168,9 @@ impl Intent {
         findings.ranges();
         findings.addresses();
         findings.accounts();
+        findings.members();
+        findings.ways();
+        findings.names_in_domains();
         findings.found
     }
 }

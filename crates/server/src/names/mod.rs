@@ -1,0 +1,123 @@
+//! The server's own DNS: the names of all networks for machines that are pointed at it by hand, and files for CoreDNS.
+//!
+//! Not for agents: each answers from its own map. It keeps true that only those who may ask are answered, and that files are
+//! replaced whole.
+
+mod files;
+mod settings;
+mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use control::Intent;
+use dns::{Counts, Forwarding, Server};
+use model::{DnsName, Timestamp};
+use tokio::sync::watch;
+
+use crate::brain::Told;
+pub(crate) use settings::{DnsSettings, Listen, read};
+use table::Table;
+
+/// Files for CoreDNS are written this often at most: it looks at them every few seconds.
+const FILES_EVERY: Duration = Duration::from_secs(1);
+
+/// The DNS server, and the table it answers from.
+pub(crate) struct ServerNames {
+    table: Table,
+    server: Option<Server>,
+    files: Option<files::Folder>,
+}
+
+impl ServerNames {
+    /// Starts what the settings ask for. Port 53 that nobody asked for by name may be somebody else's.
+    pub(crate) async fn start(
+        settings: &DnsSettings,
+        domain: DnsName,
+        intent: &Intent,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let serial = u32::try_from(now.as_millis() / 1000).unwrap_or_default();
+        let table = Table::new(domain, serial, intent);
+        let files = settings.coredns.clone().map(files::Folder::new);
+        let server = match &settings.listen {
+            Listen::Off => None,
+            Listen::Usual(addresses) => {
+                let (server, refused) = start(settings, addresses, &table).await;
+                for error in &refused {
+                    tracing::info!(
+                        "names are not answered: {error}; `dns_listen` names another port, or `off`"
+                    );
+                }
+                (refused.len() < addresses.len()).then_some(server)
+            }
+            Listen::At(addresses) => {
+                let (server, refused) = start(settings, addresses, &table).await;
+                if let Some(error) = refused.first() {
+                    bail!("{error} (`dns_listen`)");
+                }
+                Some(server)
+            }
+        };
+        Ok(Self { table, server, files })
+    }
+
+    /// Where names are answered.
+    pub(crate) fn listening(&self) -> Vec<std::net::SocketAddr> {
+        self.server.as_ref().map(Server::listening).unwrap_or_default()
+    }
+
+    /// Follows what is told until the brain ends.
+    pub(crate) async fn follow(mut self, mut told: watch::Receiver<Arc<Told>>) {
+        self.write_files();
+        while told.changed().await.is_ok() {
+            let intent = Arc::clone(&told.borrow_and_update().intent);
+            if self.table.follow(&intent) {
+                self.write_files();
+                if self.files.is_some() {
+                    tokio::time::sleep(FILES_EVERY).await;
+                }
+            }
+            self.count();
+        }
+    }
+
+    fn write_files(&mut self) {
+        let Some(folder) = &mut self.files else { return };
+        if let Err(error) = folder.write(&self.table.names().snapshot()) {
+            tracing::error!("{error:#}");
+        }
+    }
+
+    fn count(&self) {
+        let Some(server) = &self.server else { return };
+        let Counts { queries, answered, forwarded, refused, failed } = server.counts();
+        let counts = [
+            ("asked", queries),
+            ("answered", answered),
+            ("forwarded", forwarded),
+            ("refused", refused),
+            ("failed", failed),
+        ];
+        for (outcome, count) in counts {
+            metrics::counter!("netloom_dns_queries_total", "outcome" => outcome).absolute(count);
+        }
+    }
+}
+
+async fn start(
+    settings: &DnsSettings,
+    addresses: &[std::net::SocketAddr],
+    table: &Table,
+) -> (Server, Vec<dns::ListenError>) {
+    let forwarding = Forwarding { default: settings.upstreams.clone(), domains: Vec::new() };
+    Server::start(dns::Options {
+        listen: addresses.to_vec(),
+        names: table.names().clone(),
+        allow: Some(settings.allow.clone()),
+        forwarding,
+        allow_forward: settings.allow.clone(),
+    })
+    .await
+}

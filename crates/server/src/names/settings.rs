@@ -1,0 +1,121 @@
+//! What people set about the server's DNS.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use settings::Layers;
+
+/// Where names are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// Port 53 of every address, as far as this process may and nobody else has it.
+    Usual(Vec<SocketAddr>),
+    /// Here and nowhere else.
+    At(Vec<SocketAddr>),
+}
+
+/// The server's DNS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsSettings {
+    /// Where names are answered.
+    pub listen: Listen,
+    /// Who is answered.
+    pub allow: Vec<IpNet>,
+    /// Whom to ask about foreign names; none: they are refused.
+    pub upstreams: Vec<SocketAddr>,
+    /// The folder for CoreDNS's files.
+    pub coredns: Option<PathBuf>,
+}
+
+/// Private and local addresses: names of networks are nobody else's business (RFC 1918, 6598, 4193, 3927, 4291).
+const PRIVATE: [&str; 9] = [
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+];
+
+/// Reads the settings.
+pub(crate) fn read(layers: &mut Layers) -> DnsSettings {
+    let parsed = |text: &str| text.parse().expect("a prefix of this file");
+    DnsSettings {
+        listen: layers.one("dns_listen", listen).unwrap_or_else(usual),
+        allow: layers.list("dns_allow", prefix).unwrap_or_else(|| PRIVATE.map(parsed).to_vec()),
+        upstreams: layers.list("dns_upstreams", upstream).unwrap_or_default(),
+        coredns: layers.one("coredns_folder", folder),
+    }
+}
+
+fn usual() -> Listen {
+    Listen::Usual(vec![(Ipv6Addr::UNSPECIFIED, 53).into(), (Ipv4Addr::UNSPECIFIED, 53).into()])
+}
+
+fn listen(value: &str) -> Result<Listen, String> {
+    if value == "off" {
+        return Ok(Listen::Off);
+    }
+    let address = |text: &str| text.trim().parse::<SocketAddr>().ok();
+    let addresses: Option<Vec<SocketAddr>> = value.split(',').map(address).collect();
+    addresses.map(Listen::At).ok_or_else(|| {
+        format!("`{value}` is neither `off` nor addresses with ports such as 0.0.0.0:53 or [::1]:5353")
+    })
+}
+
+fn prefix(value: &str) -> Result<IpNet, String> {
+    let single = |_| value.parse::<std::net::IpAddr>().map(IpNet::from);
+    value
+        .parse::<IpNet>()
+        .or_else(single)
+        .map_err(|_| format!("`{value}` is neither an address nor a range such as 10.0.0.0/8"))
+}
+
+fn upstream(value: &str) -> Result<SocketAddr, String> {
+    let with_port = |_| value.parse::<std::net::IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+    value
+        .parse::<SocketAddr>()
+        .or_else(with_port)
+        .map_err(|_| format!("`{value}` is not an address, such as 192.0.2.53 or 192.0.2.53:5353"))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a parser among parsers")]
+fn folder(value: &str) -> Result<PathBuf, String> {
+    Ok(PathBuf::from(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(file: &str) -> Result<DnsSettings, String> {
+        let mut layers = Layers::new("NETLOOM_", [], Some(("server.toml", file)));
+        let settings = read(&mut layers);
+        layers.finish().map(|()| settings).map_err(|mistakes| mistakes.to_string())
+    }
+
+    #[test]
+    fn with_nothing_set_private_addresses_are_answered_at_port_53_and_nothing_is_forwarded() {
+        let settings = of("").unwrap();
+        assert!(matches!(settings.listen, Listen::Usual(addresses) if addresses[0].port() == 53));
+        assert!(settings.upstreams.is_empty() && settings.coredns.is_none());
+        assert!(!settings.allow.iter().any(|net| net.contains(&std::net::IpAddr::from([203, 0, 113, 1]))));
+    }
+
+    #[test]
+    fn addresses_are_read_and_mistakes_told() {
+        let settings =
+            of("dns_listen = \"127.0.0.1:5353,[::1]:5353\"\ndns_upstreams = [\"192.0.2.53\"]").unwrap();
+        assert!(matches!(settings.listen, Listen::At(addresses) if addresses.len() == 2));
+        assert_eq!(settings.upstreams, ["192.0.2.53:53".parse().unwrap()]);
+        assert_eq!(of("dns_listen = \"off\"").unwrap().listen, Listen::Off);
+        let text = of("dns_listen = \"53\"\ndns_allow = [\"here\"]").unwrap_err();
+        assert!(text.contains("`53`") && text.contains("`here`"), "{text}");
+    }
+}
