@@ -12,6 +12,7 @@ pub mod logging;
 pub mod names;
 pub mod options;
 pub mod places;
+pub mod probe;
 pub mod state;
 pub mod talk;
 pub mod view;
