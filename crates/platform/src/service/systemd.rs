@@ -153,7 +153,8 @@ impl Systemd {
              \n\
              CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE\n\
              NoNewPrivileges=yes\n\
-             ProtectSystem=full\n\
+             # Not `full`, and tunables not protected: a resolv.conf may have to be written, and gateways forward packets.\n\
+             ProtectSystem=yes\n\
              {}\
              ProtectHome=yes\n\
              PrivateTmp=yes\n\
@@ -162,7 +163,6 @@ impl Systemd {
              ProtectControlGroups=yes\n\
              ProtectKernelLogs=yes\n\
              ProtectKernelModules=yes\n\
-             ProtectKernelTunables=yes\n\
              ProtectHostname=yes\n\
              RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n\
              RestrictNamespaces=yes\n\
