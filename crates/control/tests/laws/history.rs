@@ -1,6 +1,8 @@
 //! Random histories: steps of small numbers, read as commands and observations against what is there at that moment.
 //!
-//! What they are made of is in `pools`.
+//! What they are made of is in `pools`; steps about what networks hold besides machines are in `members`.
+
+mod members;
 
 use control::{
     Actor, Change, Command, Door, Edit, Effect, Env, Intent, Inventory, NetworkEdit, NodeEdit, Register,
@@ -25,41 +27,66 @@ pub(crate) struct Step {
 }
 
 macro_rules! whats {
-    ($($group:ident($weight:literal): $($each:literal $what:ident),*;)*) => {
+    (machines { $($group:ident($weight:literal): $($each:literal $what:ident),*;)* }
+     members { $($more:ident($heavy:literal): $($every:literal $which:ident),*;)* }) => {
         /// What a step is about.
         #[derive(Debug, Clone, Copy)]
-        pub(crate) enum What { $($group($group)),* }
+        pub(crate) enum What { $($group($group),)* $($more($more)),* }
 
         $(
             #[derive(Debug, Clone, Copy)]
             pub(crate) enum $group { $($what),* }
         )*
+        $(
+            #[derive(Debug, Clone, Copy)]
+            pub(crate) enum $more { $($which),* }
+        )*
 
-        fn what() -> impl Strategy<Value = What> {
+        fn machines() -> impl Strategy<Value = What> {
             prop_oneof![$($weight => prop_oneof![$($each => Just(What::$group($group::$what))),*]),*]
+        }
+
+        fn members() -> impl Strategy<Value = What> {
+            prop_oneof![$($heavy => prop_oneof![$($every => Just(What::$more($more::$which))),*]),*]
         }
     };
 }
 
 whats! {
-    People(14): 1 SetUp, 1 CreateUser, 1 ChangePassword, 1 SetRole, 1 DeleteUser, 2 CreateToken, 1 DeleteToken;
-    Networks(15): 4 Create, 2 Update, 1 Delete, 4 CreateKey, 1 UpdateKey, 1 DeleteKey;
-    Hosts(44): 24 Register, 3 Update, 1 Remove, 4 AddNode, 3 UpdateNode, 2 RemoveNode,
-        2 OwnSettings, 2 OwnSwitch, 2 OwnLeave;
-    Observed(9): 4 Seen, 3 Reported, 1 Presence, 1 Wait;
+    machines {
+        People(14): 1 SetUp, 1 CreateUser, 1 ChangePassword, 1 SetRole, 1 DeleteUser, 2 CreateToken, 1 DeleteToken;
+        Networks(15): 4 Create, 2 Update, 1 Delete, 4 CreateKey, 1 UpdateKey, 1 DeleteKey;
+        Hosts(44): 24 Register, 3 Update, 1 Remove, 4 AddNode, 3 UpdateNode, 2 RemoveNode,
+            2 OwnSettings, 2 OwnSwitch, 2 OwnLeave;
+        Observed(9): 4 Seen, 3 Reported, 1 Presence, 1 Wait;
+    }
+    members {
+        Ways(12): 8 Duties, 3 Relay, 3 Internet, 2 Hub, 2 Expiry, 2 Renumber, 2 Tags;
+        Members(16): 6 CreateClient, 3 UpdateClient, 1 DeleteClient, 6 CreateEgress, 3 UpdateEgress, 1 DeleteEgress,
+            1 Sweep, 1 Default, 1 Rotate, 2 OwnKey;
+        Policies(12): 6 Create, 3 Update, 1 Delete, 4 CreateTest, 1 DeleteTest, 1 SetGroups, 2 Access;
+        Domains(8): 6 CreateRecord, 3 UpdateRecord, 1 DeleteRecord, 3 CreateUpstream, 1 UpdateUpstream, 1 DeleteUpstream,
+            2 Domain;
+    }
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    (what(), any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(what, a, b, c)| Step { what, a, b, c })
+fn step(what: impl Strategy<Value = What>) -> impl Strategy<Value = Step> {
+    (what, any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(what, a, b, c)| Step { what, a, b, c })
 }
 
+/// A history of people, networks and machines.
 pub(crate) fn history(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec(step(), 0..most)
+    prop::collection::vec(step(machines()), 0..most)
+}
+
+/// A history of everything that there is.
+pub(crate) fn full_history(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(prop_oneof![2 => machines(), 3 => members()]), 0..most)
 }
 
 /// A history of thousands of steps.
 pub(crate) fn long_history() -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec(step(), 2_000..4_000)
+    prop::collection::vec(step(machines()), 2_000..4_000)
 }
 
 /// Machines of a long history.
@@ -171,6 +198,10 @@ impl Brain {
             What::Networks(what) => self.networks(what, step),
             What::Hosts(what) => self.hosts(what, step),
             What::Observed(what) => return self.observe(what, step),
+            What::Ways(what) => self.ways(what, step),
+            What::Members(what) => self.members(what, step),
+            What::Policies(what) => self.policies(what, step),
+            What::Domains(what) => self.domains(what, step),
         };
         let decided = self.decide(&self.actor(step), command);
         if let Ok(change) = &decided {
@@ -253,10 +284,16 @@ impl Brain {
         match step.what {
             What::People(People::SetUp) => Actor::Setup,
             What::Hosts(Hosts::Register) => Actor::Registrant,
-            What::Hosts(Hosts::OwnSettings | Hosts::OwnSwitch | Hosts::OwnLeave) => {
-                Actor::Host(self.host(step.a))
-            }
-            What::People(_) | What::Networks(_) | What::Hosts(_) | What::Observed(_) => Actor::System,
+            What::Hosts(Hosts::OwnSettings | Hosts::OwnSwitch | Hosts::OwnLeave)
+            | What::Members(Members::OwnKey) => Actor::Host(self.host(step.a)),
+            What::People(_)
+            | What::Networks(_)
+            | What::Hosts(_)
+            | What::Observed(_)
+            | What::Ways(_)
+            | What::Members(_)
+            | What::Policies(_)
+            | What::Domains(_) => Actor::System,
         }
     }
 
@@ -314,8 +351,8 @@ impl Brain {
                 uses: if c.is_multiple_of(2) { Uses::Unlimited } else { Uses::Left(u32::from(c % 5)) },
                 expires: (c.is_multiple_of(7))
                     .then(|| self.now + std::time::Duration::from_secs(u64::from(b))),
-                tags: Default::default(),
-                ephemeral: false,
+                tags: members::tags(a),
+                ephemeral: c.is_multiple_of(5),
             },
             Networks::UpdateKey => Command::UpdateEnrollmentKey { key: self.key(a), title },
             Networks::DeleteKey => Command::DeleteEnrollmentKey { key: self.key(a) },
@@ -380,7 +417,7 @@ impl Brain {
             sealing_key: SealingPublicKey::from_bytes([machine; 32]),
             encapsulated: SealingPublicKey::from_bytes([b; 32]),
             settings,
-            addresses: Vec::new(),
+            addresses: self.asked(c),
         }
     }
 

@@ -6,7 +6,7 @@ use control::{Change, Intent, Kind, Record, RecordKey};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 
-use crate::history::{Brain, Did, history};
+use crate::history::{Brain, Did, full_history};
 
 /// What the database holds: kinds, ids and JSON.
 struct Rows(BTreeMap<RecordKey, (Kind, String)>);
@@ -52,7 +52,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn intent_holds_together_after_every_change(steps in history(120)) {
+    fn intent_holds_together_after_every_change(steps in full_history(200)) {
         let mut brain = Brain::new();
         for step in &steps {
             let before = brain.intent.clone();
@@ -68,18 +68,20 @@ proptest! {
     }
 
     #[test]
-    fn no_address_belongs_to_two_nodes(steps in history(120)) {
+    fn no_address_belongs_to_two_members(steps in full_history(200)) {
         let mut brain = Brain::new();
         for step in &steps {
             brain.step(step);
         }
-        let addresses: Vec<_> = brain.intent.nodes(None).flat_map(|node| node.addresses.iter()).collect();
+        let nodes = brain.intent.nodes(None).flat_map(|node| node.addresses.iter());
+        let clients = brain.intent.clients().flat_map(|client| client.addresses.iter());
+        let addresses: Vec<_> = nodes.chain(clients).collect();
         let distinct: BTreeSet<_> = addresses.iter().collect();
         prop_assert_eq!(distinct.len(), addresses.len());
     }
 
     #[test]
-    fn what_the_database_holds_is_what_was_applied(steps in history(120)) {
+    fn what_the_database_holds_is_what_was_applied(steps in full_history(200)) {
         let mut brain = Brain::new();
         let mut rows = Rows::of(&brain.intent);
         for step in &steps {
@@ -91,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_command_at_the_same_moment_is_decided_alike(steps in history(40)) {
+    fn the_same_command_at_the_same_moment_is_decided_alike(steps in full_history(60)) {
         let (mut one, mut other) = (Brain::new(), Brain::new());
         for step in &steps {
             if let (Did::Decided(one), Did::Decided(other)) = (one.step(step), other.step(step)) {
@@ -105,8 +107,9 @@ proptest! {
 fn histories_are_of_both_kinds() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut made, mut refused, mut hosts) = (BTreeSet::new(), BTreeSet::new(), 0);
+    let mut left = BTreeMap::<Kind, usize>::new();
     for _ in 0..64 {
-        let steps = history(120).new_tree(&mut runner).unwrap().current();
+        let steps = full_history(200).new_tree(&mut runner).unwrap().current();
         let mut brain = Brain::new();
         for step in &steps {
             match brain.step(step) {
@@ -120,9 +123,11 @@ fn histories_are_of_both_kinds() {
             }
         }
         hosts += brain.intent.host_count();
+        brain.intent.records().for_each(|record| *left.entry(record.key().kind).or_default() += 1);
     }
     // Laws over histories in which nothing happens would say nothing.
-    assert_eq!(made.len(), 22, "{made:?}");
+    assert_eq!(made.len(), 43, "{made:?}");
     assert!(hosts > 64 * 3, "{hosts}");
-    assert!(refused.len() > 20, "{refused:?}");
+    assert!(Kind::ALL.iter().all(|kind| left.get(kind).is_some_and(|left| *left > 640)), "{left:?}");
+    assert!(refused.len() > 60, "{refused:?}");
 }
