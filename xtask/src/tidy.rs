@@ -60,6 +60,7 @@ const EDGES: &[Edge] = &[
     ("testkit", "tls", "drives the real server"),
     ("testkit", "store", "measures it"),
     ("testkit", "dns", "measures it"),
+    ("testkit", "platform", "measures its firewall"),
 ];
 
 const PURE: &[&str] = &["model", "wire", "control", "reconcile", "api", "settings"];

@@ -9,6 +9,7 @@ mod converge;
 pub mod dns;
 mod enrol;
 pub(crate) mod figure;
+mod firewall;
 mod first_ping;
 pub(crate) mod machine;
 pub(crate) mod progress;
@@ -59,10 +60,12 @@ enum Bench {
     Commits,
     /// Many hosts that enrol at once
     Enrol,
+    /// A large firewall made, changed and looked at, beside `nft -f`
+    Firewall,
 }
 
 impl Bench {
-    const ALL: [Self; 4] = [Self::Commits, Self::Enrol, Self::Converge, Self::Join];
+    const ALL: [Self; 5] = [Self::Commits, Self::Firewall, Self::Enrol, Self::Converge, Self::Join];
 }
 
 /// Everything that was measured.
@@ -105,6 +108,7 @@ fn measure(bench: Bench, arguments: &Arguments) -> Result<Vec<Figure>> {
         Bench::Join => first_ping::measure(arguments.machines),
         Bench::Commits => commits::measure(),
         Bench::Converge => runtime()?.block_on(converge::measure(arguments.agents, arguments.changes)),
+        Bench::Firewall => firewall::measure(),
         Bench::Enrol => runtime()?.block_on(enrol::measure(arguments.hosts)),
     }
 }
