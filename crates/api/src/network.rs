@@ -80,7 +80,7 @@ pub struct Network {
     /// Hub and spoke: the node through which all nodes without a relay of their own reach one another; null: none.
     #[serde(default)]
     pub hub: Option<NodeRef>,
-    /// The domain of its names; null: its name below `netloom.internal`.
+    /// The domain of its names; null: its name below the server's domain (`netloom.internal`).
     #[serde(default)]
     #[schema(value_type = Option<schema::DnsName>)]
     pub domain: Option<DnsName>,
@@ -138,7 +138,7 @@ pub struct CreateNetwork {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schema(value_type = Option<bool>)]
     pub approval: bool,
-    /// The domain of its names; none: its name below `netloom.internal`.
+    /// The domain of its names; none: its name below the server's domain (`netloom.internal`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::DnsName>)]
     pub domain: Option<DnsName>,
@@ -189,7 +189,7 @@ pub struct PatchNetwork {
     #[serde(default, skip_serializing_if = "Edit::is_keep")]
     #[schema(value_type = Option<schema::Selector>)]
     pub hub: Edit<HostSelector>,
-    /// The domain of its names; null: its name below `netloom.internal`.
+    /// The domain of its names; null: its name below the server's domain (`netloom.internal`).
     #[serde(default, skip_serializing_if = "Edit::is_keep")]
     #[schema(value_type = Option<schema::DnsName>)]
     pub domain: Edit<DnsName>,

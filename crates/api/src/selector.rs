@@ -55,6 +55,20 @@ impl<I: FromStr, N: FromStr> Selector<I, N> {
     }
 }
 
+impl<I, N: fmt::Display> Selector<I, N> {
+    /// What has this name.
+    pub fn named(name: &N) -> Self {
+        Self { text: name.to_string(), kinds: PhantomData }
+    }
+}
+
+impl<I: fmt::Display, N> Selector<I, N> {
+    /// What has this id.
+    pub fn with_id(id: &I) -> Self {
+        Self { text: id.to_string(), kinds: PhantomData }
+    }
+}
+
 impl<I, N> Selector<I, N> {
     /// As it was given.
     pub fn as_str(&self) -> &str {

@@ -23,6 +23,7 @@ use crate::attempts::Attempts;
 use crate::brain::{self, Brain, Notice, Onlooker, Parts, now};
 use crate::broker::{Authenticate, BrokerEvent, Embedded, Events};
 use crate::channels::Channels;
+use crate::clock;
 use crate::front::{Certificates, Front, Limits, Running, TrustedProxies};
 use crate::http::{self, Admin};
 use crate::identity::{Identity, create_private_folder};
@@ -96,6 +97,7 @@ impl Server {
         let pinned = pinned(&settings.tls, certificates.clone());
         let tasks = Tasks { events, doors, certificates, database: Arc::clone(&database) };
         let mut tasks = tasks.spawn(&handle, settings.journal_lifetime);
+        tasks.push(tokio::spawn(clock::run(handle.clone(), settings.ephemeral_after)));
         tasks.push(tokio::spawn(names.follow(handle.told_from_now_on())));
         let attempts = Arc::new(Attempts::default());
         let setup = SetupCode::prepare(&settings.data, &handle.intent())?;

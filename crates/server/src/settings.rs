@@ -58,6 +58,9 @@ pub struct Flags {
     /// What agents and people reach the server as, `https://host:port`; several with commas
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// How long an ephemeral host may be away until it is removed, such as 90s, 10m or 2h; 0: for ever [default: 10m]
+    #[arg(long, value_name = "SPAN")]
+    pub ephemeral_after: Option<String>,
     /// What is logged: error, warn, info, debug, trace, or per module
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,
@@ -88,6 +91,8 @@ pub struct Settings {
     pub coalesce: Duration,
     /// How long a log-in lasts.
     pub login_lifetime: Duration,
+    /// How long an ephemeral host may be away until it is removed; none: for ever.
+    pub ephemeral_after: Option<Duration>,
     /// How long the journal is kept.
     pub journal_lifetime: Duration,
     /// Who may read metrics without a token, beside the machine itself.
@@ -112,6 +117,7 @@ impl Settings {
         layers.flag("data", flags.data.clone());
         layers.flag("listen", flags.listen.clone());
         layers.flag("url", flags.url.clone());
+        layers.flag("ephemeral_after", flags.ephemeral_after.clone());
         layers.flag("log", flags.log.clone());
         Self::check(layers)
     }
@@ -133,6 +139,7 @@ impl Settings {
             keepalive: layers.one("keepalive", str::parse).unwrap_or(Keepalive::DEFAULT),
             coalesce: layers.one("coalesce_ms", millis).unwrap_or(Duration::from_millis(20)),
             login_lifetime: layers.one("login_hours", hours).unwrap_or(Duration::from_secs(12 * 3600)),
+            ephemeral_after: layers.one("ephemeral_after", span).unwrap_or(Some(Duration::from_secs(600))),
             journal_lifetime: layers.one("journal_days", days).unwrap_or(Duration::from_secs(400 * 86_400)),
             metrics_from: layers.list("metrics_from", network).unwrap_or_default(),
             domain: layers.one("domain", str::parse).unwrap_or_else(usual_domain),
@@ -274,6 +281,23 @@ fn days(value: &str) -> Result<Duration, String> {
     number(value, 36_600, "days").map(|days| Duration::from_secs(days.max(1) * 86_400))
 }
 
+/// A number with its unit; 0 is for ever.
+fn span(value: &str) -> Result<Option<Duration>, String> {
+    let wrong = || format!("`{value}` is no span; write 90s, 10m, 2h or 1d, at most 366d, or 0 for ever");
+    let (number, unit) = value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let second = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "" if number == 0 => 1,
+        _ => return Err(wrong()),
+    };
+    let seconds = number.checked_mul(second).filter(|seconds| *seconds <= 366 * 86_400).ok_or_else(wrong)?;
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+}
+
 fn log_format(value: &str) -> Result<LogFormat, String> {
     match value {
         "text" => Ok(LogFormat::Text),
@@ -354,6 +378,18 @@ mod tests {
             "did you mean `log`",
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn how_long_ephemeral_hosts_may_be_away_is_a_span_or_for_ever() {
+        let span = |text: &str| check(&format!("ephemeral_after = \"{text}\"")).map(|it| it.ephemeral_after);
+        assert_eq!(check("").unwrap().ephemeral_after, Some(Duration::from_secs(600)));
+        assert_eq!(span("90s").unwrap(), Some(Duration::from_secs(90)));
+        assert_eq!(span("2h").unwrap(), Some(Duration::from_secs(7_200)));
+        assert_eq!((span("0").unwrap(), check("ephemeral_after = 0").unwrap().ephemeral_after), (None, None));
+        for wrong in ["10", "m", "400d", "1w", "-1s", "99999999999999999999d"] {
+            assert!(span(wrong).unwrap_err().to_string().contains("is no span"), "{wrong}");
         }
     }
 

@@ -161,11 +161,6 @@ impl Brain {
         self.told.clone()
     }
 
-    /// What agents were told, and whenever that changes.
-    pub fn follow(&self) -> watch::Receiver<Arc<Told>> {
-        self.told.clone()
-    }
-
     /// What agents were told, as soon as it includes everything that is committed now.
     pub async fn told_now(&self) -> Result<Arc<Told>, Refused> {
         let seq = self.intent().seq();

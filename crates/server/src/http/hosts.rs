@@ -105,6 +105,28 @@ pub(super) async fn patch(
     Ok(Json(show(&committed.intent, &admin.parts.brain.told(), changed)))
 }
 
+/// Ask a host for a new WireGuard key; no packet is lost when it comes
+#[utoipa::path(post, path = "/api/v1/hosts/{host}/rotate-key", tag = "hosts",
+    params(("host" = api::schema::Selector, Path)), responses((status = 200, body = Host), Problems))]
+pub(super) async fn rotate_key(
+    State(admin): State<Shared>,
+    caller: Caller,
+    Segments(host): Segments<HostSelector>,
+) -> Answer<Host> {
+    let host = find::host(&admin.parts.brain.intent(), &host)?.id;
+    let committed = admin.submit(caller.actor, Command::RotateKeys { host: Some(host) }).await?;
+    let asked = committed.intent.host(host).ok_or(Rejection::NoSuchHost { host })?;
+    Ok(Json(show(&committed.intent, &admin.parts.brain.told(), asked)))
+}
+
+/// Ask every host for a new WireGuard key
+#[utoipa::path(post, path = "/api/v1/hosts/rotate-keys", tag = "hosts",
+    responses((status = 204, description = "All are asked"), Problems))]
+pub(super) async fn rotate_keys(State(admin): State<Shared>, caller: Caller) -> Result<StatusCode, Failure> {
+    admin.submit(caller.actor, Command::RotateKeys { host: None }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Remove a host from everything; its agent takes its tunnels down
 #[utoipa::path(delete, path = "/api/v1/hosts/{host}", tag = "hosts", params(("host" = api::schema::Selector, Path)),
     responses((status = 204, description = "Removed"), Problems))]

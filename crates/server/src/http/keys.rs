@@ -48,8 +48,8 @@ pub(super) async fn create(
         networks: networks.collect::<Result<_, _>>()?,
         uses: create.uses(),
         expires,
-        tags: Default::default(),
-        ephemeral: false,
+        tags: create.tags,
+        ephemeral: create.ephemeral,
     };
     let committed = admin.submit(caller.actor, command).await?;
     let key = committed.intent.enrollment_key_by_digest(&digest).ok_or(Rejection::UnknownKey)?;

@@ -5,17 +5,27 @@
 
 mod body;
 mod caller;
+mod client_config;
+mod clients;
+mod dns;
+mod egress;
 mod failure;
 mod find;
 mod hosts;
 mod keys;
+mod name;
 mod networks;
 mod nodes;
 mod passwords;
+mod policies;
+mod policy_tests;
 mod probes;
+mod qr;
 mod server;
 mod sessions;
+mod subjects;
 mod tokens;
+mod tried;
 mod users;
 
 use std::sync::Arc;
@@ -99,19 +109,51 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::get, users::patch, users::delete))
         .routes(routes!(users::set_password))
+        .routes(routes!(users::set_groups))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::delete))
         .routes(routes!(networks::list, networks::create))
         .routes(routes!(networks::get, networks::patch, networks::delete))
         .routes(routes!(nodes::list, nodes::add))
         .routes(routes!(nodes::get, nodes::patch, nodes::delete))
+        .routes(routes!(nodes::approve))
+        .merge(members())
+        .merge(rules())
         .routes(routes!(hosts::list))
+        .routes(routes!(hosts::rotate_keys))
         .routes(routes!(hosts::get, hosts::patch, hosts::delete))
+        .routes(routes!(hosts::rotate_key))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::get, keys::patch, keys::delete))
         .routes(routes!(server::status))
         .routes(routes!(server::journal))
         .routes(routes!(server::backup))
+}
+
+/// What networks hold beside nodes.
+fn members() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(clients::list, clients::create))
+        .routes(routes!(clients::get, clients::patch, clients::delete))
+        .routes(routes!(clients::config))
+        .routes(routes!(clients::new_key))
+        .routes(routes!(egress::list, egress::create))
+        .routes(routes!(egress::get, egress::patch, egress::delete))
+}
+
+/// Who may talk to whom in a network, and by which names.
+fn rules() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(policies::list, policies::create))
+        .routes(routes!(policies::explain))
+        .routes(routes!(policies::get, policies::patch, policies::delete))
+        .routes(routes!(policy_tests::list, policy_tests::create))
+        .routes(routes!(policy_tests::run))
+        .routes(routes!(policy_tests::delete))
+        .routes(routes!(dns::list, dns::create))
+        .routes(routes!(dns::get, dns::patch, dns::delete))
+        .routes(routes!(dns::list_upstreams, dns::create_upstream))
+        .routes(routes!(dns::get_upstream, dns::patch_upstream, dns::delete_upstream))
 }
 
 /// The routes.

@@ -1,6 +1,8 @@
 //! Networks.
 
-use api::{CreateNetwork, Force, Network, NetworkSelector, Page, Paging, PatchNetwork, Problem};
+use api::{
+    CreateNetwork, DryRun, Force, Network, NetworkSelector, Page, Paging, PatchNetwork, Problem, Written,
+};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -8,10 +10,12 @@ use control::{Command, Intent, NetworkEdit, Rejection};
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
-use super::{Answer, Failure, Problems, Shared, find};
+use super::tried::tried;
+use super::{Answer, Failure, Problems, Shared, find, name};
 
 fn show(intent: &Intent, network: &model::Network) -> Network {
-    Network::of(network, None, intent.nodes_in_network(network.id, None).count() as u64)
+    let hub = network.hub.and_then(|hub| name::node(intent, hub));
+    Network::of(network, hub, intent.nodes_in_network(network.id, None).count() as u64)
 }
 
 /// All networks
@@ -32,15 +36,9 @@ pub(super) async fn create(
     Body(create): Body<CreateNetwork>,
 ) -> Result<(StatusCode, Json<Network>), Failure> {
     let ranges = create.ranges().map_err(|error| Problem::of_fields(vec![error]))?;
-    let CreateNetwork { name, keepalive, .. } = create;
-    let command = Command::CreateNetwork {
-        name: name.clone(),
-        ranges,
-        keepalive,
-        access: None,
-        approval: false,
-        domain: None,
-    };
+    let CreateNetwork { name, v4: _, v6: _, keepalive, access, approval, domain } = create;
+    let access = access.map(Into::into);
+    let command = Command::CreateNetwork { name: name.clone(), ranges, keepalive, access, approval, domain };
     let committed = admin.submit(caller.actor, command).await?;
     let network =
         committed.intent.network_by_name(&name).ok_or(Rejection::NoNetworkNamed { network: name })?;
@@ -55,21 +53,37 @@ pub(super) async fn get(reader: Reader, Segments(network): Segments<NetworkSelec
     Ok(Json(show(&reader.intent, network)))
 }
 
-/// Change a network
+/// Change a network, or look who would gain or lose access
 #[utoipa::path(patch, path = "/api/v1/networks/{network}", tag = "networks",
-    params(("network" = api::schema::Selector, Path)), request_body = PatchNetwork,
-    responses((status = 200, body = Network), Problems))]
+    params(("network" = api::schema::Selector, Path), DryRun), request_body = PatchNetwork,
+    responses((status = 200, body = Written<Network>), Problems))]
 pub(super) async fn patch(
     State(admin): State<Shared>,
     caller: Caller,
     Segments(network): Segments<NetworkSelector>,
-    Body(PatchNetwork { name, keepalive, .. }): Body<PatchNetwork>,
-) -> Answer<Network> {
-    let network = find::network(&admin.parts.brain.intent(), &network)?.id;
-    let edit = NetworkEdit { name, keepalive, ..NetworkEdit::default() };
-    let committed = admin.submit(caller.actor, Command::UpdateNetwork { network, edit }).await?;
+    Params(DryRun { dry_run }): Params<DryRun>,
+    Body(patch): Body<PatchNetwork>,
+) -> Answer<Written<Network>> {
+    let intent = admin.parts.brain.intent();
+    let found = find::network(&intent, &network)?;
+    let network = found.id;
+    let PatchNetwork { name, keepalive, access, approval, hub, domain } = patch;
+    let hub = hub.try_map(|hub| find::node_in(&intent, found, &hub).map(|node| node.id))?;
+    let edit = NetworkEdit {
+        name,
+        keepalive,
+        access: access.map(Into::into),
+        approval,
+        hub: hub.into_change().into(),
+        domain: domain.into_change().into(),
+    };
+    let command = Command::UpdateNetwork { network, edit };
+    if dry_run {
+        return Ok(Json(Written::Tried(tried(intent, caller.actor, command, network).await?)));
+    }
+    let committed = admin.submit(caller.actor, command).await?;
     let changed = committed.intent.network(network).ok_or(Rejection::NoSuchNetwork { network })?;
-    Ok(Json(show(&committed.intent, changed)))
+    Ok(Json(Written::Done(show(&committed.intent, changed))))
 }
 
 /// Remove a network

@@ -1,23 +1,29 @@
 //! Nodes: hosts in a network.
 
-use api::{AddNode, HostSelector, NetworkSelector, Node, NodeRelations, Page, Paging, PatchNode};
+use api::{
+    AddNode, FieldError, HostSelector, NetworkSelector, Node, NodeRelations, Page, Paging, PatchNode,
+    Problem, UseInternet,
+};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use control::{Command, Intent, Inventory, NodeEdit, Rejection};
+use model::{InternetUse, NodeId};
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
-use super::{Answer, Failure, Problems, Shared, find};
+use super::{Admin, Answer, Failure, Problems, Shared, find, name};
+use crate::brain::now;
 
 fn show(intent: &Intent, inventory: &Inventory, node: &model::Node) -> Option<Node> {
-    let online = inventory.host(node.host).is_some_and(|seen| seen.online);
-    Some(Node::of(
-        node,
-        intent.network(node.network)?,
-        intent.host(node.host)?,
-        NodeRelations { online, ..NodeRelations::default() },
-    ))
+    let named = |id: NodeId| name::node(intent, id);
+    let relations = NodeRelations {
+        relay: node.relay.and_then(named),
+        relayed_by: intent.relay_of(node).and_then(|relay| named(relay.id)),
+        internet: node.internet.and_then(|used| named(used.gateway)),
+        online: inventory.host(node.host).is_some_and(|seen| seen.online),
+    };
+    Some(Node::of(node, intent.network(node.network)?, intent.host(node.host)?, relations))
 }
 
 /// The nodes of a network
@@ -53,7 +59,7 @@ pub(super) async fn add(
     let intent = admin.parts.brain.intent();
     let network = find::network(&intent, &network)?.id;
     let host = find::host(&intent, &add.host)?.id;
-    let command = Command::AddNode { host, network, addresses: add.addresses(), tags: Default::default() };
+    let command = Command::AddNode { host, network, addresses: add.addresses(), tags: add.tags };
     let committed = admin.submit(caller.actor, command).await?;
     let node = committed.intent.node_of(host, network);
     let inventory = &admin.parts.brain.told().inventory;
@@ -75,7 +81,7 @@ pub(super) async fn get(
     Ok(Json(shown.ok_or(Rejection::NoSuchNode { node: node.id })?))
 }
 
-/// Let a node take part, or pause
+/// Change a node: pause it, give it tags and duties, other ways to others, an end
 #[utoipa::path(patch, path = "/api/v1/networks/{network}/nodes/{node}", tag = "networks",
     params(("network" = api::schema::Selector, Path), ("node" = api::schema::Selector, Path)),
     request_body = PatchNode, responses((status = 200, body = Node), Problems))]
@@ -83,14 +89,49 @@ pub(super) async fn patch(
     State(admin): State<Shared>,
     caller: Caller,
     Segments((network, node)): Segments<(NetworkSelector, HostSelector)>,
-    Body(PatchNode { connected, .. }): Body<PatchNode>,
+    Body(patch): Body<PatchNode>,
 ) -> Answer<Node> {
-    let node = find::node(&admin.parts.brain.intent(), &network, &node)?.0.id;
-    let edit = NodeEdit { connected, ..NodeEdit::default() };
+    let intent = admin.parts.brain.intent();
+    let (node, network) = find::node(&intent, &network, &node)?;
+    let expires = patch.expiry(now()).map_err(|error| Problem::of_fields(vec![FieldError::from(error)]))?;
+    let addresses = patch.addresses(node.addresses);
+    let PatchNode { connected, tags, remote_access, internet_gateway, relay, internet, .. } = patch;
+    let relay = relay.try_map(|relay| find::node_in(&intent, network, &relay).map(|node| node.id))?;
+    let internet = internet.try_map(|UseInternet { gateway, lan }| {
+        find::node_in(&intent, network, &gateway).map(|node| InternetUse { gateway: node.id, lan })
+    })?;
+    let edit = NodeEdit {
+        connected,
+        approve: false,
+        addresses,
+        tags,
+        remote_access,
+        internet_gateway,
+        relay: relay.into_change().into(),
+        internet: internet.into_change().into(),
+        expires: expires.into_change().into(),
+    };
+    update(&admin, &caller, node.id, edit).await
+}
+
+async fn update(admin: &Admin, caller: &Caller, node: NodeId, edit: NodeEdit) -> Answer<Node> {
     let committed = admin.submit(caller.actor, Command::UpdateNode { node, edit }).await?;
     let inventory = &admin.parts.brain.told().inventory;
     let changed = committed.intent.node(node).and_then(|node| show(&committed.intent, inventory, node));
     Ok(Json(changed.ok_or(Rejection::NoSuchNode { node })?))
+}
+
+/// Let a node in that waits for it
+#[utoipa::path(post, path = "/api/v1/networks/{network}/nodes/{node}/approve", tag = "networks",
+    params(("network" = api::schema::Selector, Path), ("node" = api::schema::Selector, Path)),
+    responses((status = 200, body = Node), Problems))]
+pub(super) async fn approve(
+    State(admin): State<Shared>,
+    caller: Caller,
+    Segments((network, node)): Segments<(NetworkSelector, HostSelector)>,
+) -> Answer<Node> {
+    let node = find::node(&admin.parts.brain.intent(), &network, &node)?.0.id;
+    update(&admin, &caller, node, NodeEdit { approve: true, ..NodeEdit::default() }).await
 }
 
 /// Take a host out of a network

@@ -1,6 +1,6 @@
 //! Accounts.
 
-use api::{CreateUser, Page, Paging, PatchUser, SetPassword, User, UserSelector};
+use api::{CreateUser, Page, Paging, PatchUser, SetGroups, SetPassword, User, UserSelector};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -54,6 +54,21 @@ pub(super) async fn patch(
 ) -> Answer<User> {
     let user = find::user(&admin.parts.brain.intent(), &user)?.id;
     let committed = admin.submit(caller.actor, Command::SetRole { user, role: patch.role.into() }).await?;
+    let changed = committed.intent.user(user).ok_or(control::Rejection::NoSuchUser { user })?;
+    Ok(Json(changed.into()))
+}
+
+/// Say which groups somebody is in
+#[utoipa::path(put, path = "/api/v1/users/{user}/groups", tag = "users", params(("user" = api::schema::Selector, Path)),
+    request_body = SetGroups, responses((status = 200, body = User), Problems))]
+pub(super) async fn set_groups(
+    State(admin): State<Shared>,
+    caller: Caller,
+    Segments(user): Segments<UserSelector>,
+    Body(SetGroups { groups }): Body<SetGroups>,
+) -> Answer<User> {
+    let user = find::user(&admin.parts.brain.intent(), &user)?.id;
+    let committed = admin.submit(caller.actor, Command::SetGroups { user, groups }).await?;
     let changed = committed.intent.user(user).ok_or(control::Rejection::NoSuchUser { user })?;
     Ok(Json(changed.into()))
 }

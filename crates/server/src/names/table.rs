@@ -121,7 +121,7 @@ impl Table {
 }
 
 /// The domain of a network: its own, or its name below the server's.
-fn domain_of(network: &model::Network, server: &DnsName) -> Option<DnsName> {
+pub(crate) fn domain_of(network: &model::Network, server: &DnsName) -> Option<DnsName> {
     let named = || network.name.as_str().parse::<DnsName>().ok()?.below(server);
     network.domain.clone().or_else(named)
 }

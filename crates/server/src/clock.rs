@@ -1,0 +1,237 @@
+//! The server's clock: what happens because time has passed. Nodes and clients end when they expire, ephemeral hosts when
+//! they have been away for too long.
+//!
+//! Not for deciding: it gives commands like everybody else, as the system. It keeps true that nobody is removed for having
+//! been away before the server has run for as long as that takes: after a start all have time to come back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use control::{Actor, Command, Intent, Inventory};
+use model::{HostId, Timestamp};
+use tokio::time::sleep;
+
+use crate::brain::{Brain, now};
+
+/// The clock is looked at this often whatever is due: the machine's may be set, or stand still while it sleeps.
+const BOUND: Duration = Duration::from_secs(60);
+/// What changes within this time is looked at together.
+const REST: Duration = Duration::from_millis(250);
+/// After this time is tried again what could not be done.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// What the clock remembers.
+struct Memory {
+    started: Timestamp,
+    /// How long ephemeral hosts may be away; none: for ever.
+    ephemeral_after: Option<Duration>,
+    /// When it was last swept. What had expired by then is not swept again at once.
+    swept: Timestamp,
+    /// Hosts that could not be removed, and when that was tried.
+    refused: BTreeMap<HostId, Timestamp>,
+}
+
+/// What is due now, and when something is next.
+#[derive(Debug, PartialEq, Eq, Default)]
+struct Agenda {
+    sweep: bool,
+    away: Vec<HostId>,
+    next: Option<Timestamp>,
+}
+
+impl Agenda {
+    fn of(intent: &Intent, inventory: &Inventory, now: Timestamp, memory: &Memory) -> Self {
+        let mut agenda = Self::default();
+        let nodes = intent.nodes(None).filter_map(|node| node.expires);
+        let clients = intent.clients().filter(|client| client.enabled).filter_map(|client| client.expires);
+        for end in nodes.chain(clients) {
+            let at = if end <= memory.swept { memory.swept + AGAIN } else { end };
+            match at <= now {
+                true => agenda.sweep = true,
+                false => agenda.wait_for(at),
+            }
+        }
+        let Some(after) = memory.ephemeral_after else {
+            return agenda;
+        };
+        for host in intent.hosts(None).filter(|host| host.ephemeral) {
+            let seen = inventory.host(host.id);
+            if seen.is_some_and(|seen| seen.online) {
+                continue;
+            }
+            let heard = seen.and_then(|seen| seen.last_seen).unwrap_or(host.created);
+            let again = memory.refused.get(&host.id).map(|refused| *refused + AGAIN);
+            let at = (heard.max(host.created).max(memory.started) + after).max(again.unwrap_or_default());
+            match at <= now {
+                true => agenda.away.push(host.id),
+                false => agenda.wait_for(at),
+            }
+        }
+        agenda
+    }
+
+    fn wait_for(&mut self, at: Timestamp) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
+
+/// Works for as long as the server runs.
+pub async fn run(brain: Brain, ephemeral_after: Option<Duration>) {
+    let started = now();
+    let mut memory =
+        Memory { started, ephemeral_after, swept: Timestamp::default(), refused: BTreeMap::new() };
+    let mut told = brain.told_from_now_on();
+    loop {
+        let seen = told.borrow_and_update().clone();
+        let at = now();
+        let agenda = Agenda::of(&brain.intent(), &seen.inventory, at, &memory);
+        if agenda.sweep {
+            memory.swept = at;
+            if let Err(refused) = brain.submit(Actor::System, Command::Sweep).await {
+                tracing::warn!("what has expired was not ended: {refused}");
+            }
+        }
+        for host in &agenda.away {
+            remove(&brain, *host, &mut memory).await;
+        }
+        if agenda.sweep || !agenda.away.is_empty() {
+            continue;
+        }
+        let wait = agenda.next.map_or(BOUND, |next| next.since(now())).min(BOUND);
+        tokio::select! {
+            () = sleep(wait) => {}
+            changed = told.changed() => match changed {
+                Ok(()) => sleep(REST.min(wait)).await,
+                Err(_) => return,
+            },
+        }
+    }
+}
+
+async fn remove(brain: &Brain, host: HostId, memory: &mut Memory) {
+    memory.refused.insert(host, now());
+    match brain.submit(Actor::System, Command::RemoveHost { host }).await {
+        Ok(_) => {
+            tracing::info!(%host, "an ephemeral host was away for too long; it is removed");
+            memory.refused.remove(&host);
+        }
+        // Somebody else removed it, or tries again.
+        Err(refused) => tracing::warn!(%host, "an ephemeral host was not removed: {refused}"),
+    }
+    let intent = brain.intent();
+    memory.refused.retain(|host, _| intent.host(*host).is_some());
+}
+
+#[cfg(test)]
+mod tests {
+    use control::{Intent, Record};
+    use model::{
+        Access, Addresses, Duties, Host, Keepalive, Network, NetworkId, Node, NodeId, Ranges,
+        SealingIdentity, SealingPublicKey, SigningPublicKey, WgPublicKey,
+    };
+
+    use super::*;
+
+    const HOST: HostId = HostId::from_bytes([1; 16]);
+    const NETWORK: NetworkId = NetworkId::from_bytes([2; 16]);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000 + seconds * 1_000)
+    }
+
+    fn intent(ephemeral: bool, expires: Option<Timestamp>) -> Intent {
+        let key = SealingPublicKey::from_bytes([3; 32]);
+        let host = Host {
+            id: HOST,
+            name: "web".parse().unwrap(),
+            wireguard_key: WgPublicKey::from_bytes([4; 32]),
+            signing_key: SigningPublicKey::from_bytes([5; 32]),
+            sealing: SealingIdentity { key, encapsulated: key },
+            mtu: None,
+            static_endpoint: None,
+            default: false,
+            ephemeral,
+            rotate: false,
+            created: at(0),
+        };
+        let network = Network {
+            id: NETWORK,
+            name: "home".parse().unwrap(),
+            ranges: Ranges::new("10.1.0.0/24".parse().ok(), None).unwrap(),
+            keepalive: Keepalive::DEFAULT,
+            access: Access::Allow,
+            approval: false,
+            hub: None,
+            domain: None,
+            created: at(0),
+        };
+        let node = Node {
+            id: NodeId::from_bytes([6; 16]),
+            host: HOST,
+            network: NETWORK,
+            addresses: Addresses { v4: Some([10, 1, 0, 2].into()), v6: None },
+            connected: true,
+            pending: false,
+            tags: Default::default(),
+            duties: Duties::default(),
+            relay: None,
+            internet: None,
+            expires,
+            created: at(0),
+        };
+        let records: [Record; 3] = [network.into(), host.into(), node.into()];
+        Intent::from_records(1, records).unwrap()
+    }
+
+    fn memory(started: Timestamp) -> Memory {
+        Memory {
+            started,
+            ephemeral_after: Some(Duration::from_secs(600)),
+            swept: Timestamp::default(),
+            refused: BTreeMap::new(),
+        }
+    }
+
+    fn waits(next: Timestamp) -> Agenda {
+        Agenda { next: Some(next), ..Agenda::default() }
+    }
+
+    #[test]
+    fn an_end_is_due_at_its_moment_and_not_again_at_once() {
+        let intent = intent(false, Some(at(100)));
+        let mut memory = memory(at(0));
+        let look = |now, memory: &Memory| Agenda::of(&intent, &Inventory::default(), now, memory);
+        assert_eq!(look(at(99), &memory), waits(at(100)));
+        assert!(look(at(100), &memory).sweep);
+        memory.swept = at(100);
+        assert_eq!(look(at(101), &memory), waits(at(100) + AGAIN));
+        assert!(look(at(161), &memory).sweep);
+    }
+
+    #[test]
+    fn an_ephemeral_host_that_is_away_goes_but_never_before_it_could_come_back_after_a_start() {
+        let intent = intent(true, None);
+        let mut inventory = Inventory::default();
+        inventory.observe_presence(HOST, true, at(10));
+        let look =
+            |inventory: &Inventory, now, started| Agenda::of(&intent, inventory, now, &memory(started));
+        assert_eq!(look(&inventory, at(5_000), at(0)), Agenda::default(), "it is online");
+        inventory.observe_presence(HOST, false, at(20));
+        assert_eq!(look(&inventory, at(30), at(0)), waits(at(620)));
+        assert_eq!(look(&inventory, at(620), at(0)).away, [HOST]);
+        assert_eq!(look(&inventory, at(5_000), at(4_990)), waits(at(5_590)), "the server has just started");
+        let never = Memory { ephemeral_after: None, ..memory(at(0)) };
+        assert_eq!(Agenda::of(&intent, &inventory, at(5_000), &never), Agenda::default());
+    }
+
+    #[test]
+    fn a_host_that_stays_is_no_concern_and_one_that_could_not_be_removed_is_tried_again_later() {
+        let inventory = Inventory::default();
+        let stays = Agenda::of(&intent(false, None), &inventory, at(5_000), &memory(at(0)));
+        assert_eq!(stays, Agenda::default());
+        let mut memory = memory(at(0));
+        memory.refused.insert(HOST, at(5_000));
+        let again = Agenda::of(&intent(true, None), &inventory, at(5_001), &memory);
+        assert_eq!(again, waits(at(5_000) + AGAIN));
+    }
+}
