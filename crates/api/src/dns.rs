@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use model::{DnsName, DnsRecordId, NetworkId, Timestamp, UpstreamId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::schema;
 
@@ -231,6 +231,28 @@ pub struct PatchUpstream {
     /// Whom to ask, in order, in place of those until now.
     #[schema(value_type = Vec<schema::NameServer>, min_items = 1, max_items = 8)]
     pub servers: Vec<NameServer>,
+}
+
+/// In which form a network's names are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ZoneFormat {
+    /// A zone file (RFC 1035), for CoreDNS's `file` and others.
+    #[default]
+    Zone,
+    /// Addresses and names as in `/etc/hosts`, for CoreDNS's `hosts` and others.
+    Hosts,
+}
+
+/// In which form a network's names are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ZoneQuery {
+    /// A zone file where nothing is said.
+    #[serde(default)]
+    #[param(value_type = Option<ZoneFormat>)]
+    pub format: ZoneFormat,
 }
 
 #[cfg(test)]

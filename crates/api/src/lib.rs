@@ -36,7 +36,7 @@ pub use client::{
 };
 pub use dns::{
     CreateDnsRecord, CreateUpstream, DnsRecord, NameServer, NameServerError, PatchDnsRecord, PatchUpstream,
-    RecordData, Upstream,
+    RecordData, Upstream, ZoneFormat, ZoneQuery,
 };
 pub use document::document;
 pub use edit::Edit;

@@ -71,6 +71,8 @@ pub const DNS_RECORD: &str = "/api/v1/networks/{network}/dns/records/{record}";
 pub const DNS_UPSTREAMS: &str = "/api/v1/networks/{network}/dns/upstreams";
 /// `GET`, `PATCH`, `DELETE`.
 pub const DNS_UPSTREAM: &str = "/api/v1/networks/{network}/dns/upstreams/{upstream}";
+/// `GET`: the network's names as text, for other name servers.
+pub const DNS_ZONE: &str = "/api/v1/networks/{network}/dns/zone";
 
 /// `GET`. Hosts come by registering, not by `POST`.
 pub const HOSTS: &str = "/api/v1/hosts";

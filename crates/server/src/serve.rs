@@ -90,7 +90,7 @@ impl Server {
         let (handle, brain) = Brain::start(parts).await?;
         let names =
             ServerNames::start(&settings.dns, settings.domain.clone(), &handle.intent(), now()).await?;
-        let answering = names.listening();
+        let (answering, known) = (names.listening(), names.names().clone());
         // Nobody can have set it: it was made above.
         let _set = gate.set(handle.onlooker());
 
@@ -113,6 +113,7 @@ impl Server {
             attempts,
             setup,
             telemetry,
+            names: known,
             rendezvous: links.rendezvous.iter().map(door).collect(),
         });
         let router = Router::new()

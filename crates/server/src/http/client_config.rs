@@ -67,8 +67,7 @@ fn allowed(intent: &Intent, client: &Client, network: &Network) -> Vec<IpNet> {
     }
     let talks = |other| may_talk(intent, network.id, Member::Client(client.id), other);
     let egresses = intent.egresses_in_network(network.id);
-    let outside =
-        egresses.filter(|egress| talks(Member::Egress(egress.id))).map(model::Egress::reached_as);
+    let outside = egresses.filter(|egress| talks(Member::Egress(egress.id))).map(model::Egress::reached_as);
     let others = intent.clients_in_network(network.id).filter(|other| other.id != client.id);
     let others = others.filter(|other| talks(Member::Client(other.id)));
     let behind = others.flat_map(|other| other.ranges.iter().copied());

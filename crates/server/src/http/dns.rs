@@ -2,17 +2,21 @@
 
 use api::{
     CreateDnsRecord, CreateUpstream, DnsRecord, NameServer, NetworkSelector, Page, Paging, PatchDnsRecord,
-    PatchUpstream, Upstream, UpstreamSelector,
+    PatchUpstream, ProblemKind, Upstream, UpstreamSelector, ZoneFormat, ZoneQuery,
 };
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use control::{Command, Kind, Record};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use control::{Command, Kind};
+use dns::{Data, Name, Record, coredns};
 use model::DnsRecordId;
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
 use super::{Answer, Failure, Problems, Shared, find};
+use crate::names::domain_of;
 
 /// The records of a network
 #[utoipa::path(get, path = "/api/v1/networks/{network}/dns/records", tag = "dns",
@@ -45,7 +49,7 @@ pub(super) async fn create(
     let command = Command::CreateDnsRecord { network, name, ttl, data: data.into() };
     let committed = admin.submit(caller.actor, command).await?;
     match committed.change.made(Kind::DnsRecord) {
-        Some(Record::DnsRecord(record)) => Ok((StatusCode::CREATED, Json(record.into()))),
+        Some(control::Record::DnsRecord(record)) => Ok((StatusCode::CREATED, Json(record.into()))),
         Some(_) | None => Err(find::gone("record")),
     }
 }
@@ -94,6 +98,43 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The names of a network as text, for name servers of others
+#[utoipa::path(get, path = "/api/v1/networks/{network}/dns/zone", tag = "dns",
+    params(("network" = api::schema::Selector, Path), ZoneQuery),
+    responses((status = 200, body = String, content_type = "text/plain"), Problems))]
+pub(super) async fn zone(
+    State(admin): State<Shared>,
+    reader: Reader,
+    Segments(network): Segments<NetworkSelector>,
+    Params(ZoneQuery { format }): Params<ZoneQuery>,
+) -> Result<Response, Failure> {
+    let network = find::network(&reader.intent, &network)?;
+    let no_names = || {
+        let detail = format!("network `{}` has no names: its domain is too long", network.name);
+        Failure::new(ProblemKind::NotFound, detail)
+    };
+    let domain = domain_of(network, &admin.parts.settings.domain).ok_or_else(no_names)?;
+    let origin: Name = domain.as_str().parse().map_err(|_| no_names())?;
+    let names = admin.parts.names.snapshot();
+    let text = match format {
+        ZoneFormat::Zone => coredns::zone_file(&names, &origin),
+        ZoneFormat::Hosts => {
+            names.zone(&origin).map(|_| names.records_of(&origin).filter_map(line).collect())
+        }
+    };
+    // Of a network that was made just now.
+    let text = text.ok_or_else(|| Failure::busy("the names are being made; ask again"))?;
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
+}
+
+fn line(Record { name, ttl: _, data }: Record) -> Option<String> {
+    match data {
+        Data::A(address) => Some(format!("{address} {name}\n")),
+        Data::Aaaa(address) => Some(format!("{address} {name}\n")),
+        Data::Cname(_) | Data::Txt(_) | Data::Srv(_) | Data::Ptr(_) => None,
+    }
+}
+
 fn addresses(servers: Vec<NameServer>) -> Vec<std::net::SocketAddr> {
     servers.into_iter().map(|NameServer(address)| address).collect()
 }
@@ -128,7 +169,7 @@ pub(super) async fn create_upstream(
     let command = Command::CreateUpstream { network, domain, servers: addresses(servers) };
     let committed = admin.submit(caller.actor, command).await?;
     match committed.change.made(Kind::Upstream) {
-        Some(Record::Upstream(upstream)) => Ok((StatusCode::CREATED, Json(upstream.into()))),
+        Some(control::Record::Upstream(upstream)) => Ok((StatusCode::CREATED, Json(upstream.into()))),
         Some(_) | None => Err(find::gone("name servers")),
     }
 }

@@ -72,6 +72,8 @@ pub struct AdminParts {
     pub setup: SetupCode,
     /// What tokens pin: asked each time, because certificate files may change.
     pub pin: Pin,
+    /// The names that the server answers for.
+    pub names: ::dns::Names,
     /// Metrics.
     pub telemetry: Telemetry,
     /// The identities of the rendezvous.
@@ -153,6 +155,7 @@ fn rules() -> OpenApiRouter<Shared> {
         .routes(routes!(dns::list, dns::create))
         .routes(routes!(dns::get, dns::patch, dns::delete))
         .routes(routes!(dns::list_upstreams, dns::create_upstream))
+        .routes(routes!(dns::zone))
         .routes(routes!(dns::get_upstream, dns::patch_upstream, dns::delete_upstream))
 }
 

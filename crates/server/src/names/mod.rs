@@ -64,6 +64,11 @@ impl ServerNames {
         Ok(Self { table, server, files })
     }
 
+    /// The names.
+    pub(crate) fn names(&self) -> &dns::Names {
+        self.table.names()
+    }
+
     /// Where names are answered.
     pub(crate) fn listening(&self) -> Vec<std::net::SocketAddr> {
         self.server.as_ref().map(Server::listening).unwrap_or_default()
