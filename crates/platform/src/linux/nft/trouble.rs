@@ -78,7 +78,9 @@ impl Refusal {
     fn missing(&self) -> Option<String> {
         let unknown = [Errno::NOENT, Errno::OPNOTSUPP, Errno::AFNOSUPPORT];
         let modules = match &self.part {
-            Part::Table if words::is(&self.error, &unknown[1..]) => "nf_tables".to_owned(),
+            Part::Transaction | Part::Table if words::is(&self.error, &unknown[1..]) => {
+                "nf_tables".to_owned()
+            }
             Part::Chain(_, module) if words::is(&self.error, &unknown) => (*module).to_owned(),
             Part::Rule(_, modules) if self.is(Errno::NOENT) && !modules.is_empty() => modules.join(" "),
             Part::Transaction
@@ -131,6 +133,8 @@ mod tests {
         let rule = Part::Rule("postrouting".to_owned(), vec!["nft_ct", "nft_masq"]);
         let masquerade = refusal(rule, Errno::NOENT, None);
         assert!(masquerade.contains("modprobe -a nft_ct nft_masq"), "{masquerade}");
+        let all = refusal(Part::Transaction, Errno::OPNOTSUPP, None);
+        assert!(all.contains("the firewall needs") && all.contains("modprobe -a nf_tables"), "{all}");
         for errno in [Errno::INVAL, Errno::PROTONOSUPPORT] {
             let none = unsupported(io::Error::from_raw_os_error(errno.raw_os_error())).to_string();
             assert!(none.contains("modprobe nf_tables"), "{none}");
