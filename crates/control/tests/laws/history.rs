@@ -170,8 +170,12 @@ impl Brain {
     }
 
     fn give(&mut self, command: Command) {
+        self.give_as(Actor::System, command);
+    }
+
+    fn give_as(&mut self, actor: Actor, command: Command) {
         self.random += 1;
-        let change = self.decide(&Actor::System, command).unwrap();
+        let change = self.decide(&actor, command).unwrap();
         apply(&mut self.intent, &change);
     }
 

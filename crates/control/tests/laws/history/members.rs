@@ -6,17 +6,19 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use control::{
-    ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NewClient, NewEgress, NewPolicy, NodeEdit, PolicyEdit,
+    Actor, ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NewClient, NewEgress, NewPolicy, NodeEdit,
+    PolicyEdit,
 };
 use ipnet::IpNet;
 use model::{
-    Access, Addresses, ClientId, DnsName, DnsRecordId, EgressId, HostName, InternetUse, NetworkId, Node,
-    NodeId, PolicyId, PolicyTestId, RecordData, Router, Service, Subject, Tag, Timestamp, UpstreamId,
-    WgPublicKey,
+    Access, Addresses, ClientId, DnsName, DnsRecordId, EgressId, HostId, HostName, InternetUse, NetworkId,
+    Node, NodeId, PasswordHash, PolicyId, PolicyTestId, RecordData, Role, Router, Service, Subject, Tag,
+    Timestamp, UpstreamId, WgPublicKey,
 };
+use wire::HostSettings;
 
-use super::{Brain, Domains, Members, Policies, Step, Ways, pick};
-use crate::pools::host_name;
+use super::{Brain, Domains, Hosts, Members, Policies, Step, Ways, What, pick};
+use crate::pools::{host_name, ranges};
 
 const NOWHERE: [u8; 16] = [0xee; 16];
 
@@ -86,6 +88,92 @@ fn edit<T>(number: u8, value: T) -> Edit<T> {
 }
 
 impl Brain {
+    /// A server with machines in two networks, and something of everything that those can hold.
+    pub(crate) fn settled() -> Self {
+        let mut brain = Self::new();
+        for machine in 0..6 {
+            let step = Step { what: What::Hosts(Hosts::Register), a: machine, b: 1, c: 2 };
+            let registration = brain.registration(&step, HostSettings::default());
+            brain.give_as(Actor::Registrant, Command::Register(registration));
+        }
+        let (name, ranges) = ("home".parse().unwrap(), ranges(2));
+        let (keepalive, access, domain) = (None, Some(Access::Deny), None);
+        brain.give(Command::CreateNetwork { name, ranges, keepalive, access, approval: false, domain });
+        let home = brain.intent.network_by_name(&"home".parse().unwrap()).unwrap().id;
+        let hosts: Vec<HostId> = brain.intent.hosts(None).map(|host| host.id).collect();
+        for host in hosts {
+            brain.give(Command::AddNode { host, network: home, addresses: None, tags: tags(0) });
+        }
+        let password = PasswordHash::from_phc("$argon2id$".to_owned());
+        let [ben, cleo] = ["ben", "cleo"].map(|name| name.parse().unwrap());
+        brain.give(Command::CreateUser { name: ben, password: password.clone(), role: Role::Administrator });
+        brain.give(Command::CreateUser { name: cleo, password, role: Role::Auditor });
+        let office = brain.intent.network_by_name(&"office".parse().unwrap()).unwrap().id;
+        brain.settle(0, office);
+        brain.settle(1, home);
+        brain
+    }
+
+    fn settle(&mut self, number: u8, network: NetworkId) {
+        let nodes: Vec<NodeId> = self.nodes_in(network).map(|node| node.id).collect();
+        let none = NodeEdit::default;
+        let internet = Edit::Set(InternetUse { gateway: nodes[0], lan: true });
+        for (node, edit) in [
+            (nodes[0], NodeEdit { remote_access: Some(true), internet_gateway: Some(true), ..none() }),
+            (nodes[1], NodeEdit { remote_access: Some(true), ..none() }),
+            (nodes[2], NodeEdit { relay: Edit::Set(nodes[0]), ..none() }),
+            (nodes[3], NodeEdit { internet, ..none() }),
+        ] {
+            self.give(Command::UpdateNode { node, edit });
+        }
+        for (name, owner, gateways) in [("pad", 0, vec![nodes[0]]), ("van", 1, vec![nodes[1], nodes[0]])] {
+            let step = Step { what: What::Members(Members::CreateClient), a: number, b: 1, c: 1 };
+            self.give(Command::CreateClient(NewClient {
+                name: name.parse().unwrap(),
+                key: WgPublicKey::from_bytes([200 + 2 * number + owner; 32]),
+                addresses: None,
+                gateways,
+                owner: Some(self.user(owner)),
+                ..self.new_client(&step)
+            }));
+        }
+        self.give(Command::CreateEgress(NewEgress {
+            network,
+            name: "shop".parse().unwrap(),
+            range: outside(9 + number),
+            mapped: None,
+            routers: [nodes[0], nodes[1]].map(|node| Router { priority: 1, node }).into(),
+            nat: true,
+            enabled: true,
+        }));
+        self.settle_policies(network, &nodes);
+    }
+
+    fn settle_policies(&mut self, network: NetworkId, nodes: &[NodeId]) {
+        let client = self.intent.clients_in_network(network).next().unwrap().id;
+        let egress = self.intent.egresses_in_network(network).next().unwrap().id;
+        let subjects = [
+            Subject::Client(client),
+            Subject::Egress(egress),
+            Subject::User(self.user(0)),
+            Subject::Node(nodes[0]),
+        ];
+        for (node, subject) in nodes.iter().zip(subjects) {
+            let from = BTreeSet::from([Subject::Node(*node), Subject::Tag(tag(0))]);
+            self.give(Command::CreatePolicy(NewPolicy {
+                network,
+                name: format!("{subject:?}").chars().take(60).collect::<String>().parse().unwrap(),
+                enabled: true,
+                from,
+                to: [subject.clone()].into(),
+                services: BTreeSet::new(),
+                both: false,
+            }));
+            let (from, service, expect) = (Subject::Node(*node), service(0), Access::Allow);
+            self.give(Command::CreatePolicyTest { network, from, to: subject, service, expect });
+        }
+    }
+
     fn nodes_in(&self, network: NetworkId) -> impl Iterator<Item = &Node> {
         self.intent.nodes_in_network(network, None)
     }
