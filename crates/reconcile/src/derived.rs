@@ -1,27 +1,32 @@
-//! What this machine should have, kept up to date when single peers change, at the cost of those peers.
+//! What this machine should have, kept up to date when single members change, at the cost of those members.
 //!
 //! Not for deciding what that is: `desired` is the definition, and this is the same at every moment (a property test).
-//! What makes one peer depend on another is remembered: an address that several hosts claim belongs to the first of them,
-//! and so does a key. When the first one goes, the next has it.
+//! What makes one peer depend on another is remembered: an address that several members claim belongs to the first of them,
+//! and so does a key; and what a host carries comes and goes with it. When the first one goes, the next has it.
+//!
+//! ```text
+//!  members that changed ─▶ those that they carry ─▶ claims ─▶ nets ─▶ who holds each now ─▶ peers, routes, sets
+//! ```
+
+mod holding;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use model::{Endpoint, MemberId, WgPublicKey};
-use wire::{HostMap, Peer};
+use model::{Endpoint, HostId, MemberId, NetworkId, WgPublicKey};
+use wire::HostMap;
 
-use crate::desired::{desired_door, desired_peer};
-use crate::{Circumstances, Desired, DesiredPeer, FirewallStep, Interface, LocalSettings, desired};
+use crate::access::Shape;
+use crate::desired::{desired_door, keepalive};
+use crate::reach::{Claim, Claims, Ground};
+use crate::{
+    Circumstances, Desired, DesiredPeer, FirewallStep, Interface, Kept, LeftOut, LocalSettings, SetId,
+    desired,
+};
+use holding::{Held, Moved};
 
-/// Before all other hosts.
+/// Before all other members.
 const FIRST: MemberId = MemberId::from_bytes([0; 16]);
-
-/// What a host would have if it were alone.
-#[derive(Debug, Clone)]
-struct Claim {
-    key: WgPublicKey,
-    addresses: Box<[IpNet]>,
-}
 
 /// What came of following a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +41,23 @@ pub struct Followed {
 #[derive(Debug, Clone)]
 pub struct Derived {
     desired: Desired,
-    claims: BTreeMap<MemberId, Claim>,
-    /// Who claims an address; the first of them has it.
-    addresses: BTreeSet<(IpNet, MemberId)>,
-    /// Who has a key; the first of them counts.
+    ground: Ground,
+    shape: Shape,
+    /// The members with which there is a session.
+    hosts: BTreeMap<MemberId, WgPublicKey>,
+    /// The same by key; the first member of a key counts.
     keys: BTreeSet<(WgPublicKey, MemberId)>,
+    claims: BTreeMap<MemberId, Box<[Claim]>>,
+    /// Who claims a net; the first of them has it.
+    claimants: BTreeSet<(IpNet, MemberId)>,
+    /// Who leads to whom, used or not; and the other way round.
+    leads: BTreeSet<(MemberId, MemberId)>,
+    led: BTreeMap<MemberId, Box<[MemberId]>>,
+    held: BTreeMap<IpNet, Held>,
+    /// The ranges that this host leads to, and the sets they are in.
+    duties: BTreeMap<(NetworkId, IpNet), (MemberId, Box<[SetId]>)>,
+    /// How many nets of carried members there are in each network.
+    carried: BTreeMap<NetworkId, usize>,
 }
 
 impl Derived {
@@ -48,13 +65,23 @@ impl Derived {
     pub fn new(map: &HostMap, settings: &LocalSettings, circumstances: &Circumstances) -> Self {
         let mut derived = Self {
             desired: desired(map, settings, circumstances),
-            claims: BTreeMap::new(),
-            addresses: BTreeSet::new(),
+            ground: Ground::new(map, settings, circumstances),
+            shape: Shape::new(map, &BTreeSet::new(), std::iter::empty()),
+            hosts: BTreeMap::new(),
             keys: BTreeSet::new(),
+            claims: BTreeMap::new(),
+            claimants: BTreeSet::new(),
+            leads: BTreeSet::new(),
+            led: BTreeMap::new(),
+            held: BTreeMap::new(),
+            duties: BTreeMap::new(),
+            carried: BTreeMap::new(),
         };
-        for (host, peer) in &map.peers {
-            derived.claim(*host, peer, &desired_peer(map, peer, None));
-        }
+        let members: BTreeSet<MemberId> = map.peers.keys().copied().collect();
+        members.iter().for_each(|member| derived.note_key(map, *member));
+        members.iter().for_each(|member| drop(derived.note_claims(map, *member)));
+        let nets: BTreeSet<IpNet> = derived.claimants.iter().map(|(net, _)| *net).collect();
+        derived.hold_all(map, &nets);
         derived
     }
 
@@ -68,81 +95,167 @@ impl Derived {
         self.desired.interface.as_ref()
     }
 
-    /// Takes over what the map says of these hosts; in all else it must be the map that this was made of. `endpoint` is
+    /// These settings of the kernel are kept, and get back what they were.
+    pub fn keep(&mut self, kept: Kept) {
+        self.desired.kept = kept;
+    }
+
+    /// This host is used from now on of those that lead to a member (`RouterAction::Use`).
+    pub fn choose(
+        &mut self,
+        map: &HostMap,
+        member: MemberId,
+        host: HostId,
+        endpoint: impl Fn(&WgPublicKey) -> Option<Endpoint>,
+    ) -> Followed {
+        self.ground.choose(member, host);
+        self.follow(map, &BTreeSet::from([member]), endpoint)
+    }
+
+    /// Takes over what the map says of these members; in all else it must be the map that this was made of. `endpoint` is
     /// `Paths::endpoint`. Returns what may have become other than it was.
     pub fn follow(
         &mut self,
         map: &HostMap,
-        hosts: &BTreeSet<MemberId>,
+        members: &BTreeSet<MemberId>,
         endpoint: impl Fn(&WgPublicKey) -> Option<Endpoint>,
     ) -> Followed {
-        let mut changed = BTreeSet::new();
+        let (mut keys, affected) = self.take_keys(map, members);
+        for key in &keys {
+            self.take_peer(map, key, &endpoint);
+        }
+        let mut nets = BTreeSet::new();
+        for member in &affected {
+            nets.extend(self.note_claims(map, *member));
+        }
+        let mut moved = Moved::default();
+        for net in nets {
+            self.hold(map, net, &mut moved);
+        }
+        for member in members {
+            self.hold_duties(map, *member, &mut moved);
+        }
+        keys.append(&mut moved.keys);
+        Followed { keys, firewall: self.take_firewall(map, moved) }
+    }
+
+    /// Takes over the keys of these members: the keys they had and have, and all members that depend on them.
+    fn take_keys(
+        &mut self,
+        map: &HostMap,
+        members: &BTreeSet<MemberId>,
+    ) -> (BTreeSet<WgPublicKey>, BTreeSet<MemberId>) {
+        let had = members.iter().filter_map(|member| self.hosts.get(member).copied());
+        let have = members.iter().filter_map(|member| self.ground.key_of(map.peers.get(member)?));
+        let keys: BTreeSet<WgPublicKey> = had.chain(have).collect();
+        let owners: Vec<Option<MemberId>> = keys.iter().map(|key| self.owner(key)).collect();
+        let mut hosts = BTreeSet::new();
+        for member in members {
+            let before = self.hosts.get(member).copied();
+            self.note_key(map, *member);
+            if self.hosts.get(member) != before.as_ref() {
+                hosts.insert(*member);
+            }
+        }
+        for (key, before) in keys.iter().zip(owners) {
+            let after = self.owner(key);
+            if before != after {
+                hosts.extend(before.into_iter().chain(after));
+            }
+        }
+        let mut affected = members.clone();
         for host in hosts {
-            self.release(*host, &mut changed);
-            if let Some(peer) = map.peers.get(host) {
-                self.claim(*host, peer, &desired_peer(map, peer, None));
-            }
-            // Once more: whoever had an address that is this host's now has it no longer.
-            changed.extend(self.rivals(*host));
+            affected.insert(host);
+            affected.extend(self.led_by(host));
         }
-        for key in &changed {
-            let wanted = self.wanted(map, key, &endpoint);
-            let Some(interface) = self.desired.interface.as_mut() else { break };
-            match wanted {
-                Some(peer) => drop(interface.peers.insert(*key, peer)),
-                None => drop(interface.peers.remove(key)),
-            }
-        }
-        Followed { keys: changed, firewall: FirewallStep::Nothing }
+        (keys, affected)
     }
 
-    fn claim(&mut self, host: MemberId, peer: &Peer, alone: &DesiredPeer) {
-        let Some(key) = peer.key.filter(|key| *key != self.desired.key) else { return };
-        self.keys.insert((key, host));
-        self.addresses.extend(alone.allowed.iter().map(|net| (*net, host)));
-        let addresses = alone.allowed.iter().copied().collect();
-        self.claims.insert(host, Claim { key, addresses });
+    /// The first member of a key.
+    fn owner(&self, key: &WgPublicKey) -> Option<MemberId> {
+        let mut members = self.keys.range((*key, FIRST)..).take_while(|(other, _)| other == key);
+        members.next().map(|(_, member)| *member)
     }
 
-    fn release(&mut self, host: MemberId, changed: &mut BTreeSet<WgPublicKey>) {
-        changed.extend(self.rivals(host));
-        let Some(claim) = self.claims.remove(&host) else { return };
-        self.keys.remove(&(claim.key, host));
-        for net in claim.addresses {
-            self.addresses.remove(&(net, host));
+    fn led_by(&self, host: MemberId) -> impl Iterator<Item = MemberId> {
+        let of_host = self.leads.range((host, FIRST)..).take_while(move |(other, _)| *other == host);
+        of_host.map(|(_, member)| *member)
+    }
+
+    fn note_key(&mut self, map: &HostMap, member: MemberId) {
+        if let Some(key) = self.hosts.remove(&member) {
+            self.keys.remove(&(key, member));
+        }
+        if let Some(key) = map.peers.get(&member).and_then(|peer| self.ground.key_of(peer)) {
+            self.hosts.insert(member, key);
+            self.keys.insert((key, member));
         }
     }
 
-    /// The keys of this host and of all that claim one of its addresses.
-    fn rivals(&self, host: MemberId) -> impl Iterator<Item = WgPublicKey> {
-        let claim = self.claims.get(&host);
-        let nets = claim.into_iter().flat_map(|claim| &claim.addresses);
-        let hosts = nets.flat_map(|net| self.claimants(*net));
-        let rivals = hosts.filter_map(|rival| self.claims.get(&rival)).map(|claim| claim.key);
-        claim.map(|claim| claim.key).into_iter().chain(rivals)
-    }
-
-    fn claimants(&self, net: IpNet) -> impl Iterator<Item = MemberId> {
-        self.addresses
-            .range((net, FIRST)..)
-            .take_while(move |(other, _)| *other == net)
-            .map(|(_, host)| *host)
-    }
-
-    /// The peer with this key as it should be; none if there should be none.
-    fn wanted(
-        &self,
+    /// The peer of a key, but for what is allowed to it.
+    fn take_peer(
+        &mut self,
         map: &HostMap,
         key: &WgPublicKey,
         endpoint: impl Fn(&WgPublicKey) -> Option<Endpoint>,
-    ) -> Option<DesiredPeer> {
-        let first = self.keys.range((*key, FIRST)..).next().filter(|(other, _)| other == key);
-        let Some((_, host)) = first else {
-            let is_door = map.server.rendezvous.iter().any(|rendezvous| rendezvous.key == *key);
-            return (is_door && *key != self.desired.key).then(|| desired_door(endpoint(key)));
+    ) {
+        let owner = self.owner(key).and_then(|owner| map.peers.get(&owner));
+        let is_door = map.server.rendezvous.iter().any(|rendezvous| rendezvous.key == *key);
+        let Some(interface) = self.desired.interface.as_mut() else { return };
+        let there = interface.peers.remove(key);
+        let wanted = match owner {
+            Some(peer) => {
+                let allowed = there.map(|there| there.allowed).unwrap_or_default();
+                Some(DesiredPeer { allowed, keepalive: keepalive(map, peer), endpoint: endpoint(key) })
+            }
+            None if is_door && *key != self.desired.key => Some(desired_door(endpoint(key))),
+            None => None,
         };
-        let mut peer = desired_peer(map, map.peers.get(host)?, endpoint(key));
-        peer.allowed.retain(|net| self.claimants(*net).next() == Some(*host));
-        Some(peer)
+        interface.peers.extend(wanted.map(|wanted| (*key, wanted)));
+    }
+
+    /// Takes over what a member has: all nets that it claimed or claims.
+    fn note_claims(&mut self, map: &HostMap, member: MemberId) -> BTreeSet<IpNet> {
+        let before = self.claims.remove(&member).unwrap_or_default();
+        let mut nets: BTreeSet<IpNet> = before.iter().map(|claim| claim.net).collect();
+        for net in &nets {
+            self.claimants.remove(&(*net, member));
+        }
+        for host in self.led.remove(&member).unwrap_or_default() {
+            self.leads.remove(&(host, member));
+        }
+        let left_out = &mut self.desired.left_out;
+        let old: Vec<_> = left_out.range((member, ZERO)..).take_while(|((of, _), _)| *of == member).collect();
+        let old: Vec<(MemberId, IpNet)> = old.into_iter().map(|(key, _)| *key).collect();
+        old.iter().for_each(|key| drop(left_out.remove(key)));
+        let Some(peer) = map.peers.get(&member) else { return nets };
+
+        let Claims { claims, left_out: now } = self.ground.claims(map, member, peer);
+        let named = |(net, why)| ((member, net), LeftOut { name: peer.name.clone(), why });
+        left_out.extend(now.into_iter().map(named));
+        self.claimants.extend(claims.iter().map(|claim| (claim.net, member)));
+        nets.extend(claims.iter().map(|claim| claim.net));
+        if !claims.is_empty() {
+            self.claims.insert(member, claims.into());
+        }
+        let via = peer.nodes.iter().flat_map(|node| &node.via).map(|host| MemberId::from(*host));
+        let relays = map.networks.values().filter_map(|of| of.via).map(MemberId::from);
+        let hosts: BTreeSet<MemberId> = via.chain(relays).filter(|host| *host != member).collect();
+        if !hosts.is_empty() {
+            self.leads.extend(hosts.iter().map(|host| (*host, member)));
+            self.led.insert(member, hosts.into_iter().collect());
+        }
+        nets
+    }
+
+    /// Who has a net, and the claim.
+    fn first_claim(&self, net: IpNet) -> Option<(MemberId, Claim)> {
+        let mut members = self.claimants.range((net, FIRST)..).take_while(|(other, _)| *other == net);
+        let member = members.next()?.1;
+        let claim = self.claims.get(&member)?.iter().find(|claim| claim.net == net)?;
+        Some((member, *claim))
     }
 }
+
+/// Before all other nets.
+const ZERO: IpNet = crate::Family::V4.everything();

@@ -5,17 +5,19 @@
 //! secondary addresses that vanish with their primary; and with several networks on one interface it would choose the
 //! source address by itself, and the peers would drop what comes from the wrong one.
 //!
-//! It keeps true that nothing is allowed that the map does not give: an address counts only within a range of a network
-//! that this host takes part in, is never this host's own, and belongs to one peer alone.
+//! It keeps true that nothing is allowed that the map does not give (`reach`), that an address or range belongs to one peer
+//! alone, that of the first member that claims it, and that what is let in and through is what grants say (`access`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use model::{Endpoint, HostId, HostName, Keepalive, MemberId, Mtu, WgPublicKey};
+use model::{Endpoint, HostId, HostName, Keepalive, MemberId, Mtu, NetworkId, WgPublicKey};
 use wire::{HostMap, Membership, Outcome, Peer};
 
+use crate::access::{Shape, Standing, carries_always};
+use crate::reach::{Claim, Ground, Reach, duties, taken_part};
 use crate::{
     Family, Firewall, FirewallDigest, Kept, LinkKind, LinkName, LocalSettings, Need, Route, TUNNEL_TABLE,
 };
@@ -107,8 +109,6 @@ pub struct LeftOut {
 pub enum LeftOutWhy {
     /// The machine is directly attached to this.
     Lan(IpNet),
-    /// The mapped range has another size than the real one.
-    Size,
     /// The internet gateway is itself reached through another node.
     NotDirect,
 }
@@ -116,7 +116,7 @@ pub enum LeftOutWhy {
 /// A WireGuard peer as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredPeer {
-    /// Its addresses; no two peers share one. Empty for the rendezvous.
+    /// Its addresses and ranges, and those of whomever it carries; no two peers share one. Empty for the rendezvous.
     pub allowed: BTreeSet<IpNet>,
     /// Its persistent keepalive.
     pub keepalive: Keepalive,
@@ -142,15 +142,12 @@ impl LeftOut {
     fn outcome(&self, range: IpNet) -> Outcome {
         let Self { name, why } = self;
         let op = match why {
-            LeftOutWhy::Lan(_) | LeftOutWhy::Size => format!("reach the range {range} of egress {name}"),
+            LeftOutWhy::Lan(_) => format!("reach the range {range} of egress {name}"),
             LeftOutWhy::NotDirect => format!("send everything to the internet gateway {name}"),
         };
         let error = match why {
             LeftOutWhy::Lan(lan) => format!(
                 "the range {range} of egress {name} is this machine's own LAN ({lan}): left out; map it to another range"
-            ),
-            LeftOutWhy::Size => format!(
-                "the range {range} of egress {name} cannot be mapped: both ranges must have the same family and size"
             ),
             LeftOutWhy::NotDirect => format!(
                 "{name} is itself reached through another node: nothing leaves this machine; choose a gateway that is \
@@ -174,6 +171,23 @@ impl Interface {
         main.chain(tunnel.map(|(to, source)| Route::ours(to, source).in_table(TUNNEL_TABLE)))
     }
 
+    /// Allows a peer what is claimed, with a route if there is none yet; whether there is such a peer.
+    fn allow(&mut self, key: WgPublicKey, claim: &Claim) -> bool {
+        let Some(peer) = self.peers.get_mut(&key) else { return false };
+        peer.allowed.insert(claim.net);
+        if let (Reach::Range, Some(source)) = (claim.reach, claim.source) {
+            self.routes.insert(claim.net, source);
+        }
+        true
+    }
+
+    pub(crate) fn set_access(&mut self, shape: Shape) {
+        self.forwards = shape.forwards;
+        let digest = shape.firewall.digest();
+        let firewall = Arc::new(shape.firewall);
+        self.firewall = Some(DesiredFirewall { firewall, digest, need: shape.need });
+    }
+
     /// Whether more than the networks' own ranges is reached over the link.
     pub(crate) fn reaches_beyond(&self) -> bool {
         self.routes.iter().any(|(range, source)| !range.contains(source))
@@ -182,33 +196,98 @@ impl Interface {
 
 /// What this machine should have.
 pub fn desired(map: &HostMap, settings: &LocalSettings, circumstances: &Circumstances) -> Desired {
-    let interface = Interface {
+    let ground = Ground::new(map, settings, circumstances);
+    let mut interface = Interface {
         kind: settings.kind,
         mtu: settings.mtu.unwrap_or(map.host.mtu),
         port: settings.port,
-        addresses: connected(map).flat_map(|membership| membership.addresses.iter()).collect(),
-        routes: connected(map).flat_map(routes).collect(),
-        peers: peers(map, settings.key, &circumstances.endpoints),
+        addresses: taken_part(map).flat_map(|(_, membership)| membership.addresses.iter()).collect(),
+        routes: taken_part(map).flat_map(|(_, membership)| routes(membership)).collect(),
+        peers: BTreeMap::new(),
         firewall: None,
         forwards: false,
-        tunnel: None,
+        tunnel: tunnel(map),
     };
-    let (link, kept) = (settings.link.clone(), circumstances.kept.clone());
-    let (key, former, left_out) = (settings.key, settings.former, BTreeMap::new());
-    Desired { link, key, former, interface: Some(interface), kept, left_out }
+    let mut owners = BTreeMap::new();
+    for (member, peer) in &map.peers {
+        let Some(key) = ground.key_of(peer) else { continue };
+        owners.entry(key).or_insert(*member);
+        let endpoint = circumstances.endpoints.get(&key).copied();
+        interface.peers.entry(key).or_insert_with(|| desired_peer(map, peer, endpoint));
+    }
+    for rendezvous in map.server.rendezvous.iter().filter(|rendezvous| rendezvous.key != settings.key) {
+        let endpoint = circumstances.endpoints.get(&rendezvous.key).copied();
+        interface.peers.entry(rendezvous.key).or_insert_with(|| desired_door(endpoint));
+    }
+    let (claims, left_out) = first_claims(map, &ground);
+    let held: Vec<(MemberId, Claim)> = claims
+        .into_values()
+        .filter(|(_, claim)| {
+            let key = map.peers.get(&claim.carrier).and_then(|peer| ground.key_of(peer));
+            key.is_some_and(|key| owners.get(&key) == Some(&claim.carrier) && interface.allow(key, claim))
+        })
+        .collect();
+    interface.set_access(access(map, &held));
+    Desired {
+        link: settings.link.clone(),
+        key: settings.key,
+        former: settings.former,
+        interface: Some(interface),
+        kept: circumstances.kept.clone(),
+        left_out,
+    }
 }
 
-/// One peer as it should be, without looking at the others: for a change that touches it alone.
+/// For each address and range the first member that claims it; and what cannot be had.
+#[expect(clippy::type_complexity, reason = "two maps, each named by what it is keyed by")]
+fn first_claims(
+    map: &HostMap,
+    ground: &Ground,
+) -> (BTreeMap<IpNet, (MemberId, Claim)>, BTreeMap<(MemberId, IpNet), LeftOut>) {
+    let (mut first, mut left_out) = (BTreeMap::new(), BTreeMap::new());
+    for (member, peer) in &map.peers {
+        let claims = ground.claims(map, *member, peer);
+        for claim in claims.claims {
+            first.entry(claim.net).or_insert((*member, claim));
+        }
+        let named = |(net, why)| ((*member, net), LeftOut { name: peer.name.clone(), why });
+        left_out.extend(claims.left_out.into_iter().map(named));
+    }
+    (first, left_out)
+}
+
+/// The firewall for these members, each with what it has.
+fn access(map: &HostMap, held: &[(MemberId, Claim)]) -> Shape {
+    let node = |member: &MemberId, network| {
+        let peer = map.peers.get(member)?;
+        Some((peer, peer.nodes.iter().find(|node| node.network == network)?))
+    };
+    let standing = |member: &MemberId, network| {
+        node(member, network).map_or(Standing::Other, |(peer, node)| Standing::of(map.host.id, peer, node))
+    };
+    let carried = held.iter().filter(|(member, claim)| standing(member, claim.network) != Standing::Other);
+    let carrying = carried.map(|(_, claim)| claim.network).chain(carries_always(map)).collect();
+    let ranges = held.iter().filter(|(_, claim)| claim.reach == Reach::Range).map(|(_, claim)| claim.net);
+    let mut shape = Shape::new(map, &carrying, ranges);
+    let addresses = held.iter().filter(|(_, claim)| claim.reach != Reach::Everything);
+    let mut placed: Vec<(MemberId, NetworkId, Standing, IpNet)> = addresses
+        .map(|(member, claim)| (*member, claim.network, standing(member, claim.network), claim.net))
+        .collect();
+    placed.extend(
+        duties(map).map(|(network, duty)| (duty.id, network, Standing::Carried, duty.range.0.trunc())),
+    );
+    for (member, network, standing, net) in placed {
+        let classes = node(&member, network).map_or(&[][..], |(_, node)| &node.classes);
+        for id in shape.sets_of(network, member, standing, classes) {
+            shape.firewall.sets.get_mut(&id).map(|set| set.insert(net));
+        }
+    }
+    shape
+}
+
+/// A host as a peer, before anything is allowed to it.
 pub(crate) fn desired_peer(map: &HostMap, peer: &Peer, endpoint: Option<Endpoint>) -> DesiredPeer {
-    let given = peer.nodes.iter().flat_map(|node| {
-        let membership = map.networks.get(&node.network).filter(|membership| membership.connected);
-        let within = move |ip: &IpAddr| membership.is_some_and(|membership| membership.ranges.contains(*ip));
-        node.addresses.iter().filter(within)
-    });
-    let ours =
-        |ip: &IpAddr| connected(map).any(|membership| membership.addresses.iter().any(|own| own == *ip));
-    let allowed = given.filter(|ip| !ours(ip)).map(IpNet::from).collect();
-    DesiredPeer { allowed, keepalive: keepalive(map, peer), endpoint }
+    DesiredPeer { allowed: BTreeSet::new(), keepalive: keepalive(map, peer), endpoint }
 }
 
 /// The keepalive to a peer: the shortest of the networks shared with it.
@@ -217,34 +296,18 @@ pub(crate) fn keepalive(map: &HostMap, peer: &Peer) -> Keepalive {
     shared.map(|membership| membership.keepalive).min().unwrap_or(Keepalive::DEFAULT)
 }
 
-fn connected(map: &HostMap) -> impl Iterator<Item = &Membership> {
-    map.networks.values().filter(|membership| membership.connected)
-}
-
 fn routes(membership: &Membership) -> impl Iterator<Item = (IpNet, IpAddr)> {
     let v4 = membership.ranges.v4().map(IpNet::from).zip(membership.addresses.v4.map(IpAddr::from));
     let v6 = membership.ranges.v6().map(IpNet::from).zip(membership.addresses.v6.map(IpAddr::from));
     v4.into_iter().chain(v6)
 }
 
-fn peers(
-    map: &HostMap,
-    own: WgPublicKey,
-    endpoints: &BTreeMap<WgPublicKey, Endpoint>,
-) -> BTreeMap<WgPublicKey, DesiredPeer> {
-    let mut peers = BTreeMap::new();
-    let mut taken = BTreeSet::new();
-    let keyed = map.peers.values().filter_map(|peer| Some((peer.key.filter(|key| *key != own)?, peer)));
-    for (key, peer) in keyed {
-        let mut wanted = desired_peer(map, peer, endpoints.get(&key).copied());
-        wanted.allowed.retain(|address| taken.insert(*address));
-        peers.entry(key).or_insert(wanted);
-    }
-    for rendezvous in map.server.rendezvous.iter().filter(|rendezvous| rendezvous.key != own) {
-        let endpoint = endpoints.get(&rendezvous.key).copied();
-        peers.entry(rendezvous.key).or_insert_with(|| desired_door(endpoint));
-    }
-    peers
+/// The full tunnel, where the map asks for one: also while its gateway is not there.
+fn tunnel(map: &HostMap) -> Option<Tunnel> {
+    let mut all = taken_part(map).filter_map(|(_, membership)| Some((membership, membership.internet?)));
+    let (membership, way) = all.next()?;
+    let sources = membership.addresses.iter().map(|ip| (Family::of(ip), ip)).collect();
+    Some(Tunnel { lan: way.lan, sources })
 }
 
 /// An identity of the rendezvous as it should be.

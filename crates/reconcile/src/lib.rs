@@ -5,6 +5,7 @@
 //! clock, a file, a socket or randomness; `now` and seeds are arguments. It keeps true that local settings never widen
 //! access and that nothing of others is ever named in an op.
 
+mod access;
 mod actual;
 mod agent;
 mod derived;
@@ -14,6 +15,7 @@ mod link;
 mod meaning;
 mod op;
 mod path;
+mod reach;
 mod reconcile;
 mod resolver;
 mod rule;

@@ -115,10 +115,7 @@ impl Op {
 
     /// Whether what opens waits for it.
     const fn is_essential(&self) -> bool {
-        matches!(
-            self,
-            Self::SetFirewall(_, Need::Essential) | Self::ChangeFirewall(_, _, Need::Essential)
-        )
+        matches!(self, Self::SetFirewall(_, Need::Essential) | Self::ChangeFirewall(_, _, Need::Essential))
     }
 
     /// Whether it changes one peer and nothing else.
@@ -252,7 +249,10 @@ mod tests {
         assert_eq!(line(Op::AddRoute(route)), "add route 10.0.0.0/24 from 10.0.0.1");
         let tunnel = route.in_table(crate::TUNNEL_TABLE);
         assert_eq!(line(Op::RemoveRoute(tunnel)), "remove route 10.0.0.0/24 from 10.0.0.1 in table 20044");
-        assert_eq!(line(Op::SetSysctl(Sysctl::new("net/ipv4/ip_forward", "1"))), "set net/ipv4/ip_forward to 1");
+        assert_eq!(
+            line(Op::SetSysctl(Sysctl::new("net/ipv4/ip_forward", "1"))),
+            "set net/ipv4/ip_forward to 1"
+        );
         assert_eq!(line(Op::Poke(key, Keepalive::DEFAULT)), "send a packet to peer KEY at once");
     }
     #[test]

@@ -120,8 +120,7 @@ fn reconcile_with(desired: &Desired, actual: &Actual, peers: Peers<'_>) -> Vec<O
 /// Rules that are not wanted, the switches first.
 fn tunnel_off(desired: &Desired, around: &Surroundings, less: &mut Vec<Op>) {
     let tunnel = desired.interface.as_ref().and_then(|interface| interface.tunnel.as_ref());
-    let wanted: BTreeSet<Rule> =
-        tunnel.into_iter().flat_map(|tunnel| Rule::of_tunnel(tunnel.lan)).collect();
+    let wanted: BTreeSet<Rule> = tunnel.into_iter().flat_map(|tunnel| Rule::of_tunnel(tunnel.lan)).collect();
     let mut gone: Vec<Rule> = around.rules.difference(&wanted).copied().collect();
     gone.sort_by_key(|rule| !rule.is_switch());
     less.extend(gone.into_iter().map(Op::RemoveRule));

@@ -126,7 +126,8 @@ mod tests {
             assert!(rules[first_switch..].iter().all(Rule::is_switch) && rules.len() - first_switch == 2);
             assert!(rules.iter().all(|rule| RULE_PRIORITIES.contains(&rule.priority)));
             for family in Family::ALL {
-                let first = rules.iter().filter(|rule| rule.family == family).min_by_key(|rule| rule.priority);
+                let first =
+                    rules.iter().filter(|rule| rule.family == family).min_by_key(|rule| rule.priority);
                 assert_eq!(first.unwrap().which, RuleMatch::Mark(FIREWALL_MARK));
             }
         }

@@ -131,15 +131,19 @@ pub(crate) fn take(link: &LinkName, interface: &Interface, surroundings: &Surrou
     let lacks = |name: &str, value: &str| surroundings.sysctls.get(name).is_some_and(|now| now != value);
     let mut wanted: Vec<String> = Vec::new();
     if interface.forwards {
-        let heeded = surroundings.sysctls.keys().filter(|name| {
-            name.ends_with(ROUTER_ADVERTISEMENTS) && has(name, "1")
-        });
+        let heeded = surroundings
+            .sysctls
+            .keys()
+            .filter(|name| name.ends_with(ROUTER_ADVERTISEMENTS) && has(name, "1"));
         // First: a machine that forwards heeds no router unless it was told to do so all the same.
         wanted.extend(heeded.cloned());
-        wanted.extend([FORWARD_V4, FORWARD_V6].into_iter().filter(|name| lacks(name, "1")).map(str::to_owned));
+        wanted
+            .extend([FORWARD_V4, FORWARD_V6].into_iter().filter(|name| lacks(name, "1")).map(str::to_owned));
     }
     if interface.forwards || interface.tunnel.is_some() || interface.reaches_beyond() {
-        wanted.extend(Some(reverse_of(link)).filter(|name| has(name, "1") || (has(name, "0") && has(REVERSE_ALL, "1"))));
+        wanted.extend(
+            Some(reverse_of(link)).filter(|name| has(name, "1") || (has(name, "0") && has(REVERSE_ALL, "1"))),
+        );
     }
     // Answers to the tunnel's own datagrams come over a link that the machine would not send to their source over.
     let strict = |(name, value): (&String, &String)| {
@@ -148,7 +152,8 @@ pub(crate) fn take(link: &LinkName, interface: &Interface, surroundings: &Surrou
     if interface.tunnel.is_some() && surroundings.sysctls.iter().any(strict) && lacks(REVERSE_ALL, "2") {
         wanted.push(REVERSE_ALL.to_owned());
     }
-    let set = |name: String| value_of_ours(&name).map(|value| Op::SetSysctl(Sysctl::new(name.clone(), value)));
+    let set =
+        |name: String| value_of_ours(&name).map(|value| Op::SetSysctl(Sysctl::new(name.clone(), value)));
     wanted.into_iter().filter_map(set).collect()
 }
 

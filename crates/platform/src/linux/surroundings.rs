@@ -49,7 +49,9 @@ impl Machine {
                     if rule.family == Family::V6 {
                         return Ok(());
                     }
-                    bail!("this kernel has no policy rules (CONFIG_IP_MULTIPLE_TABLES): no full tunnel without them");
+                    bail!(
+                        "this kernel has no policy rules (CONFIG_IP_MULTIPLE_TABLES): no full tunnel without them"
+                    );
                 }
                 added.map_err(|error| words::could_not(&format!("add the {rule}"), error))
             }

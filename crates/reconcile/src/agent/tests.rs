@@ -321,7 +321,7 @@ proptest! {
                     AgentAction::Store => stored = agent.map().cloned(),
                     AgentAction::CarryOut(_) => prop_assert_eq!(agent.map(), stored.as_ref()),
                     AgentAction::TakeDown | AgentAction::ConnectBroker | AgentAction::ServerBack
-                    | AgentAction::Ask { .. } | AgentAction::Report(_) => {}
+                    | AgentAction::Ask { .. } | AgentAction::Rotate | AgentAction::Report(_) => {}
                 }
             }
             prop_assert_eq!(agent.poll_action(), None, "no end of actions");

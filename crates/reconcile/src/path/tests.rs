@@ -47,6 +47,7 @@ impl Story {
             at: Timestamp::default(),
             key: None,
             port: 1,
+            mark: 0,
             peers: BTreeMap::new(),
         };
         let mut story = Self {
@@ -448,6 +449,9 @@ fn actions_are_ops_on_peers_that_the_interface_has() {
         addresses: BTreeSet::new(),
         routes: BTreeMap::new(),
         peers: BTreeMap::from([(PEER, peer.clone())]),
+        firewall: None,
+        forwards: false,
+        tunnel: None,
     };
     let there = at("192.0.2.1:1");
     let fresh = DesiredPeer { endpoint: Some(there), ..peer };

@@ -1,0 +1,66 @@
+//! What is in no network: where an internet gateway leads to.
+//!
+//! Grants only allow, so what is inside has to be left out of the addresses: they are given as the prefixes in between.
+
+use ipnet::IpNet;
+use wire::HostMap;
+
+use crate::{AddressSet, Family};
+
+/// All addresses but those of networks, of these ranges behind members, and of those behind this host.
+pub(super) fn outside(map: &HostMap, ranges: impl Iterator<Item = IpNet>) -> AddressSet {
+    let networks = map.networks.values();
+    let duties = networks.clone().flat_map(|membership| &membership.egress);
+    let duties = duties.flat_map(|duty| [Some(duty.range.0), duty.mapped.map(|mapped| mapped.0)]).flatten();
+    let inside: Vec<IpNet> =
+        networks.flat_map(|membership| membership.ranges.iter()).chain(duties).chain(ranges).collect();
+    let mut all = AddressSet::default();
+    for family in Family::ALL {
+        let inside: Vec<IpNet> =
+            inside.iter().filter(|net| Family::of(net.addr()) == family).copied().collect();
+        between(family.everything(), &inside, &mut all);
+    }
+    all
+}
+
+/// Adds what of a prefix is in none of these. They hold no prefix of another family.
+fn between(whole: IpNet, inside: &[IpNet], all: &mut AddressSet) {
+    let within: Vec<IpNet> = inside.iter().filter(|net| whole.contains(*net)).copied().collect();
+    if inside.iter().any(|net| net.contains(&whole)) {
+        return;
+    }
+    if within.is_empty() {
+        all.insert(whole);
+        return;
+    }
+    let halves = whole.subnets(whole.prefix_len() + 1).into_iter().flatten();
+    halves.for_each(|half| between(half, &within, all));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_inside_is_left_out() {
+        let inside = ["10.20.0.0/16", "10.20.7.0/24", "192.168.1.0/30"].map(|net| net.parse().unwrap());
+        let mut all = AddressSet::default();
+        between(Family::V4.everything(), &inside, &mut all);
+        for (ip, outside) in [
+            ("10.20.0.0", false),
+            ("10.20.255.255", false),
+            ("10.21.0.0", true),
+            ("10.19.255.255", true),
+            ("192.168.1.3", false),
+            ("192.168.1.4", true),
+            ("8.8.8.8", true),
+            ("0.0.0.0", true),
+            ("255.255.255.255", true),
+        ] {
+            assert_eq!(all.covers(ip.parse::<IpAddr>().unwrap()), outside, "{ip}");
+        }
+        assert!(all.len() < 64);
+    }
+}
