@@ -1,16 +1,22 @@
 //! Who may give which command: a table of all of them.
 
 use control::{
-    Actor, Command, Edit, NetworkEdit, NodeEdit, Rejection, authorise_administration, authorise_reading,
+    Actor, ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NodeEdit, PolicyEdit, Rejection,
+    authorise_administration, authorise_reading,
 };
-use model::{ApiTokenId, EnrollmentKeyId, HostId, NetworkId, NodeId, Role, TokenPurpose, UserId, Uses};
+use model::{
+    Access, ApiTokenId, ClientId, DnsRecordId, EgressId, EnrollmentKeyId, HostId, NetworkId, NodeId,
+    PolicyId, PolicyTestId, RecordData, Role, Subject, TokenPurpose, UpstreamId, UserId, Uses, WgPublicKey,
+};
 use wire::{HostSettings, Leave, NodeSwitch};
 
+use crate::office::Office;
 use crate::server::{Server, digest, hash, machine};
 
 /// One command of each kind. What they name is not there, unless it is `user`.
 fn commands(user: UserId) -> Vec<Command> {
-    [about_people(user), about_networks(), about_hosts()].concat()
+    [about_people(user), about_networks(), about_hosts(), about_members(), about_policies_and_names()]
+        .concat()
 }
 
 fn about_people(user: UserId) -> Vec<Command> {
@@ -22,6 +28,7 @@ fn about_people(user: UserId) -> Vec<Command> {
         Command::ChangePassword { user, password: hash("x"), keep: None },
         Command::SetRole { user, role: Role::Administrator },
         Command::DeleteUser { user },
+        Command::SetGroups { user, groups: Default::default() },
         Command::CreateToken { user, title, purpose, digest: digest(1), expires: None },
         Command::DeleteToken { token: ApiTokenId::from_bytes([9; 16]) },
     ]
@@ -77,6 +84,48 @@ fn about_hosts() -> Vec<Command> {
         Command::OwnSettings(HostSettings::default()),
         Command::OwnSwitch(NodeSwitch { network: name(), connected: true }),
         Command::OwnLeave(Leave::Network(name())),
+        Command::OwnKey(WgPublicKey::from_bytes([77; 32])),
+        Command::RotateKeys { host: Some(host) },
+        Command::Sweep,
+    ]
+}
+
+fn about_members() -> Vec<Command> {
+    let office = Office::new();
+    let (client, egress) = (ClientId::from_bytes([9; 16]), EgressId::from_bytes([9; 16]));
+    vec![
+        Command::CreateClient(office.new_client("pad", &["ada"])),
+        Command::UpdateClient { client, edit: ClientEdit::default() },
+        Command::DeleteClient { client },
+        Command::CreateEgress(office.new_egress("shop", "192.168.1.0/24", &["ada"])),
+        Command::UpdateEgress { egress, edit: EgressEdit::default() },
+        Command::DeleteEgress { egress },
+    ]
+}
+
+fn about_policies_and_names() -> Vec<Command> {
+    let network = NetworkId::from_bytes([9; 16]);
+    let policy = PolicyId::from_bytes([9; 16]);
+    let (from, to) = (Subject::Everything, Subject::Everything);
+    let (record, upstream) = (DnsRecordId::from_bytes([9; 16]), UpstreamId::from_bytes([9; 16]));
+    let (service, expect) = ("tcp".parse().unwrap(), Access::Allow);
+    let data = RecordData::A { address: [192, 0, 2, 1].into() };
+    vec![
+        Command::CreatePolicy(Office::new().new_policy(
+            "web",
+            &[Subject::Everything],
+            &[Subject::Everything],
+        )),
+        Command::UpdatePolicy { policy, edit: PolicyEdit::default() },
+        Command::DeletePolicy { policy },
+        Command::CreatePolicyTest { network, from, to, service, expect },
+        Command::DeletePolicyTest { test: PolicyTestId::from_bytes([9; 16]) },
+        Command::CreateDnsRecord { network, name: None, ttl: 60, data },
+        Command::UpdateDnsRecord { record, ttl: None, data: None },
+        Command::DeleteDnsRecord { record },
+        Command::CreateUpstream { network, domain: "corp".parse().unwrap(), servers: Vec::new() },
+        Command::UpdateUpstream { upstream, servers: Vec::new() },
+        Command::DeleteUpstream { upstream },
     ]
 }
 
@@ -112,14 +161,28 @@ fn each_actor_may_do_what_the_table_says_and_no_more() {
     let (_, [anna, ben, host]) = server();
     assert_eq!(allowed(Actor::Setup, "ben"), ["set-up-first-administrator"]);
     assert_eq!(allowed(Actor::Registrant, "ben"), ["register"]);
-    assert_eq!(allowed(host, "ben"), ["own-settings", "own-switch", "own-leave"]);
+    assert_eq!(allowed(host, "ben"), ["own-settings", "own-switch", "own-leave", "own-key"]);
     assert_eq!(allowed(ben, "ben"), ["change-password", "create-token"]);
     assert_eq!(allowed(ben, "cleo"), [""; 0]);
-    let not_administrators =
-        ["set-up-first-administrator", "create-token", "register", "own-settings", "own-switch", "own-leave"];
+    let not_administrators = [
+        "set-up-first-administrator",
+        "create-token",
+        "register",
+        "own-settings",
+        "own-switch",
+        "own-leave",
+        "own-key",
+        "sweep",
+    ];
     let all: Vec<_> = commands(UserId::from_bytes([0; 16])).iter().map(Command::name).collect();
     let administrators: Vec<_> = all.into_iter().filter(|name| !not_administrators.contains(name)).collect();
     assert_eq!(allowed(anna, "ben"), administrators);
+    let not_systems =
+        ["set-up-first-administrator", "register", "own-settings", "own-switch", "own-leave", "own-key"];
+    let all = commands(UserId::from_bytes([0; 16]));
+    assert_eq!(all.len(), 43);
+    let systems: Vec<_> = all.iter().map(Command::name).filter(|name| !not_systems.contains(name)).collect();
+    assert_eq!(allowed(Actor::System, "ben"), systems);
 }
 
 #[test]

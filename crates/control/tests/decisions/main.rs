@@ -4,6 +4,14 @@
 
 mod accounts;
 mod authorise;
+mod clients;
+mod egress;
 mod enrol;
+mod lives;
+mod names;
 mod networks;
+mod office;
+mod policies;
+mod removal;
 mod server;
+mod ways;
