@@ -38,12 +38,14 @@ const LAB: &[Need] = &[
 
 const TESTS: &[Need] = &[
     need("dbus-daemon", "dbus", "the bus of a systemd-resolved that only a test's machine has"),
+    need("curl", "curl", "speaks to our API as other programs do"),
     need("dig", "bind9-dnsutils", "asks our DNS server as others do"),
     need("faketime", "faketime", "sets a machine's clock a day off"),
     need("iperf3", "iperf3", "loads tunnels with TCP"),
     need("named-checkzone", "bind9-utils", "judges the zone files that we write for other DNS servers"),
     need("strace", "strace", "kills a process at each of its steps in turn"),
     need("tcpdump", "tcpdump", "sees what really leaves a machine"),
+    need("unbound", "unbound", "serves the zone files that we write, and stands for others' name servers"),
     need("wireguard-go", "wireguard-go", "a WireGuard that is not ours comes in as a client"),
     need("zbarimg", "zbar-tools", "reads our QR codes as a phone does"),
 ];
@@ -76,16 +78,20 @@ pub(crate) fn for_demo() -> Result<()> {
     provide(&[BUILD, LAB].concat_needs())
 }
 
-/// For building and for the figures of the DNS server. Installing `unbound` would start it as the machine's own server:
-/// while it is installed, systemd is told not to.
+/// For building and for the figures of the DNS server.
 pub(crate) fn for_dns_bench() -> Result<()> {
+    provide_unbound_too(&[BUILD, DNS_BENCH].concat_needs())
+}
+
+/// Installing `unbound` would start it as the machine's own server: while it is installed, systemd is told not to.
+fn provide_unbound_too(needs: &[&Need]) -> Result<()> {
     let systemctl = |word: &str| {
         let mut command = Command::new("systemctl");
         command.args([word, "--runtime", "unbound.service"]);
         output(command)
     };
     let is_held = !is_there("unbound") && systemctl("mask").is_some();
-    let provided = provide(&[BUILD, DNS_BENCH].concat_needs());
+    let provided = provide(needs);
     if is_held && systemctl("unmask").is_none() {
         say("systemd still holds unbound: `systemctl unmask --runtime unbound.service` lets it go");
     }
@@ -95,7 +101,7 @@ pub(crate) fn for_dns_bench() -> Result<()> {
 /// For every test.
 pub(crate) fn for_tests(with_vm: bool) -> Result<()> {
     let vm: &[Need] = if with_vm { VM } else { &[] };
-    provide(&[BUILD, LAB, TESTS, vm].concat_needs())
+    provide_unbound_too(&[BUILD, LAB, TESTS, vm].concat_needs())
 }
 
 trait ConcatNeeds {

@@ -83,6 +83,12 @@ impl Foreign {
         self.machine.run("wg-quick", ["down", APP]).map(drop)
     }
 
+    /// Out and in again by the same configuration: a session that the gateway has forgotten is begun anew at once.
+    pub fn renew(&self) -> Result<()> {
+        self.down()?;
+        self.machine.run("wg-quick", ["up", APP]).map(drop)
+    }
+
     /// Waits until WireGuard has had a handshake.
     pub fn handshaken(&self, limit: Duration) -> Result<()> {
         eventually(limit, || {

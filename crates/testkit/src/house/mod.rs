@@ -12,6 +12,7 @@
 //! ```
 
 mod administrator;
+mod desk;
 mod foreign;
 mod home;
 mod host;
@@ -30,6 +31,7 @@ use anyhow::{Context as _, Result};
 use crate::lab::{Lab, NatKind, Switch};
 
 pub use administrator::{Administrator, KeyPlan};
+pub use desk::Desk;
 pub use foreign::{APP, Foreign, KeyPair, dig};
 pub use home::Home;
 pub use host::{Host, INTERFACE};
@@ -104,6 +106,11 @@ impl House {
     /// Who administers it.
     pub fn administrator(&self) -> Administrator<'_> {
         Administrator::of(&self.server)
+    }
+
+    /// The administrators' API as any program speaks it, about the network [`NETWORK`].
+    pub fn desk(&self) -> Result<Desk<'_>> {
+        Desk::open(&self.administrator(), &self.server, NETWORK)
     }
 
     /// The switch that stands for the internet.
