@@ -18,6 +18,7 @@ mod path;
 mod reach;
 mod reconcile;
 mod resolver;
+mod router;
 mod rule;
 mod settings;
 mod sysctl;
@@ -41,6 +42,7 @@ pub use path::{
 };
 pub use reconcile::{Conflict, conflict, reconcile, reconcile_followed, reconcile_link};
 pub use resolver::{Resolver, ResolverChoice, ResolverChoiceError, ResolverWay};
+pub use router::{Nonce, RouterAction, Routers};
 pub use rule::{RULE_PRIORITIES, Rule, RuleMatch};
 pub use settings::LocalSettings;
 pub use sysctl::{Kept, Sysctl};
