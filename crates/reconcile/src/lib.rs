@@ -8,6 +8,7 @@
 mod access;
 mod actual;
 mod agent;
+mod clients;
 mod derived;
 mod desired;
 mod firewall;
@@ -25,6 +26,7 @@ mod sysctl;
 
 pub use actual::{Actual, ActualPeer, Device, Link, LinkLook, Look, Route, Surroundings};
 pub use agent::{Agent, AgentAction, AgentEvent, AgentWait, Answer, AskFailure, Changed};
+pub use clients::Clients;
 pub use derived::{Derived, Followed};
 pub use desired::{
     Circumstances, Desired, DesiredFirewall, DesiredPeer, Interface, LeftOut, LeftOutWhy, Tunnel, desired,

@@ -63,6 +63,11 @@ impl Standing {
     }
 }
 
+/// Whether a peer is a client of this gateway: it calls, and is never called.
+pub(crate) fn is_client(map: &HostMap, peer: &Peer) -> bool {
+    peer.nodes.iter().any(|node| Standing::of(map.host.id, peer, node) == Standing::Carried)
+}
+
 /// A firewall without the members of its sets.
 #[derive(Debug, Clone)]
 pub(crate) struct Shape {

@@ -26,6 +26,7 @@ use wire::{HostMap, Peer};
 pub use candidate::{Candidate, Own, PathKind, PeerView, candidates};
 pub use status::{Obstacle, PathStatus};
 
+use crate::access::is_client;
 use crate::{ActualPeer, DesiredPeer, Device, Interface, Op};
 use entry::Entry;
 use rendezvous::Doors;
@@ -121,10 +122,10 @@ impl Paths {
     /// The whole map, with the machine's addresses: this host, its peers, and nobody else.
     pub fn handle_map(&mut self, map: &HostMap, local: BTreeSet<IpNet>, now: Duration) {
         self.handle_own(Own::new(map, local), now);
-        let there: BTreeSet<WgPublicKey> = map.peers.values().filter_map(|peer| peer.key).collect();
+        let there: BTreeSet<WgPublicKey> = called(map, map.peers.values()).map(|(key, _)| key).collect();
         let gone: Vec<WgPublicKey> = self.peers.keys().filter(|key| !there.contains(key)).copied().collect();
         gone.iter().for_each(|key| self.handle_gone(key));
-        for (key, peer) in map.peers.values().filter_map(|peer| Some((peer.key?, peer))) {
+        for (key, peer) in called(map, map.peers.values()) {
             self.handle_peer(key, PeerView::new(map, peer), now);
         }
     }
@@ -134,13 +135,12 @@ impl Paths {
     pub fn handle_map_peers(
         &mut self,
         map: &HostMap,
-        hosts: &BTreeSet<MemberId>,
+        members: &BTreeSet<MemberId>,
         keys: &BTreeSet<WgPublicKey>,
         now: Duration,
     ) {
-        let keyed =
-            hosts.iter().filter_map(|host| map.peers.get(host)).filter_map(|peer| Some((peer.key?, peer)));
-        let changed: Vec<(WgPublicKey, &Peer)> = keyed.collect();
+        let changed: Vec<(WgPublicKey, &Peer)> =
+            called(map, members.iter().filter_map(|member| map.peers.get(member))).collect();
         let there: BTreeSet<WgPublicKey> = changed.iter().map(|(key, _)| *key).collect();
         let gone = keys.iter().filter(|key| !there.contains(*key));
         gone.for_each(|key| self.handle_gone(key));
@@ -341,6 +341,14 @@ impl Paths {
             Some(PathAction::Look) | None => {}
         }
     }
+}
+
+/// The peers that this host calls; a client calls by itself, from wherever it is.
+fn called<'a>(
+    map: &HostMap,
+    peers: impl Iterator<Item = &'a Peer>,
+) -> impl Iterator<Item = (WgPublicKey, &'a Peer)> {
+    peers.filter(|peer| !is_client(map, peer)).filter_map(|peer| Some((peer.key?, peer)))
 }
 
 fn has_session(peer: &ActualPeer, at: Timestamp) -> bool {

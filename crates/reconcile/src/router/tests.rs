@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{
-    Addresses, Generation, HostName, Mtu, NetworkId, NetworkName, Ranges, WgPublicKey,
-};
+use model::{Addresses, Generation, HostName, Mtu, NetworkId, NetworkName, Ranges, WgPublicKey};
 use proptest::prelude::*;
 use wire::{Membership, NatMapping, Net, OwnHost, Peer, PeerNode, ServerLinks};
 
@@ -55,7 +53,8 @@ fn map(routers: &[u8]) -> HostMap {
             rotate: false,
         },
         server: ServerLinks::default(),
-        networks: [(NETWORK, Membership { addresses: address(99), ..Membership::plain(name, ranges) })].into(),
+        networks: [(NETWORK, Membership { addresses: address(99), ..Membership::plain(name, ranges) })]
+            .into(),
         peers,
     }
 }

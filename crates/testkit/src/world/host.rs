@@ -6,8 +6,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::{Generation, HostId, WgPublicKey};
 use reconcile::{
-    Agent, AgentAction, AgentEvent, Changed, Circumstances, Derived, Desired, LinkKind, LinkName, LocalSettings, Op,
-    PathAction, Paths, reconcile, reconcile_followed,
+    Agent, AgentAction, AgentEvent, Changed, Circumstances, Derived, Desired, LinkKind, LinkName,
+    LocalSettings, Op, PathAction, Paths, reconcile, reconcile_followed,
 };
 use wire::{HostMap, Report};
 
