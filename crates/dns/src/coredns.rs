@@ -27,8 +27,9 @@ pub fn zone_file(names: &Snapshot, origin: &Name) -> Option<String> {
     let (zone, serial) = names.zone(origin)?;
     let (ttl, server, mailbox) = (zone.ttl, Whole(&zone.server), Whole(&zone.mailbox));
     let origin = Whole(&zone.origin);
+    // Who answers is whoever reads this, and we know no address of it; BIND refuses a server in the zone without one.
     let mut text = format!(
-        "{origin} {ttl} IN SOA {server} {mailbox} {serial} 3600 600 604800 {ttl}\n{origin} {ttl} IN NS {server}\n"
+        "{origin} {ttl} IN SOA {server} {mailbox} {serial} 3600 600 604800 {ttl}\n{origin} {ttl} IN NS localhost.\n"
     );
     for record in names.records_of(&zone.origin) {
         write_record(&mut text, &record).expect("a text takes everything");
