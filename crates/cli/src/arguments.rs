@@ -3,7 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    backup, completion, context, host, journal, key, network, node, server, session, setup, token, user,
+    backup, client, completion, context, dns, egress, gateway, host, journal, key, network, node, policy,
+    server, session, setup, token, user,
 };
 
 const SURROUNDINGS: &str = "\
@@ -15,7 +16,8 @@ Environment (wins over the contexts file):
   NETLOOM_CA       a PEM file of certificate authorities
   NETLOOM_CONTEXTS the contexts file instead of ~/.config/netloom/contexts.toml
 
-Exit codes: 0 done, 1 refused or failed, 2 used wrongly.";
+Exit codes: 0 done, 1 refused or failed, 2 used wrongly, 3 asked and answered with no
+(`policy explain`: not allowed; `policy test run`: a test is wrong).";
 
 /// Administers a Netloom server: networks, hosts, and the keys that let machines join.
 #[derive(Debug, Parser)]
@@ -70,6 +72,21 @@ pub enum Command {
     /// Machines in a network
     #[command(subcommand, visible_alias = "nodes")]
     Node(node::Node),
+    /// Nodes with duties: who lets clients in, who leads where, through whom others are reached
+    #[command(subcommand, visible_alias = "gateways")]
+    Gateway(gateway::Gateway),
+    /// Remote access clients: plain WireGuard apps that come in through gateways
+    #[command(subcommand, visible_alias = "clients")]
+    Client(client::Client),
+    /// Ways to ranges outside of a network
+    #[command(subcommand)]
+    Egress(egress::Egress),
+    /// Who may open connections to whom
+    #[command(subcommand, visible_alias = "policies")]
+    Policy(policy::Policy),
+    /// Names: records of a network, and name servers for single domains
+    #[command(subcommand)]
+    Dns(dns::Dns),
     /// Enrollment keys: what lets machines join
     #[command(subcommand, visible_alias = "keys")]
     Key(key::Key),
@@ -98,6 +115,13 @@ pub struct AtMost {
     /// List at most this many
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
+}
+
+impl AtMost {
+    /// As a number of items in memory.
+    pub(crate) fn count(self) -> usize {
+        self.limit.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +159,48 @@ mod tests {
             "netloom server status",
             "netloom journal --limit 10",
             "netloom backup /tmp/x.db",
+            "netloom network create lab --access deny --approval on --domain lab.example.org",
+            "netloom network update lab --hub gw --approval off --dry-run",
+            "netloom network update lab --hub none --domain none",
+            "netloom host update web --default on --ephemeral off",
+            "netloom host rotate-key web",
+            "netloom host rotate-key --all --yes",
+            "netloom node add home web --tag web --tag db",
+            "netloom node list home --pending",
+            "netloom node approve home web",
+            "netloom node update home web --tags a,b --v4 10.1.0.7 --relay gw --internet out --lan off --expires 7d",
+            "netloom node update home web --tag a --untag b --relay none --internet none --expires never",
+            "netloom node update home web --remote-access on --internet-gateway off --expires-in 2w",
+            "netloom gateway list",
+            "netloom gateway list home --json",
+            "netloom gateway enable remote-access home gw",
+            "netloom gateway disable internet home gw",
+            "netloom client create home phone --gateway gw,gw-2 --owner alice --tag mobile --output phone.conf --qr",
+            "netloom client create home phone --server-key --dns none --full-tunnel --png x.png --svg x.svg",
+            "netloom client update home phone --range none --mtu default --keepalive 25 --dns gateway --owner none",
+            "netloom client config home phone --gateway gw --private-key-file key -o phone.conf",
+            "netloom client qr home phone --private-key-file -",
+            "netloom client new-key home phone --yes",
+            "netloom client disable home phone",
+            "netloom egress create home office 192.168.7.0/24 --router gw:10 --router gw-2 --nat off --mapped 10.77.0.0/24",
+            "netloom egress update home office --mapped none --router gw",
+            "netloom policy create home web --from tag:web --from user:anna@example.org --to node:db --service tcp/443 --both",
+            "netloom policy create home dns --from everything --to tag:dns --service udp/53,1000-2000 --dry-run",
+            "netloom policy update home web --service everything --both off",
+            "netloom policy disable home web --dry-run",
+            "netloom policy delete home web --dry-run",
+            "netloom policy explain web client:phone tcp/443 --network home",
+            "netloom policy test add home tag:web node:db tcp/5432 deny",
+            "netloom policy test run home",
+            "netloom user groups bob staff,night",
+            "netloom user groups bob none",
+            "netloom key create ci --tag web,ci --ephemeral",
+            "netloom dns record add home www A 10.0.0.7 --ttl 300",
+            "netloom dns record add home @ txt hello",
+            "netloom dns record update home www 10.0.0.8",
+            "netloom dns record delete home www --type aaaa",
+            "netloom dns upstream add home corp.example 10.0.0.1 [fd00::1]:5353",
+            "netloom dns zone home --format hosts",
             "netloom completion fish",
             "netloom version",
         ] {
@@ -154,6 +220,31 @@ mod tests {
             ("netloom key create x --expires-in soon", "7d"),
             ("netloom key create x --expires-in 1d --expires 2027-01-01T00:00:00Z", "cannot be used with"),
             ("netloom context add home --server https://x --pin abc", "not a key"),
+            ("netloom network update home --access perhaps", "[possible values: allow, deny]"),
+            ("netloom host rotate-key", "<HOST>"),
+            ("netloom node update home web", "--tags"),
+            ("netloom node update home web --lan on", "--internet"),
+            ("netloom node update home web --tags a --untag b", "cannot be used with"),
+            ("netloom node update home web --expires soon", "is no moment"),
+            ("netloom client create home phone --public-key abc", "not a key"),
+            (
+                "netloom client create home phone --server-key --public-key QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI=",
+                "cannot be used with",
+            ),
+            ("netloom client qr home phone", "--private-key-file"),
+            ("netloom egress create home office 192.168.7.0/24", "--router"),
+            ("netloom egress create home office 192.168.7.0/24 --router gw:best", "is no priority"),
+            ("netloom policy create home web --from web --to everything", "is no subject"),
+            ("netloom policy create home web --from everything", "--to"),
+            ("netloom policy explain tag:web db tcp/443", "is no member"),
+            ("netloom policy explain web db http", "is no service"),
+            (
+                "netloom policy test add home everything everything tcp maybe",
+                "[possible values: allow, deny]",
+            ),
+            ("netloom dns record add home www MX mail", "[possible values: a, aaaa, cname, txt, srv]"),
+            ("netloom dns record update home www", "VALUE"),
+            ("netloom dns upstream add home corp.example ns", "is no name server"),
             ("netloom token delete ci", "is not an id"),
             ("netloom completion tcsh2", "tcsh2"),
         ] {

@@ -18,6 +18,11 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// A query's names and values.
 pub(crate) type Query<'a> = [(&'a str, String)];
 
+/// The query that makes a write a dry run, or does not.
+pub(crate) fn trying(dry_run: bool) -> Vec<(&'static str, String)> {
+    dry_run.then(|| ("dry_run", true.to_string())).into_iter().collect()
+}
+
 /// Talks to one server.
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -54,6 +59,16 @@ impl Client {
         self.value(self.send(Method::POST, path, &[], Some(body)).await?).await
     }
 
+    /// `POST`, or only a look at what it would do.
+    pub(crate) async fn post_or_try(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        dry_run: bool,
+    ) -> Result<Value, Failure> {
+        self.value(self.send(Method::POST, path, &trying(dry_run), Some(body)).await?).await
+    }
+
     /// `PUT`.
     pub(crate) async fn put(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
         self.value(self.send(Method::PUT, path, &[], Some(body)).await?).await
@@ -62,6 +77,16 @@ impl Client {
     /// `PATCH`.
     pub(crate) async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
         self.value(self.send(Method::PATCH, path, &[], Some(body)).await?).await
+    }
+
+    /// `PATCH`, or only a look at what it would do.
+    pub(crate) async fn patch_or_try(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        dry_run: bool,
+    ) -> Result<Value, Failure> {
+        self.value(self.send(Method::PATCH, path, &trying(dry_run), Some(body)).await?).await
     }
 
     /// `DELETE`.
@@ -93,6 +118,12 @@ impl Client {
             };
             after = Some(next.as_str().to_owned());
         }
+    }
+
+    /// `GET` of a text.
+    pub(crate) async fn text(&self, path: &str, query: &Query<'_>) -> Result<String, Failure> {
+        let body = self.body(self.send(Method::GET, path, query, None::<&()>).await?).await?;
+        String::from_utf8(body).map_err(|_| self.stranger("its answer is not text"))
     }
 
     /// `GET` of a file: the answer whose body is still to be read.

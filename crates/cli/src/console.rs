@@ -30,6 +30,11 @@ pub struct Console {
     pub(crate) global: Global,
 }
 
+/// What an answer means.
+pub(crate) fn meaning<T: DeserializeOwned>(answer: &Value) -> Result<T, Failure> {
+    T::deserialize(answer).map_err(|error| Failure::Answer(error.to_string()))
+}
+
 /// A server that was met, and what is known of it.
 pub(crate) struct Met {
     pub(crate) connection: Connection,
@@ -95,9 +100,19 @@ impl Console {
         if self.global.json {
             return self.show_json(answer);
         }
-        let meaning = T::deserialize(answer).map_err(|error| Failure::Answer(error.to_string()))?;
+        let meaning: T = meaning(answer)?;
         let view = self.view();
         self.terminal.print(&text(&meaning, &view))
+    }
+
+    /// Prints what a dry run answered, or the thing that was changed.
+    pub(crate) fn show_written<T: DeserializeOwned>(
+        &mut self,
+        answer: &Value,
+        dry_run: bool,
+        text: impl FnOnce(&T, &View) -> String,
+    ) -> Result<(), Failure> {
+        if dry_run { self.show(answer, crate::command::policy::changes) } else { self.show(answer, text) }
     }
 
     /// Prints JSON.
@@ -158,11 +173,7 @@ impl Console {
 
     /// The first line of a file, or of standard input (`-`).
     pub(crate) fn secret_file(&mut self, file: &str) -> Result<Secret, Failure> {
-        let text = if file == "-" {
-            self.terminal.rest()?
-        } else {
-            std::fs::read_to_string(file).with_context(|| format!("the file {file} cannot be read"))?
-        };
+        let text = self.file(file)?;
         let line = text.lines().next().unwrap_or_default();
         if line.is_empty() || line.len() > MOST_SECRET {
             return Err(Failure::Usage(format!(
@@ -170,5 +181,13 @@ impl Console {
             )));
         }
         Ok(line.to_owned().into())
+    }
+
+    /// A small file, or standard input (`-`).
+    pub(crate) fn file(&mut self, file: &str) -> Result<String, Failure> {
+        if file == "-" {
+            return self.terminal.rest();
+        }
+        Ok(std::fs::read_to_string(file).with_context(|| format!("the file {file} cannot be read"))?)
     }
 }

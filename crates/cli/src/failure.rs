@@ -98,6 +98,9 @@ pub(crate) enum Failure {
         "the server's answer is not what this program expects ({0}); use the `netloom` of the server's version"
     )]
     Answer(String),
+    /// Nothing went wrong: what was asked was answered with no, which is told already.
+    #[error("the answer is no")]
+    No,
     /// Standard output or a file.
     #[error("{0:#}")]
     Local(#[from] anyhow::Error),
@@ -136,9 +139,29 @@ fn shown(failure: &tls::Failure) -> String {
 }
 
 impl Failure {
-    /// 2 for wrong use, else 1.
+    /// 2 for wrong use, 3 for an answer that is no, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
-        if matches!(self, Self::Usage(_)) { 2 } else { 1 }
+        match self {
+            Self::Usage(_) => 2,
+            Self::No => 3,
+            Self::Refused(_)
+            | Self::NotLoggedIn { .. }
+            | Self::LoggedOut { .. }
+            | Self::TokenRefused { .. }
+            | Self::NoContext
+            | Self::UnknownContext { .. }
+            | Self::Unreachable { .. }
+            | Self::WrongPin { .. }
+            | Self::NotTrusted { .. }
+            | Self::NotNetloom { .. }
+            | Self::Answer(_)
+            | Self::Local(_) => 1,
+        }
+    }
+
+    /// Whether there is nothing left to tell.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self, Self::No)
     }
 
     /// What is told: one sentence, and a line for each field that is wrong.

@@ -12,17 +12,22 @@ mod console;
 mod contexts;
 mod environment;
 mod failure;
+mod private_file;
+mod private_key;
+mod qr;
 mod render;
 mod span;
 mod terminal;
 mod trust;
+mod value;
 
 pub use arguments::{Arguments, Command, Global};
 pub use console::Console;
 pub use environment::Environment;
 pub use terminal::{Ask, Terminal};
 
-/// Runs a command and says how it went: 0 done, 1 refused or failed, 2 used wrongly. Errors are told on the terminal.
+/// Runs a command and says how it went: 0 done, 1 refused or failed, 2 used wrongly, 3 asked and
+/// answered with no. Errors are told on the terminal.
 pub fn run(command: Command, console: &mut Console) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -42,6 +47,8 @@ pub async fn run_in(command: Command, console: &mut Console) -> u8 {
     if failure.is_closed_pipe() {
         return 0;
     }
-    console.terminal.note(&failure.text());
+    if !failure.is_told() {
+        console.terminal.note(&failure.text());
+    }
     failure.exit_code()
 }

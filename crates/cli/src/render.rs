@@ -92,6 +92,16 @@ pub(crate) fn yes_no(yes: bool) -> String {
     if yes { "yes" } else { "no" }.to_owned()
 }
 
+/// `on` or `off`.
+pub(crate) fn on_off(on: bool) -> String {
+    if on { "on" } else { "off" }.to_owned()
+}
+
+/// A number of things, each of them named like one: `1 node`, `3 nodes`.
+pub(crate) fn counted(count: u64, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 /// `online` or `offline`.
 pub(crate) fn online(online: bool) -> String {
     if online { "online" } else { "offline" }.to_owned()

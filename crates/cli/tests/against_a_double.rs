@@ -11,6 +11,7 @@ async fn logged_in() -> (Double, Seat) {
     let (server, seat) = (Double::plain().await, Seat::new());
     let went = seat.run(&format!("login alice --password-file - --server {}", server.url), PASSWORD).await;
     assert_eq!(went.code, 0, "{went:?}");
+    server.lists("/api/v1/networks/net-03/nodes", json!([]));
     (server, seat)
 }
 
@@ -39,10 +40,9 @@ async fn a_list_follows_all_pages_and_stops_at_the_limit() {
     let (server, seat) = logged_in().await;
     let went = seat.run("network list", "").await;
     assert_eq!(went.out.lines().count(), 26, "{}", went.out);
-    assert!(
-        went.out
-            .starts_with("NAME    RANGES        NODES  CREATED\nnet-00  10.0.0.0/16   0      2027-01-15T08")
-    );
+    assert!(went.out.starts_with(
+        "NAME    RANGES        ACCESS  NODES  CREATED\nnet-00  10.0.0.0/16   allow   0      2027-01-15T08"
+    ));
     let before = server.seen().len();
     let went = seat.run("network list --limit 12 --json", "").await;
     let items: Vec<Value> = serde_json::from_str(&went.out).unwrap();
@@ -55,11 +55,11 @@ async fn a_screen_gets_a_frame() {
     let (_server, seat) = logged_in().await;
     let went = seat.ask("network list --limit 1", &[]).await;
     let expected = "\
-┌────────┬─────────────┬───────┬──────────┐
-│ NAME   ┆ RANGES      ┆ NODES ┆ CREATED  │
-╞════════╪═════════════╪═══════╪══════════╡
-│ net-00 ┆ 10.0.0.0/16 ┆ 0     ┆ just now │
-└────────┴─────────────┴───────┴──────────┘
+┌────────┬─────────────┬────────┬───────┬──────────┐
+│ NAME   ┆ RANGES      ┆ ACCESS ┆ NODES ┆ CREATED  │
+╞════════╪═════════════╪════════╪═══════╪══════════╡
+│ net-00 ┆ 10.0.0.0/16 ┆ allow  ┆ 0     ┆ just now │
+└────────┴─────────────┴────────┴───────┴──────────┘
 ";
     assert_eq!(went.out, expected);
 }
@@ -134,6 +134,7 @@ async fn a_new_server_is_set_up_after_its_pin_was_accepted() {
     assert_eq!(accepted.code, 0, "{accepted:?}");
     let kept = std::fs::read_to_string(seat.file("contexts.toml")).unwrap();
     assert!(kept.contains(&pin), "{kept}");
+    server.lists("/api/v1/networks/net-03/nodes", json!([]));
     assert_eq!(seat.run("network show net-03", "").await.code, 0);
 }
 

@@ -1,15 +1,15 @@
 //! `netloom host`.
 
-use std::str::FromStr;
-
-use api::{Edit, Nat, PatchHost, path};
+use api::{Nat, PatchHost, path};
 use clap::Subcommand;
-use model::{Endpoint, EndpointError, HostName, Mtu, SettingError};
+use model::{Endpoint, HostName, Mtu};
+use serde_json::json;
 
 use crate::arguments::AtMost;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::render::{View, addresses, details, joined, online, or_dash, table};
+use crate::render::{View, addresses, details, joined, online, or_dash, table, yes_no};
+use crate::value::{OnOff, OrDefault, OrNone, switched};
 
 /// Machines.
 #[derive(Debug, Subcommand)]
@@ -47,10 +47,25 @@ pub enum Host {
         name: Option<HostName>,
         /// The MTU of its interface in bytes, or `default`
         #[arg(long, value_name = "BYTES", group = "change")]
-        mtu: Option<MtuEdit>,
+        mtu: Option<OrDefault<Mtu>>,
         /// Where it can always be reached, such as 203.0.113.7:51820, or `none`
         #[arg(long, value_name = "ENDPOINT", group = "change")]
-        static_endpoint: Option<EndpointEdit>,
+        static_endpoint: Option<OrNone<Endpoint>>,
+        /// Whether it joins every new network
+        #[arg(long, value_enum, group = "change")]
+        default: Option<OnOff>,
+        /// Whether it is removed when it has been offline for a while
+        #[arg(long, value_enum, group = "change")]
+        ephemeral: Option<OnOff>,
+    },
+    /// Ask one, or all, for a new WireGuard key; no packet is lost when it comes
+    RotateKey {
+        /// Its name or id
+        #[arg(required_unless_present = "all")]
+        host: Option<String>,
+        /// Ask every host
+        #[arg(long, conflicts_with = "host")]
+        all: bool,
     },
     /// Remove one from everything
     #[command(visible_alias = "rm")]
@@ -58,36 +73,6 @@ pub enum Host {
         /// Its name or id
         host: String,
     },
-}
-
-/// What becomes of the MTU.
-#[derive(Debug, Clone)]
-pub struct MtuEdit(Edit<Mtu>);
-
-impl FromStr for MtuEdit {
-    type Err = SettingError;
-
-    fn from_str(text: &str) -> Result<Self, SettingError> {
-        if text == "default" {
-            return Ok(Self(Edit::Clear));
-        }
-        text.parse().map(|mtu| Self(Edit::Set(mtu)))
-    }
-}
-
-/// What becomes of the static endpoint.
-#[derive(Debug, Clone)]
-pub struct EndpointEdit(Edit<Endpoint>);
-
-impl FromStr for EndpointEdit {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
-        if text == "none" {
-            return Ok(Self(Edit::Clear));
-        }
-        text.parse().map(|endpoint| Self(Edit::Set(endpoint)))
-    }
 }
 
 impl Host {
@@ -106,12 +91,21 @@ impl Host {
                 let answer = client.get(&path::fill(path::HOST, &[&host]), &[]).await?;
                 console.show(&answer, one)
             }
-            Self::Update { host, name, mtu, static_endpoint } => {
-                let mtu = mtu.map_or(Edit::Keep, |edit| edit.0);
-                let static_endpoint = static_endpoint.map_or(Edit::Keep, |edit| edit.0);
-                let body = PatchHost { name, mtu, static_endpoint, ..PatchHost::default() };
+            Self::Update { host, name, mtu, static_endpoint, default, ephemeral } => {
+                let (mtu, static_endpoint) = (OrDefault::edit(mtu), OrNone::edit(static_endpoint));
+                let (default, ephemeral) = (switched(default), switched(ephemeral));
+                let body = PatchHost { name, mtu, static_endpoint, default, ephemeral };
                 let answer = client.patch(&path::fill(path::HOST, &[&host]), &body).await?;
                 console.show(&answer, one)
+            }
+            Self::RotateKey { host: Some(host), all: _ } => {
+                let answer = client.post(&path::fill(path::HOST_ROTATE_KEY, &[&host]), &json!({})).await?;
+                console.done(&answer, &format!("Host `{host}` is asked for a new WireGuard key."))
+            }
+            Self::RotateKey { host: None, all: _ } => {
+                console.confirm("ask every host for a new WireGuard key")?;
+                let answer = client.post(path::ROTATE_KEYS, &json!({})).await?;
+                console.done(&answer, "Every host is asked for a new WireGuard key.")
             }
             Self::Delete { host } => {
                 console.confirm(&format!("remove host `{host}` from all networks and from the server"))?;
@@ -123,10 +117,16 @@ impl Host {
 }
 
 fn networks(host: &api::Host) -> String {
-    joined(host.networks.iter().map(|node| {
-        let pause = if node.connected { "" } else { " (paused)" };
-        format!("{}{pause}", node.network.name)
-    }))
+    joined(host.networks.iter().map(|node| format!("{}{}", node.network.name, aside(node))))
+}
+
+/// Why it takes no part in a network, in brackets.
+fn aside(node: &api::HostNetwork) -> &'static str {
+    match (node.pending, node.connected) {
+        (true, _) => " (waits to be let in)",
+        (false, false) => " (paused)",
+        (false, true) => "",
+    }
 }
 
 fn all(hosts: &[api::Host], view: &View) -> String {
@@ -163,6 +163,9 @@ fn one(host: &api::Host, view: &View) -> String {
         ("State", state(host)),
         ("Last seen", view.moment_or(seen.last_seen, "never")),
         ("WireGuard key", host.wireguard_key.to_string()),
+        ("New key", if host.rotating { "asked for" } else { "" }.to_owned()),
+        ("Default", yes_no(host.default)),
+        ("Ephemeral", yes_no(host.ephemeral)),
         ("MTU", host.mtu.map_or_else(|| format!("{} (default)", Mtu::DEFAULT), |mtu| mtu.to_string())),
         ("Static endpoint", host.static_endpoint.map(|endpoint| endpoint.to_string()).unwrap_or_default()),
         ("Seen at", joined(&seen.endpoints)),
@@ -179,8 +182,7 @@ fn one(host: &api::Host, view: &View) -> String {
         ("Created", view.moment(host.created)),
     ];
     lines.extend(host.networks.iter().map(|node| {
-        let pause = if node.connected { "" } else { " (paused)" };
-        ("Network", format!("{}: {}{pause}", node.network.name, addresses(node.v4, node.v6)))
+        ("Network", format!("{}: {}{}", node.network.name, addresses(node.v4, node.v6), aside(node)))
     }));
     lines.extend(
         seen.failures.iter().map(|failure| ("Failing", format!("{}: {}", failure.op, failure.error))),

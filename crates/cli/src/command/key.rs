@@ -2,7 +2,7 @@
 
 use api::{CreateKey, CreatedKey, KeyState, NetworkSelector, PatchKey, path};
 use clap::{ArgGroup, Subcommand};
-use model::{Timestamp, Title};
+use model::{Tag, Timestamp, Title};
 
 use crate::arguments::AtMost;
 use crate::console::Console;
@@ -36,6 +36,12 @@ pub enum Key {
         /// From when on it is refused, such as 2026-12-31T00:00:00Z
         #[arg(long, value_name = "TIME", group = "end")]
         expires: Option<Timestamp>,
+        /// A tag that nodes get who join with it; may be given several times
+        #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
+        tags: Vec<Tag>,
+        /// Remove hosts who joined with it when they have been offline for a while
+        #[arg(long)]
+        ephemeral: bool,
     },
     /// Show one
     Show {
@@ -65,9 +71,9 @@ impl Key {
                 let answer = client.list(path::KEYS, &[], most.limit).await?;
                 console.show(&answer, |keys: &Vec<api::Key>, view| all(keys, view))
             }
-            Self::Create { title, networks, uses, expires_in, expires } => {
-                let expires_in = expires_in.map(Span::seconds);
-                let body = CreateKey { networks, uses, expires, expires_in, ..CreateKey::titled(title) };
+            Self::Create { title, networks, uses, expires_in, expires, tags, ephemeral } => {
+                let (expires_in, tags) = (expires_in.map(Span::seconds), tags.into_iter().collect());
+                let body = CreateKey { title, networks, uses, expires, expires_in, tags, ephemeral };
                 let answer = client.post(path::KEYS, &body).await?;
                 console.show(&answer, created)
             }
@@ -107,11 +113,11 @@ fn networks(key: &api::Key) -> String {
 fn all(keys: &[api::Key], view: &View) -> String {
     table(
         view,
-        ["title", "state", "networks", "uses", "expires"],
+        ["title", "state", "networks", "tags", "uses", "expires"],
         keys,
         |key| {
-            let expires = view.moment_or(key.expires, "never");
-            [key.title.to_string(), state(key).to_owned(), or_dash(networks(key)), uses(key), expires]
+            let (tags, expires) = (or_dash(joined(&key.tags)), view.moment_or(key.expires, "never"));
+            [key.title.to_string(), state(key).to_owned(), or_dash(networks(key)), tags, uses(key), expires]
         },
         "No keys yet. Make one with `netloom key create TITLE --network NETWORK`.",
     )
@@ -125,6 +131,11 @@ fn one(key: &api::Key, view: &View) -> String {
             ("Id", key.id.to_string()),
             ("State", state(key).to_owned()),
             ("Networks", or_dash(networks(key))),
+            ("Tags", joined(&key.tags)),
+            (
+                "Hosts",
+                if key.ephemeral { "removed when they have been offline for a while" } else { "" }.to_owned(),
+            ),
             ("Uses", uses(key)),
             ("Expires", view.moment_or(key.expires, "never")),
             ("Created", view.moment(key.created)),
@@ -152,6 +163,8 @@ mod tests {
             networks: Vec::new(),
             uses: Some(1),
             expires: Some(Timestamp::from_millis(now.as_millis() + 7 * 86_400_000)),
+            tags: Default::default(),
+            ephemeral: false,
             state: KeyState::Usable,
             created: now,
         };

@@ -1,13 +1,18 @@
 //! The commands: one file for each noun, with its arguments, its requests and how its answers are shown.
 
 pub(crate) mod backup;
+pub(crate) mod client;
 pub(crate) mod completion;
 pub(crate) mod context;
+pub(crate) mod dns;
+pub(crate) mod egress;
+pub(crate) mod gateway;
 pub(crate) mod host;
 pub(crate) mod journal;
 pub(crate) mod key;
 pub(crate) mod network;
 pub(crate) mod node;
+pub(crate) mod policy;
 pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod setup;
@@ -29,6 +34,11 @@ pub(crate) async fn run(command: Command, console: &mut Console) -> Result<(), F
         Command::Network(network) => network.run(console).await,
         Command::Host(host) => host.run(console).await,
         Command::Node(node) => node.run(console).await,
+        Command::Gateway(gateway) => gateway.run(console).await,
+        Command::Client(client) => client.run(console).await,
+        Command::Egress(egress) => egress.run(console).await,
+        Command::Policy(policy) => policy.run(console).await,
+        Command::Dns(dns) => dns.run(console).await,
         Command::Key(key) => key.run(console).await,
         Command::User(user) => user.run(console).await,
         Command::Token(token) => token.run(console).await,

@@ -1,13 +1,14 @@
 //! `netloom user`: accounts.
 
-use api::{ChangePassword, CreateUser, Password, PatchUser, Role, SetPassword, path};
+use api::{ChangePassword, CreateUser, Password, PatchUser, Role, SetGroups, SetPassword, path};
 use clap::{Subcommand, ValueEnum};
-use model::UserName;
+use model::{GroupName, UserName};
 
 use crate::arguments::AtMost;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::render::{View, details, table};
+use crate::render::{View, details, joined, or_dash, table};
+use crate::value::Names;
 
 /// What a user may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,6 +61,13 @@ pub enum User {
         #[arg(value_enum)]
         role: RoleName,
     },
+    /// Say which groups one is in; policies may speak of the clients of those in a group
+    Groups {
+        /// The name or id
+        user: String,
+        /// All groups, with commas between them, in place of those until now, or none
+        groups: Names<GroupName>,
+    },
     /// Change the own password, or set somebody else's
     Password {
         /// Whose; without it the own one
@@ -102,6 +110,11 @@ impl User {
                 let answer = client.patch(&path::fill(path::USER, &[&user]), &body).await?;
                 console.show(&answer, one)
             }
+            Self::Groups { user, groups } => {
+                let body = SetGroups { groups: groups.set() };
+                let answer = client.put(&path::fill(path::USER_GROUPS, &[&user]), &body).await?;
+                console.show(&answer, one)
+            }
             Self::Password { user: Some(user), password_file, current_password_file: _ } => {
                 let password = console.new_password(password_file.as_deref(), &question(&user))?;
                 let answer =
@@ -136,9 +149,11 @@ pub(crate) fn role(role: Role) -> &'static str {
 }
 
 fn all(users: &[api::User], view: &View) -> String {
-    let row =
-        |user: &api::User| [user.name.to_string(), role(user.role).to_owned(), view.moment(user.created)];
-    table(view, ["name", "role", "created"], users, row, "No users.")
+    let row = |user: &api::User| {
+        let groups = or_dash(joined(&user.groups));
+        [user.name.to_string(), role(user.role).to_owned(), groups, view.moment(user.created)]
+    };
+    table(view, ["name", "role", "groups", "created"], users, row, "No users.")
 }
 
 fn one(user: &api::User, view: &View) -> String {
@@ -148,6 +163,7 @@ fn one(user: &api::User, view: &View) -> String {
             ("Name", user.name.to_string()),
             ("Id", user.id.to_string()),
             ("Role", role(user.role).to_owned()),
+            ("Groups", joined(&user.groups)),
             ("Created", view.moment(user.created)),
         ],
     )

@@ -3,7 +3,7 @@
 //! It answers by the contract's types and decides nothing: what the real server does is tested with the real server.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,8 +44,9 @@ pub(crate) struct Seen {
     pub(crate) body: Value,
 }
 
+/// What arrived, and what is answered beside what the double knows by itself.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Seen>>>);
+struct Log(Arc<Mutex<Vec<Seen>>>, Arc<Mutex<BTreeMap<String, (u16, Value)>>>);
 
 /// The double.
 pub(crate) struct Double {
@@ -77,6 +78,17 @@ impl Double {
     /// What arrived.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.log.0.lock().expect("no test panics while it holds the log").clone()
+    }
+
+    /// Answers a request such as `GET /api/v1/hosts`, whatever its query, with this. A text is sent as it is.
+    pub(crate) fn answers(&self, request: &str, status: u16, answer: Value) {
+        let mut answers = self.log.1.lock().expect("no test panics while it holds the answers");
+        answers.insert(request.to_owned(), (status, answer));
+    }
+
+    /// Answers a list with these items.
+    pub(crate) fn lists(&self, path: &str, items: Value) {
+        self.answers(&format!("GET {path}"), 200, json!({ "items": items, "next": null }));
     }
 
     /// Whether a text arrived in any request.
@@ -127,9 +139,7 @@ fn app(log: Log) -> Router {
         .route(api::path::NETWORKS, get(networks))
         .route(api::path::NETWORK, any(network))
         .route(api::path::BACKUP, get(|| async { (StatusCode::OK, "SQLite format 3\0 and so on") }))
-        .fallback(
-            |uri: Uri| async move { problem(ProblemKind::NotFound, &format!("there is nothing at {uri}")) },
-        )
+        .fallback(prepared)
         .layer(axum::middleware::from_fn_with_state(log.clone(), note))
         .with_state(log)
 }
@@ -155,6 +165,21 @@ async fn note(
         return problem(ProblemKind::Unauthenticated, "the token is not known");
     }
     next.run(axum::extract::Request::from_parts(parts, bytes.into())).await
+}
+
+/// What a test prepared.
+async fn prepared(State(log): State<Log>, method: Method, uri: Uri) -> Response {
+    let request = format!("{method} {}", uri.path());
+    let answers = log.1.lock().expect("no test panics while it holds the answers");
+    let Some((status, answer)) = answers.get(&request) else {
+        return problem(ProblemKind::NotFound, &format!("there is nothing at {uri}"));
+    };
+    let status = StatusCode::from_u16(*status).unwrap_or_default();
+    match answer {
+        Value::Null => status.into_response(),
+        Value::String(text) => (status, text.clone()).into_response(),
+        answer => (status, Json(answer.clone())).into_response(),
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<String> {
@@ -220,12 +245,13 @@ async fn networks(Query(paging): Query<Paging>) -> Json<Page<api::Network>> {
     Json(page.expect("the program takes the cursor it was given"))
 }
 
-async fn network(method: Method, Path(name): Path<String>) -> Response {
+async fn network(log: State<Log>, method: Method, uri: Uri, Path(name): Path<String>) -> Response {
     match (method, name.as_str()) {
         (Method::GET, "net-03") => Json(example(3)).into_response(),
         (Method::DELETE, "net-03") => StatusCode::NO_CONTENT.into_response(),
         (Method::GET, "html") => (StatusCode::OK, "<html>").into_response(),
-        _ => problem(ProblemKind::NotFound, &format!("there is no network `{name}`")),
+        (Method::GET, "nowhere") => problem(ProblemKind::NotFound, &format!("there is no network `{name}`")),
+        (method, _) => prepared(log, method, uri).await,
     }
 }
 

@@ -1,14 +1,18 @@
 //! `netloom node`: hosts in a network.
 
+mod show;
+mod update;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use api::{AddNode, HostSelector, PatchNode, path};
 use clap::Subcommand;
+use model::Tag;
+use serde_json::json;
 
 use crate::arguments::AtMost;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::render::{View, addresses, details, online, table, yes_no};
 
 /// Machines in a network.
 #[derive(Debug, Subcommand)]
@@ -18,6 +22,9 @@ pub enum Node {
     List {
         /// The network's name or id
         network: String,
+        /// Only those that wait to be let in
+        #[arg(long)]
+        pending: bool,
         #[command(flatten)]
         most: AtMost,
     },
@@ -33,9 +40,16 @@ pub enum Node {
         /// Its IPv6 address there; without it one is handed out
         #[arg(long, value_name = "ADDRESS")]
         v6: Option<Ipv6Addr>,
+        /// A tag; may be given several times
+        #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
+        tags: Vec<Tag>,
     },
     /// Show one
     Show(Place),
+    /// Change one: its addresses and tags, its duties, its ways to others, its end
+    Update(Box<update::Update>),
+    /// Let a host in that waits for it
+    Approve(Place),
     /// Let a host take part in a network again
     Connect(Place),
     /// Let a host pause in a network: it keeps its addresses and has no peers
@@ -51,12 +65,18 @@ pub struct Place {
     /// The network's name or id
     network: String,
     /// The host's name or id, or the node's id
+    #[arg(value_name = "HOST")]
     node: String,
 }
 
 impl Place {
-    fn path(&self) -> String {
-        path::fill(path::NODE, &[&self.network, &self.node])
+    fn fill(&self, template: &str) -> String {
+        path::fill(template, &[&self.network, &self.node])
+    }
+
+    /// The node's path.
+    pub(crate) fn path(&self) -> String {
+        self.fill(path::NODE)
     }
 }
 
@@ -64,16 +84,23 @@ impl Node {
     pub(crate) async fn run(self, console: &mut Console) -> Result<(), Failure> {
         let client = console.client()?;
         let answer = match self {
-            Self::List { network, most } => {
-                let answer = client.list(&path::fill(path::NODES, &[&network]), &[], most.limit).await?;
-                return console.show(&answer, |nodes: &Vec<api::Node>, view| all(nodes, view));
+            Self::List { network, pending, most } => {
+                // What is left out is left out here: the API does not choose.
+                let limit = most.limit.filter(|_| !pending);
+                let mut answer = client.list(&path::fill(path::NODES, &[&network]), &[], limit).await?;
+                if let Some(nodes) = answer.as_array_mut().filter(|_| pending) {
+                    nodes.retain(|node| node["pending"] == true);
+                    nodes.truncate(most.count());
+                }
+                return console.show(&answer, |nodes: &Vec<api::Node>, view| show::all(nodes, view));
             }
-            Self::Add { network, host, v4, v6 } => {
-                client
-                    .post(&path::fill(path::NODES, &[&network]), &AddNode { v4, v6, ..AddNode::of(host) })
-                    .await?
+            Self::Add { network, host, v4, v6, tags } => {
+                let body = AddNode { host, v4, v6, tags: tags.into_iter().collect() };
+                client.post(&path::fill(path::NODES, &[&network]), &body).await?
             }
             Self::Show(place) => client.get(&place.path(), &[]).await?,
+            Self::Update(update) => update.send(&client).await?,
+            Self::Approve(place) => client.post(&place.fill(path::NODE_APPROVE), &json!({})).await?,
             Self::Connect(place) => client.patch(&place.path(), &PatchNode::connected(true)).await?,
             Self::Disconnect(place) => client.patch(&place.path(), &PatchNode::connected(false)).await?,
             Self::Remove(place) => {
@@ -83,34 +110,9 @@ impl Node {
                 return console.done(&answer, &words);
             }
         };
-        console.show(&answer, one)
+        console.show(&answer, show::one)
     }
 }
 
-fn all(nodes: &[api::Node], view: &View) -> String {
-    table(
-        view,
-        ["host", "addresses", "connected", "state"],
-        nodes,
-        |node| {
-            let addresses = addresses(node.v4, node.v6);
-            [node.host_name.to_string(), addresses, yes_no(node.connected), online(node.online)]
-        },
-        "No host is in this network yet.",
-    )
-}
-
-fn one(node: &api::Node, view: &View) -> String {
-    details(
-        view,
-        &[
-            ("Host", node.host_name.to_string()),
-            ("Network", node.network_name.to_string()),
-            ("Id", node.id.to_string()),
-            ("Addresses", addresses(node.v4, node.v6)),
-            ("Connected", yes_no(node.connected)),
-            ("State", online(node.online)),
-            ("Created", view.moment(node.created)),
-        ],
-    )
-}
+/// One node's properties.
+pub(crate) use show::one;

@@ -1,0 +1,88 @@
+//! What `netloom node update` changes.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use api::{Edit, HostSelector, PatchNode, UseInternet};
+use clap::{ArgGroup, Args};
+use serde_json::Value;
+
+use super::Place;
+use crate::client::Client;
+use crate::console::meaning;
+use crate::failure::Failure;
+use crate::value::{EndingEdit, OnOff, OrNone, TagEdit, switched};
+
+/// Which node, and what becomes of it.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true))]
+pub struct Update {
+    #[command(flatten)]
+    place: Place,
+    /// Its new IPv4 address
+    #[arg(long, value_name = "ADDRESS", group = "change")]
+    v4: Option<Ipv4Addr>,
+    /// Its new IPv6 address
+    #[arg(long, value_name = "ADDRESS", group = "change")]
+    v6: Option<Ipv6Addr>,
+    #[command(flatten)]
+    tags: TagEdit,
+    /// Whether it lets remote access clients in
+    #[arg(long, value_enum, group = "change")]
+    remote_access: Option<OnOff>,
+    /// Whether it is a way to everything, for those who choose it
+    #[arg(long, value_enum, group = "change")]
+    internet_gateway: Option<OnOff>,
+    /// The host through which others reach it, or none
+    #[arg(long, value_name = "HOST", group = "change")]
+    relay: Option<OrNone<HostSelector>>,
+    /// The internet gateway through which it reaches everything outside of its networks, or none
+    #[arg(long, value_name = "HOST", group = "change")]
+    internet: Option<OrNone<HostSelector>>,
+    /// With --internet: whether the machine's own networks stay reachable directly [default: on]
+    #[arg(long, value_enum, requires = "internet")]
+    lan: Option<OnOff>,
+    #[command(flatten)]
+    ending: EndingEdit,
+}
+
+impl Update {
+    /// Sends it, and gives the answer.
+    pub(super) async fn send(self, client: &Client) -> Result<Value, Failure> {
+        let path = self.place.path();
+        let tags = if self.tags.is_relative() {
+            meaning::<api::Node>(&client.get(&path, &[]).await?)?.tags
+        } else {
+            BTreeSet::new()
+        };
+        client.patch(&path, &self.body(tags)?).await
+    }
+
+    /// `tags` are those until now.
+    fn body(self, tags: BTreeSet<model::Tag>) -> Result<PatchNode, Failure> {
+        let (expires, expires_in) = self.ending.fields();
+        let lan = self.lan.is_none_or(bool::from);
+        let internet = match OrNone::edit(self.internet) {
+            Edit::Keep => Edit::Keep,
+            Edit::Clear if self.lan.is_some() => {
+                return Err(Failure::Usage(
+                    "--lan goes with an internet gateway, not with `none`".to_owned(),
+                ));
+            }
+            Edit::Clear => Edit::Clear,
+            Edit::Set(gateway) => Edit::Set(UseInternet { gateway, lan }),
+        };
+        Ok(PatchNode {
+            connected: None,
+            v4: self.v4,
+            v6: self.v6,
+            tags: self.tags.over(tags),
+            remote_access: switched(self.remote_access),
+            internet_gateway: switched(self.internet_gateway),
+            relay: OrNone::edit(self.relay),
+            internet,
+            expires,
+            expires_in,
+        })
+    }
+}
