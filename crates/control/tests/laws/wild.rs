@@ -355,7 +355,7 @@ fn egress_step(intent: &Intent, step: &Step) -> Option<RecordChange> {
     let routers: BTreeSet<Router> = gateways(intent, number, b, c)
         .into_iter()
         .enumerate()
-        .map(|(at, node)| Router { priority: u16::from(c % 2) * at as u16, node })
+        .map(|(at, node)| Router { priority: u16::from(c % 2) * u16::try_from(at).unwrap(), node })
         .collect();
     let range = format!("192.168.{number}.0/24").parse().unwrap();
     let egress = Egress {
@@ -432,7 +432,7 @@ fn policy_step(intent: &Intent, step: &Step) -> Option<RecordChange> {
         return Some(put(Some(old), new));
     }
     let side = |number: u8| {
-        let more = (number % 4 == 0).then(|| subject(network, number.wrapping_mul(31)));
+        let more = number.is_multiple_of(4).then(|| subject(network, number.wrapping_mul(31)));
         let side = std::iter::once(subject(network, number)).chain(more);
         side.filter(|subject| there(intent, subject)).collect::<BTreeSet<_>>()
     };
