@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 use api::{
-    Client, ClientSelector, ClientSession, ConfigFormat, ConfigQuery, CreateClient, CreatedClient,
-    FieldError, HostSelector, NetworkSelector, Page, Paging, PatchClient, Problem, ProblemKind,
+    Client, ClientSelector, ClientSession, ConfigFormat, ConfigQuery, CreateClient, CreatedClient, DryRun,
+    FieldError, HostSelector, NetworkSelector, Page, Paging, PatchClient, Problem, ProblemKind, Written,
 };
 use axum::Json;
 use axum::extract::State;
@@ -16,6 +16,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
+use super::tried::tried;
 use super::{Admin, Answer, Failure, Problems, Shared, client_config, find, name, qr};
 use crate::brain::now;
 use crate::identity::random;
@@ -188,16 +189,17 @@ pub(super) async fn get(
     Ok(Json(show(&reader.intent, &admin.parts.brain.told().inventory, client)?))
 }
 
-/// Change a client; a disabled one is cut off at once
+/// Change a client, whereby a disabled one is cut off at once; or look who would gain or lose access
 #[utoipa::path(patch, path = "/api/v1/networks/{network}/clients/{client}", tag = "clients",
-    params(("network" = api::schema::Selector, Path), ("client" = api::schema::Selector, Path)),
-    request_body = PatchClient, responses((status = 200, body = Client), Problems))]
+    params(("network" = api::schema::Selector, Path), ("client" = api::schema::Selector, Path), DryRun),
+    request_body = PatchClient, responses((status = 200, body = Written<Client>), Problems))]
 pub(super) async fn patch(
     State(admin): State<Shared>,
     caller: Caller,
     Segments((network, client)): Segments<(NetworkSelector, ClientSelector)>,
+    Params(DryRun { dry_run }): Params<DryRun>,
     Body(patch): Body<PatchClient>,
-) -> Answer<Client> {
+) -> Answer<Written<Client>> {
     let intent = admin.parts.brain.intent();
     let network = find::network(&intent, &network)?;
     let client = find::client(&intent, network, &client)?.id;
@@ -221,9 +223,14 @@ pub(super) async fn patch(
         mtu: mtu.into_change().into(),
         keepalive: keepalive.into_change().into(),
     };
-    let committed = admin.submit(caller.actor, Command::UpdateClient { client, edit }).await?;
+    let command = Command::UpdateClient { client, edit };
+    if dry_run {
+        let network = network.id;
+        return Ok(Json(Written::Tried(tried(intent, caller.actor, command, network).await?)));
+    }
+    let committed = admin.submit(caller.actor, command).await?;
     let changed = committed.intent.client(client).ok_or_else(|| find::gone("client"))?;
-    Ok(Json(show(&committed.intent, &admin.parts.brain.told().inventory, changed)?))
+    Ok(Json(Written::Done(show(&committed.intent, &admin.parts.brain.told().inventory, changed)?)))
 }
 
 /// Remove a client

@@ -1,8 +1,8 @@
 //! Nodes: hosts in a network.
 
 use api::{
-    AddNode, FieldError, HostSelector, NetworkSelector, Node, NodeRelations, Page, Paging, PatchNode,
-    Problem, UseInternet,
+    AddNode, DryRun, FieldError, HostSelector, NetworkSelector, Node, NodeRelations, Page, Paging, PatchNode,
+    Problem, UseInternet, Written,
 };
 use axum::Json;
 use axum::extract::State;
@@ -12,6 +12,7 @@ use model::{InternetUse, NodeId};
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
+use super::tried::tried;
 use super::{Admin, Answer, Failure, Problems, Shared, find, name};
 use crate::brain::now;
 
@@ -81,16 +82,17 @@ pub(super) async fn get(
     Ok(Json(shown.ok_or(Rejection::NoSuchNode { node: node.id })?))
 }
 
-/// Change a node: pause it, give it tags and duties, other ways to others, an end
+/// Change a node: pause it, give it tags and duties, other ways to others, an end; or look who would gain or lose access
 #[utoipa::path(patch, path = "/api/v1/networks/{network}/nodes/{node}", tag = "networks",
-    params(("network" = api::schema::Selector, Path), ("node" = api::schema::Selector, Path)),
-    request_body = PatchNode, responses((status = 200, body = Node), Problems))]
+    params(("network" = api::schema::Selector, Path), ("node" = api::schema::Selector, Path), DryRun),
+    request_body = PatchNode, responses((status = 200, body = Written<Node>), Problems))]
 pub(super) async fn patch(
     State(admin): State<Shared>,
     caller: Caller,
     Segments((network, node)): Segments<(NetworkSelector, HostSelector)>,
+    Params(DryRun { dry_run }): Params<DryRun>,
     Body(patch): Body<PatchNode>,
-) -> Answer<Node> {
+) -> Answer<Written<Node>> {
     let intent = admin.parts.brain.intent();
     let (node, network) = find::node(&intent, &network, &node)?;
     let expires = patch.expiry(now()).map_err(|error| Problem::of_fields(vec![FieldError::from(error)]))?;
@@ -111,14 +113,19 @@ pub(super) async fn patch(
         internet: internet.into_change().into(),
         expires: expires.into_change().into(),
     };
-    update(&admin, &caller, node.id, edit).await
+    let (node, network) = (node.id, network.id);
+    if dry_run {
+        let command = Command::UpdateNode { node, edit };
+        return Ok(Json(Written::Tried(tried(intent, caller.actor, command, network).await?)));
+    }
+    Ok(Json(Written::Done(update(&admin, &caller, node, edit).await?)))
 }
 
-async fn update(admin: &Admin, caller: &Caller, node: NodeId, edit: NodeEdit) -> Answer<Node> {
+async fn update(admin: &Admin, caller: &Caller, node: NodeId, edit: NodeEdit) -> Result<Node, Failure> {
     let committed = admin.submit(caller.actor, Command::UpdateNode { node, edit }).await?;
     let inventory = &admin.parts.brain.told().inventory;
     let changed = committed.intent.node(node).and_then(|node| show(&committed.intent, inventory, node));
-    Ok(Json(changed.ok_or(Rejection::NoSuchNode { node })?))
+    Ok(changed.ok_or(Rejection::NoSuchNode { node })?)
 }
 
 /// Let a node in that waits for it
@@ -131,7 +138,7 @@ pub(super) async fn approve(
     Segments((network, node)): Segments<(NetworkSelector, HostSelector)>,
 ) -> Answer<Node> {
     let node = find::node(&admin.parts.brain.intent(), &network, &node)?.0.id;
-    update(&admin, &caller, node, NodeEdit { approve: true, ..NodeEdit::default() }).await
+    Ok(Json(update(&admin, &caller, node, NodeEdit { approve: true, ..NodeEdit::default() }).await?))
 }
 
 /// Take a host out of a network

@@ -3,14 +3,19 @@
 //! Not for what needs the real program: kills, settings and restored backups are in `program`.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod clients;
 mod contract;
+mod ends;
 mod following;
 mod joining;
-mod names;
 mod journal;
+mod names;
+mod policies;
 mod presence;
+mod records;
 mod rendezvous;
 mod restart;
 mod running;
 mod sessions;
 mod things;
+mod ways;
