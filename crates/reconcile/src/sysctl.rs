@@ -131,10 +131,12 @@ pub(crate) fn take(link: &LinkName, interface: &Interface, surroundings: &Surrou
     let lacks = |name: &str, value: &str| surroundings.sysctls.get(name).is_some_and(|now| now != value);
     let mut wanted: Vec<String> = Vec::new();
     if interface.forwards {
-        let heeded = surroundings
-            .sysctls
-            .keys()
-            .filter(|name| name.ends_with(ROUTER_ADVERTISEMENTS) && has(name, "1"));
+        // Not for links to come, which have none of their own yet, and not for ours, where no router is.
+        let nobodys =
+            ["all", "default", "lo", link.as_str()].map(|link| format!("net/ipv6/conf/{link}/accept_ra"));
+        let heeded = surroundings.sysctls.keys().filter(|name| {
+            name.ends_with(ROUTER_ADVERTISEMENTS) && !nobodys.contains(name) && has(name, "1")
+        });
         // First: a machine that forwards heeds no router unless it was told to do so all the same.
         wanted.extend(heeded.cloned());
         wanted

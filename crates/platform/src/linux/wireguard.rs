@@ -72,7 +72,8 @@ impl Wireguard {
         let attributes = vec![WireguardAttribute::IfName(interface.to_owned())];
         let request = self.message(WireguardCmd::GetDevice, attributes, NLM_F_REQUEST | NLM_F_DUMP);
         let mut answers = self.handle.request(request, KernelAddress::new(0, 0)).map_err(io::Error::other)?;
-        let mut device = Device { kind: LinkKind::Kernel, at, key: None, port: 0, mark: 0, peers: BTreeMap::new() };
+        let mut device =
+            Device { kind: LinkKind::Kernel, at, key: None, port: 0, mark: 0, peers: BTreeMap::new() };
         while let Some(answer) = answers.next().await {
             if answer.header.flags & NLM_F_DUMP_INTR != 0 {
                 return Ok(None);

@@ -12,7 +12,9 @@ use crate::common::{LINK, device_processes, inside, ip, machine, our_device, out
 use ipnet::IpNet;
 use model::{Endpoint, Keepalive, Mtu, WgPublicKey};
 use platform::{Choice, Machine, udp_port_is_free};
-use reconcile::{Actual, Desired, DesiredPeer, Device, Interface, Link, LinkKind, Op, Route, reconcile};
+use reconcile::{
+    Actual, Desired, DesiredPeer, Device, FIREWALL_MARK, Interface, Link, LinkKind, Op, Route, reconcile,
+};
 
 fn key(byte: u8) -> WgPublicKey {
     WgPublicKey::from_bytes([byte; 32])
@@ -41,6 +43,7 @@ fn life(kind: LinkKind) -> Vec<Op> {
         Op::CreateLink(kind),
         Op::SetKey(secret().public()),
         Op::SetPort(51820),
+        Op::SetMark(FIREWALL_MARK),
         Op::SetMtu(Mtu::new(1380).unwrap()),
         Op::AddAddress(ip("10.20.0.5")),
         Op::AddAddress(ip("fd20::5")),
@@ -71,6 +74,8 @@ fn life(kind: LinkKind) -> Vec<Op> {
 
 /// Leaves out what is not the ops' doing: numbers, times, counters, and what the kernel adds on its own.
 fn essence(mut actual: Actual) -> Actual {
+    // Each link has its own, with which it comes and goes.
+    actual.surroundings.sysctls.clear();
     let Some(link) = &mut actual.link else {
         return actual;
     };

@@ -13,5 +13,6 @@ mod resolver_file;
 mod resolver_resolvconf;
 mod resolver_resolved;
 mod trouble;
+mod tunnel;
 mod vm;
 mod watching;
