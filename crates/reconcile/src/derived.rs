@@ -20,10 +20,9 @@ use crate::access::Shape;
 use crate::desired::{desired_door, keepalive};
 use crate::reach::{Claim, Claims, Ground};
 use crate::{
-    Circumstances, Desired, DesiredPeer, FirewallStep, Interface, Kept, LeftOut, LocalSettings, SetId,
-    desired,
+    Circumstances, Desired, DesiredPeer, FirewallStep, Interface, Kept, LeftOut, LocalSettings, desired,
 };
-use holding::{Held, Moved};
+use holding::{Held, Moved, OwnRange};
 
 /// Before all other members.
 const FIRST: MemberId = MemberId::from_bytes([0; 16]);
@@ -55,7 +54,7 @@ pub struct Derived {
     led: BTreeMap<MemberId, Box<[MemberId]>>,
     held: BTreeMap<IpNet, Held>,
     /// The ranges that this host leads to, and the sets they are in.
-    duties: BTreeMap<(NetworkId, IpNet), (MemberId, Box<[SetId]>)>,
+    duties: BTreeMap<(NetworkId, IpNet), OwnRange>,
     /// How many nets of carried members there are in each network.
     carried: BTreeMap<NetworkId, usize>,
 }

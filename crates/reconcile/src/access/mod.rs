@@ -236,33 +236,33 @@ impl Plan<'_> {
 
     fn grant(&mut self, network: NetworkId, membership: &Membership, grant: &wire::Grant, own: &AddressSet) {
         let services = services::of(&grant.services);
-        let sources: BTreeSet<SetKey> =
-            grant.from.iter().flat_map(|party| self.sources(network, *party)).collect();
-        for to in &grant.to {
-            for from in &sources {
+        let sources = grant.from.iter().flat_map(|party| self.sources(network, *party));
+        for from in sources.collect::<BTreeSet<SetKey>>() {
+            for to in &grant.to {
                 match *to {
-                    Party::Outside if membership.internet_gateway => {
-                        self.let_outside(*from, services.clone())
-                    }
-                    Party::Outside => {}
-                    Party::Everything | Party::Class(_) | Party::Member(_) if !membership.guarded => {}
-                    party @ (Party::Everything | Party::Class(_) | Party::Member(_)) => {
-                        if self.is_us(membership, party) {
-                            self.let_in(*from, own.clone(), services.clone());
+                    Party::Outside if membership.internet_gateway => self.let_outside(from, services.clone()),
+                    // What no network guards needs no grant.
+                    Party::Everything | Party::Class(_) | Party::Member(_) if membership.guarded => {
+                        if self.is_us(membership, *to) {
+                            self.let_in(from, own.clone(), services.clone());
                         }
-                        if self.carrying.contains(&network) {
-                            let to = match party {
-                                Party::Everything => SetKey::Carried(network),
-                                Party::Class(_) | Party::Member(_) | Party::Outside => {
-                                    SetKey::To(network, party)
-                                }
-                            };
-                            self.let_through(*from, to, services.clone());
-                        }
+                        self.let_to_carried(network, from, *to, services.clone());
                     }
+                    Party::Outside | Party::Everything | Party::Class(_) | Party::Member(_) => {}
                 }
             }
         }
+    }
+
+    fn let_to_carried(&mut self, network: NetworkId, from: SetKey, to: Party, services: Services) {
+        if !self.carrying.contains(&network) {
+            return;
+        }
+        let to = match to {
+            Party::Everything => SetKey::Carried(network),
+            Party::Class(_) | Party::Member(_) | Party::Outside => SetKey::To(network, to),
+        };
+        self.let_through(from, to, services);
     }
 
     fn is_us(&self, membership: &Membership, party: Party) -> bool {

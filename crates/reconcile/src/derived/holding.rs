@@ -26,6 +26,13 @@ pub(super) struct Held {
     sets: Box<[SetId]>,
 }
 
+/// A range that this host leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OwnRange {
+    member: MemberId,
+    sets: Box<[SetId]>,
+}
+
 /// What came of new holders.
 #[derive(Debug, Default)]
 pub(super) struct Moved {
@@ -62,8 +69,9 @@ impl Derived {
                 self.held.insert(*net, held);
             }
         }
-        let own =
-            duties(map).map(|(network, duty)| ((network, duty.range.0.trunc()), (duty.id, Box::default())));
+        let own = duties(map).map(|(network, duty)| {
+            ((network, duty.range.0.trunc()), OwnRange { member: duty.id, sets: Box::default() })
+        });
         self.duties = own.collect();
         self.shape = self.new_shape(map);
         self.place_all(map);
@@ -154,8 +162,8 @@ impl Derived {
 
     /// The ranges that this host leads to are in sets by their own entry's classes.
     pub(super) fn hold_duties(&mut self, map: &HostMap, member: MemberId, moved: &mut Moved) {
-        let of_member = self.duties.iter_mut().filter(|(_, (id, _))| *id == member);
-        for ((network, net), (_, sets)) in of_member {
+        let of_member = self.duties.iter_mut().filter(|(_, own)| own.member == member);
+        for ((network, net), OwnRange { sets, .. }) in of_member {
             let classes = classes(map, member, *network);
             let now = self.shape.sets_of(*network, member, Standing::Carried, classes);
             moved.moved(*net, sets, &now);
@@ -197,7 +205,7 @@ impl Derived {
         self.place_all(map);
         let mut shape = self.shape.clone();
         let held = self.held.iter().map(|(net, held)| (*net, &held.sets));
-        for (net, sets) in held.chain(self.duties.iter().map(|((_, net), (_, sets))| (*net, sets))) {
+        for (net, sets) in held.chain(self.duties.iter().map(|((_, net), own)| (*net, &own.sets))) {
             for id in sets {
                 shape.firewall.sets.get_mut(id).map(|set| set.insert(net));
             }
@@ -212,7 +220,7 @@ impl Derived {
     fn place_all(&mut self, map: &HostMap) {
         let sets: Vec<Box<[SetId]>> = self.held.values().map(|held| self.sets_of(map, held)).collect();
         self.held.values_mut().zip(sets).for_each(|(held, sets)| held.sets = sets);
-        for ((network, _), (member, sets)) in &mut self.duties {
+        for ((network, _), OwnRange { member, sets }) in &mut self.duties {
             let classes = classes(map, *member, *network);
             *sets = self.shape.sets_of(*network, *member, Standing::Carried, classes);
         }

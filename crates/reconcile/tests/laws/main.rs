@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may end where its own making fails")]
 
+mod access;
 mod derive;
 mod machines;
 mod maps;
