@@ -1,5 +1,6 @@
 //! The commands against a double of the server: what is sent, what is shown, what is told when it goes wrong.
 
+mod administering;
 mod double;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -214,9 +215,21 @@ async fn a_new_password_is_asked_for_twice_and_checked_first() {
 #[tokio::test]
 async fn completions_and_version_need_no_server() {
     let seat = Seat::new();
-    for shell in ["bash", "zsh", "fish"] {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let went = seat.run(&format!("completion {shell}"), "").await;
-        assert!(went.code == 0 && went.out.contains("network"), "{shell}");
+        for word in [
+            "network",
+            "rotate-key",
+            "approve",
+            "gateway",
+            "new-key",
+            "egress",
+            "dry-run",
+            "explain",
+            "upstream",
+        ] {
+            assert!(went.code == 0 && went.out.contains(word), "{shell}: {word}");
+        }
     }
     let version: Value = serde_json::from_str(&seat.run("version --json", "").await.out).unwrap();
     assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));

@@ -167,18 +167,23 @@ async fn note(
     next.run(axum::extract::Request::from_parts(parts, bytes.into())).await
 }
 
-/// What a test prepared.
+/// What a test prepared. Where it holds `$public_key`, that of the request is put in.
 async fn prepared(State(log): State<Log>, method: Method, uri: Uri) -> Response {
     let request = format!("{method} {}", uri.path());
     let answers = log.1.lock().expect("no test panics while it holds the answers");
     let Some((status, answer)) = answers.get(&request) else {
         return problem(ProblemKind::NotFound, &format!("there is nothing at {uri}"));
     };
+    let seen = log.0.lock().expect("no test panics while it holds the log");
+    let key = seen.last().and_then(|seen| seen.body["public_key"].as_str()).unwrap_or_default();
     let status = StatusCode::from_u16(*status).unwrap_or_default();
     match answer {
         Value::Null => status.into_response(),
         Value::String(text) => (status, text.clone()).into_response(),
-        answer => (status, Json(answer.clone())).into_response(),
+        answer => {
+            let json = [(header::CONTENT_TYPE, "application/json")];
+            (status, json, answer.to_string().replace("$public_key", key)).into_response()
+        }
     }
 }
 

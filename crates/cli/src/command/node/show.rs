@@ -51,7 +51,7 @@ fn internet(node: &api::Node) -> String {
     let Some(used) = &node.internet else {
         return String::new();
     };
-    let lan = if used.lan { "its own networks directly" } else { "its own networks too" };
+    let lan = if used.lan { "the LAN directly" } else { "the LAN not at all" };
     format!("by {}, {lan}", used.gateway.host_name)
 }
 
@@ -128,7 +128,7 @@ web   10.1.0.2   db, web  remote access, internet  gw   online, waits to be let 
         let text = one(&node(), &View { now: NOW, width: None });
         for line in [
             "Reached by  gw, the network's hub",
-            "Internet    by out, its own networks directly",
+            "Internet    by out, the LAN directly",
             "Expires     2027-01-15T08:00:00.000Z",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

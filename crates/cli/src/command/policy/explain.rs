@@ -53,8 +53,13 @@ async fn the_only_network(client: &Client) -> Result<String, Failure> {
 }
 
 fn sentence(explanation: &Explanation, _view: &View) -> String {
-    let Explanation { from, to, service, reason, reverse_allowed, .. } = explanation;
-    let reverse = if *reverse_allowed { "is allowed too" } else { "is not allowed" };
+    let Explanation { from, to, service, allowed, reason, reverse_allowed, .. } = explanation;
+    let reverse = match (allowed, reverse_allowed) {
+        (true, true) => "is allowed too",
+        (false, true) => "is allowed",
+        (true, false) => "is not allowed",
+        (false, false) => "is not allowed either",
+    };
     let text = format!(
         "{from} to {to} by {service} is {reason}.\nThe other way round it {reverse}; replies always pass."
     );

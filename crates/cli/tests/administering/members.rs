@@ -1,0 +1,159 @@
+//! Nodes and their duties, egress, names, groups, keys.
+
+use serde_json::{Value, json};
+
+use crate::double::{Double, NOW};
+use crate::logged_in;
+
+const NETWORK: &str = "/api/v1/networks/home";
+const ID: &str = "01010101-0101-0101-0101-010101010101";
+const OTHER: &str = "02020202-0202-0202-0202-020202020202";
+
+fn node(pending: bool) -> Value {
+    json!({
+        "id": ID, "network": ID, "network_name": "home", "host": ID, "host_name": "web", "v4": "10.1.0.2",
+        "connected": true, "pending": pending, "tags": ["old"], "online": true, "created": NOW,
+    })
+}
+
+fn sent(server: &Double) -> Value {
+    server.seen().pop().unwrap().body
+}
+
+#[tokio::test]
+async fn a_node_is_changed_as_it_was_said() {
+    let (server, seat) = logged_in().await;
+    let path = format!("{NETWORK}/nodes/web");
+    server.answers(&format!("GET {path}"), 200, node(false));
+    server.answers(&format!("PATCH {path}"), 200, node(false));
+    for (line, expected) in [
+        ("node update home web --tag db", json!({ "tags": ["db", "old"] })),
+        ("node update home web --tags none", json!({ "tags": [] })),
+        ("node update home web --internet out", json!({ "internet": { "gateway": "out", "lan": true } })),
+        (
+            "node update home web --internet out --lan off",
+            json!({ "internet": { "gateway": "out", "lan": false } }),
+        ),
+        ("node update home web --internet none --relay none", json!({ "internet": null, "relay": null })),
+        ("node update home web --relay gw --expires never", json!({ "relay": "gw", "expires": null })),
+        (
+            "node update home web --v6 fd00::7 --expires-in 2d",
+            json!({ "v6": "fd00::7", "expires_in": 172_800 }),
+        ),
+        ("gateway enable remote-access home web", json!({ "remote_access": true })),
+        ("gateway disable internet home web", json!({ "internet_gateway": false })),
+    ] {
+        let went = seat.run(line, "").await;
+        assert_eq!((went.code, sent(&server)), (0, expected), "{line}: {went:?}");
+    }
+    let before = server.seen().len();
+    let contrary = seat.run("node update home web --internet none --lan on", "").await;
+    assert!(contrary.code == 2 && server.seen().len() == before, "{contrary:?}");
+}
+
+#[tokio::test]
+async fn who_waits_is_listed_counted_and_let_in() {
+    let (server, seat) = logged_in().await;
+    server.lists(&format!("{NETWORK}/nodes"), json!([node(true), node(false)]));
+    let list = seat.run("node list home --pending", "").await;
+    assert_eq!(list.out.lines().count(), 2, "{}", list.out);
+    assert!(list.out.contains("waits to be let in"), "{}", list.out);
+    let network = json!({
+        "id": ID, "name": "home", "v4": "10.1.0.0/16", "v6": null, "keepalive": 20, "access": "deny",
+        "approval": true, "nodes": 2, "created": NOW,
+    });
+    server.answers(&format!("GET {NETWORK}"), 200, network);
+    let shown = seat.run("network show home", "").await;
+    assert!(shown.out.contains("Waiting    1 to be let in"), "{}", shown.out);
+    server.answers(&format!("POST {NETWORK}/nodes/web/approve"), 200, node(false));
+    assert_eq!(seat.run("node approve home web", "").await.code, 0);
+}
+
+#[tokio::test]
+async fn asking_every_host_for_a_new_key_is_confirmed() {
+    let (server, seat) = logged_in().await;
+    server.answers("POST /api/v1/hosts/rotate-keys", 204, Value::Null);
+    let before = server.seen().len();
+    let refused = seat.run("host rotate-key --all", "").await;
+    assert!(refused.code == 2 && server.seen().len() == before, "{refused:?}");
+    let went = seat.ask("host rotate-key --all", &["yes"]).await;
+    assert_eq!((went.code, went.out.as_str()), (0, "Every host is asked for a new WireGuard key.\n"));
+}
+
+#[tokio::test]
+async fn an_egress_range_names_its_routers_in_order() {
+    let (server, seat) = logged_in().await;
+    let egress = json!({
+        "id": ID, "network": ID, "network_name": "home", "name": "office", "range": "192.168.7.0/24",
+        "mapped": null, "reached_as": "192.168.7.0/24", "nat": false, "enabled": true, "created": NOW,
+        "routers": [{ "node": { "id": ID, "host": ID, "host_name": "gw" }, "priority": 10, "online": true }],
+    });
+    server.answers(&format!("POST {NETWORK}/egress"), 201, egress);
+    let went =
+        seat.run("egress create home office 192.168.7.0/24 --router gw:10 --router out --nat off", "").await;
+    assert!(went.code == 0 && went.out.contains("Router      gw:10 (online)"), "{went:?}");
+    let expected = json!({
+        "name": "office", "range": "192.168.7.0/24", "routers": [{ "node": "gw", "priority": 10 }, { "node": "out" }],
+        "nat": false, "enabled": true,
+    });
+    assert_eq!(sent(&server), expected);
+}
+
+#[tokio::test]
+async fn a_record_is_found_by_its_name_where_that_says_which() {
+    let (server, seat) = logged_in().await;
+    let records = format!("{NETWORK}/dns/records");
+    let record = |id: &str, name: &str, data: Value| json!({ "id": id, "network": ID, "name": name, "ttl": 60, "data": data, "created": NOW });
+    let v4 = record(ID, "www", json!({ "type": "a", "address": "10.0.0.7" }));
+    let v6 = record(OTHER, "www", json!({ "type": "aaaa", "address": "fd00::7" }));
+    server.lists(&records, json!([v4, v6]));
+    server.answers(&format!("PATCH {records}/{OTHER}"), 200, v6.clone());
+    server.answers(&format!("DELETE {records}/{ID}"), 204, Value::Null);
+
+    let both = seat.run("dns record delete home www --yes", "").await;
+    assert!(both.code == 2 && both.err.contains("--type"), "{both:?}");
+    let none = seat.run("dns record delete home @ --yes", "").await;
+    assert!(none.code == 1 && none.err.contains("no such record"), "{none:?}");
+    let gone = seat.run("dns record delete home www --type A --yes", "").await;
+    assert_eq!((gone.code, gone.out.as_str()), (0, "Deleted the A record `www` from network `home`.\n"));
+    let wrong = seat.run("dns record update home www 10.0.0.8 --type aaaa", "").await;
+    assert!(wrong.code == 2 && wrong.err.contains("takes one IPv6 address"), "{wrong:?}");
+    assert_eq!(seat.run("dns record update home www fd00::8 --type aaaa", "").await.code, 0);
+    assert_eq!(sent(&server), json!({ "data": { "type": "aaaa", "address": "fd00::8" } }));
+}
+
+#[tokio::test]
+async fn names_are_added_and_printed_for_others() {
+    let (server, seat) = logged_in().await;
+    let data = json!({ "type": "srv", "priority": 0, "weight": 5, "port": 5060, "target": "sip.example" });
+    let record = json!({ "id": ID, "network": ID, "name": null, "ttl": 60, "data": data, "created": NOW });
+    server.answers(&format!("POST {NETWORK}/dns/records"), 201, record);
+    let went = seat.run("dns record add home @ srv 0 5 5060 sip.example", "").await;
+    assert!(went.code == 0 && went.out.contains("Value    0 5 5060 sip.example"), "{went:?}");
+    assert_eq!(sent(&server), json!({ "data": data }));
+    server.answers(&format!("GET {NETWORK}/dns/zone"), 200, "web.home. 60 IN A 10.0.0.7\n".into());
+    let zone = seat.run("dns zone home --format hosts", "").await;
+    assert_eq!(zone.out, "web.home. 60 IN A 10.0.0.7\n");
+    assert_eq!(server.seen().pop().unwrap().target, format!("{NETWORK}/dns/zone?format=hosts"));
+}
+
+#[tokio::test]
+async fn groups_tags_and_ephemeral_hosts_are_said_to_users_and_keys() {
+    let (server, seat) = logged_in().await;
+    let user =
+        json!({ "id": ID, "name": "bob", "role": "auditor", "groups": ["night", "staff"], "created": NOW });
+    server.answers("PUT /api/v1/users/bob/groups", 200, user);
+    let went = seat.run("user groups bob staff,night", "").await;
+    assert!(went.code == 0 && went.out.contains("Groups   night, staff"), "{went:?}");
+    assert_eq!(sent(&server), json!({ "groups": ["night", "staff"] }));
+
+    let key = json!({
+        "id": ID, "title": "ci", "networks": [], "uses": null, "expires": null, "tags": ["ci", "web"],
+        "ephemeral": true, "state": "usable", "created": NOW,
+    });
+    server.answers("POST /api/v1/keys", 201, json!({ "key": key, "token": "o2EBWCA" }));
+    let went = seat.run("key create ci --tag web --tag ci --ephemeral", "").await;
+    assert!(went.code == 0 && went.out.contains("Tags      ci, web"), "{went:?}");
+    let body = sent(&server);
+    assert_eq!((&body["tags"], &body["ephemeral"]), (&json!(["ci", "web"]), &json!(true)));
+}
