@@ -115,7 +115,7 @@ async fn a_test_holds_policies_to_its_word() {
     assert_eq!((wrong.status(), wrong.code()), (409, "policy-tests-fail"));
     let _policy: Policy = ready.admin.post(&policies(), &database()).await.unwrap();
     let made: PolicyTest = ready.admin.post(&tests, &test(Access::Allow)).await.unwrap();
-    assert_eq!(ready.admin.list::<PolicyTest>(&tests, 10).await.unwrap(), [made.clone()]);
+    assert_eq!(ready.admin.list::<PolicyTest>(&tests, 10).await.unwrap(), std::slice::from_ref(&made));
 
     let at = path::fill(path::POLICY, &["home", "database"]);
     let refused = ready.admin.delete(&at).await.unwrap_err();
