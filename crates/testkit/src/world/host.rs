@@ -9,7 +9,7 @@ use reconcile::{
     Agent, AgentAction, AgentEvent, Changed, Circumstances, Derived, Desired, LinkKind, LinkName,
     LocalSettings, Op, PathAction, Paths, reconcile, reconcile_followed,
 };
-use wire::{HostMap, Report};
+use wire::{HostMap, Outcome, Report};
 
 use super::net::{Place, endpoint};
 use super::server::DOORS;
@@ -21,7 +21,7 @@ use super::{PORT, SERVER};
 pub(super) enum Request {
     Connect(u64),
     Ask { have: Generation, held: Option<Box<HostMap>> },
-    Report(Report),
+    Report(Box<Report>),
 }
 
 /// A running agent.
@@ -192,8 +192,12 @@ impl Host {
                 let held = running.agent.map().cloned().map(Box::new);
                 return Some(Request::Ask { have, held });
             }
-            AgentAction::Rotate => {}
-            AgentAction::Report(report) => return Some(Request::Report(report)),
+            AgentAction::Rotate => {
+                let error = "machines of this world keep their keys".to_owned();
+                let failure = Outcome { op: "change the WireGuard key".to_owned(), error };
+                running.agent.handle(AgentEvent::RotationFailed(failure), now);
+            }
+            AgentAction::Report(report) => return Some(Request::Report(Box::new(report))),
         }
         None
     }
