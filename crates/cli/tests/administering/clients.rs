@@ -36,7 +36,7 @@ fn answers_creation(server: &Double) {
 }
 
 fn sent(server: &Double) -> Value {
-    server.seen().pop().unwrap().body
+    server.seen().pop().expect("something was sent").body
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ fn node(pending: bool) -> Value {
 }
 
 fn sent(server: &Double) -> Value {
-    server.seen().pop().unwrap().body
+    server.seen().pop().expect("something was sent").body
 }
 
 #[tokio::test]

@@ -156,7 +156,7 @@ fn print(created: &CreatedClient, config: &str, console: &mut Console) -> Result
         return console.show_json(created);
     }
     let head = if created.private_key.is_some() {
-        "Its configuration with the private key, shown this once; save it, or begin again with --output FILE or --qr:"
+        "Its configuration with the private key, shown this once; save it (--output FILE, --qr and --png FILE do):"
     } else {
         "Its configuration; put the private key into it, which only the client has:"
     };
