@@ -9,11 +9,12 @@ use std::borrow::Cow;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use control::plan::{Deltas, Log, Picture, Roster, Touched, catch_up, deltas, host_map};
+use control::plan::{Deltas, Log, Picture, Roster, Touched, catch_up, default_domain, deltas, host_map};
 use control::{ActorName, Change, Door, Intent, Inventory, Record, RecordChange, apply};
 use model::{
-    Addresses, Endpoint, Generation, Host, HostId, Keepalive, Network, NetworkId, Node, NodeId, Ranges,
-    SealingIdentity, SealingPublicKey, SigningPublicKey, Timestamp, WgPublicKey,
+    Addresses, DnsName, Endpoint, Generation, Host, HostId, Keepalive, Network, NetworkId, Node, NodeId,
+    Policy, PolicyId, Ranges, SealingIdentity, SealingPublicKey, SigningPublicKey, Subject, Tag, Timestamp,
+    WgPublicKey,
 };
 use wire::{MapRequest, ServerLinks};
 
@@ -113,6 +114,7 @@ struct Site {
     intent: Intent,
     inventory: Inventory,
     links: ServerLinks,
+    domain: DnsName,
     roster: Roster,
     log: Log,
     last: Generation,
@@ -128,17 +130,23 @@ impl Site {
             records.push(host.into());
             records.extend(shape.networks_of(number).into_iter().map(|net| node(number, net).into()));
         }
+        Self::of(shape, records, inventory, links)
+    }
+
+    fn of(shape: Shape, records: Vec<Record>, inventory: Inventory, links: ServerLinks) -> Self {
         let intent = Intent::from_records(1, records).unwrap();
-        let roster = Roster::of(&Picture { intent: &intent, inventory: &inventory, links: &links });
-        Self { shape, intent, inventory, links, roster, log: Log::new(FIRST), last: FIRST }
+        let domain = default_domain();
+        let picture = Picture { intent: &intent, inventory: &inventory, links: &links, domain: &domain };
+        let roster = Roster::of(&picture);
+        Self { shape, intent, inventory, links, domain, roster, log: Log::new(FIRST), last: FIRST }
     }
 
     const fn picture(&self) -> Picture<'_> {
-        Picture { intent: &self.intent, inventory: &self.inventory, links: &self.links }
+        Picture { intent: &self.intent, inventory: &self.inventory, links: &self.links, domain: &self.domain }
     }
 
     fn map(&self, number: u32) -> wire::HostMap {
-        host_map(&self.intent, &self.inventory, &self.links, host(number).id, self.last).unwrap()
+        host_map(&self.picture(), host(number).id, self.last).unwrap()
     }
 
     /// This, with the change made.
@@ -306,7 +314,72 @@ fn answers(site: &Site, hosts: u32) {
     );
 }
 
+/// 2,000 nodes in one network that denies, 1,000 policies: each from and to one of 100 tags, one in ten names a node.
+fn policies() {
+    const HOSTS: u32 = 2_000;
+    const RULES: u32 = 1_000;
+    println!("{RULES} policies over {HOSTS} nodes");
+    let tag = |number: u32| -> Tag { format!("tag-{}", number % 100).parse().unwrap() };
+    let tags = |number: u32| [0, 1, 2].map(|which| tag(u32::from_le_bytes(bytes(7 + which, number)))).into();
+    let tagged = |number: u32| Node { tags: tags(number), ..node(number, 0) };
+    let subject = |kind: u8, rule: u32| match rule % 10 {
+        0 => Subject::Node(node(u32::from_le_bytes(bytes(kind, rule)) % HOSTS, 0).id),
+        _ => Subject::Tag(tag(u32::from_le_bytes(bytes(kind, rule)))),
+    };
+    let policy = |rule: u32| Policy {
+        id: PolicyId::from_bytes(bytes(10, rule)),
+        network: network(0).id,
+        name: format!("rule {rule}").parse().unwrap(),
+        enabled: true,
+        from: [subject(11, rule)].into(),
+        to: [subject(12, rule)].into(),
+        services: ["tcp/443".parse().unwrap()].into(),
+        both: rule.is_multiple_of(4),
+        created: NOW,
+    };
+    let guarded = Network { access: model::Access::Deny, ..network(0) };
+    let mut records: Vec<Record> = vec![guarded.clone().into()];
+    records.extend((0..HOSTS).flat_map(|number| [Record::from(host(number)), tagged(number).into()]));
+    records.extend((0..RULES).map(|rule| Record::from(policy(rule))));
+    let began = Instant::now();
+    let site = Site::of(Shape::OneNetwork, records, Inventory::default(), ServerLinks::default());
+    println!("  {:<24}{:>9.1} µs", "roster from scratch", micros(began.elapsed()));
+
+    let changed = |what: &str, records: Vec<RecordChange>| {
+        let (mut after, change) = site.after(records);
+        let intent = after.intent.clone();
+        tell(what, &site, &mut after, &|| Touched::by_change(&site.intent, &intent, &change));
+    };
+    let retagged = Node { tags: tags(HOSTS + 1), ..tagged(7) };
+    changed("one node's tags", vec![RecordChange::changed(tagged(7), retagged)]);
+    changed("a rule is added", vec![RecordChange::made(policy(RULES + 1))]);
+    changed("a rule is removed", vec![RecordChange::removed(policy(3))]);
+    let disabled = Policy { enabled: false, ..policy(4) };
+    changed("a rule is disabled", vec![RecordChange::changed(policy(4), disabled)]);
+    let new_tag = Policy { from: [Subject::Everything].into(), ..policy(RULES + 2) };
+    changed("from everything to a tag", vec![RecordChange::made(new_tag)]);
+    let open =
+        Policy { from: [Subject::Everything].into(), to: [Subject::Everything].into(), ..policy(RULES + 3) };
+    changed("everything to everything", vec![RecordChange::made(open)]);
+    let more = HOSTS + 2;
+    changed("one joins", vec![RecordChange::made(host(more)), RecordChange::made(tagged(more))]);
+    let allows = Network { access: model::Access::Allow, ..guarded.clone() };
+    changed("the default is allow", vec![RecordChange::changed(guarded, allows)]);
+
+    let began = Instant::now();
+    let fresh = Roster::of(&site.picture());
+    let nothing = MapRequest::default();
+    let answered = |number| fresh.answer(&site.picture(), host(number).id, FIRST, &nothing).unwrap();
+    let parts: usize = (0..HOSTS).map(|number| answered(number).1.len()).sum();
+    println!("  {:<24}{:>9.1} µs for {parts} parts", "a full plan", micros(began.elapsed()));
+    let began = Instant::now();
+    let bytes = |number| answered(number).1.iter().map(|(_, _, bucket)| bucket.packed().len()).sum::<usize>();
+    let size: usize = (0..HOSTS).map(bytes).sum();
+    println!("  {:<24}{:>9.1} µs for {size} bytes", "the same, packed", micros(began.elapsed()));
+}
+
 fn main() {
+    policies();
     for hosts in [1_000, 5_000, 10_000] {
         for shape in [Shape::OneNetwork, Shape::TenNetworks, Shape::TwoForAll] {
             measure(shape, hosts);

@@ -85,6 +85,7 @@ impl Server {
             channels: Arc::clone(&channels),
             doors: [doors[0].peers(), doors[1].peers()],
             links: links.clone(),
+            domain: settings.domain.clone(),
             coalesce: settings.coalesce,
         };
         let (handle, brain) = Brain::start(parts).await?;

@@ -7,9 +7,9 @@ mod view;
 
 use std::sync::Arc;
 
-use model::{Endpoint, Generation, HostId, Timestamp};
+use model::{ClientId, Endpoint, Generation, HostId, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
-use wire::{Facts, NatMapping, Outcome, Report};
+use wire::{ClientSeen, Facts, NatMapping, Outcome, Report};
 
 pub use view::Door;
 use view::Views;
@@ -49,6 +49,9 @@ pub struct HostInventory {
     /// Ops that failed there.
     #[serde(default)]
     pub failures: Vec<Outcome>,
+    /// Clients that it let in, by id.
+    #[serde(default)]
+    pub clients: Vec<ClientSeen>,
 }
 
 impl HostInventory {
@@ -61,12 +64,20 @@ impl HostInventory {
     pub fn nat(&self) -> NatMapping {
         if self.v4.seen().is_some() { self.v4.nat() } else { self.v6.nat() }
     }
+
+    /// What it said of a client.
+    pub fn client(&self, client: ClientId) -> Option<&ClientSeen> {
+        let at = self.clients.binary_search_by(|seen| seen.id.as_bytes().cmp(client.as_bytes())).ok()?;
+        Some(&self.clients[at])
+    }
 }
 
 /// What is known of every host. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Inventory {
     hosts: imbl::OrdMap<HostId, Arc<HostInventory>>,
+    /// Who says to have let in which client, and when its session began.
+    sessions: imbl::OrdMap<(MemberId, HostId), Timestamp>,
 }
 
 const MOST_TEXT: usize = 512;
@@ -89,7 +100,12 @@ fn cut_facts(facts: &Facts) -> Facts {
 
 impl FromIterator<(HostId, HostInventory)> for Inventory {
     fn from_iter<T: IntoIterator<Item = (HostId, HostInventory)>>(entries: T) -> Self {
-        Self { hosts: entries.into_iter().map(|(host, entry)| (host, Arc::new(entry))).collect() }
+        let mut inventory = Self::default();
+        for (host, entry) in entries {
+            inventory.sessions.extend(entry.clients.iter().map(|seen| ((seen.id, host), seen.handshake)));
+            inventory.hosts.insert(host, Arc::new(entry));
+        }
+        inventory
     }
 }
 
@@ -102,6 +118,12 @@ impl Inventory {
     /// What is known of every host of which anything is.
     pub fn hosts(&self) -> impl Iterator<Item = (HostId, &HostInventory)> {
         self.hosts.iter().map(|(host, entry)| (*host, &**entry))
+    }
+
+    /// Where a client came in last among these hosts, and what was seen there.
+    pub fn client_at(&self, client: ClientId, among: &[HostId]) -> Option<(HostId, &ClientSeen)> {
+        let seen = among.iter().filter_map(|host| Some((*host, self.host(*host)?.client(client)?)));
+        seen.max_by_key(|(host, seen)| (seen.handshake, std::cmp::Reverse(*host)))
     }
 
     fn entry(&mut self, host: HostId) -> &mut HostInventory {
@@ -127,16 +149,57 @@ impl Inventory {
         let failures = report.failures.iter().take(Report::MOST_FAILURES);
         let failures =
             failures.map(|Outcome { op, error }| Outcome { op: cut(op), error: cut(error) }).collect();
+        let handed_over = self.observe_clients(host, report, now);
         let entry = self.entry(host);
         entry.last_seen = entry.last_seen.max(Some(now));
         entry.applied = report.generation;
         entry.facts = cut_facts(&report.facts);
         entry.failures = failures;
-        if entry.local == local {
+        if entry.local == local && !handed_over {
             return Effect::None;
         }
         entry.local = local;
         Effect::Maps
+    }
+
+    /// Which clients the host let in. Returns whether one of them may have come from another host, or gone back there; which of
+    /// the hosts that say so a client is looked for at is seen where its gateways are known (`client_at`).
+    fn observe_clients(&mut self, host: HostId, report: &Report, now: Timestamp) -> bool {
+        let mut clients: Vec<ClientSeen> =
+            report.clients.iter().take(Report::MOST_CLIENTS).cloned().collect();
+        // A clock that runs ahead must not hold a client for ever.
+        clients.iter_mut().for_each(|seen| seen.handshake = seen.handshake.min(now));
+        clients.sort_by_key(|seen| (seen.id, std::cmp::Reverse(seen.handshake)));
+        clients.dedup_by_key(|seen| seen.id);
+        let known = self.host(host).map(|entry| entry.clients.as_slice()).unwrap_or_default();
+        if known == clients {
+            return false;
+        }
+        let known: Vec<MemberId> = known.iter().map(|seen| seen.id).collect();
+        let mut handed_over = false;
+        for id in known {
+            if clients.binary_search_by_key(&id, |seen| seen.id).is_err() {
+                handed_over |= self.retold(host, id, None);
+            }
+        }
+        for seen in &clients {
+            handed_over |= self.retold(host, seen.id, Some(seen.handshake));
+        }
+        self.entry(host).clients = clients;
+        handed_over
+    }
+
+    /// Returns whether the host comes before or behind others who say that they let the client in, otherwise than before.
+    fn retold(&mut self, host: HostId, client: MemberId, now: Option<Timestamp>) -> bool {
+        let before = match now {
+            Some(now) => self.sessions.insert((client, host), now),
+            None => self.sessions.remove(&(client, host)),
+        };
+        let (first, last) = (HostId::from_bytes([0; 16]), HostId::from_bytes([0xff; 16]));
+        let others = self.sessions.range((client, first)..=(client, last));
+        let mut others = others.filter(|((_, other), _)| *other != host).map(|(_, at)| *at);
+        before.is_none() != now.is_none()
+            || others.any(|other| before.map(|before| before.cmp(&other)) != now.map(|now| now.cmp(&other)))
     }
 
     /// The machine said what it is when it registered.
@@ -164,7 +227,11 @@ impl Inventory {
 
     /// The host was removed.
     pub fn forget(&mut self, host: HostId) {
-        self.hosts.remove(&host);
+        let entry = self.hosts.remove(&host);
+        let clients = entry.iter().flat_map(|entry| &entry.clients);
+        clients.for_each(|seen| {
+            self.sessions.remove(&(seen.id, host));
+        });
     }
 }
 

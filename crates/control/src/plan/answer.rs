@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{Generation, HostId, NetworkId};
-use wire::{BucketDigests, MapRequest, Membership, PartsHead};
+use wire::{BUCKETS, BucketDigests, MapRequest, Membership, PartsHead};
 
-use super::roster::digest_for;
-use super::{Bucket, Picture, Roster, memberships, own_host};
+use super::deltas::memberships;
+use super::own::own_host;
+use super::{Bucket, Picture, Roster};
 
 /// A bucket that a host is to be sent: of which network, its number, and what is in it.
 pub type Differing = (NetworkId, u8, Arc<Bucket>);
@@ -27,9 +28,10 @@ impl Roster {
         request: &MapRequest,
     ) -> Option<(PartsHead, Vec<Differing>)> {
         let own = own_host(picture, host)?;
-        let networks: BTreeMap<NetworkId, Membership> = memberships(picture.intent, host).collect();
+        let networks: BTreeMap<NetworkId, Membership> =
+            memberships(picture, self, host).into_iter().collect();
         let (mut whole, mut differing) = (Vec::new(), Vec::new());
-        for (network, _) in networks.iter().filter(|(_, membership)| membership.connected) {
+        for (network, _) in networks.iter().filter(|(_, membership)| membership.takes_part()) {
             let told = request.digests.get(network);
             if told.is_none() {
                 whole.push(*network);
@@ -42,7 +44,8 @@ impl Roster {
         Some((PartsHead { generation, host: own, server, networks, whole, parts }, differing))
     }
 
-    /// The buckets of one network in which what the host holds differs from what it is to hold, by number.
+    /// The buckets of one network in which what the host holds differs from what it is to hold, by number: those of all
+    /// sections of which it is told.
     fn differing(
         &self,
         host: HostId,
@@ -50,15 +53,26 @@ impl Roster {
         told: Option<&BucketDigests>,
     ) -> Vec<(u8, Arc<Bucket>)> {
         let mut held = told.map(|told| told.0.clone()).unwrap_or_default();
-        let mut differing = Vec::new();
-        for (number, bucket) in self.buckets(network) {
-            let digest = digest_for(bucket, number, host);
-            if held.remove(&number) != digest {
-                differing.push((number, Arc::clone(bucket)));
-            }
-        }
-        // What is left is held, and nobody is there any more.
-        differing.extend(held.into_keys().map(|number| (number, Arc::default())));
+        let Some(section) = self.section(network, host.into()) else { return Vec::new() };
+        let told: Vec<(u8, &Arc<Bucket>)> = self.told_to(network, section).collect();
+        let sums = self.sums(host, network, section, told.iter().copied());
+        let differs: [bool; BUCKETS] = std::array::from_fn(|number| {
+            let (count, digest) = sums[number];
+            let held = u8::try_from(number).ok().and_then(|number| held.remove(&number));
+            held != (count > 0).then_some(digest)
+        });
+        let worth = |(number, bucket): &(u8, &Arc<Bucket>)| {
+            let only_itself = || bucket.entries().len() == 1 && bucket.entry(host.into()).is_some();
+            differs[usize::from(*number)] && !only_itself()
+        };
+        let told = told.into_iter().filter(worth);
+        let mut differing: Vec<(u8, Arc<Bucket>)> =
+            told.map(|(number, bucket)| (number, Arc::clone(bucket))).collect();
+        // What is held where nobody is any more.
+        let empty =
+            (0..=u8::MAX).filter(|number| differs[usize::from(*number)] && sums[usize::from(*number)].0 == 0);
+        differing.extend(empty.map(|number| (number, Arc::default())));
+        differing.sort_by_key(|(number, _)| *number);
         differing
     }
 }

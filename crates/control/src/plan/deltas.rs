@@ -1,14 +1,18 @@
 //! The deltas of what was touched: the same as comparing every host's map before and after, without making the maps.
 //!
-//! It costs what was touched, and for each host that hears of it a look at what it takes part in. Hosts that take part in
-//! the same networks share what is said of their peers, encoded once.
+//! It costs what was touched, and for each host that hears of it a look at where it is. Hosts that are told of the same
+//! sections share what is said of their peers, encoded once.
 
-use model::{Generation, HostId, NetworkId};
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Access, Generation, HostId, NetworkId, Node, Policy};
 use wire::{Delta, Down, Membership, OwnHost, OwnPart, PeersPart, encode_delta};
 
-use super::changes::Changes;
+use super::own::{ends, membership_by, own_host};
+use super::shift::Shift;
 use super::views::{View, Views};
-use super::{Picture, Roster, Touched, memberships, others, own_host, takes_part};
+use super::{Picture, Roster, Touched, others};
+use crate::policy::{Rules, subjects_of};
 
 /// The most peers that one delta names: some 40 KB, for each of the hosts that hear of them. A host that is to hear of more
 /// fetches its map instead, when there is room for it, and mostly gets what was packed once for everybody.
@@ -77,26 +81,34 @@ pub fn deltas_within(
     rosters: (&Roster, &Roster),
     touched: &Touched,
 ) -> Deltas {
-    let changes = Changes::between(rosters.0, rosters.1, touched);
+    let shifts = shifts(rosters, touched);
     let own = looked_at(before, after, touched);
-    let audience = changes.networks().flat_map(|network| others(after.intent, network, None));
+    let shifted = shifts.iter().filter(|(_, shift)| !shift.is_empty());
+    let audience = shifted.flat_map(|(network, _)| others(after.intent, *network, None));
     let audience = sorted(audience.map(|node| node.host).chain(own.iter().copied()).collect());
-    let mut views = Views::new(*after, rosters, changes, most);
+    let mut views = Views::new((*before, *after), rosters, shifts, most);
     let mut deltas = Deltas { changed: Vec::with_capacity(audience.len()), ..Deltas::default() };
     let mut own = own.into_iter().peekable();
-    let mut networks = Vec::new();
     for host in audience {
         if own.next_if_eq(&host).is_some() {
-            deltas.of_touched(before, after, &mut views, host);
+            deltas.of_touched((before, after), rosters, &mut views, host);
             continue;
         }
-        // Neither itself nor what it takes part in has changed.
-        networks.clear();
-        networks.extend(takes_part(after.intent, host));
-        let view = views.steady(host, &networks);
+        let view = views.of(host, rosters.0.place(host), rosters.1.place(host));
         deltas.put(host, OwnPart::default(), view);
     }
     deltas
+}
+
+/// What changes in which network.
+pub(super) fn shifts<'a>(
+    (before, after): (&'a Roster, &'a Roster),
+    touched: &Touched,
+) -> BTreeMap<NetworkId, Shift<'a>> {
+    let seen = touched.seen.iter().map(|(network, _)| *network);
+    let networks: BTreeSet<NetworkId> = seen.chain(touched.relaid.iter().copied()).collect();
+    let shift = |network| (network, Shift::between(before, after, touched, network));
+    networks.into_iter().map(shift).collect()
 }
 
 /// Hosts that may have changed themselves, or of which a network has.
@@ -105,7 +117,25 @@ fn looked_at(before: &Picture<'_>, after: &Picture<'_>, touched: &Touched) -> Ve
         let [before, after] = [before, after].map(|picture| picture.intent.nodes_in_network(*network, None));
         before.chain(after).map(|node| node.host)
     };
-    sorted(touched.networks.iter().flat_map(members).chain(touched.own.iter().copied()).collect())
+    let own = touched.networks.iter().flat_map(members).chain(touched.own.iter().copied());
+    sorted(own.chain(granted(before, after, touched)).collect())
+}
+
+/// Hosts of whom, or of what they stand guard over, a policy speaks that was touched.
+fn granted<'a>(
+    before: &'a Picture<'_>,
+    after: &'a Picture<'_>,
+    touched: &'a Touched,
+) -> impl Iterator<Item = HostId> + 'a {
+    let networks: BTreeSet<NetworkId> = touched.policies.iter().map(|(network, _)| *network).collect();
+    networks.into_iter().flat_map(move |network| {
+        let policies = touched.policies.iter().filter(move |(other, _)| *other == network);
+        let both = policies.flat_map(|(_, id)| [before.intent.policy(*id), after.intent.policy(*id)]);
+        let enabled = both.flatten().filter(|policy: &&Policy| policy.enabled);
+        let rules = Rules::of_policies(enabled);
+        let nodes = others(after.intent, network, None);
+        nodes.filter(move |node| !sides_to(after, &rules, node).is_empty()).map(|node| node.host)
+    })
 }
 
 /// In order, each once. What comes in a few runs that are in order already costs one walk.
@@ -116,16 +146,20 @@ fn sorted(mut hosts: Vec<HostId>) -> Vec<HostId> {
 }
 
 impl Deltas {
-    fn of_touched(&mut self, before: &Picture<'_>, after: &Picture<'_>, views: &mut Views<'_>, host: HostId) {
+    fn of_touched(
+        &mut self,
+        (before, after): (&Picture<'_>, &Picture<'_>),
+        rosters: (&Roster, &Roster),
+        views: &mut Views<'_>,
+        host: HostId,
+    ) {
         match (own_host(before, host), own_host(after, host)) {
             (None, None) => {}
             (None, Some(_)) => self.new.push(host),
             (Some(_), None) => self.removed.push(host),
             (Some(old), Some(new)) => {
-                let from: Vec<NetworkId> = takes_part(before.intent, host).collect();
-                let to: Vec<NetworkId> = takes_part(after.intent, host).collect();
-                let view = if from == to { views.steady(host, &to) } else { views.moving(host, &from, &to) };
-                self.put(host, own_part(before, after, host, (old, new)), view);
+                let view = views.of(host, rosters.0.place(host), rosters.1.place(host));
+                self.put(host, own_part((before, after), rosters, host, (old, new)), view);
             }
         }
     }
@@ -144,13 +178,12 @@ impl Deltas {
 }
 
 fn own_part(
-    before: &Picture<'_>,
-    after: &Picture<'_>,
+    (before, after): (&Picture<'_>, &Picture<'_>),
+    rosters: (&Roster, &Roster),
     host: HostId,
     (old, new): (OwnHost, OwnHost),
 ) -> OwnPart {
-    let networks = |picture: &Picture<'_>| memberships(picture.intent, host).collect::<Vec<_>>();
-    let (from, to) = (networks(before), networks(after));
+    let (from, to) = (memberships(before, rosters.0, host), memberships(after, rosters.1, host));
     let is_in =
         |networks: &[(NetworkId, Membership)], id: &NetworkId| networks.iter().any(|(other, _)| other == id);
     let gone = from.iter().filter(|(id, _)| !is_in(&to, id)).map(|(id, _)| *id).collect();
@@ -160,4 +193,32 @@ fn own_part(
         networks: to.into_iter().filter(|membership| !from.contains(membership)).collect(),
         networks_gone: gone,
     }
+}
+
+/// What the host is in, by network id: by the policies that speak of what it stands guard over.
+pub(super) fn memberships(
+    picture: &Picture<'_>,
+    roster: &Roster,
+    host: HostId,
+) -> Vec<(NetworkId, Membership)> {
+    let nodes = picture.intent.nodes_of_host(host);
+    nodes.filter_map(|node| Some((node.network, membership(picture, roster, node)?))).collect()
+}
+
+fn membership(picture: &Picture<'_>, roster: &Roster, node: &Node) -> Option<Membership> {
+    let policies = match roster.layout(node.network) {
+        Some(layout) if layout.guard.access == Access::Deny => {
+            let rules = &layout.guard.rules;
+            rules.policies(&sides_to(picture, rules, node))
+        }
+        Some(_) | None => Vec::new(),
+    };
+    let policies = policies.iter().filter_map(|policy| picture.intent.policy(*policy));
+    membership_by(picture, node, policies)
+}
+
+/// The rules that lead to what the node stands guard over.
+fn sides_to(picture: &Picture<'_>, rules: &Rules, node: &Node) -> Vec<u32> {
+    let subjects = ends(picture.intent, node).into_iter().flat_map(|end| subjects_of(picture.intent, end));
+    rules.sides(&subjects.collect::<Vec<_>>()).to
 }

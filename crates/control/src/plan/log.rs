@@ -6,11 +6,14 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use model::{Generation, HostId, NetworkId};
+use model::{Generation, HostId, MemberId, NetworkId};
 use wire::{OwnPart, PeersPart};
 
-use super::changes::Changes;
-use super::{HostDelta, MOST_TOLD, Picture, Roster, Touched, memberships, own_host, takes_part};
+use super::deltas::{memberships, shifts};
+use super::own::own_host;
+use super::roster::Told;
+use super::section::{Form, Place, SectionId};
+use super::{HostDelta, MOST_TOLD, Picture, Roster, Touched};
 
 /// How many flushes are remembered. A busy server makes a handful each second: a quarter of an hour, in which a machine is
 /// started anew or comes from one network into another.
@@ -21,24 +24,71 @@ const MOST_NAMED: usize = 65_536;
 /// `MOST_TOLD`, for a delta is not packed and made for one host alone.
 const FEW: usize = 64;
 
-/// What one flush touched; both ordered.
+/// What one flush touched; all ordered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Flush {
-    /// Hosts that were seen differently from then on, by network.
-    seen: Vec<(NetworkId, HostId)>,
-    /// Hosts that came into networks or left them, or began or ceased to take part.
+    /// Members that were seen differently from then on, by where they were and are seen.
+    seen: Vec<(Told, MemberId)>,
+    /// Hosts that came to another place, or into other networks.
     moved: Vec<HostId>,
+    /// Sections whose nodes were told of other sections from then on.
+    rearranged: Vec<(NetworkId, SectionId)>,
 }
 
 impl Flush {
     const fn named(&self) -> usize {
-        self.seen.len() + self.moved.len()
+        self.seen.len() + self.moved.len() + self.rearranged.len()
     }
 
-    /// Who was seen differently in this network.
-    fn seen_in(&self, network: NetworkId) -> impl Iterator<Item = HostId> {
-        let first = self.seen.partition_point(|(other, _)| *other < network);
-        self.seen[first..].iter().take_while(move |(other, _)| *other == network).map(|(_, host)| *host)
+    /// What changed from one roster to another.
+    fn between(before: &Roster, after: &Roster, touched: &Touched) -> Self {
+        let mut flush = Self { moved: touched.moved.iter().copied().collect(), ..Self::default() };
+        for (network, shift) in shifts((before, after), touched) {
+            for cell in &shift.cells {
+                for section in cell.old.into_iter().chain(cell.new) {
+                    let everywhere = [Form::Full, Form::Bare].map(|form| (network, section, form));
+                    let members = cell.members.iter().map(|(member, _, _)| *member);
+                    flush.seen.extend(members.flat_map(|member| everywhere.map(|told| (told, member))));
+                }
+                let hosts = cell.members.iter().map(|(member, _, _)| HostId::from_bytes(*member.as_bytes()));
+                flush.moved.extend(hosts.filter(|host| before.is_placed(*host) || after.is_placed(*host)));
+            }
+            for ((section, form), members) in &shift.changed {
+                flush.seen.extend(members.iter().map(|member| ((network, *section, *form), *member)));
+            }
+            let told_otherwise = |section: &SectionId| shift.is_told_otherwise(*section);
+            let sections = shift.sections_after().filter(told_otherwise);
+            flush.rearranged.extend(sections.map(|section| (network, section)));
+        }
+        flush.ordered()
+    }
+
+    fn ordered(mut self) -> Self {
+        self.seen.sort_unstable();
+        self.seen.dedup();
+        self.moved.sort_unstable();
+        self.moved.dedup();
+        self.rearranged.sort_unstable();
+        self.rearranged.dedup();
+        self
+    }
+
+    /// Whether a host that is at this place is told of the same sections as before.
+    fn leaves_alone(&self, host: HostId, place: &Place) -> bool {
+        let rearranged = |section: &(NetworkId, SectionId)| self.rearranged.binary_search(section).is_ok();
+        self.moved.binary_search(&host).is_err() && !place.iter().any(rearranged)
+    }
+
+    /// Who was seen differently by those who are told of these sections, which are ordered.
+    fn seen_among<'a>(&'a self, told: &'a [Told]) -> impl Iterator<Item = MemberId> + 'a {
+        let few = told.len() < self.seen.len();
+        let by_section = few.then_some(told).into_iter().flatten().flat_map(|told| {
+            let first = self.seen.partition_point(|(other, _)| other < told);
+            self.seen[first..].iter().take_while(move |(other, _)| other == told)
+        });
+        let named = (!few).then_some(&self.seen).into_iter().flatten();
+        let by_name = named.filter(|(seen, _)| told.binary_search(seen).is_ok());
+        by_section.chain(by_name).map(|(_, member)| *member)
     }
 }
 
@@ -70,8 +120,7 @@ impl Log {
     /// Remembers what made the maps of this generation of those before it. Every generation must be recorded.
     pub fn record(&mut self, generation: Generation, before: &Roster, after: &Roster, touched: &Touched) {
         self.until = generation;
-        let seen = Changes::between(before, after, touched).into_pairs();
-        let mut flush = Flush { seen, moved: touched.moved.iter().copied().collect() };
+        let mut flush = Flush::between(before, after, touched);
         if flush.named() == 0 {
             return;
         }
@@ -79,9 +128,9 @@ impl Log {
         if let Some(same) = self.flushes.remove(&generation) {
             self.named -= same.named();
             flush.seen.extend_from_slice(&same.seen);
-            flush.seen.sort_unstable();
             flush.moved.extend_from_slice(&same.moved);
-            flush.moved.sort_unstable();
+            flush.rearranged.extend_from_slice(&same.rearranged);
+            flush = flush.ordered();
         }
         self.named += flush.named();
         self.flushes.insert(generation, Arc::new(flush));
@@ -102,27 +151,27 @@ impl Log {
         }
     }
 
-    /// Who is seen differently in these networks since this generation, ordered; none when that is not remembered, the host
-    /// moved since, or they are more than `most`.
+    /// Who is seen differently by a host that is at this place and told of these sections since this generation, ordered; none
+    /// when that is not remembered, the host was told of others in between, or they are more than `most`.
     fn missed(
         &self,
         host: HostId,
-        networks: &[NetworkId],
+        (place, told): (&Place, &[Told]),
         since: Generation,
         most: usize,
-    ) -> Option<Vec<HostId>> {
+    ) -> Option<Vec<MemberId>> {
         if since < self.since || since > self.until {
             return None;
         }
-        let mut peers: Vec<HostId> = Vec::new();
+        let mut peers: Vec<MemberId> = Vec::new();
         // Newest first: who moved lately has moved since.
         for (_, flush) in
             self.flushes.range((std::ops::Bound::Excluded(since), std::ops::Bound::Unbounded)).rev()
         {
-            if flush.moved.binary_search(&host).is_ok() {
+            if !flush.leaves_alone(host, place) {
                 return None;
             }
-            peers.extend(networks.iter().flat_map(|network| flush.seen_in(*network)));
+            peers.extend(flush.seen_among(told));
             // One peer may have changed over and over. The host itself may be among them.
             if peers.len() > 2 * (most + 1) {
                 distinct(&mut peers);
@@ -137,9 +186,9 @@ impl Log {
     }
 }
 
-fn distinct(hosts: &mut Vec<HostId>) {
-    hosts.sort_unstable();
-    hosts.dedup();
+fn distinct(members: &mut Vec<MemberId>) {
+    members.sort_unstable();
+    members.dedup();
 }
 
 /// What leads from the host's map at this generation to its map now; none when that is not known any more, or so much that
@@ -152,20 +201,21 @@ pub fn catch_up(
     since: Generation,
 ) -> Option<HostDelta> {
     let own = own_host(now, host)?;
-    let networks: Vec<NetworkId> = takes_part(now.intent, host).collect();
-    let quarter = networks.iter().map(|network| roster.members(*network)).sum::<usize>() / 4;
+    let place = roster.place(host);
+    let quarter = place.iter().map(|(network, _)| roster.members(*network)).sum::<usize>() / 4;
     let most = quarter.clamp(FEW, MOST_TOLD);
+    let told = roster.told_at(&place);
     let (mut changed, mut gone) = (Vec::new(), Vec::new());
-    for peer in log.missed(host, &networks, since, most)? {
-        match roster.seen_from(now, &roster.shared(&networks, peer), peer) {
+    for peer in log.missed(host, (&place, &told), since, most)? {
+        match roster.seen_by(now, &roster.ways_to(&place, peer), peer) {
             Some(entry) => changed.push(entry),
-            None => gone.push(peer.into()),
+            None => gone.push(peer),
         }
     }
     let own = OwnPart {
         host: Some(own),
         server: Some(now.links.clone()),
-        networks: memberships(now.intent, host).collect(),
+        networks: memberships(now, roster, host).into_iter().collect(),
         networks_gone: Vec::new(),
     };
     Some(HostDelta { own, peers: PeersPart::new(changed.iter(), &gone) })

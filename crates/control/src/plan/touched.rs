@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use model::{Host, HostId, NetworkId};
+use model::{
+    Access, Client, Egress, Host, HostId, MemberId, Network, NetworkId, Node, NodeId, Policy, PolicyId, User,
+};
 
 use crate::{Change, Intent, Record, RecordChange};
 
@@ -16,10 +18,28 @@ pub struct Touched {
     pub(super) own: BTreeSet<HostId>,
     /// Networks that may have changed for all of their members.
     pub(super) networks: BTreeSet<NetworkId>,
-    /// Hosts that the others of a network may see differently.
-    pub(super) seen: BTreeSet<(NetworkId, HostId)>,
-    /// Hosts that may be in other networks than before, or take part in others.
+    /// Members that the others of a network may see differently, or that may be in another section.
+    pub(super) seen: BTreeSet<(NetworkId, MemberId)>,
+    /// Networks whose members may all be in other sections, or see others.
+    pub(super) relaid: BTreeSet<NetworkId>,
+    /// Hosts that may be in other networks than before.
     pub(super) moved: BTreeSet<HostId>,
+    /// Policies that may grant something else to those they speak of.
+    pub(super) policies: BTreeSet<(NetworkId, PolicyId)>,
+}
+
+/// Intent before and after.
+type Ends<'a> = [&'a Intent; 2];
+
+/// Both sides of a record, as far as they are there.
+type Sides<'a, T> = (Option<&'a T>, Option<&'a T>);
+
+fn each<'a, T>((old, new): Sides<'a, T>) -> impl Iterator<Item = &'a T> {
+    old.into_iter().chain(new)
+}
+
+fn differs<T, V: PartialEq>((old, new): Sides<'_, T>, look: impl Fn(&T) -> V) -> bool {
+    old.map(&look) != new.map(&look)
 }
 
 impl Touched {
@@ -27,35 +47,50 @@ impl Touched {
     /// from both ends of all of them.
     pub fn by_change(before: &Intent, after: &Intent, change: &Change) -> Self {
         let mut touched = Self::default();
+        let ends = [before, after];
         for RecordChange { before: old, after: new } in &change.records {
-            for record in old.iter().chain(new) {
-                match record {
-                    Record::Network(network) => drop(touched.networks.insert(network.id)),
-                    Record::Host(host) => touched.host(before, after, host),
-                    Record::Node(node) => {
-                        touched.own.insert(node.host);
-                        touched.moved.insert(node.host);
-                        touched.seen.insert((node.network, node.host));
-                    }
-                    Record::EnrollmentKey(_)
-                    | Record::User(_)
-                    | Record::ApiToken(_)
-                    | Record::Client(_)
-                    | Record::Egress(_)
-                    | Record::Policy(_)
-                    | Record::PolicyTest(_)
-                    | Record::DnsRecord(_)
-                    | Record::Upstream(_) => {}
-                }
-            }
+            touched.record(ends, old.as_ref(), new.as_ref());
         }
         touched
     }
 
-    /// What an observation of this host touches (`Effect::Maps`).
+    fn record(&mut self, ends: Ends<'_>, old: Option<&Record>, new: Option<&Record>) {
+        macro_rules! sides {
+            ($kind:ident) => {{
+                let old = match old {
+                    Some(Record::$kind(it)) => Some(it),
+                    Some(_) | None => None,
+                };
+                let new = match new {
+                    Some(Record::$kind(it)) => Some(it),
+                    Some(_) | None => None,
+                };
+                (old, new)
+            }};
+        }
+        let Some(record) = old.or(new) else { return };
+        match record {
+            Record::Network(_) => self.network(ends, sides!(Network)),
+            Record::Host(host) => self.host(ends, host),
+            Record::Node(_) => self.node(ends, sides!(Node)),
+            Record::User(_) => self.user(ends, sides!(User)),
+            Record::Client(_) => self.client(ends, sides!(Client)),
+            Record::Egress(_) => self.egress(ends, sides!(Egress)),
+            Record::Policy(_) => self.policy(ends, sides!(Policy)),
+            Record::DnsRecord(record) => drop(self.networks.insert(record.network)),
+            Record::Upstream(upstream) => drop(self.networks.insert(upstream.network)),
+            Record::EnrollmentKey(_) | Record::ApiToken(_) | Record::PolicyTest(_) => {}
+        }
+    }
+
+    /// What an observation of this host touches (`Effect::Maps`): itself, and the clients that come in by it.
     pub fn by_inventory(intent: &Intent, host: HostId) -> Self {
         let mut touched = Self { own: BTreeSet::from([host]), ..Self::default() };
         touched.wherever(intent, host);
+        for node in intent.nodes_of_host(host) {
+            let clients = intent.clients_of_gateway(node.id);
+            touched.seen.extend(clients.map(|client| (client.network, client.id.into())));
+        }
         touched
     }
 
@@ -63,17 +98,45 @@ impl Touched {
     /// must not each be paid for by all before it.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
-        let Self { own, networks, seen, moved } = other;
+        let Self { own, networks, seen, relaid, moved, policies } = other;
         self.own.extend(own);
         self.networks.extend(networks);
         self.seen.extend(seen);
+        self.relaid.extend(relaid);
         self.moved.extend(moved);
+        self.policies.extend(policies);
         self
+    }
+
+    /// The members of this network that may be seen differently, ordered.
+    pub(super) fn seen_in(&self, network: NetworkId) -> impl Iterator<Item = MemberId> {
+        let first = (network, MemberId::from_bytes([0; 16]));
+        let last = (network, MemberId::from_bytes([0xff; 16]));
+        self.seen.range(first..=last).map(|(_, member)| *member)
+    }
+
+    fn network(&mut self, ends: Ends<'_>, sides: Sides<'_, Network>) {
+        let Some(id) = each(sides).map(|network| network.id).next() else { return };
+        self.networks.insert(id);
+        if differs(sides, |network| network.access) {
+            self.relaid.insert(id);
+        }
+        if differs(sides, |network| network.hub) {
+            self.rewired(ends, id);
+        }
+    }
+
+    /// All nodes of the network may be reached in another way.
+    fn rewired(&mut self, ends: Ends<'_>, network: NetworkId) {
+        self.relaid.insert(network);
+        self.networks.insert(network);
+        let nodes = ends.into_iter().flat_map(|intent| intent.nodes_in_network(network, None));
+        self.seen.extend(nodes.map(|node| (network, node.host.into())));
     }
 
     /// A host that comes or goes does so with its nodes, which see to its peers; so they do where it takes part on one side of
     /// the change only.
-    fn host(&mut self, before: &Intent, after: &Intent, host: &Host) {
+    fn host(&mut self, [before, after]: Ends<'_>, host: &Host) {
         self.own.insert(host.id);
         let (Some(old), Some(new)) = (before.host(host.id), after.host(host.id)) else {
             return;
@@ -86,6 +149,90 @@ impl Touched {
 
     /// Whoever shares a network with the host may see it differently.
     fn wherever(&mut self, intent: &Intent, host: HostId) {
-        self.seen.extend(super::takes_part(intent, host).map(|network| (network, host)));
+        self.seen.extend(super::takes_part(intent, host).map(|network| (network, host.into())));
+    }
+
+    /// A node, those that it leads to, and those that lead to it.
+    fn node(&mut self, ends: Ends<'_>, sides: Sides<'_, Node>) {
+        for node in each(sides) {
+            self.own.insert(node.host);
+            self.seen.insert((node.network, node.host.into()));
+            let others = node.relay.into_iter().chain(node.internet.map(|used| used.gateway));
+            others.for_each(|other| self.carrier(ends, other));
+        }
+        if !differs(sides, |node| (node.takes_part(), node.host)) {
+            return;
+        }
+        for (intent, node) in ends.into_iter().flat_map(|intent| each(sides).map(move |node| (intent, node)))
+        {
+            let clients = intent.clients_of_gateway(node.id);
+            self.seen.extend(clients.map(|client| (client.network, client.id.into())));
+            let egresses = intent.egresses_of_router(node.id);
+            self.seen.extend(egresses.map(|egress| (egress.network, egress.id.into())));
+            if differs(sides, |node| node.host) {
+                self.moved.insert(node.host);
+                let spokes = intent.nodes_of_relay(node.id).chain(intent.nodes_of_internet(node.id));
+                for spoke in spokes {
+                    self.own.insert(spoke.host);
+                    self.seen.insert((spoke.network, spoke.host.into()));
+                }
+                if intent.network(node.network).is_some_and(|network| network.hub == Some(node.id)) {
+                    self.rewired(ends, node.network);
+                }
+            }
+        }
+    }
+
+    /// A node that does something for others, or did: it, and what it stands guard over.
+    fn carrier(&mut self, ends: Ends<'_>, carrier: NodeId) {
+        for node in ends.into_iter().filter_map(|intent| intent.node(carrier)) {
+            self.own.insert(node.host);
+            self.seen.insert((node.network, node.host.into()));
+        }
+    }
+
+    fn client(&mut self, ends: Ends<'_>, sides: Sides<'_, Client>) {
+        for client in each(sides) {
+            self.seen.insert((client.network, client.id.into()));
+            client.gateways.iter().for_each(|gateway| self.carrier(ends, *gateway));
+        }
+    }
+
+    fn egress(&mut self, ends: Ends<'_>, sides: Sides<'_, Egress>) {
+        for egress in each(sides) {
+            self.seen.insert((egress.network, egress.id.into()));
+            egress.routers.iter().for_each(|router| self.carrier(ends, router.node));
+        }
+    }
+
+    /// What policies say of a user they say of its clients.
+    fn user(&mut self, ends: Ends<'_>, sides: Sides<'_, User>) {
+        if !differs(sides, |user| user.groups.clone()) {
+            return;
+        }
+        for user in each(sides) {
+            let clients = ends.into_iter().flat_map(|intent| intent.clients_of_user(user.id));
+            for client in clients {
+                self.client(ends, (Some(client), None));
+            }
+        }
+    }
+
+    fn policy(&mut self, ends: Ends<'_>, sides: Sides<'_, Policy>) {
+        let says = |policy: &Policy| {
+            let Policy { id: _, network, name: _, enabled, from, to, services, both, created: _ } = policy;
+            enabled.then(|| (*network, from.clone(), to.clone(), services.clone(), *both))
+        };
+        if !differs(sides, says) && sides.0.is_some() == sides.1.is_some() {
+            return;
+        }
+        let guarded = |network: NetworkId| {
+            let access = |intent: &&Intent| intent.network(network).map(|network| network.access);
+            ends.iter().any(|intent| access(intent) != Some(Access::Allow))
+        };
+        for policy in each(sides).filter(|policy| guarded(policy.network)) {
+            self.policies.insert((policy.network, policy.id));
+            self.relaid.insert(policy.network);
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{NetworkId, Policy, Subject};
+use model::{NetworkId, Policy, PolicyId, Subject};
 
 use super::{Member, Reach};
 use crate::Intent;
@@ -34,6 +34,7 @@ pub(crate) fn subjects_of(intent: &Intent, member: Member) -> Vec<Subject> {
 /// One direction of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
+    policy: PolicyId,
     reach: Reach,
 }
 
@@ -76,11 +77,11 @@ impl Rules {
     pub(crate) fn of_policies<'a>(policies: impl Iterator<Item = &'a Policy>) -> Self {
         let mut rules = Self::default();
         for policy in policies {
-            let Policy { from, to, services, both, .. } = policy;
+            let Policy { id, from, to, services, both, .. } = policy;
             let reach = Reach::of_policy(services);
-            rules.add(&reach, from, to);
+            rules.add(*id, &reach, from, to);
             if *both {
-                rules.add(&reach, to, from);
+                rules.add(*id, &reach, to, from);
             }
         }
         rules
@@ -88,12 +89,13 @@ impl Rules {
 
     fn add<'a>(
         &mut self,
+        policy: PolicyId,
         reach: &Reach,
         from: impl IntoIterator<Item = &'a Subject>,
         to: impl IntoIterator<Item = &'a Subject>,
     ) {
         let number = u32::try_from(self.rules.len()).expect("there are far fewer than 2^32 policies");
-        self.rules.push(Rule { reach: reach.clone() });
+        self.rules.push(Rule { policy, reach: reach.clone() });
         for subject in from {
             self.sides_mut(subject).from.push(number);
         }
@@ -109,6 +111,16 @@ impl Rules {
         self.by_subject.get_mut(subject).expect("it was put in just now")
     }
 
+    /// How many there are, each direction counting.
+    pub(crate) const fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether some policy names the subject.
+    pub(crate) fn names(&self, subject: &Subject) -> bool {
+        self.by_subject.contains_key(subject)
+    }
+
     /// The rules on one side of which members are of whom these subjects speak, and `Everything`.
     pub(crate) fn sides<'a>(&self, subjects: impl IntoIterator<Item = &'a Subject>) -> Sides {
         let mut sides = self.by_subject.get(&Subject::Everything).cloned().unwrap_or_default();
@@ -116,6 +128,15 @@ impl Rules {
             self.by_subject.get(subject).into_iter().for_each(|more| sides.add(more));
         }
         sides.ordered()
+    }
+
+    /// The policies of these rules, ordered, each once.
+    pub(crate) fn policies(&self, rules: &[u32]) -> Vec<PolicyId> {
+        let mut policies: Vec<PolicyId> =
+            rules.iter().map(|rule| self.rules[*rule as usize].policy).collect();
+        policies.sort_unstable();
+        policies.dedup();
+        policies
     }
 
     /// By what those on the first side of the ones may open connections to those on the second side of the others.

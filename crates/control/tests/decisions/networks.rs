@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use control::plan::{Deltas, Picture, Roster, Touched, deltas};
+use control::plan::{Deltas, Picture, Roster, Touched, default_domain, deltas};
 use control::{Command, Intent, Kind, Record, Rejection};
 use model::{
     Addresses, Host, HostId, Network, NetworkId, Node, NodeId, SealingIdentity, SealingPublicKey,
@@ -170,7 +170,8 @@ fn a_crowd_that_loses_its_network_is_told_to_fetch() {
 
     let touched = Touched::by_change(&before, &server.intent, &change);
     let (inventory, links) = Default::default();
-    let picture = |intent| Picture { intent, inventory: &inventory, links: &links };
+    let domain = default_domain();
+    let picture = |intent| Picture { intent, inventory: &inventory, links: &links, domain: &domain };
     let (before, after) = (picture(&before), picture(&server.intent));
     let rosters = (Roster::of(&before), Roster::of(&after));
     let Deltas { changed, new, removed } = deltas(&before, &after, &rosters.0, &rosters.1, &touched);

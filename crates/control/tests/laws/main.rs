@@ -8,4 +8,5 @@ mod plan;
 mod policy;
 mod pools;
 mod shell;
+mod sight;
 mod wild;

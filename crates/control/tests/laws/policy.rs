@@ -12,7 +12,7 @@ use proptest::test_runner::TestRunner;
 use crate::wild::{self, NETWORKS, network_id, start, take};
 
 /// What policies can name a member by, from the records alone.
-fn names(intent: &Intent, member: Member) -> BTreeSet<Subject> {
+pub(crate) fn names(intent: &Intent, member: Member) -> BTreeSet<Subject> {
     let mut names = BTreeSet::from([Subject::Everything]);
     match member {
         Member::Node(id) => {
@@ -57,7 +57,7 @@ pub(crate) fn may(
 }
 
 /// Every edge of every service that the wild has.
-fn probes() -> Vec<(Protocol, Option<u16>)> {
+pub(crate) fn probes() -> Vec<(Protocol, Option<u16>)> {
     let tcp = [0, 1, 22, 80, 100, 101, 443, 444, 65_535].map(|port| (Protocol::Tcp, Some(port)));
     let udp = [52, 53, 54].map(|port| (Protocol::Udp, Some(port)));
     [(Protocol::Icmp, None), (Protocol::Other(47), None)].into_iter().chain(tcp).chain(udp).collect()

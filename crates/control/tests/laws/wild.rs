@@ -101,6 +101,10 @@ pub(crate) fn host_id(number: u8) -> HostId {
     HostId::from_bytes(id(2, number % HOSTS))
 }
 
+pub(crate) fn client_id(number: u8) -> ClientId {
+    ClientId::from_bytes(id(5, number % CLIENTS))
+}
+
 fn node_id(host: u8, network: u8) -> NodeId {
     NodeId::from_bytes(id(3, (host % HOSTS) * NETWORKS + network % NETWORKS))
 }
@@ -203,6 +207,15 @@ fn change(records: Vec<RecordChange>) -> Change {
 
 fn put<T: Clone + Into<Record>>(old: Option<&T>, new: Option<T>) -> RecordChange {
     RecordChange { before: old.cloned().map(Into::into), after: new.map(Into::into) }
+}
+
+/// The same intent, made in another order.
+pub(crate) fn again(intent: &Intent) -> Intent {
+    let mut records: Vec<RecordChange> = intent.records().map(RecordChange::made).collect();
+    records.reverse();
+    let mut again = Intent::default();
+    apply(&mut again, &change(records));
+    again
 }
 
 /// What the step changes; none where it would change nothing, or make what does not go together.
@@ -354,8 +367,8 @@ fn egress_step(intent: &Intent, step: &Step) -> Option<RecordChange> {
     }
     let routers: BTreeSet<Router> = gateways(intent, number, b, c)
         .into_iter()
-        .enumerate()
-        .map(|(at, node)| Router { priority: u16::from(c % 2) * u16::try_from(at).unwrap(), node })
+        .zip(0u16..)
+        .map(|(node, at)| Router { priority: u16::from(c % 2) * at, node })
         .collect();
     let range = format!("192.168.{number}.0/24").parse().unwrap();
     let egress = Egress {
@@ -432,7 +445,7 @@ fn policy_step(intent: &Intent, step: &Step) -> Option<RecordChange> {
         return Some(put(Some(old), new));
     }
     let side = |number: u8| {
-        let more = number.is_multiple_of(4).then(|| subject(network, number.wrapping_mul(31)));
+        let more = (number.is_multiple_of(4)).then(|| subject(network, number.wrapping_mul(31)));
         let side = std::iter::once(subject(network, number)).chain(more);
         side.filter(|subject| there(intent, subject)).collect::<BTreeSet<_>>()
     };

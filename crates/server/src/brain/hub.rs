@@ -11,7 +11,7 @@ use bytes::Bytes;
 use control::plan::Touched;
 use control::{Change, Door, Effect, Intent, Inventory, Record};
 use dataplane::rendezvous::Peers;
-use model::{Endpoint, Epoch, Host, HostId, Timestamp, WgPublicKey};
+use model::{DnsName, Endpoint, Epoch, Host, HostId, Timestamp, WgPublicKey};
 use store::Database;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -147,10 +147,11 @@ impl Hub {
         intent: Arc<Intent>,
         mut inventory: Inventory,
         links: ServerLinks,
+        domain: DnsName,
         epoch: Epoch,
     ) -> Told {
         inventory.forget_presence();
-        Told::new(intent, inventory, links, epoch)
+        Told::new(intent, inventory, links, domain, epoch)
     }
 
     /// Works until nobody can tell it anything any more.

@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use control::{Actor, Change, Command, Intent, Rejection};
 use dataplane::rendezvous::Peers;
-use model::Timestamp;
+use model::{DnsName, Timestamp};
 use store::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -100,6 +100,8 @@ pub struct Parts {
     pub doors: [Peers; 2],
     /// The server's doors, for the maps.
     pub links: ServerLinks,
+    /// The server's domain, for the maps.
+    pub domain: DnsName,
     /// How long changes are gathered before they are sent.
     pub coalesce: Duration,
 }
@@ -107,7 +109,7 @@ pub struct Parts {
 impl Brain {
     /// Loads everything and starts the writer and the hub. They end when the last `Brain` is dropped.
     pub async fn start(parts: Parts) -> Result<(Self, JoinHandle<()>)> {
-        let Parts { database, broker, channels, doors, links, coalesce } = parts;
+        let Parts { database, broker, channels, doors, links, domain, coalesce } = parts;
         let loaded = database.load().await.context("the database cannot be read")?;
         let intent = Intent::from_records(loaded.seq, loaded.records)
             .context("the database does not hold together")?;
@@ -116,7 +118,7 @@ impl Brain {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let (notices, noticed) = mpsc::channel(MOST_NOTICES);
         let intent = Arc::new(intent);
-        let first = Hub::first_told(Arc::clone(&intent), inventory, links, epoch);
+        let first = Hub::first_told(Arc::clone(&intent), inventory, links, domain, epoch);
         let (tell, told) = watch::channel(Arc::new(first));
         let intent = Arc::new(ArcSwap::new(intent));
         let hub = HubParts {

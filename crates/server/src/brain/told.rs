@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use control::plan::{Deltas, Differing, HostDelta, Log, Picture, Roster, Touched, catch_up, deltas};
 use control::{Intent, Inventory};
-use model::{Epoch, Generation, HostId};
+use model::{DnsName, Epoch, Generation, HostId};
 use wire::{MapRequest, PartsHead, ServerLinks};
 
 /// One moment of everything agents may know. Cheap to clone: its maps are persistent.
@@ -17,6 +17,8 @@ pub struct Told {
     pub inventory: Inventory,
     /// The server's doors.
     pub links: ServerLinks,
+    /// The server's domain.
+    pub domain: DnsName,
     first: Generation,
     last: Generation,
     generations: imbl::HashMap<HostId, Generation>,
@@ -26,11 +28,18 @@ pub struct Told {
 
 impl Told {
     /// The first snapshot: nothing was told yet in this epoch.
-    pub(super) fn new(intent: Arc<Intent>, inventory: Inventory, links: ServerLinks, epoch: Epoch) -> Self {
+    pub(super) fn new(
+        intent: Arc<Intent>,
+        inventory: Inventory,
+        links: ServerLinks,
+        domain: DnsName,
+        epoch: Epoch,
+    ) -> Self {
         let first = Generation::first_of(epoch);
-        let roster = Roster::of(&Picture { intent: &intent, inventory: &inventory, links: &links });
+        let picture = Picture { intent: &intent, inventory: &inventory, links: &links, domain: &domain };
+        let roster = Roster::of(&picture);
         let (generations, log) = (imbl::HashMap::new(), Log::new(first));
-        Self { intent, inventory, links, first, last: first, generations, roster, log }
+        Self { intent, inventory, links, domain, first, last: first, generations, roster, log }
     }
 
     /// The snapshot of this intent and inventory, and what it says to whom. Everything that differs is in `touched`.
@@ -41,10 +50,9 @@ impl Told {
         touched: &Touched,
     ) -> (Self, Deltas) {
         let mut next = Self { intent, inventory, ..self.clone() };
-        next.roster.update(
-            &Picture { intent: &next.intent, inventory: &next.inventory, links: &next.links },
-            touched,
-        );
+        let mut roster = self.roster.clone();
+        roster.update(&next.picture(), touched);
+        next.roster = roster;
         let deltas = deltas(&self.picture(), &next.picture(), &self.roster, &next.roster, touched);
         if !deltas.changed.is_empty() || !deltas.new.is_empty() {
             next.last = self.last.next();
@@ -59,7 +67,7 @@ impl Told {
     }
 
     fn picture(&self) -> Picture<'_> {
-        Picture { intent: &self.intent, inventory: &self.inventory, links: &self.links }
+        Picture { intent: &self.intent, inventory: &self.inventory, links: &self.links, domain: &self.domain }
     }
 
     /// The generation of a host's map: when it last changed in this run of the server.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use control::plan::{Deltas, Picture, Roster, Touched, deltas, host_map};
+use control::plan::{Deltas, Picture, Roster, Touched, default_domain, deltas, host_map};
 use control::{Actor, Change, Command, Effect, Env, Intent, Inventory, Record, Rejection, apply, decide};
-use model::{Digest, Epoch, Generation, HostId, SigningPublicKey, Timestamp, WgPublicKey};
+use model::{Digest, DnsName, Epoch, Generation, HostId, SigningPublicKey, Timestamp, WgPublicKey};
 use wire::{HostMap, ServerLinks};
 
 /// The 32 bytes that stand for a text, and for no other of up to 31 bytes.
@@ -52,6 +52,7 @@ pub(super) struct Stage {
     /// What ids are called in what is shown.
     pub(super) names: BTreeMap<String, String>,
     links: ServerLinks,
+    domain: DnsName,
     maps: BTreeMap<HostId, HostMap>,
     random: u8,
 }
@@ -66,6 +67,7 @@ impl Stage {
             wireguard_keys: BTreeMap::new(),
             names: BTreeMap::new(),
             links: ServerLinks::default(),
+            domain: default_domain(),
             maps: BTreeMap::new(),
             random: 0,
         }
@@ -172,8 +174,13 @@ impl Stage {
 
     /// Patches the maps of those who hear something, and checks everybody's against the definition.
     fn send(&mut self, intent: &Intent, inventory: &Inventory, touched: &Touched) -> Result<Vec<Heard>> {
-        let before = Picture { intent, inventory, links: &self.links };
-        let after = Picture { intent: &self.intent, inventory: &self.inventory, links: &self.links };
+        let before = Picture { intent, inventory, links: &self.links, domain: &self.domain };
+        let after = Picture {
+            intent: &self.intent,
+            inventory: &self.inventory,
+            links: &self.links,
+            domain: &self.domain,
+        };
         let old = Roster::of(&before);
         let mut roster = old.clone();
         roster.update(&after, touched);
@@ -201,7 +208,8 @@ impl Stage {
     }
 
     fn definition(&self, host: HostId, generation: Generation) -> Option<HostMap> {
-        host_map(&self.intent, &self.inventory, &self.links, host, generation)
+        let Self { intent, inventory, links, domain, .. } = self;
+        host_map(&Picture { intent, inventory, links, domain }, host, generation)
     }
 
     fn check_maps(&self) -> Result<()> {

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use control::plan::{Deltas, Log, Picture, Roster, Touched, catch_up, deltas_within, host_map};
+use control::plan::{
+    Deltas, Log, Picture, Roster, Touched, catch_up, default_domain, deltas_within, host_map,
+};
 use control::{Actor, Command, Door, Effect, Env, Intent, Inventory, apply, decide};
-use model::{Endpoint, Epoch, Generation, HostId, WgPublicKey};
+use model::{DnsName, Endpoint, Epoch, Generation, HostId, WgPublicKey};
 use reconcile::Answer;
 use wire::{Down, HostMap, MapRequest, Part, Rendezvous, Report, ServerLinks, assemble};
 
@@ -31,6 +33,7 @@ pub(super) struct Server {
     pub(super) intent: Intent,
     pub(super) inventory: Inventory,
     links: ServerLinks,
+    domain: DnsName,
     roster: Roster,
     log: Log,
     first: Generation,
@@ -51,6 +54,7 @@ impl Server {
             intent: Intent::default(),
             inventory: Inventory::default(),
             links: ServerLinks { rendezvous: DOORS.map(door).to_vec(), ..ServerLinks::default() },
+            domain: default_domain(),
             roster: Roster::default(),
             log: Log::bounded(first, MOST_FLUSHES, MOST_NAMED),
             first,
@@ -103,7 +107,7 @@ impl Server {
     }
 
     const fn picture(&self) -> Picture<'_> {
-        Picture { intent: &self.intent, inventory: &self.inventory, links: &self.links }
+        Picture { intent: &self.intent, inventory: &self.inventory, links: &self.links, domain: &self.domain }
     }
 
     fn generation(&self, host: HostId) -> Generation {
@@ -132,7 +136,7 @@ impl Server {
 
     /// The definition of what a host must know.
     pub(super) fn definition(&self, host: HostId, generation: Generation) -> Option<HostMap> {
-        host_map(&self.intent, &self.inventory, &self.links, host, generation)
+        host_map(&self.picture(), host, generation)
     }
 
     /// A datagram came to a door: what it answers, and what the hosts are to be told.
@@ -182,7 +186,7 @@ impl Server {
     }
 
     fn tell(&mut self, intent: &Intent, inventory: &Inventory, touched: &Touched) -> Vec<(HostId, Down)> {
-        let before = Picture { intent, inventory, links: &self.links };
+        let before = Picture { intent, inventory, links: &self.links, domain: &self.domain };
         let after = self.picture();
         let mut roster = self.roster.clone();
         roster.update(&after, touched);
