@@ -12,6 +12,7 @@
 
 mod answer;
 pub mod coredns;
+mod crowd;
 mod foreign;
 mod forward;
 mod key;

@@ -3,21 +3,21 @@
 //! Not for deciding any of that. It keeps true that an address which cannot be had is told and harms no other, that what
 //! is given up is closed when the call returns, and that foreign names are forwarded only for those who may.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use arc_swap::ArcSwap;
 use domain::base::iana::Rcode;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::answer::{Terms, Transport};
+use crate::crowd::Crowd;
 use crate::foreign::Foreign;
 use crate::forward::{Forwarding, Routes};
 use crate::names::Names;
@@ -25,7 +25,7 @@ use crate::socket::Sockets;
 use crate::stats::{Counts, Stats};
 use crate::{tcp, udp, upstream};
 
-/// Questions that upstreams are asked at one time; for more, the answer is SERVFAIL.
+/// Questions that upstreams are asked at one time, and half as many for one client; for more, the answer is SERVFAIL.
 const MOST_UNDER_WAY: usize = 256;
 /// Connections at one time.
 const MOST_CONNECTIONS: usize = 256;
@@ -85,13 +85,13 @@ impl Server {
         let Options { listen, names, allow, forwarding, allow_forward } = options;
         let shared = Arc::new(Shared {
             names,
-            allow,
+            allow: ArcSwap::from_pointee(allow),
             stats: Stats::default(),
             routes: ArcSwap::from_pointee(Routes::new(forwarding)),
             allow_forward: ArcSwap::from_pointee(allow_forward),
             own: ArcSwap::default(),
-            slots: Arc::new(Semaphore::new(MOST_UNDER_WAY)),
-            connections: Mutex::default(),
+            questions: Crowd::new(MOST_UNDER_WAY, MOST_UNDER_WAY / 2),
+            connections: Crowd::new(MOST_CONNECTIONS, MOST_CONNECTIONS_OF_ONE),
         });
         let server = Self { shared, listening: tokio::sync::Mutex::default() };
         let errors = server.set_listen(&listen).await;
@@ -134,6 +134,11 @@ impl Server {
         self.shared.routes.store(Arc::new(Routes::new(forwarding)));
     }
 
+    /// Answers these from now on; none: everybody.
+    pub fn set_allow(&self, allowed: Option<Vec<IpNet>>) {
+        self.shared.allow.store(Arc::new(allowed));
+    }
+
     /// Forwards for these from now on.
     pub fn set_allow_forward(&self, allowed: Vec<IpNet>) {
         self.shared.allow_forward.store(Arc::new(allowed));
@@ -170,14 +175,14 @@ fn listen(address: SocketAddr, shared: &Arc<Shared>) -> io::Result<Listening> {
 pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) stats: Stats,
-    allow: Option<Vec<IpNet>>,
+    allow: ArcSwap<Option<Vec<IpNet>>>,
     routes: ArcSwap<Routes>,
     allow_forward: ArcSwap<Vec<IpNet>>,
     /// Where we listen: asking ourselves would go round for ever.
     own: ArcSwap<Vec<SocketAddr>>,
-    slots: Arc<Semaphore>,
-    /// How many connections each client has.
-    connections: Mutex<HashMap<IpAddr, usize>>,
+    /// Questions that upstreams are asked.
+    questions: Arc<Crowd>,
+    pub(crate) connections: Arc<Crowd>,
 }
 
 impl Shared {
@@ -185,13 +190,14 @@ impl Shared {
     pub(crate) fn terms(&self, client: IpAddr, transport: Transport) -> Terms {
         let client = client.to_canonical();
         let among = |allowed: &[IpNet]| allowed.iter().any(|net| net.contains(&client));
-        let welcome = self.allow.as_deref().is_none_or(among);
+        let welcome = self.allow.load().as_deref().is_none_or(among);
         Terms { transport, welcome, recursion: among(&self.allow_forward.load()) }
     }
 
     /// Has an upstream answer in a task of its own, and gives the reply to `send`.
     pub(crate) fn forward(
         self: &Arc<Self>,
+        client: IpAddr,
         foreign: Foreign,
         transport: Transport,
         send: impl FnOnce(Vec<u8>) + Send + 'static,
@@ -205,12 +211,12 @@ impl Shared {
         let Some(group) = self.routes.load().choose(foreign.name()) else {
             return send(count(foreign.unasked(transport)));
         };
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+        let Some(place) = self.questions.take(client) else {
             return send(count(foreign.reply_with(Rcode::SERVFAIL)));
         };
         let shared = Arc::clone(self);
         tokio::spawn(async move {
-            let _slot: OwnedSemaphorePermit = slot;
+            let _place = place;
             let own = shared.own.load_full();
             let (reply, counts) = match upstream::ask(&group, &foreign, transport, |address| {
                 own.iter().any(|own| reaches(*own, address))
@@ -226,11 +232,6 @@ impl Shared {
             send(reply);
         });
     }
-
-    fn connections(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // Numbers are whole whatever happened.
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Whether a question to this upstream would come back to where we listen.
@@ -239,36 +240,4 @@ fn reaches(own: SocketAddr, upstream: SocketAddr) -> bool {
     let is_here = upstream.ip().is_loopback() || upstream.ip().is_unspecified();
     let is_any = own.ip().is_unspecified() && own.is_ipv4() == upstream.is_ipv4();
     is_same || (is_here && is_any && own.port() == upstream.port())
-}
-
-/// A client's right to one connection, for as long as it is held.
-pub(crate) struct Place {
-    shared: Arc<Shared>,
-    client: IpAddr,
-}
-
-impl Place {
-    /// None where there are too many.
-    pub(crate) fn take(shared: &Arc<Shared>, client: IpAddr) -> Option<Self> {
-        let mut connections = shared.connections();
-        let all: usize = connections.values().sum();
-        let of_one = connections.get(&client).copied().unwrap_or(0);
-        if all >= MOST_CONNECTIONS || of_one >= MOST_CONNECTIONS_OF_ONE {
-            return None;
-        }
-        connections.insert(client, of_one + 1);
-        Some(Self { shared: Arc::clone(shared), client })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut connections = self.shared.connections();
-        let left = connections.get(&self.client).map_or(0, |count| count.saturating_sub(1));
-        if left == 0 {
-            connections.remove(&self.client);
-        } else {
-            connections.insert(self.client, left);
-        }
-    }
 }

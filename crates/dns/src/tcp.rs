@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::answer::{Answer, Transport, answer};
-use crate::serve::{Place, Shared};
+use crate::crowd::Place;
+use crate::serve::Shared;
 use crate::stats::Counts;
 
 /// How long a connection may say nothing, and how long a reply may take to be read.
@@ -34,7 +35,7 @@ pub(crate) async fn serve(listener: TcpListener, address: SocketAddr, shared: Ar
         match listener.accept().await {
             // Those that are too many are closed at once.
             Ok((stream, peer)) => {
-                if let Some(place) = Place::take(&shared, peer.ip()) {
+                if let Some(place) = shared.connections.take(peer.ip()) {
                     connections.spawn(connection(stream, peer.ip(), Arc::clone(&shared), place));
                 }
             }
@@ -75,7 +76,7 @@ async fn read(
                 counts.count_reply(&reply);
                 let _given_back = place.send(reply);
             }
-            Answer::Forward(foreign) => shared.forward(*foreign, Transport::Tcp, move |reply| {
+            Answer::Forward(foreign) => shared.forward(peer, *foreign, Transport::Tcp, move |reply| {
                 let _given_back = place.send(reply);
             }),
             Answer::Drop => {

@@ -102,7 +102,7 @@ fn answer_all(
             Answer::Forward(foreign) => {
                 let (port, sender) = (Arc::downgrade(port), *sender);
                 let send = move |reply: Vec<u8>| later(&port, &reply, sender);
-                shared.forward(*foreign, Transport::Udp, send);
+                shared.forward(sender.address.ip(), *foreign, Transport::Udp, send);
             }
             Answer::Drop => counts.failed += 1,
         }
