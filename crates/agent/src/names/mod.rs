@@ -4,22 +4,24 @@
 //! resolver. It keeps true that the resolver is told of us only while we answer, and has back what it had before when we end.
 
 mod table;
+mod telling;
 mod wanted;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use model::MemberId;
-use platform::{ResolverApplied, ResolverHands, ResolverOptions, ResolverWatch};
+use platform::{ResolverHands, ResolverOptions};
 use reconcile::{LinkName, Resolver, ResolverChoice};
 use wire::{HostMap, Outcome};
 
 use table::Table;
+use telling::Telling;
 use wanted::Wanted;
 
-/// How long a resolver that cannot be told is left alone.
+/// After this time is tried again to answer where that could not be had.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// The names of this machine's networks. See the module.
@@ -28,9 +30,7 @@ pub struct NameService {
     table: Table,
     server: Option<dns::Server>,
     options: ResolverOptions,
-    hands: Option<ResolverHands>,
-    watch: Option<ResolverWatch>,
-    upstreams: Vec<SocketAddr>,
+    telling: Option<Telling>,
     wanted: Wanted,
     failures: Vec<Outcome>,
     again: Option<Duration>,
@@ -43,9 +43,7 @@ impl NameService {
             table: Table::new(serial),
             server: None,
             options: ResolverOptions { link, state, choice },
-            hands: None,
-            watch: None,
-            upstreams: Vec::new(),
+            telling: None,
             wanted: Wanted::default(),
             failures: Vec::new(),
             again: None,
@@ -53,8 +51,9 @@ impl NameService {
     }
 
     /// What could not be done.
-    pub fn failures(&self) -> &[Outcome] {
-        &self.failures
+    pub fn failures(&self) -> Vec<Outcome> {
+        let told = self.telling.iter().flat_map(|telling| telling.standing().failures);
+        self.failures.iter().cloned().chain(told).collect()
     }
 
     /// When `settle` should be called again, on the clock of its `now`.
@@ -71,17 +70,18 @@ impl NameService {
     /// Takes over what the map says of these members.
     pub async fn follow(&mut self, map: &HostMap, members: &BTreeSet<MemberId>, now: Duration) {
         self.table.follow(map, members);
-        if Wanted::of(map, &self.upstreams) != self.wanted {
+        let forwards = |map: &HostMap| map.networks.values().any(|told| told.internet_gateway);
+        // For whom we ask in turn follows from members where some come in or go out through us, and only there.
+        if forwards(map) || members.iter().any(|member| self.wanted.depends_on(map, *member)) {
             self.settle(map, now).await;
         }
     }
 
-    /// Waits until what the resolver asks without us may have changed.
+    /// Waits until it stands otherwise with the machine's resolver.
     pub async fn changed(&mut self) {
-        let Some(watch) = &mut self.watch else { return std::future::pending().await };
-        if let Err(error) = watch.changed().await {
-            tracing::warn!("{error:#}");
-            self.watch = None;
+        match &mut self.telling {
+            Some(telling) => telling.changed().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -89,26 +89,29 @@ impl NameService {
     pub async fn settle(&mut self, map: &HostMap, now: Duration) {
         self.failures.clear();
         self.again = None;
-        self.learn_upstreams(map).await;
-        self.wanted = Wanted::of(map, &self.upstreams);
+        let upstreams = self.telling.as_ref().map(Telling::standing).unwrap_or_default().upstreams;
+        self.wanted = Wanted::of(map, &upstreams);
         if self.wanted.listen.is_empty() {
             self.end().await;
             return;
         }
-        let answers = self.listen().await;
-        let resolver = if answers { self.wanted.resolver.clone() } else { Resolver::default() };
-        self.tell(&resolver, now).await;
-        if !answers {
+        let silent = self.listen().await;
+        if !silent.is_empty() {
             self.again = Some(now + AGAIN);
         }
+        // The resolver is told of those that answer.
+        let mut resolver = self.wanted.resolver.clone();
+        resolver.servers.retain(|server| !silent.contains(server));
+        let resolver = if resolver.is_empty() { Resolver::default() } else { resolver };
+        let own = map.networks.values().flat_map(|told| told.addresses.iter()).collect();
+        let options = &self.options;
+        self.telling.get_or_insert_with(|| Telling::start(options.clone())).wish(resolver, own);
     }
 
     /// Ends: the resolver has back what it had, then nothing is answered any more.
     pub async fn end(&mut self) {
-        if let Some(hands) = &mut self.hands
-            && let Err(error) = hands.restore().await
-        {
-            self.fail("give the machine's resolver back what it had", &error);
+        if let Some(telling) = self.telling.take() {
+            self.failures.extend(telling.end().await);
         }
         if let Some(server) = self.server.take() {
             server.shutdown().await;
@@ -116,62 +119,29 @@ impl NameService {
         self.wanted = Wanted::default();
     }
 
-    async fn learn_upstreams(&mut self, map: &HostMap) {
-        let found = match &mut self.hands {
-            Some(hands) => hands.detect_again().await.map(drop),
-            None => ResolverHands::detect(self.options.clone()).await.map(|hands| self.hands = Some(hands)),
-        };
-        if let Err(error) = found {
-            self.fail("find this machine's resolver", &error);
-        }
-        let Some(hands) = &self.hands else { return };
-        let own: Vec<IpAddr> = map.networks.values().flat_map(|told| told.addresses.iter()).collect();
-        match hands.upstreams(&own).await {
-            Ok(upstreams) => self.upstreams = upstreams,
-            Err(error) => self.fail("read whom this machine's resolver asks", &error),
-        }
-    }
-
-    /// Whether every address answers.
-    async fn listen(&mut self) -> bool {
+    /// The addresses that cannot be answered on.
+    async fn listen(&mut self) -> Vec<IpAddr> {
         let Wanted { listen, forwarding, allowed, resolver: _ } = self.wanted.clone();
         let refused = match &self.server {
             Some(server) => {
                 server.set_forwarding(forwarding);
+                server.set_allow(Some(allowed.clone()));
                 server.set_allow_forward(allowed);
                 server.set_listen(&listen).await
             }
             None => {
                 let names = self.table.names().clone();
-                let options = dns::Options { listen, names, allow: None, forwarding, allow_forward: allowed };
+                let allow = Some(allowed.clone());
+                let options = dns::Options { listen, names, allow, forwarding, allow_forward: allowed };
                 let (server, refused) = dns::Server::start(options).await;
                 self.server = Some(server);
                 refused
             }
         };
-        refused.iter().for_each(|error| {
-            self.failures.push(Outcome { op: "answer names".to_owned(), error: error.to_string() });
-        });
-        refused.is_empty()
-    }
-
-    async fn tell(&mut self, resolver: &Resolver, now: Duration) {
-        let Some(hands) = &mut self.hands else { return };
-        match hands.apply(resolver).await {
-            Ok(ResolverApplied::Already | ResolverApplied::Changed) => {}
-            Ok(ResolverApplied::Postponed(time)) => self.again = Some(now + time),
-            Err(error) => {
-                self.again = Some(now + AGAIN);
-                self.fail("tell this machine's resolver of our names", &error);
-            }
-        }
-        // What we wrote ourselves is seen by a watch from before.
-        self.watch = self.hands.as_ref().and_then(|hands| hands.watch().ok());
-    }
-
-    fn fail(&mut self, op: &str, error: &anyhow::Error) {
-        tracing::warn!("could not {op}: {error:#}");
-        self.failures.push(Outcome { op: op.to_owned(), error: format!("{error:#}") });
+        self.failures.extend(
+            refused.iter().map(|error| Outcome { op: "answer names".to_owned(), error: error.to_string() }),
+        );
+        refused.iter().map(|error| error.address.ip()).collect()
     }
 }
 
@@ -182,19 +152,19 @@ pub async fn restore_resolver(link: LinkName, state: PathBuf) -> anyhow::Result<
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use model::{Addresses, Generation, HostId, HostName, Mtu, NetworkId, Ranges, WgPublicKey};
     use wire::{Membership, NatMapping, OwnHost, Peer, PeerNode, ServerLinks};
 
     use super::*;
 
-    pub(super) const NETWORK: NetworkId = NetworkId::from_bytes([7; 16]);
+    pub(crate) const NETWORK: NetworkId = NetworkId::from_bytes([7; 16]);
 
-    pub(super) fn addresses(last: u8) -> Addresses {
+    pub(crate) fn addresses(last: u8) -> Addresses {
         Addresses { v4: Some([10, 7, 0, last].into()), v6: None }
     }
 
-    pub(super) fn peer(number: u8) -> Peer {
+    pub(crate) fn peer(number: u8) -> Peer {
         Peer {
             name: HostName::nearest("peer").numbered(number.into()),
             key: Some(WgPublicKey::from_bytes([number; 32])),
@@ -207,7 +177,7 @@ mod tests {
     }
 
     /// A map of a host with a network in which there are this many others.
-    pub(super) fn map(peers: u8) -> HostMap {
+    pub(crate) fn map(peers: u8) -> HostMap {
         let ranges = Ranges::new(Some("10.7.0.0/16".parse().unwrap()), None).unwrap();
         let membership = Membership {
             addresses: addresses(200),

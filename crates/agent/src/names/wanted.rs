@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use dns::{DomainRule, Forwarding};
 use ipnet::IpNet;
-use model::{DnsName, HostId, MemberId};
+use model::{DnsName, MemberId};
 use reconcile::Resolver;
-use wire::{HostMap, Membership, PeerNode, Way};
+use wire::{HostMap, Membership, Party, PeerNode, Way};
 
 use super::table::network;
 
@@ -52,6 +52,28 @@ impl Wanted {
     }
 }
 
+impl Wanted {
+    /// Whether it may be another one because the map says something new of this member.
+    pub(super) fn depends_on(&self, map: &HostMap, member: MemberId) -> bool {
+        let now = map.peers.get(&member).into_iter().flat_map(|peer| &peer.nodes);
+        let comes = now.clone().any(|node| comes_through(map, member, node));
+        let allowed =
+            |node: &PeerNode| node.addresses.iter().any(|ip| self.allowed.contains(&IpNet::from(ip)));
+        let gateway = map.networks.values().filter_map(|told| told.internet).any(|way| member == way.via);
+        // One that is gone may have been allowed: that is looked up where anybody is.
+        comes || gateway || now.clone().any(allowed) || (now.count() == 0 && self.allows_others(map))
+    }
+
+    /// Whether anybody but this machine is asked for.
+    fn allows_others(&self, map: &HostMap) -> bool {
+        let own = |net: &IpNet| {
+            net.addr().is_loopback()
+                || map.networks.values().any(|told| told.addresses.iter().any(|ip| IpNet::from(ip) == *net))
+        };
+        !self.allowed.iter().all(own)
+    }
+}
+
 /// The name servers of the internet gateway that is in use; none if none is.
 fn gateway(map: &HostMap) -> Option<Vec<SocketAddr>> {
     let way = |told: &Membership| told.internet.filter(|_| told.takes_part());
@@ -66,29 +88,35 @@ fn reverse_domains(told: &Membership) -> Vec<DnsName> {
     network.origins().filter_map(|origin| origin.to_string().parse().ok()).skip(1).collect()
 }
 
-/// This machine itself, the clients that come in through it, and the networks to which it is the way out.
+/// This machine itself, the clients that come in through it, and those to whom it is the way out.
 fn allowed(map: &HostMap) -> Vec<IpNet> {
-    let taking_part = || map.networks.iter().filter(|(_, told)| told.takes_part());
-    let own = taking_part().flat_map(|(_, told)| told.addresses.iter().map(IpNet::from));
-    let outward = taking_part().filter(|(_, told)| told.internet_gateway);
-    let outward = outward.flat_map(|(_, told)| told.ranges.iter());
+    let own = map.networks.values().filter(|told| told.takes_part());
+    let own = own.flat_map(|told| told.addresses.iter().map(IpNet::from));
     let loopback = [IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()].map(IpNet::from);
-    loopback.into_iter().chain(own).chain(outward).chain(clients(map, map.host.id)).collect()
+    let ways = map.peers.iter().flat_map(|(member, peer)| {
+        let nodes = peer.nodes.iter().filter(|node| comes_through(map, *member, node));
+        nodes.flat_map(|node| node.addresses.iter().map(IpNet::from))
+    });
+    loopback.into_iter().chain(own).chain(ways).collect()
 }
 
-/// The clients that come in through this host.
-fn clients(map: &HostMap, own: HostId) -> impl Iterator<Item = IpNet> {
-    let nodes =
-        map.peers.iter().flat_map(|(member, peer)| peer.nodes.iter().map(move |node| (*member, node)));
-    let comes_in = move |(member, node): &(MemberId, &PeerNode)| {
-        let told = map.networks.get(&node.network);
-        node.via.contains(&own) && told.is_some_and(|told| told.way(own, *member, node) == Way::Direct)
+/// Whether the member comes in through this host, or has it as its way out.
+fn comes_through(map: &HostMap, member: MemberId, node: &PeerNode) -> bool {
+    let Some(told) = map.networks.get(&node.network).filter(|told| told.takes_part()) else { return false };
+    let comes_in = node.via.contains(&map.host.id) && told.way(map.host.id, member, node) == Way::Direct;
+    let outward = told.grants.iter().filter(|grant| grant.to.contains(&Party::Outside));
+    let named = |party: &Party| match party {
+        Party::Everything => true,
+        Party::Class(class) => node.classes.contains(class),
+        Party::Member(named) => *named == member,
+        Party::Outside => false,
     };
-    nodes.filter(comes_in).flat_map(|(_, node)| node.addresses.iter().map(IpNet::from))
+    comes_in || (told.internet_gateway && outward.flat_map(|grant| &grant.from).any(named))
 }
 
 #[cfg(test)]
 mod tests {
+    use model::HostId;
     use wire::{InternetWay, ToldUpstream};
 
     use super::super::tests::{NETWORK, map};
@@ -145,7 +173,13 @@ mod tests {
             allowed.contains(&"10.7.0.2/32".parse().unwrap())
                 && !allowed.contains(&"10.7.0.1/32".parse().unwrap())
         );
-        map.networks.get_mut(&NETWORK).unwrap().internet_gateway = true;
-        assert!(wanted(&map).allowed.contains(&"10.7.0.0/16".parse().unwrap()));
+        let users = wire::Class::new(NETWORK, "internet", own.as_bytes());
+        let told = map.networks.get_mut(&NETWORK).unwrap();
+        told.internet_gateway = true;
+        told.grants =
+            vec![wire::Grant { from: vec![Party::Class(users)], to: vec![Party::Outside], services: vec![] }];
+        assert!(!wanted(&map).allowed.contains(&"10.7.0.1/32".parse().unwrap()));
+        map.peers.get_mut(&HostId::from_bytes([1; 16]).into()).unwrap().nodes[0].classes = vec![users];
+        assert!(wanted(&map).allowed.contains(&"10.7.0.1/32".parse().unwrap()));
     }
 }
