@@ -160,7 +160,8 @@ fn what_is_listed_of_our_table_can_be_read_by_people_and_by_the_kernels_tools() 
             let listed = output("nft list table inet netloom");
             for line in [
                 "iifname != \"netloom0\" accept",
-                "ct state established,related accept",
+                "ct direction reply accept",
+                "ct state related accept",
                 "tcp flags syn tcp option maxseg size set rt mtu",
                 "ip saddr @s1_v4_32 jump input_from_s1",
                 "ip saddr & 255.255.0.0 == @s1_v4_16 jump forward_from_s1",
@@ -181,7 +182,7 @@ fn what_is_listed_of_our_table_can_be_read_by_people_and_by_the_kernels_tools() 
 
 /// What another hand may do to our table.
 const DRIFTS: [&str; 14] = [
-    "nft delete rule inet netloom input handle $(nft -a list chain inet netloom input | sed -n 's/.*established.*handle //p')",
+    "nft delete rule inet netloom input handle $(nft -a list chain inet netloom input | sed -n 's/.*reply.*handle //p')",
     "nft flush chain inet netloom input",
     "nft flush ruleset inet && nft add table inet netloom",
     "nft add rule inet netloom forward accept",

@@ -128,3 +128,15 @@ pub(crate) fn speaks(client: &mut TcpStream, server: &mut TcpStream) -> bool {
     };
     there(client, server) && there(server, client)
 }
+
+/// Whether nothing that the client says arrives any more, even behind something that the server said.
+pub(crate) fn is_cut(client: &mut TcpStream, server: &mut TcpStream) -> bool {
+    server.write_all(b"still there?").unwrap();
+    client.write_all(b"hello").unwrap();
+    server.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    match server.read(&mut [0; 5]) {
+        Ok(_) => false,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => true,
+        Err(error) => panic!("{error}"),
+    }
+}

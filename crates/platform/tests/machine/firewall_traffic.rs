@@ -1,11 +1,11 @@
 //! Real packets fare as the description says: `Firewall::verdict` is what the kernel does.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use crate::common::{LINK, inside, ip, output, run};
-use crate::firewall_stage::{At, STAGE, at, call, connects, is_answered, speaks, tcp_door, udp_ear};
+use crate::firewall_stage::{At, STAGE, at, call, connects, is_answered, is_cut, speaks, tcp_door, udp_ear};
 use ipnet::IpNet;
 use platform::FirewallTable;
 use reconcile::{
@@ -139,7 +139,7 @@ struct Expected<'a> {
 
 impl Expected<'_> {
     fn passes(&self, source: IpAddr, destination: IpAddr, protocol: u8, port: Option<u16>) -> bool {
-        let packet = Packet { way: self.way, source, destination, protocol, port, established: false };
+        let packet = Packet { way: self.way, source, destination, protocol, port, reply: false };
         self.firewall.verdict(&packet) == Verdict::Accept
     }
 }
@@ -244,9 +244,9 @@ fn packets_fare_as_the_description_says() {
 }
 
 #[test]
-fn a_member_that_comes_may_speak_and_one_that_goes_may_open_nothing_new() {
+fn a_member_that_comes_may_speak_and_one_that_goes_may_not_go_on() {
     inside(
-        "firewall_traffic::a_member_that_comes_may_speak_and_one_that_goes_may_open_nothing_new",
+        "firewall_traffic::a_member_that_comes_may_speak_and_one_that_goes_may_not_go_on",
         STAGE,
         async || {
             let hands = table();
@@ -273,31 +273,27 @@ fn a_member_that_comes_may_speak_and_one_that_goes_may_open_nothing_new() {
                 let leaves = change(Vec::new(), vec![ip(member).into()]);
                 hands.change(firewall.digest().after(&joins), &leaves).await.unwrap();
                 assert!(call(SILENCE).is_none(), "a member no more: {member}");
-                assert!(speaks(&mut client, &mut server), "what was open stays open: {member}");
+                assert!(is_cut(&mut client, &mut server), "what was open ends: {member}");
             }
         },
     );
 }
 
+/// The grants that let somebody open connections to anybody.
+fn all_of(from: Side, to: Side) -> Filter {
+    Filter::Only(vec![Grant { from, to, services: Services::All }])
+}
+
 #[test]
-fn replies_pass_where_nothing_else_does_and_connections_outlive_a_new_firewall() {
+fn replies_pass_where_nothing_else_does_and_what_is_granted_outlives_a_new_firewall() {
     inside(
-        "firewall_traffic::replies_pass_where_nothing_else_does_and_connections_outlive_a_new_firewall",
+        "firewall_traffic::replies_pass_where_nothing_else_does_and_what_is_granted_outlives_a_new_firewall",
         STAGE,
         async || {
             let hands = table();
-            let closed = Firewall {
-                input: Filter::Only(Vec::new()),
-                forward: Filter::Only(Vec::new()),
-                ..Firewall::default()
-            };
-            let to_peer = Grant {
-                from: Side::Any,
-                to: Side::Nets(set(&["10.20.0.0/24", "fd20::/64"])),
-                services: Services::All,
-            };
-            let outward = Firewall { forward: Filter::Only(vec![to_peer]), ..closed.clone() };
-            hands.set(&outward).await.unwrap();
+            let to_peer = all_of(Side::Any, Side::Nets(set(&["10.20.0.0/24", "fd20::/64"])));
+            let outward =
+                Firewall { input: Filter::Only(Vec::new()), forward: to_peer, ..Firewall::default() };
             let door = tcp_door(At::Peer, PORTS[0]);
             for (own, lan, peer) in
                 [("10.20.0.1", "192.168.7.11", "10.20.0.11"), ("fd20::1", "fd07::11", "fd20::11")]
@@ -311,9 +307,10 @@ fn replies_pass_where_nothing_else_does_and_connections_outlive_a_new_firewall()
                     assert!(speaks(&mut client, &mut server), "{machine:?} hears replies");
                     open.push((client, server));
                 }
-                hands.set(&closed).await.unwrap();
+                let same = Firewall { clamp: true, ..outward.clone() };
+                hands.set(&same).await.unwrap();
                 for (client, server) in &mut open {
-                    assert!(speaks(client, server), "what was open stays open");
+                    assert!(speaks(client, server), "what is granted stays open");
                 }
                 let back = tcp_door(At::Lan, PORTS[1]);
                 assert!(connects(At::Peer, ip(peer), SocketAddr::new(ip(lan), PORTS[1]), SILENCE).is_none());
@@ -321,6 +318,54 @@ fn replies_pass_where_nothing_else_does_and_connections_outlive_a_new_firewall()
             }
         },
     );
+}
+
+#[test]
+fn a_connection_ends_with_its_grant_and_all_others_go_on() {
+    inside("firewall_traffic::a_connection_ends_with_its_grant_and_all_others_go_on", STAGE, async || {
+        let hands = table();
+        let doors = (tcp_door(At::This, PORTS[0]), tcp_door(At::Lan, PORTS[0]), tcp_door(At::Peer, PORTS[0]));
+        for (own, lan, peers) in [
+            ("10.20.0.1", "192.168.7.11", ["10.20.0.11", "10.20.0.12"]),
+            ("fd20::1", "fd07::11", ["fd20::11", "fd20::12"]),
+        ] {
+            let of = |members: &[&str]| {
+                let members = members.iter().map(|member| IpNet::from(ip(member))).collect();
+                let grants = all_of(Side::Nets(members), Side::Any);
+                Firewall { input: grants.clone(), forward: grants, ..Firewall::default() }
+            };
+            hands.set(&of(&[peers[0], peers[1], lan])).await.unwrap();
+            let open = |from, source, to, door: &TcpListener| {
+                let client =
+                    connects(from, ip(source), SocketAddr::new(ip(to), PORTS[0]), PATIENCE).expect("granted");
+                (client, door.accept().unwrap().0)
+            };
+            let mut ends = [
+                open(At::Peer, peers[0], own, &doors.0),
+                open(At::Peer, peers[0], lan, &doors.1),
+                open(At::Lan, lan, peers[1], &doors.2),
+            ];
+            let mut stays = [
+                open(At::Peer, peers[1], own, &doors.0),
+                open(At::Peer, peers[1], lan, &doors.1),
+                open(At::This, own, peers[0], &doors.2),
+                open(At::Lan, lan, own, &doors.0),
+            ];
+            for (client, server) in ends.iter_mut().chain(&mut stays) {
+                assert!(speaks(client, server));
+            }
+            hands.set(&of(&[peers[1]])).await.unwrap();
+            for (client, server) in &mut ends {
+                assert!(is_cut(client, server), "{client:?}");
+            }
+            for (client, server) in &mut stays {
+                assert!(speaks(client, server), "{client:?}");
+            }
+            for (client, server) in &mut ends {
+                assert!(is_cut(client, server), "later too: {client:?}");
+            }
+        }
+    });
 }
 
 #[test]

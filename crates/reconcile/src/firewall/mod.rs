@@ -55,7 +55,7 @@ pub enum Filter {
     /// Everything: nothing is judged.
     #[default]
     Open,
-    /// What one of these grants, and replies; the rest is dropped.
+    /// What one of these grants, and replies; the rest is dropped, of connections that were let pass before too.
     Only(Vec<Grant>),
 }
 

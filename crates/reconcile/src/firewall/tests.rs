@@ -103,15 +103,13 @@ fn packet() -> impl Strategy<Value = Packet> {
     ];
     let protocol = prop_oneof![Just(1u8), Just(6), Just(17), Just(47), Just(58)];
     let ends = (ip(), ip()).prop_filter("one family", |(a, b)| a.is_ipv4() == b.is_ipv4());
-    (way, ends, protocol, 0u16..6, any::<bool>()).prop_map(|(way, ends, protocol, port, established)| {
-        Packet {
-            way,
-            source: ends.0,
-            destination: ends.1,
-            protocol,
-            port: matches!(protocol, 6 | 17).then_some(port),
-            established,
-        }
+    (way, ends, protocol, 0u16..6, any::<bool>()).prop_map(|(way, ends, protocol, port, reply)| Packet {
+        way,
+        source: ends.0,
+        destination: ends.1,
+        protocol,
+        port: matches!(protocol, 6 | 17).then_some(port),
+        reply,
     })
 }
 
@@ -155,7 +153,7 @@ proptest! {
             Way::Through { from_link, to_link } => from_link || to_link,
             Way::Out => false,
         };
-        if !ours || packet.established || firewall.is_trivial() {
+        if !ours || packet.reply || firewall.is_trivial() {
             prop_assert_eq!(firewall.verdict(&packet), Verdict::Accept);
         }
     }
@@ -200,7 +198,7 @@ fn what_is_always_accepted_is_so_on_the_way_in_alone() {
         destination: "10.0.0.2".parse().unwrap(),
         protocol: 17,
         port: Some(port),
-        established: false,
+        reply: false,
     };
     let here = Way::Here { from_link: true };
     let through = Way::Through { from_link: true, to_link: false };

@@ -19,8 +19,9 @@ pub struct Packet {
     pub protocol: u8,
     /// The port that it goes to, where its protocol has ports.
     pub port: Option<u16>,
-    /// Whether it belongs to a connection that was let pass before, or is an error about one.
-    pub established: bool,
+    /// Whether it answers a connection that was let pass when it was opened, or is an error about one. What goes the way
+    /// in which a connection was opened is no reply: it is judged each time, so that access which is taken away ends.
+    pub reply: bool,
 }
 
 /// A packet's way through this machine.
@@ -71,7 +72,7 @@ impl Firewall {
         let Filter::Only(grants) = filter else {
             return Verdict::Accept;
         };
-        let passes = packet.established
+        let passes = packet.reply
             || always.iter().any(|service| service.is_of(packet))
             || grants.iter().any(|grant| self.grants(grant, packet));
         if passes { Verdict::Accept } else { Verdict::Drop }

@@ -290,7 +290,7 @@ proptest! {
         let firewall = interface.firewall.unwrap().firewall;
         for (protocol, number, port) in PROBES {
             let passes = |way, source, destination| {
-                let packet = Packet { way, source, destination, protocol: number, port, established: false };
+                let packet = Packet { way, source, destination, protocol: number, port, reply: false };
                 firewall.verdict(&packet) == Verdict::Accept
             };
             for from in &story.members {

@@ -16,7 +16,8 @@ const SECOND_REGISTER: u32 = 2;
 const VERDICT_REGISTER: u32 = 0;
 /// The longest name of a link, with its end.
 const LINK_NAME: usize = 16;
-const ESTABLISHED_OR_RELATED: u32 = 0b110;
+const RELATED: u32 = 0b100;
+const REPLY: u8 = 1;
 const SYN: u8 = 0b10;
 
 /// A rule.
@@ -54,6 +55,13 @@ enum Meta {
     ToLink = 7,
     Family = 15,
     Protocol = 16,
+}
+
+/// Something that the kernel knows about the connection of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Connection {
+    State = 0,
+    Direction = 1,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,12 +135,14 @@ impl Rule {
         self.address(end, family, net.prefix_len()).compare(Is::Equal, &octets(net.network()))
     }
 
-    /// Belongs to a connection that was let pass before, or is an error about one.
-    pub(super) fn established(self) -> Self {
-        let state = self.needing("nft_ct").expression("ct", |data| {
-            data.number(1, REGISTER).number(2, 0);
-        });
-        state.mask(&ESTABLISHED_OR_RELATED.to_ne_bytes()).compare(Is::Not, &[0; 4])
+    /// Answers a connection that was let pass when it was opened.
+    pub(super) fn reply(self) -> Self {
+        self.connection(Connection::Direction).compare(Is::Equal, &[REPLY])
+    }
+
+    /// Is an error about a connection that was let pass when it was opened.
+    pub(super) fn related(self) -> Self {
+        self.connection(Connection::State).mask(&RELATED.to_ne_bytes()).compare(Is::Not, &[0; 4])
     }
 
     /// A packet that opens a TCP connection learns how large a packet its way carries.
@@ -209,6 +219,12 @@ impl Rule {
 
     fn meta(self, key: Meta) -> Self {
         self.expression("meta", |data| {
+            data.number(1, REGISTER).number(2, key as u32);
+        })
+    }
+
+    fn connection(self, key: Connection) -> Self {
+        self.needing("nft_ct").expression("ct", |data| {
             data.number(1, REGISTER).number(2, key as u32);
         })
     }

@@ -3,9 +3,13 @@
 //! Not for telling the kernel. It keeps true that the rules mean what `Firewall::verdict` says, and that looking for a
 //! grant takes two steps: by the source first, so that a packet meets the grants of its own source alone.
 //!
+//! What goes the way in which its connection was opened is judged each time, not only the first packet: a connection ends
+//! when its grant does. To have the kernel forget such connections instead would open them again: the next packet that
+//! this machine sends back would count as one that opens the connection the other way round.
+//!
 //! ```text
 //!  input ── not over our link: accept
-//!        ── established: accept
+//!        ── reply, or error: accept
 //!        ── IPv4 ─▶ input_v4 ── source in s1 ─▶ input_from_s1 ── destination in s2 ─▶ services_0 ── tcp 443: accept
 //!        ── IPv6 ─▶ input_v6 …
 //!        ── drop
@@ -109,10 +113,8 @@ impl<'a> Plan<'a> {
 
     fn input(&mut self) {
         let Filter::Only(grants) = &self.firewall.input else { return };
-        let mut rules = vec![
-            Rule::default().came_otherwise(self.link).then(Target::Accept),
-            Rule::default().established().then(Target::Accept),
-        ];
+        let mut rules = vec![Rule::default().came_otherwise(self.link).then(Target::Accept)];
+        rules.extend(answers());
         rules.extend(self.firewall.always.iter().flat_map(service::rules));
         self.filter("input", INPUT, rules, grants);
     }
@@ -122,12 +124,12 @@ impl<'a> Plan<'a> {
             Rule::default().came_otherwise(self.link).leaves_otherwise(self.link).then(Target::Accept);
         let mut rules = vec![others];
         if self.firewall.clamp {
-            // Before what is established: the answer to the first packet is.
+            // Before replies: the answer to the first packet is one.
             rules.push(Rule::default().clamp());
         }
         match &self.firewall.forward {
             Filter::Only(grants) => {
-                rules.push(Rule::default().established().then(Target::Accept));
+                rules.extend(answers());
                 self.filter("forward", FORWARD, rules, grants);
             }
             Filter::Open if self.firewall.clamp => self.chain("forward".to_owned(), Some(FORWARD), rules),
@@ -251,6 +253,11 @@ impl<'a> Plan<'a> {
     fn chain(&mut self, name: String, hook: Option<Hook>, rules: Vec<Rule>) {
         self.layout.chains.push(Chain { name, hook, rules });
     }
+}
+
+/// What answers passes.
+fn answers() -> [Rule; 2] {
+    [Rule::default().reply(), Rule::default().related()].map(|rule| rule.then(Target::Accept))
 }
 
 mod translations {

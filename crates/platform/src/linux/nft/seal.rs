@@ -14,7 +14,7 @@ use super::set::{Owner, SetName};
 use super::{expression, message};
 
 /// The version of how a firewall is laid out. Another one is made anew.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 /// Kinds of what a rule carries besides its expressions: the first is the kernel tools' comment, the other is ours.
 const COMMENT: u8 = 0;
 const TAG: u8 = 0x4e;
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(inscribed(&written[..written.len() - 3]), None);
         assert_eq!(inscribed(&tagged(9)), None);
         assert_eq!(inscribed(&[0, 4, b'a', b'b', b'c', 0]), None);
-        let other: Vec<u8> = String::from_utf8(written).unwrap().replace("netloom 1", "netloom 9").into();
+        let other: Vec<u8> = String::from_utf8(written).unwrap().replace("netloom 2", "netloom 9").into();
         assert_eq!(inscribed(&other), None);
     }
 
