@@ -19,7 +19,7 @@ use crate::{Edit, ExpiryError, HostSelector, NodeRef, UserRef, UserSelector, exp
 /// What gateways saw of a client: lost without harm.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct ClientSession {
-    /// Whether it had a session within the last three minutes, as far as its gateway told.
+    /// Whether it has a session, as far as its gateway told: that a session is over shows up to thirteen minutes late.
     pub online: bool,
     /// When its last session known began; missing when none was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]

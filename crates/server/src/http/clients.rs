@@ -1,5 +1,7 @@
 //! Remote access clients. A private key is made here, shown once, and neither kept nor logged.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use api::{
     Client, ClientSelector, ClientSession, ConfigFormat, ConfigQuery, CreateClient, CreatedClient, DryRun,
@@ -11,7 +13,7 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYP
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use control::{ClientEdit, Command, Intent, Inventory, NewClient};
-use model::{ClientId, Network, Node, NodeId, WgPublicKey};
+use model::{ClientId, HostId, Network, Node, NodeId, WgPublicKey};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::body::{Body, Params, Segments};
@@ -31,8 +33,23 @@ fn show(intent: &Intent, inventory: &Inventory, client: &model::Client) -> Resul
     Ok(Client::of(client, network, (gateways, owner), session(intent, inventory, client)))
 }
 
-fn session(_intent: &Intent, _inventory: &Inventory, _client: &model::Client) -> ClientSession {
-    ClientSession::default()
+/// A session that goes on is told every ten minutes, and is over three minutes after its last handshake.
+const SESSION_TOLD: Duration = Duration::from_secs(780);
+
+fn session(intent: &Intent, inventory: &Inventory, client: &model::Client) -> ClientSession {
+    let gateways = client.gateways.iter().filter_map(|gateway| intent.node(*gateway));
+    let gateways: Vec<HostId> = gateways.map(|node| node.host).collect();
+    let Some((host, seen)) = inventory.client_at(client.id, &gateways) else {
+        return ClientSession::default();
+    };
+    let told = inventory.host(host).is_some_and(|gateway| gateway.online);
+    let gateway = intent.node_of(host, client.network).and_then(|node| name::node(intent, node.id));
+    ClientSession {
+        online: told && client.enabled && now().since(seen.handshake) < SESSION_TOLD,
+        last_handshake: Some(seen.handshake),
+        endpoint: seen.endpoint,
+        gateway,
+    }
 }
 
 /// A new pair of keys.

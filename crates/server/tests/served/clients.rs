@@ -223,6 +223,43 @@ async fn what_cannot_be_is_told_in_a_sentence() {
     assert_eq!(refused.unwrap_err().status(), 422);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_is_told_to_its_gateway_shown_where_it_came_in_and_cut_off_when_disabled() {
+    let ready = start().await;
+    let token = ready.network("home", "10.1.0.0/16").await;
+    let gateway = ready.connected(&token, "gw").await;
+    let patch = PatchNode { remote_access: Some(true), ..PatchNode::default() };
+    let _node: Node = ready.admin.patch(&path::fill(path::NODE, &["home", "gw"]), &patch).await.unwrap();
+    let created: CreatedClient = ready.admin.post(&clients(), &named("phone")).await.unwrap();
+    assert_eq!(created.client.session, api::ClientSession::default());
+    let (id, key) = (model::MemberId::from(created.client.id), created.client.public_key);
+    let lets_in = |map: &wire::HostMap| map.peers.get(&id).is_some_and(|peer| peer.key == Some(key));
+    gateway.until_map("the client", lets_in).await.unwrap();
+
+    ready.until_online("gw", true).await;
+    let endpoint = "198.51.100.7:4242".parse().ok();
+    let seen = wire::ClientSeen { id, endpoint, handshake: testkit::fleet::now() };
+    gateway.report(&wire::Report { clients: vec![seen], ..wire::Report::default() }).await.unwrap();
+    let start = std::time::Instant::now();
+    let session = loop {
+        let session = ready.admin.get::<Client>(&at(path::CLIENT)).await.unwrap().session;
+        if session.online {
+            break session;
+        }
+        assert!(start.elapsed() < crate::running::DEADLINE, "{session:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    };
+    assert_eq!(
+        (session.gateway.unwrap().host_name.to_string(), session.endpoint),
+        ("gw".to_owned(), endpoint)
+    );
+
+    let disable = PatchClient { enabled: Some(false), ..PatchClient::default() };
+    let disabled: Client = ready.admin.patch(&at(path::CLIENT), &disable).await.unwrap();
+    assert!(!disabled.session.online);
+    gateway.until_map("the client's end", |map| !lets_in(map)).await.unwrap();
+}
+
 /// Everything that is logged in this thread.
 #[derive(Clone, Default)]
 struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
