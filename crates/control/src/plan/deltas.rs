@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Access, Generation, HostId, NetworkId, Node, Policy};
+use model::{Generation, HostId, NetworkId, Node, Policy};
 use wire::{Delta, Down, Membership, OwnHost, OwnPart, PeersPart, encode_delta};
 
 use super::own::{ends, membership_by, own_host};
@@ -206,19 +206,17 @@ pub(super) fn memberships(
 }
 
 fn membership(picture: &Picture<'_>, roster: &Roster, node: &Node) -> Option<Membership> {
-    let policies = match roster.layout(node.network) {
-        Some(layout) if layout.guard.access == Access::Deny => {
-            let rules = &layout.guard.rules;
-            rules.policies(&sides_to(picture, rules, node))
-        }
-        Some(_) | None => Vec::new(),
-    };
-    let policies = policies.iter().filter_map(|policy| picture.intent.policy(*policy));
-    membership_by(picture, node, policies)
+    let guard = roster.layout(node.network).map(|layout| &layout.guard);
+    let rules = guard.map(|guard| sides_to(picture, &guard.rules, node)).unwrap_or_default();
+    let offers = guard.map(|guard| guard.offers.as_slice()).unwrap_or_default();
+    membership_by(picture, node, rules.iter().map(|rule| &offers[*rule as usize]))
 }
 
 /// The rules that lead to what the node stands guard over.
 fn sides_to(picture: &Picture<'_>, rules: &Rules, node: &Node) -> Vec<u32> {
+    if rules.len() == 0 {
+        return Vec::new();
+    }
     let subjects = ends(picture.intent, node).into_iter().flat_map(|end| subjects_of(picture.intent, end));
     rules.sides(&subjects.collect::<Vec<_>>()).to
 }

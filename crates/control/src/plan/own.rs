@@ -2,6 +2,8 @@
 //!
 //! It keeps true that a host that does not take part in a network is told nothing of it that it could use there.
 
+use std::collections::BTreeSet;
+
 use model::{
     Access, DnsName, Host, HostId, Mtu, Network, NetworkId, Node, Policy, Service, Subject, ToldRecord,
 };
@@ -9,7 +11,7 @@ use wire::{Class, EgressDuty, Grant, InternetWay, Membership, Net, OwnHost, Part
 
 use super::Picture;
 use super::member::{classes, internet_class, is_there};
-use crate::policy::{Member, speaks_of};
+use crate::policy::{Member, subjects_of};
 use crate::{HostInventory, Intent};
 
 /// The host itself.
@@ -36,16 +38,16 @@ pub(super) fn memberships(
 }
 
 /// One of them, by the definition.
-pub(super) fn membership(picture: &Picture<'_>, node: &Node) -> Option<Membership> {
-    let policies = picture.intent.policies_in_network(node.network);
-    membership_by(picture, node, policies)
+fn membership(picture: &Picture<'_>, node: &Node) -> Option<Membership> {
+    let offers = offers(picture.intent, node.network);
+    membership_by(picture, node, offers.iter())
 }
 
-/// The same, from those policies alone that may speak of the node or of what it leads to, by id.
+/// The same, from those offers alone that may concern what the node stands guard over.
 pub(super) fn membership_by<'a>(
     picture: &Picture<'_>,
     node: &Node,
-    policies: impl Iterator<Item = &'a Policy>,
+    offers: impl Iterator<Item = &'a Offer>,
 ) -> Option<Membership> {
     let intent = picture.intent;
     let network = intent.network(node.network)?;
@@ -60,17 +62,12 @@ pub(super) fn membership_by<'a>(
         return Some(plain);
     }
     let guarded = network.access == Access::Deny;
-    let mut grants: Vec<Grant> = match guarded {
-        true => {
-            let ends = ends(intent, node);
-            policies
-                .filter(|policy| policy.enabled)
-                .flat_map(|policy| granted(intent, policy, &ends))
-                .collect()
-        }
-        // Everything within the network passes as it is.
-        false => Vec::new(),
-    };
+    let mut grants = Vec::new();
+    // Where there is no guard everything within the network passes as it is.
+    if guarded {
+        let named = named(intent, node);
+        grants.extend(offers.filter_map(|offer| offer.to_those(&named)));
+    }
     if node.duties.internet {
         let users = internet_class(network.id, node.host);
         grants.push(Grant {
@@ -146,19 +143,46 @@ pub(super) fn ends(intent: &Intent, node: &Node) -> Vec<Member> {
     std::iter::once(Member::Node(node.id)).chain(clients.chain(egresses).filter(there)).collect()
 }
 
-/// What one policy grants to whoever speaks to these.
-fn granted(intent: &Intent, policy: &Policy, ends: &[Member]) -> impl Iterator<Item = Grant> {
-    let one = |from: &std::collections::BTreeSet<Subject>, to: &std::collections::BTreeSet<Subject>| {
-        let reached = |subject: &&Subject| ends.iter().any(|end| speaks_of(intent, subject, *end));
-        let to = parties(intent, policy.network, to.iter().filter(reached));
-        if to.is_empty() {
-            return None;
+/// What policies may name that by over which the node stands guard.
+fn named(intent: &Intent, node: &Node) -> BTreeSet<Subject> {
+    let ends = ends(intent, node).into_iter();
+    ends.flat_map(|end| subjects_of(intent, end)).chain([Subject::Everything]).collect()
+}
+
+/// One direction of a policy, in the words of maps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Offer {
+    from: Vec<Party>,
+    to: Vec<(Subject, Party)>,
+    services: Vec<Service>,
+}
+
+impl Offer {
+    /// What it grants where these are to be reached; none if it does not speak of them.
+    fn to_those(&self, named: &BTreeSet<Subject>) -> Option<Grant> {
+        let to = self.to.iter().filter(|(subject, _)| named.contains(subject));
+        let mut to: Vec<Party> = to.map(|(_, party)| *party).collect();
+        to.sort_unstable();
+        (!to.is_empty()).then(|| Grant { from: self.from.clone(), to, services: self.services.clone() })
+    }
+}
+
+/// What the enabled policies of a network offer: each direction, in the order of `Rules`.
+pub(super) fn offers(intent: &Intent, network: NetworkId) -> Vec<Offer> {
+    let offer = |policy: &Policy, from: &BTreeSet<Subject>, to: &BTreeSet<Subject>| {
+        let party = |subject: &Subject| Some((subject.clone(), party(intent, network, subject)?));
+        Offer {
+            from: parties(intent, network, from.iter()),
+            to: to.iter().filter_map(party).collect(),
+            services: policy.services.iter().cloned().collect(),
         }
-        let services: Vec<Service> = policy.services.iter().cloned().collect();
-        Some(Grant { from: parties(intent, policy.network, from.iter()), to, services })
     };
-    let back = if policy.both { one(&policy.to, &policy.from) } else { None };
-    one(&policy.from, &policy.to).into_iter().chain(back)
+    let enabled = intent.policies_in_network(network).filter(|policy| policy.enabled);
+    let both = enabled.flat_map(|policy| {
+        let back = policy.both.then(|| offer(policy, &policy.to, &policy.from));
+        std::iter::once(offer(policy, &policy.from, &policy.to)).chain(back)
+    });
+    both.collect()
 }
 
 fn parties<'a>(

@@ -10,6 +10,7 @@ use wire::Class;
 
 use super::Picture;
 use super::member::{carriers, has_duties};
+use super::own::{Offer, offers};
 use crate::Intent;
 use crate::policy::{Member, Rules, subjects_of};
 
@@ -28,16 +29,18 @@ pub(super) struct Guard {
     pub(super) access: Access,
     /// The enabled policies; none where everything passes anyway.
     pub(super) rules: Rules,
+    /// What each of the rules offers.
+    pub(super) offers: Vec<Offer>,
 }
 
 impl Guard {
     pub(super) fn of(intent: &Intent, network: NetworkId) -> Self {
         let access = intent.network(network).map_or(Access::Deny, |network| network.access);
-        let rules = match access {
-            Access::Allow => Rules::default(),
-            Access::Deny => Rules::of(intent, network),
+        let (rules, offers) = match access {
+            Access::Allow => (Rules::default(), Vec::new()),
+            Access::Deny => (Rules::of(intent, network), offers(intent, network)),
         };
-        Self { access, rules }
+        Self { access, rules, offers }
     }
 }
 

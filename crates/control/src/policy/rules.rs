@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{NetworkId, Policy, PolicyId, Subject};
+use model::{NetworkId, Policy, Subject};
 
 use super::{Member, Reach};
 use crate::Intent;
@@ -29,13 +29,6 @@ pub(crate) fn subjects_of(intent: &Intent, member: Member) -> Vec<Subject> {
         }
         Member::Egress(id) => vec![Subject::Egress(id)],
     }
-}
-
-/// One direction of a policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Rule {
-    policy: PolicyId,
-    reach: Reach,
 }
 
 /// The rules on one side of which something is, by number, ascending.
@@ -63,7 +56,8 @@ impl Sides {
 /// The enabled policies of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Rules {
-    rules: Vec<Rule>,
+    /// What each lets through: first the one direction of a policy, then, if it has it, the other.
+    rules: Vec<Reach>,
     by_subject: BTreeMap<Subject, Sides>,
 }
 
@@ -77,11 +71,11 @@ impl Rules {
     pub(crate) fn of_policies<'a>(policies: impl Iterator<Item = &'a Policy>) -> Self {
         let mut rules = Self::default();
         for policy in policies {
-            let Policy { id, from, to, services, both, .. } = policy;
+            let Policy { from, to, services, both, .. } = policy;
             let reach = Reach::of_policy(services);
-            rules.add(*id, &reach, from, to);
+            rules.add(&reach, from, to);
             if *both {
-                rules.add(*id, &reach, to, from);
+                rules.add(&reach, to, from);
             }
         }
         rules
@@ -89,13 +83,12 @@ impl Rules {
 
     fn add<'a>(
         &mut self,
-        policy: PolicyId,
         reach: &Reach,
         from: impl IntoIterator<Item = &'a Subject>,
         to: impl IntoIterator<Item = &'a Subject>,
     ) {
         let number = u32::try_from(self.rules.len()).expect("there are far fewer than 2^32 policies");
-        self.rules.push(Rule { policy, reach: reach.clone() });
+        self.rules.push(reach.clone());
         for subject in from {
             self.sides_mut(subject).from.push(number);
         }
@@ -130,20 +123,11 @@ impl Rules {
         sides.ordered()
     }
 
-    /// The policies of these rules, ordered, each once.
-    pub(crate) fn policies(&self, rules: &[u32]) -> Vec<PolicyId> {
-        let mut policies: Vec<PolicyId> =
-            rules.iter().map(|rule| self.rules[*rule as usize].policy).collect();
-        policies.sort_unstable();
-        policies.dedup();
-        policies
-    }
-
     /// By what those on the first side of the ones may open connections to those on the second side of the others.
     pub(crate) fn reach(&self, from: &Sides, to: &Sides) -> Reach {
         let mut reach = Reach::nothing();
         for rule in common(&from.from, &to.to) {
-            reach.add(&self.rules[rule as usize].reach);
+            reach.add(&self.rules[rule as usize]);
             if reach.is_everything() {
                 break;
             }
