@@ -7,13 +7,32 @@ use wire::HostMap;
 
 use crate::{AddressSet, Family};
 
-/// All addresses but those of networks, of these ranges behind members, and of those behind this host.
+/// What is nobody's in the internet: this machine, its links and private networks (RFC 1122, 1918, 3927, 4193, 4291, 5771,
+/// 6598). An internet gateway is no way into its own LAN, to its router's page or to its cloud's metadata: ranges that are to be
+/// reached are egress ranges.
+const NOT_OUTSIDE: [&str; 12] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "224.0.0.0/3",
+    "::/127",
+    "fc00::/7",
+    "fe80::/10",
+    "ff00::/8",
+];
+
+/// All addresses but those of networks, of these ranges behind members, of those behind this host, and of private networks.
 pub(super) fn outside(map: &HostMap, ranges: impl Iterator<Item = IpNet>) -> AddressSet {
     let networks = map.networks.values();
     let duties = networks.clone().flat_map(|membership| &membership.egress);
     let duties = duties.flat_map(|duty| [Some(duty.range.0), duty.mapped.map(|mapped| mapped.0)]).flatten();
-    let inside: Vec<IpNet> =
-        networks.flat_map(|membership| membership.ranges.iter()).chain(duties).chain(ranges).collect();
+    let private = NOT_OUTSIDE.map(|text| text.parse().expect("a prefix of this file"));
+    let networks = networks.flat_map(|membership| membership.ranges.iter());
+    let inside: Vec<IpNet> = networks.chain(duties).chain(ranges).chain(private).collect();
     let mut all = AddressSet::default();
     for family in Family::ALL {
         let inside: Vec<IpNet> =
