@@ -17,8 +17,10 @@ use crate::span::Span;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnOff {
     /// Yes
+    #[value(help = None::<&'static str>)]
     On,
     /// No
+    #[value(help = None::<&'static str>)]
     Off,
 }
 

@@ -68,7 +68,7 @@ pub struct Create {
     #[arg(long = "router", value_name = "HOST[:PRIORITY]", required = true, value_delimiter = ',')]
     routers: Vec<Router>,
     /// Whether machines there see the router's address, so that they need no way back [default: on]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "ON|OFF")]
     nat: Option<OnOff>,
     /// The range under which members reach it, where the same range is in use elsewhere; as large
     #[arg(long, value_name = "RANGE")]
@@ -91,7 +91,7 @@ pub struct Update {
     #[arg(long = "router", value_name = "HOST[:PRIORITY]", group = "change", value_delimiter = ',')]
     routers: Vec<Router>,
     /// Whether machines there see the router's address, so that they need no way back
-    #[arg(long, value_enum, group = "change")]
+    #[arg(long, value_enum, value_name = "ON|OFF", group = "change")]
     nat: Option<OnOff>,
     /// The range under which members reach it, or none: its own
     #[arg(long, value_name = "RANGE", group = "change")]

@@ -52,10 +52,10 @@ pub enum Host {
         #[arg(long, value_name = "ENDPOINT", group = "change")]
         static_endpoint: Option<OrNone<Endpoint>>,
         /// Whether it joins every new network
-        #[arg(long, value_enum, group = "change")]
+        #[arg(long, value_enum, value_name = "ON|OFF", group = "change")]
         default: Option<OnOff>,
         /// Whether it is removed when it has been offline for a while
-        #[arg(long, value_enum, group = "change")]
+        #[arg(long, value_enum, value_name = "ON|OFF", group = "change")]
         ephemeral: Option<OnOff>,
     },
     /// Ask one, or all, for a new WireGuard key; no packet is lost when it comes

@@ -38,7 +38,7 @@ pub enum Network {
         #[arg(long, value_enum)]
         access: Option<Access>,
         /// Whether new nodes wait until somebody lets them in
-        #[arg(long, value_enum)]
+        #[arg(long, value_enum, value_name = "ON|OFF")]
         approval: Option<OnOff>,
         /// The domain of its names; without it its name below the server's domain
         #[arg(long)]
@@ -64,7 +64,7 @@ pub enum Network {
         #[arg(long, value_enum, group = "change")]
         access: Option<Access>,
         /// Whether new nodes wait until somebody lets them in
-        #[arg(long, value_enum, group = "change")]
+        #[arg(long, value_enum, value_name = "ON|OFF", group = "change")]
         approval: Option<OnOff>,
         /// Hub and spoke: the host through which all others reach one another, or none
         #[arg(long, value_name = "HOST", group = "change")]

@@ -39,7 +39,7 @@ pub struct Update {
     #[arg(long = "range", value_name = "RANGE", group = "change", value_delimiter = ',')]
     ranges: Vec<OrNone<IpNet>>,
     /// Whether everything it sends goes through the gateway
-    #[arg(long, value_enum, group = "change")]
+    #[arg(long, value_enum, value_name = "ON|OFF", group = "change")]
     full_tunnel: Option<OnOff>,
     /// Whom it asks for names; gateway: its gateway; none: its own choice stays; may be given several times
     #[arg(long, value_name = "ADDRESS", group = "change", value_delimiter = ',')]

@@ -28,10 +28,10 @@ pub struct Update {
     #[command(flatten)]
     tags: TagEdit,
     /// Whether it lets remote access clients in
-    #[arg(long, value_enum, group = "change")]
+    #[arg(long, value_enum, value_name = "ON|OFF", group = "change")]
     remote_access: Option<OnOff>,
     /// Whether it is a way to everything, for those who choose it
-    #[arg(long, value_enum, group = "change")]
+    #[arg(long, value_enum, value_name = "ON|OFF", group = "change")]
     internet_gateway: Option<OnOff>,
     /// The host through which others reach it, or none
     #[arg(long, value_name = "HOST", group = "change")]
@@ -40,7 +40,7 @@ pub struct Update {
     #[arg(long, value_name = "HOST", group = "change")]
     internet: Option<OrNone<HostSelector>>,
     /// With --internet: whether the machine's own networks stay reachable directly [default: on]
-    #[arg(long, value_enum, requires = "internet")]
+    #[arg(long, value_enum, value_name = "ON|OFF", requires = "internet")]
     lan: Option<OnOff>,
     #[command(flatten)]
     ending: EndingEdit,

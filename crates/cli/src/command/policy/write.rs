@@ -93,7 +93,7 @@ pub struct Update {
     #[arg(long = "service", value_name = "SERVICE", group = "change")]
     services: Vec<AnyService>,
     /// Whether the other way round too
-    #[arg(long, value_enum, group = "change")]
+    #[arg(long, value_enum, value_name = "ON|OFF", group = "change")]
     both: Option<OnOff>,
     /// Change nothing; say who would gain and who would lose access
     #[arg(long)]
