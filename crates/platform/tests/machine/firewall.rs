@@ -47,7 +47,9 @@ fn rich() -> Firewall {
         sets: sets.into(),
         input: Filter::Only(grants.clone()),
         always: vec![Service::Udp(Ports::one(53)), Service::Tcp(Ports::one(53))],
-        forward: Filter::Only(grants),
+        forward: Filter::Only(grants.clone()),
+        output: Filter::Only(grants),
+        inside: ["10.20.0.0/16", "fd20::/64"].map(|net| net.parse().unwrap()).into(),
         clamp: true,
         translations: vec![Translation::Map(map), masquerade],
     }
@@ -160,6 +162,8 @@ fn what_is_listed_of_our_table_can_be_read_by_people_and_by_the_kernels_tools() 
             let listed = output("nft list table inet netloom");
             for line in [
                 "iifname != \"netloom0\" accept",
+                "oifname != \"netloom0\" accept",
+                "iiftype loopback accept",
                 "ct direction reply accept",
                 "ct state related accept",
                 "tcp flags syn tcp option maxseg size set rt mtu",
@@ -195,7 +199,7 @@ const DRIFTS: [&str; 14] = [
     "nft chain inet netloom input '{ policy drop; }'",
     "nft add table inet netloom '{ flags dormant; }'",
     "nft flush chain inet netloom digest",
-    "nft replace rule inet netloom input handle $(nft -a list chain inet netloom input | sed -n 's/.*drop.*handle //p') accept",
+    "nft replace rule inet netloom input handle $(nft -a list chain inet netloom input | sed -n '/addr/!s/.*drop.*handle //p') accept",
 ];
 
 #[test]

@@ -1,6 +1,7 @@
 //! Real packets fare as the description says: `Firewall::verdict` is what the kernel does.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
@@ -118,6 +119,12 @@ impl Dice {
         Filter::Only(grants)
     }
 
+    /// Of each machine and family one address is never inside, and none of IPv6 on the LAN: neighbours there are asked for.
+    fn inside(&mut self) -> BTreeSet<IpNet> {
+        let all = ["192.168.7.12/32", "10.20.0.2/31", "10.20.0.12/32", "fd20::2/127", "fd20::12/128"];
+        (0..self.below(4)).map(|_| self.one(&all).parse().unwrap()).collect()
+    }
+
     fn firewall(&mut self) -> Firewall {
         let always = if self.below(2) == 0 { vec![Service::Tcp(Ports::one(4004))] } else { Vec::new() };
         Firewall {
@@ -125,6 +132,8 @@ impl Dice {
             input: self.filter(),
             always,
             forward: self.filter(),
+            output: self.filter(),
+            inside: self.inside(),
             clamp: self.below(2) == 0,
             translations: Vec::new(),
         }
@@ -142,6 +151,19 @@ impl Expected<'_> {
         let packet = Packet { way: self.way, source, destination, protocol, port, reply: false };
         self.firewall.verdict(&packet) == Verdict::Accept
     }
+
+    /// Whether it passes, and the reply too.
+    fn is_answered(&self, source: IpAddr, destination: IpAddr, protocol: u8, port: Option<u16>) -> bool {
+        let way = match self.way {
+            Way::Here { from_link } => Way::Out { to_link: from_link },
+            Way::Out { to_link } => Way::Here { from_link: to_link },
+            Way::Through { from_link, to_link } => Way::Through { from_link: to_link, to_link: from_link },
+            Way::Itself => Way::Itself,
+        };
+        let reply =
+            Packet { way, source: destination, destination: source, protocol, port: None, reply: true };
+        self.passes(source, destination, protocol, port) && self.firewall.verdict(&reply) == Verdict::Accept
+    }
 }
 
 fn pairs(from: At, to: At) -> Vec<(IpAddr, IpAddr)> {
@@ -153,23 +175,28 @@ fn pairs(from: At, to: At) -> Vec<(IpAddr, IpAddr)> {
 fn probe_udp(from: At, to: At, expected: &Expected<'_>) {
     let ears: Vec<UdpSocket> = PORTS.iter().map(|port| udp_ear(to, *port)).collect();
     let mark = udp_ear(to, MARK);
-    let mut wanted = BTreeSet::new();
+    let (mut wanted, mut marks) = (BTreeSet::new(), 0);
     at(from, || {
         for (source, destination) in pairs(from, to) {
             let mouth = UdpSocket::bind((source, 0)).unwrap();
             for port in PORTS {
                 let text = format!("{source} {destination} {port}");
-                mouth.send_to(text.as_bytes(), (destination, port)).unwrap();
+                // What a machine's own firewall keeps in is told to whoever sends it.
+                if let Err(error) = mouth.send_to(text.as_bytes(), (destination, port)) {
+                    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+                }
                 if expected.passes(source, destination, UDP, Some(port)) {
                     wanted.insert(text);
                 }
             }
             mouth.send_to(b"mark", (destination, MARK)).unwrap();
+            marks += usize::from(expected.passes(source, destination, UDP, Some(MARK)));
         }
     });
     let mut bytes = [0; 200];
-    for _ in pairs(from, to) {
-        mark.recv(&mut bytes).expect("marks pass always");
+    assert_ne!(marks, 0, "some of each machine pass always");
+    for _ in 0..marks {
+        mark.recv(&mut bytes).expect("marks pass whatever the grants are");
     }
     let mut came = BTreeSet::new();
     for ear in ears {
@@ -189,7 +216,7 @@ fn probe_tcp(from: At, to: At, expected: &Expected<'_>, dice: &mut Dice) {
         let stream = call(from, source, SocketAddr::new(destination, port));
         (
             format!("TCP {source} {destination} {port}"),
-            expected.passes(source, destination, TCP, Some(port)),
+            expected.is_answered(source, destination, TCP, Some(port)),
             stream,
         )
     });
@@ -207,7 +234,7 @@ fn probe_tcp(from: At, to: At, expected: &Expected<'_>, dice: &mut Dice) {
 /// Asks for one echo.
 fn probe_icmp(from: At, to: At, expected: &Expected<'_>, dice: &mut Dice) {
     let (source, destination) = dice.one(&pairs(from, to));
-    let wanted = expected.passes(source, destination, if source.is_ipv4() { 1 } else { 58 }, None);
+    let wanted = expected.is_answered(source, destination, if source.is_ipv4() { 1 } else { 58 }, None);
     let wait = if wanted { "10" } else { "0.1" };
     let enter = match from {
         At::This => "",
@@ -228,7 +255,7 @@ fn packets_fare_as_the_description_says() {
             (At::Peer, At::Lan, Way::Through { from_link: true, to_link: false }),
             (At::Lan, At::Peer, Way::Through { from_link: false, to_link: true }),
             (At::Lan, At::This, Way::Here { from_link: false }),
-            (At::This, At::Peer, Way::Out),
+            (At::This, At::Peer, Way::Out { to_link: true }),
         ];
         for _ in 0..12 {
             let firewall = dice.firewall();
@@ -364,6 +391,82 @@ fn a_connection_ends_with_its_grant_and_all_others_go_on() {
             for (client, server) in &mut ends {
                 assert!(is_cut(client, server), "later too: {client:?}");
             }
+        }
+    });
+}
+
+/// Addresses of members on the LAN, where no member is.
+const PRETENDERS: &str = "
+ip -n lan address add 10.20.0.77/32 dev eth0; ip -n lan address add fd20::77/128 dev eth0 nodad
+ip -n lan neighbour add fd07::1 lladdr 02:00:00:00:00:03 dev eth0 nud permanent
+for link in all lan0; do echo 0 > /proc/sys/net/ipv4/conf/$link/rp_filter; done
+";
+
+/// Which of these datagrams arrive, sent from the LAN in this order, and then marks by ways that are always open.
+fn arriving(from_lan: &[(&str, &str)]) -> Vec<bool> {
+    let ears = [At::This, At::Peer].map(|machine| udp_ear(machine, PORTS[0]));
+    at(At::Lan, || {
+        let say = |number: u8, source: &str, destination: &str| {
+            let mouth = UdpSocket::bind((ip(source), 0)).unwrap();
+            mouth.send_to(&[number], (ip(destination), PORTS[0])).unwrap();
+        };
+        for (number, (source, destination)) in (0..).zip(from_lan) {
+            say(number, source, destination);
+        }
+        say(u8::MAX, "192.168.7.12", "192.168.7.1");
+        say(u8::MAX, "192.168.7.12", "10.20.0.12");
+    });
+    let mut came = vec![false; from_lan.len()];
+    for ear in &ears {
+        let mut bytes = [0];
+        loop {
+            ear.recv(&mut bytes).expect("the mark comes");
+            let Some(one) = came.get_mut(usize::from(bytes[0])) else { break };
+            *one = true;
+        }
+    }
+    came
+}
+
+#[test]
+fn addresses_of_members_are_believed_on_our_link_alone() {
+    let stage = format!("{STAGE}{PRETENDERS}");
+    inside("firewall_traffic::addresses_of_members_are_believed_on_our_link_alone", &stage, async || {
+        let hands = table();
+        let (here, through) =
+            (Way::Here { from_link: false }, Way::Through { from_link: false, to_link: true });
+        let tries = [
+            (here, "10.20.0.77", "192.168.7.1"),
+            (here, "192.168.7.11", "10.20.0.1"),
+            (here, "192.168.7.11", "192.168.7.1"),
+            (through, "10.20.0.77", "10.20.0.11"),
+            (through, "192.168.7.11", "10.20.0.11"),
+            (here, "fd20::77", "fd07::1"),
+            (here, "fd07::11", "fd20::1"),
+            (here, "fd07::11", "fd07::1"),
+            (through, "fd20::77", "fd20::11"),
+            (through, "fd07::11", "fd20::11"),
+        ];
+        let ends = tries.map(|(_, source, destination)| (source, destination));
+        let inside = BTreeSet::from(["10.20.0.0/24", "fd20::/64"].map(|net| net.parse::<IpNet>().unwrap()));
+        let everything = all_of(Side::Any, Side::Any);
+        for (filter, inside) in
+            [(Filter::Open, BTreeSet::new()), (Filter::Open, inside.clone()), (everything, inside)]
+        {
+            let firewall = Firewall { input: filter.clone(), forward: filter, inside, ..Firewall::default() };
+            hands.set(&firewall).await.unwrap();
+            let wanted = tries.map(|(way, source, destination)| {
+                Expected { firewall: &firewall, way }.passes(ip(source), ip(destination), UDP, Some(PORTS[0]))
+            });
+            assert_eq!(wanted.iter().all(|passes| *passes), firewall.inside.is_empty());
+            assert_eq!(arriving(&ends), wanted, "{tries:?} by {firewall:#?}");
+            let door = tcp_door(At::This, PORTS[1]);
+            for (own, member) in [("10.20.0.1", "10.20.0.11"), ("fd20::1", "fd20::11")] {
+                let to = SocketAddr::new(ip(own), PORTS[1]);
+                assert!(connects(At::This, ip(own), to, PATIENCE).is_some(), "it speaks to itself");
+                assert!(connects(At::Peer, ip(member), to, PATIENCE).is_some(), "our link is open");
+            }
+            drop(door);
         }
     });
 }

@@ -118,6 +118,7 @@ impl Shape {
             forward: Filter::Only(grants(forward)),
             clamp: !carrying.is_empty(),
             translations: translations(map, &outside),
+            ..Firewall::default()
         };
         let forwards = !carrying.is_empty();
         let need = if guarded || forwards { Need::Essential } else { Need::Wished };

@@ -35,10 +35,18 @@ pub struct SetChange {
 
 /// What makes `had` into `wanted`.
 pub fn diff(wanted: &Firewall, had: &Firewall) -> FirewallStep {
-    let Firewall { sets, input, always, forward, clamp, translations } = wanted;
+    let Firewall { sets, input, always, forward, output, inside, clamp, translations } = wanted;
     let same_rules = sets.keys().eq(had.sets.keys())
-        && (input, always, forward, clamp, translations)
-            == (&had.input, &had.always, &had.forward, &had.clamp, &had.translations);
+        && (input, always, forward, output, inside, clamp, translations)
+            == (
+                &had.input,
+                &had.always,
+                &had.forward,
+                &had.output,
+                &had.inside,
+                &had.clamp,
+                &had.translations,
+            );
     if !same_rules {
         return FirewallStep::Whole;
     }

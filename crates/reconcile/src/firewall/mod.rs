@@ -2,12 +2,14 @@
 //! means (`Firewall::verdict`), without a word about how a kernel is told.
 //!
 //! Not for who may talk to whom (the map says it) and not for nf_tables (`platform` knows it). It keeps true that only
-//! what comes from or goes to our link is ever judged or changed, that replies always pass, that what this machine itself
-//! sends is never judged, and that a member that comes or goes is one address in a set and never a new rule.
+//! what comes from or goes to our link is ever judged or changed, but for what comes over other links and pretends to be of
+//! our networks; that replies always pass; and that a member that comes or goes is one address in a set and never a new rule.
 //!
 //! ```text
 //!  our link ──▶ translations (to real) ──▶ here?    ──▶ input grants
 //!                                     └──▶ through? ──▶ forward grants ──▶ translations (to mapped, masquerade) ──▶ out
+//!  this machine ──▶ output grants ──▶ our link
+//!  other links ──▶ from or to our networks' own addresses? dropped
 //! ```
 
 mod addresses;
@@ -20,8 +22,9 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 pub use addresses::{AddressSet, Family, SetId};
@@ -43,6 +46,11 @@ pub struct Firewall {
     /// What may pass through this machine from our link, to it, or along it. Addresses are those behind the translations
     /// of `mapped` to `real` and before those of `real` to `mapped`: grants name the real ones.
     pub forward: Filter,
+    /// What this machine itself may open over our link.
+    pub output: Filter,
+    /// The ranges of our networks: addresses that are only ever met on our link. What comes over another link from one of
+    /// them is dropped, and what comes so to this machine by one of them.
+    pub inside: BTreeSet<IpNet>,
     /// Whether TCP connections through this machine learn how large a packet our link carries (MSS clamping): gateways.
     pub clamp: bool,
     /// Addresses that are changed on the way.
@@ -99,6 +107,8 @@ impl Firewall {
     pub fn is_trivial(&self) -> bool {
         self.input == Filter::Open
             && self.forward == Filter::Open
+            && self.output == Filter::Open
+            && self.inside.is_empty()
             && !self.clamp
             && self.translations.is_empty()
     }

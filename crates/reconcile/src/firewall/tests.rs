@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
 use super::*;
@@ -71,13 +71,9 @@ fn translation() -> impl Strategy<Value = Translation> {
 fn firewall() -> impl Strategy<Value = Firewall> {
     let sets = btree_map((0u32..4).prop_map(SetId), addresses(), 0..4);
     let rest = (filter(), filter(), vec(service(), 0..2), any::<bool>(), vec(translation(), 0..2));
-    (sets, rest).prop_map(|(sets, (input, forward, always, clamp, translations))| Firewall {
-        sets,
-        input,
-        always,
-        forward,
-        clamp,
-        translations,
+    let more = (filter(), btree_set(net(), 0..2));
+    (sets, rest, more).prop_map(|(sets, (input, forward, always, clamp, translations), (output, inside))| {
+        Firewall { sets, input, always, forward, output, inside, clamp, translations }
     })
 }
 
@@ -99,7 +95,8 @@ fn packet() -> impl Strategy<Value = Packet> {
     let way = prop_oneof![
         any::<bool>().prop_map(|from_link| Way::Here { from_link }),
         any::<(bool, bool)>().prop_map(|(from_link, to_link)| Way::Through { from_link, to_link }),
-        Just(Way::Out),
+        any::<bool>().prop_map(|to_link| Way::Out { to_link }),
+        Just(Way::Itself),
     ];
     let protocol = prop_oneof![Just(1u8), Just(6), Just(17), Just(47), Just(58)];
     let ends = (ip(), ip()).prop_filter("one family", |(a, b)| a.is_ipv4() == b.is_ipv4());
@@ -151,9 +148,13 @@ proptest! {
         let ours = match packet.way {
             Way::Here { from_link } => from_link,
             Way::Through { from_link, to_link } => from_link || to_link,
-            Way::Out => false,
+            Way::Out { to_link } => to_link,
+            Way::Itself => false,
         };
-        if !ours || packet.reply || firewall.is_trivial() {
+        let foreign = matches!(packet.way, Way::Here { from_link: false } | Way::Through { from_link: false, .. });
+        let inside = |ip| firewall.inside.iter().any(|net| net.contains(&ip));
+        let pretends = foreign && (inside(packet.source) || inside(packet.destination));
+        if firewall.is_trivial() || !pretends && (!ours || packet.reply) {
             prop_assert_eq!(firewall.verdict(&packet), Verdict::Accept);
         }
     }
@@ -162,7 +163,7 @@ proptest! {
     fn a_grant_only_ever_opens(firewall in firewall(), packet in packet(), more in filter()) {
         let mut wider = firewall.clone();
         let Filter::Only(more) = more else { return Ok(()) };
-        for filter in [&mut wider.input, &mut wider.forward] {
+        for filter in [&mut wider.input, &mut wider.forward, &mut wider.output] {
             if let Filter::Only(grants) = filter {
                 grants.extend(more.iter().cloned());
             }
@@ -205,4 +206,29 @@ fn what_is_always_accepted_is_so_on_the_way_in_alone() {
     assert_eq!(firewall.verdict(&packet(here, 53)), Verdict::Accept);
     assert_eq!(firewall.verdict(&packet(here, 54)), Verdict::Drop);
     assert_eq!(firewall.verdict(&packet(through, 53)), Verdict::Drop);
+}
+
+#[test]
+fn what_pretends_to_be_of_our_networks_is_dropped_and_nothing_else_of_other_links() {
+    let inside = ["10.0.0.0/16", "fd00::/32"].map(|net| net.parse().unwrap()).into();
+    let firewall = Firewall { inside, ..Firewall::default() };
+    let here = Way::Here { from_link: false };
+    let to_link = Way::Through { from_link: false, to_link: true };
+    for (way, source, destination, verdict) in [
+        (here, "10.0.0.1", "192.0.2.1", Verdict::Drop),
+        (here, "192.0.2.9", "10.0.0.1", Verdict::Drop),
+        (here, "fd00::1", "2001:db8::1", Verdict::Drop),
+        (here, "192.0.2.9", "192.0.2.1", Verdict::Accept),
+        (to_link, "10.0.0.1", "10.0.0.2", Verdict::Drop),
+        (to_link, "192.0.2.9", "10.0.0.2", Verdict::Accept),
+        (Way::Here { from_link: true }, "10.0.0.1", "10.0.0.2", Verdict::Accept),
+        (Way::Itself, "10.0.0.1", "10.0.0.1", Verdict::Accept),
+        (Way::Out { to_link: false }, "10.0.0.1", "192.0.2.1", Verdict::Accept),
+    ] {
+        let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+        for reply in [false, true] {
+            let packet = Packet { way, source, destination, protocol: 6, port: Some(22), reply };
+            assert_eq!(firewall.verdict(&packet), verdict, "{packet:?}");
+        }
+    }
 }

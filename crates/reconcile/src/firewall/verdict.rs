@@ -29,7 +29,7 @@ pub struct Packet {
 pub enum Way {
     /// To this machine itself.
     Here {
-        /// Whether it came over our link.
+        /// Whether it came over our link. What this machine sends to itself is not `Here`, but `Itself`.
         from_link: bool,
     },
     /// Through this machine.
@@ -40,7 +40,12 @@ pub enum Way {
         to_link: bool,
     },
     /// From this machine itself.
-    Out,
+    Out {
+        /// Whether it leaves over our link.
+        to_link: bool,
+    },
+    /// From this machine to itself.
+    Itself,
 }
 
 /// What becomes of a packet.
@@ -60,14 +65,19 @@ const ICMP_V6: u8 = 58;
 impl Firewall {
     /// What becomes of a packet.
     pub fn verdict(&self, packet: &Packet) -> Verdict {
+        if self.pretends(packet) {
+            return Verdict::Drop;
+        }
         let (filter, always) = match packet.way {
             Way::Here { from_link: true } => (&self.input, self.always.as_slice()),
             Way::Through { from_link: true, .. } | Way::Through { to_link: true, .. } => {
                 (&self.forward, [].as_slice())
             }
-            Way::Here { from_link: false } | Way::Through { from_link: false, to_link: false } | Way::Out => {
-                return Verdict::Accept;
-            }
+            Way::Out { to_link: true } => (&self.output, [].as_slice()),
+            Way::Here { from_link: false }
+            | Way::Through { from_link: false, to_link: false }
+            | Way::Out { to_link: false }
+            | Way::Itself => return Verdict::Accept,
         };
         let Filter::Only(grants) = filter else {
             return Verdict::Accept;
@@ -76,6 +86,19 @@ impl Firewall {
             || always.iter().any(|service| service.is_of(packet))
             || grants.iter().any(|grant| self.grants(grant, packet));
         if passes { Verdict::Accept } else { Verdict::Drop }
+    }
+
+    /// Whether it came over another link from or to an address that is only ever met on ours.
+    fn pretends(&self, packet: &Packet) -> bool {
+        let is_inside = |ip| self.inside.iter().any(|net| net.contains(&ip));
+        match packet.way {
+            Way::Here { from_link: false } => is_inside(packet.source) || is_inside(packet.destination),
+            Way::Through { from_link: false, .. } => is_inside(packet.source),
+            Way::Here { from_link: true }
+            | Way::Through { from_link: true, .. }
+            | Way::Out { .. }
+            | Way::Itself => false,
+        }
     }
 
     fn grants(&self, grant: &Grant, packet: &Packet) -> bool {

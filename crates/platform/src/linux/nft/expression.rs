@@ -18,6 +18,8 @@ const VERDICT_REGISTER: u32 = 0;
 const LINK_NAME: usize = 16;
 const RELATED: u32 = 0b100;
 const REPLY: u8 = 1;
+/// The kind of link by which a machine reaches itself.
+const LOOPBACK: u16 = 772;
 const SYN: u8 = 0b10;
 
 /// A rule.
@@ -53,6 +55,7 @@ pub(super) enum End {
 enum Meta {
     FromLink = 6,
     ToLink = 7,
+    FromKind = 8,
     Family = 15,
     Protocol = 16,
 }
@@ -91,6 +94,11 @@ impl Rule {
     /// Did not come over the link.
     pub(super) fn came_otherwise(self, link: &LinkName) -> Self {
         self.meta(Meta::FromLink).compare(Is::Not, &padded(link))
+    }
+
+    /// Was sent by this machine to itself.
+    pub(super) fn came_from_itself(self) -> Self {
+        self.meta(Meta::FromKind).compare(Is::Equal, &LOOPBACK.to_ne_bytes())
     }
 
     /// Leaves over the link.

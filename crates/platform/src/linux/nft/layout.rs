@@ -8,7 +8,8 @@
 //! this machine sends back would count as one that opens the connection the other way round.
 //!
 //! ```text
-//!  input ── not over our link: accept
+//!  input ── not over our link, but from or to what is inside: drop
+//!        ── not over our link: accept
 //!        ── reply, or error: accept
 //!        ── IPv4 ─▶ input_v4 ── source in s1 ─▶ input_from_s1 ── destination in s2 ─▶ services_0 ── tcp 443: accept
 //!        ── IPv6 ─▶ input_v6 …
@@ -56,12 +57,14 @@ pub(super) struct Hook {
 const FILTER: Hook = Hook { number: 0, priority: 0, kind: "filter", needs: "nf_tables" };
 const INPUT: Hook = Hook { number: 1, ..FILTER };
 const FORWARD: Hook = Hook { number: 2, ..FILTER };
+const OUTPUT: Hook = Hook { number: 3, ..FILTER };
 const PREROUTING: Hook = Hook { number: 0, priority: -100, kind: "nat", needs: "nft_chain_nat" };
 const POSTROUTING: Hook = Hook { number: 4, priority: 100, ..PREROUTING };
 
 /// What is gathered while a firewall is laid out.
 pub(super) struct Plan<'a> {
     firewall: &'a Firewall,
+    inside: &'a AddressSet,
     link: &'a LinkName,
     layout: Layout,
     lists: BTreeMap<&'a AddressSet, u32>,
@@ -79,8 +82,10 @@ enum Granted<'a> {
 impl Layout {
     /// Lays a firewall out.
     pub(super) fn new(firewall: &Firewall, link: &LinkName) -> Self {
+        let inside = firewall.inside.iter().copied().collect();
         let mut plan = Plan {
             firewall,
+            inside: &inside,
             link,
             layout: Self::default(),
             lists: BTreeMap::new(),
@@ -89,6 +94,7 @@ impl Layout {
         plan.sets();
         plan.input();
         plan.forward();
+        plan.output();
         plan.translations();
         plan.layout
     }
@@ -112,8 +118,18 @@ impl<'a> Plan<'a> {
     }
 
     fn input(&mut self) {
-        let Filter::Only(grants) = &self.firewall.input else { return };
-        let mut rules = vec![Rule::default().came_otherwise(self.link).then(Target::Accept)];
+        let mut rules = self.pretended(&[End::Source, End::Destination]);
+        if !rules.is_empty() {
+            // This machine speaks to itself by its own addresses, which are inside.
+            rules.insert(0, Rule::default().came_from_itself().then(Target::Accept));
+        }
+        let Filter::Only(grants) = &self.firewall.input else {
+            if !rules.is_empty() {
+                self.chain("input".to_owned(), Some(INPUT), rules);
+            }
+            return;
+        };
+        rules.push(Rule::default().came_otherwise(self.link).then(Target::Accept));
         rules.extend(answers());
         rules.extend(self.firewall.always.iter().flat_map(service::rules));
         self.filter("input", INPUT, rules, grants);
@@ -122,7 +138,9 @@ impl<'a> Plan<'a> {
     fn forward(&mut self) {
         let others =
             Rule::default().came_otherwise(self.link).leaves_otherwise(self.link).then(Target::Accept);
-        let mut rules = vec![others];
+        let mut rules = self.pretended(&[End::Source]);
+        let judges = !rules.is_empty() || self.firewall.clamp;
+        rules.push(others);
         if self.firewall.clamp {
             // Before replies: the answer to the first packet is one.
             rules.push(Rule::default().clamp());
@@ -132,9 +150,31 @@ impl<'a> Plan<'a> {
                 rules.extend(answers());
                 self.filter("forward", FORWARD, rules, grants);
             }
-            Filter::Open if self.firewall.clamp => self.chain("forward".to_owned(), Some(FORWARD), rules),
+            Filter::Open if judges => self.chain("forward".to_owned(), Some(FORWARD), rules),
             Filter::Open => {}
         }
+    }
+
+    fn output(&mut self) {
+        let Filter::Only(grants) = &self.firewall.output else { return };
+        let mut rules = vec![Rule::default().leaves_otherwise(self.link).then(Target::Accept)];
+        rules.extend(answers());
+        self.filter("output", OUTPUT, rules, grants);
+    }
+
+    /// The rules that drop what came over other links with an address that is only ever met on ours.
+    fn pretended(&mut self, ends: &[End]) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for family in Family::ALL {
+            for name in self.list(self.inside, family) {
+                rules.extend(ends.iter().map(|end| {
+                    let foreign = Rule::default().came_otherwise(self.link).family(family);
+                    let inside = foreign.address_in(*end, family, name.length, &name.to_string());
+                    inside.counter().then(Target::Drop)
+                }));
+            }
+        }
+        rules
     }
 
     /// A chain at a hook that drops what neither these rules accept nor a grant does.
