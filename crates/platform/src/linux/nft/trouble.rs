@@ -10,6 +10,14 @@ use rustix::io::Errno;
 
 use crate::words;
 
+/// The modules that only translations need.
+const CHAINS_OF_TRANSLATIONS: &str = "nft_chain_nat";
+const TRANSLATING: [&str; 2] = ["nft_nat", "nft_masq"];
+/// Tables of both families translate since 5.2, what leaves knows over which link it came since 5.7, and prefixes are
+/// mapped one to one since 5.8.
+const LEAST_KERNEL: &str =
+    "translations need Linux 5.8 or later: masquerading for gateways, ranges under other addresses";
+
 /// A part of the firewall that one message is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Part {
@@ -63,15 +71,35 @@ impl Refusal {
 
     /// The sentence.
     pub(super) fn sentence(self, doing: &str, table: &str) -> Error {
+        let since = self.since().map(|since| format!("; {since}")).unwrap_or_default();
         if let Some(missing) = self.missing() {
-            return anyhow!("could not {doing}: {missing} ({})", self.error);
+            return anyhow!("could not {doing}: {missing}{since} ({})", self.error);
         }
         if self.is(Errno::PERM) {
             return words::could_not(doing, self.error);
         }
         let word = self.word.map(|word| format!("; it says: {word}")).unwrap_or_default();
-        Error::new(self.error)
-            .context(format!("could not {doing}: the kernel refused {} of table {table}{word}", self.part))
+        Error::new(self.error).context(format!(
+            "could not {doing}: the kernel refused {} of table {table}{word}{since}",
+            self.part
+        ))
+    }
+
+    /// Since when the kernel can translate, if this one may be older.
+    fn since(&self) -> Option<&'static str> {
+        let old = words::is(&self.error, &[Errno::NOENT, Errno::OPNOTSUPP, Errno::AFNOSUPPORT, Errno::INVAL]);
+        match &self.part {
+            Part::Chain(_, module) if old && *module == CHAINS_OF_TRANSLATIONS => Some(LEAST_KERNEL),
+            Part::Rule(_, modules) if old && modules.iter().any(|module| TRANSLATING.contains(module)) => {
+                Some(LEAST_KERNEL)
+            }
+            Part::Transaction
+            | Part::Table
+            | Part::Chain(..)
+            | Part::Set(_)
+            | Part::Members(_)
+            | Part::Rule(..) => None,
+        }
     }
 
     /// What the kernel lacks, if that is it.
@@ -133,11 +161,22 @@ mod tests {
         let rule = Part::Rule("postrouting".to_owned(), vec!["nft_ct", "nft_masq"]);
         let masquerade = refusal(rule, Errno::NOENT, None);
         assert!(masquerade.contains("modprobe -a nft_ct nft_masq"), "{masquerade}");
+        assert!(nat.contains("Linux 5.8 or later") && masquerade.contains("Linux 5.8 or later"), "{nat}");
         let all = refusal(Part::Transaction, Errno::OPNOTSUPP, None);
         assert!(all.contains("the firewall needs") && all.contains("modprobe -a nf_tables"), "{all}");
         for errno in [Errno::INVAL, Errno::PROTONOSUPPORT] {
             let none = unsupported(io::Error::from_raw_os_error(errno.raw_os_error())).to_string();
             assert!(none.contains("modprobe nf_tables"), "{none}");
+        }
+    }
+
+    #[test]
+    fn an_old_kernel_is_told_from_which_one_on_translations_work() {
+        for errno in [Errno::OPNOTSUPP, Errno::INVAL] {
+            let map = refusal(Part::Rule("prerouting".to_owned(), vec!["nft_nat"]), errno, None);
+            assert!(map.contains("a rule in the chain prerouting") && map.contains("Linux 5.8"), "{map}");
+            let grant = refusal(Part::Rule("input".to_owned(), vec!["nft_ct"]), errno, None);
+            assert!(!grant.contains("Linux 5.8"), "{grant}");
         }
     }
 
