@@ -1,31 +1,33 @@
 //! The verbs of a scenario: what each line does, and who does it.
 //!
 //! ```text
-//! network create NAME [v4=RANGE] [v6=RANGE] [keepalive=S]   network update NAME [name=] [keepalive=]   network delete NAME [force]
-//! key create TITLE [networks=A,B] [uses=N] [expires=S]      key rename TITLE NEW                       key delete TITLE
-//! register MACHINE [key=TITLE] [hostname=] [name=] [mtu=] [endpoint=] [fresh] [copy=MACHINE]
+//! network create NAME [v4=RANGE] [v6=RANGE] [keepalive=S] [access=allow|deny] [domain=] [approval]
+//! network update NAME [name=] [keepalive=] [access=] [approval=yes|no] [hub=MACHINE] [domain=]      network delete NAME [force]
+//! key create TITLE [networks=A,B] [uses=N] [expires=S] [tags=A,B] [ephemeral]     key rename TITLE NEW     key delete TITLE
+//! register MACHINE [key=TITLE] [hostname=] [name=] [mtu=] [endpoint=] [addresses=A,B] [fresh] [copy=MACHINE]
 //! settings MACHINE [name=] [mtu=] [endpoint=]               connect|disconnect MACHINE NETWORK         leave MACHINE NETWORK|server
-//! host update MACHINE [name=] [mtu=] [endpoint=]            host remove MACHINE
-//! node add MACHINE NETWORK [v4=] [v6=]                      node connect|disconnect|remove MACHINE NETWORK
-//! setup NAME    user create|role NAME ROLE    user password|delete NAME    token create|delete TITLE [user=NAME] [login]
-//! seen MACHINE ENDPOINT [door=first|second]                 report MACHINE [local=E,E]                 online|offline MACHINE
-//! wait SECONDS                                              map MACHINE
+//! host update MACHINE [name=] [mtu=] [endpoint=] [default=yes|no] [ephemeral=yes|no]                   host remove MACHINE
+//! rotate MACHINE|everybody                                  rekey MACHINE                              sweep
+//! setup NAME    user create|role NAME ROLE    user groups NAME [groups=A,B]    user password|delete NAME
+//! token create|delete TITLE [user=NAME] [login]
+//! seen MACHINE ENDPOINT [door=first|second]                 online|offline MACHINE
+//! report MACHINE [local=E,E] [client=NAME network=NETWORK]  wait SECONDS                               map MACHINE
 //! ```
 //!
-//! `fresh` makes a new WireGuard key first, `copy` uses another machine's. Administrators' commands come from the server
+//! Members of networks are in `members`, policies and names in `rules`. `rekey` is the machine's answer to `rotate`, `fresh` makes a new WireGuard key first, `copy` uses another machine's. Administrators' commands come from the server
 //! itself unless somebody speaks (`as anna: …`).
 
 use anyhow::{Result, bail};
-use control::{Actor, Command, Door, Edit, Effect, NetworkEdit, NodeEdit, Register};
+use control::{Actor, Command, Door, Edit, Effect, NetworkEdit, Register};
 use model::{
-    Addresses, ApiTokenId, Digest, EnrollmentKeyId, HostId, HostName, NetworkId, NetworkName, NodeId,
-    PasswordHash, Ranges, Role, SealingPublicKey, SigningPublicKey, Title, TokenPurpose, UserId, UserName,
-    Uses,
+    Access, ApiTokenId, Digest, EnrollmentKeyId, HostId, HostName, NetworkId, NetworkName, PasswordHash,
+    Ranges, Role, SealingPublicKey, SigningPublicKey, Title, TokenPurpose, UserId, UserName, Uses,
 };
 use wire::{HostSettings, Leave, NodeSwitch, Report};
 
 use super::line::Line;
 use super::stage::{Stage, bytes, digest};
+use super::{members, rules};
 
 /// Does what a line says, and tells what came of it.
 pub(super) fn act(stage: &mut Stage, mut line: Line) -> Result<Vec<String>> {
@@ -34,7 +36,16 @@ pub(super) fn act(stage: &mut Stage, mut line: Line) -> Result<Vec<String>> {
         "network" => network(stage, &mut line)?,
         "key" => key(stage, &mut line)?,
         "host" => host(stage, &mut line)?,
-        "node" => node(stage, &mut line)?,
+        "node" => members::node(stage, &mut line)?,
+        "client" => members::client(stage, &mut line)?,
+        "egress" => members::egress(stage, &mut line)?,
+        "policy" => rules::policy(stage, &mut line)?,
+        "test" => rules::test(stage, &mut line)?,
+        "record" => rules::record(stage, &mut line)?,
+        "upstream" => rules::upstream(stage, &mut line)?,
+        "rotate" => (Actor::System, Command::RotateKeys { host: everybody_or_one(stage, &mut line)? }),
+        "rekey" => rekey(stage, &mut line)?,
+        "sweep" => (Actor::System, Command::Sweep),
         "setup" => {
             let (name, password) = (line.value()?, PasswordHash::from_phc("first".to_owned()));
             (Actor::Setup, Command::SetUpFirstAdministrator { name, password })
@@ -88,7 +99,8 @@ fn watch(stage: &mut Stage, verb: &str, mut line: Line) -> Result<Vec<String>> {
             heard
         }
         "report" => {
-            let report = Report { local: line.list("local")?, ..Report::default() };
+            let clients = members::clients_seen(stage, &mut line)?;
+            let report = Report { local: line.list("local")?, clients, ..Report::default() };
             stage.observe(host, |known, now| known.observe_report(host, &report, now))?
         }
         "online" | "offline" => stage.observe(host, |known, now| {
@@ -113,7 +125,22 @@ fn doors(door: Option<String>) -> Result<Vec<Door>> {
     })
 }
 
-fn network_id(stage: &mut Stage, name: &NetworkName) -> NetworkId {
+fn everybody_or_one(stage: &mut Stage, line: &mut Line) -> Result<Option<HostId>> {
+    if line.has("everybody") {
+        return Ok(None);
+    }
+    host_id(stage, line).map(Some)
+}
+
+/// The machine makes itself another WireGuard key.
+fn rekey(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Command)> {
+    let machine = line.word()?;
+    *stage.wireguard_keys.entry(machine.clone()).or_insert(1) += 1;
+    let host = stage.host(&machine);
+    Ok((Actor::Host(host), Command::OwnKey(stage.wireguard_key(&machine))))
+}
+
+pub(super) fn network_id(stage: &mut Stage, name: &NetworkName) -> NetworkId {
     match stage.intent.network_by_name(name) {
         Some(network) => network.id,
         None => stage.absent(name.as_str(), NetworkId::from_bytes),
@@ -127,7 +154,7 @@ fn key_id(stage: &mut Stage, title: &Title) -> EnrollmentKeyId {
     }
 }
 
-fn user_id(stage: &mut Stage, name: &UserName) -> UserId {
+pub(super) fn user_id(stage: &mut Stage, name: &UserName) -> UserId {
     match stage.intent.user_by_name(name) {
         Some(user) => user.id,
         None => stage.absent(name.as_str(), UserId::from_bytes),
@@ -149,6 +176,19 @@ fn ranges(line: &mut Line) -> Result<Option<Ranges>> {
     }
 }
 
+fn access(line: &mut Line) -> Result<Option<Access>> {
+    let text: Option<String> = line.option("access")?;
+    text.map(|text| access_of(&text)).transpose()
+}
+
+pub(super) fn access_of(text: &str) -> Result<Access> {
+    match text {
+        "allow" => Ok(Access::Allow),
+        "deny" => Ok(Access::Deny),
+        other => bail!("access is `allow` or `deny`, not `{other}`"),
+    }
+}
+
 fn network(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Command)> {
     let verb = line.word()?;
     let name: NetworkName = line.value()?;
@@ -158,7 +198,7 @@ fn network(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Command)> {
             name,
             ranges: ranges(line)?,
             keepalive: line.option("keepalive")?,
-            access: None,
+            access: access(line)?,
             approval: line.has("approval"),
             domain: line.option("domain")?,
         },
@@ -167,7 +207,10 @@ fn network(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Command)> {
             edit: NetworkEdit {
                 name: line.option("name")?,
                 keepalive: line.option("keepalive")?,
-                ..NetworkEdit::default()
+                access: access(line)?,
+                approval: line.yes("approval")?,
+                hub: members::edit_node(stage, line, "hub", network)?,
+                domain: line.edit("domain")?,
             },
         },
         "delete" => Command::DeleteNetwork { network, force: line.has("force") },
@@ -248,38 +291,12 @@ fn host(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Command)> {
                 name,
                 mtu,
                 static_endpoint: line.edit("endpoint")?,
-                default: None,
-                ephemeral: None,
+                default: line.yes("default")?,
+                ephemeral: line.yes("ephemeral")?,
             }
         }
         "remove" => Command::RemoveHost { host },
         _ => bail!("nobody knows how to `host {verb}`"),
-    };
-    Ok((Actor::System, command))
-}
-
-fn node(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Command)> {
-    let verb = line.word()?;
-    let machine = line.word()?;
-    let host = stage.host(&machine);
-    let name: NetworkName = line.value()?;
-    let network = network_id(stage, &name);
-    let node = match stage.intent.node_of(host, network) {
-        Some(node) => node.id,
-        None => stage.absent(&format!("{machine}/{name}"), NodeId::from_bytes),
-    };
-    let command = match verb.as_str() {
-        "add" => {
-            let addresses = Addresses { v4: line.option("v4")?, v6: line.option("v6")? };
-            let addresses = Some(addresses).filter(|addresses| *addresses != Addresses::default());
-            Command::AddNode { host, network, addresses, tags: line.list("tags")?.into_iter().collect() }
-        }
-        "connect" | "disconnect" => Command::UpdateNode {
-            node,
-            edit: NodeEdit { connected: Some(verb == "connect"), ..NodeEdit::default() },
-        },
-        "remove" => Command::RemoveNode { node },
-        _ => bail!("nobody knows how to `node {verb}`"),
     };
     Ok((Actor::System, command))
 }
@@ -301,6 +318,7 @@ fn user(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Command)> {
         "create" => Command::CreateUser { name, password, role: role(line)? },
         "role" => Command::SetRole { user, role: role(line)? },
         "password" => Command::ChangePassword { user, password, keep: None },
+        "groups" => Command::SetGroups { user, groups: line.list("groups")?.into_iter().collect() },
         "delete" => Command::DeleteUser { user },
         _ => bail!("nobody knows how to `user {verb}`"),
     };

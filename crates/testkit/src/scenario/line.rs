@@ -77,6 +77,28 @@ impl Line {
         text.split(',').filter(|part| !part.is_empty()).map(read).collect()
     }
 
+    /// An option with several values that may be absent, and may be `none`: all of them.
+    pub(super) fn whole_list<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<Vec<T>>> {
+        match self.options.get(name).map(String::as_str) {
+            None => Ok(None),
+            Some("none") => {
+                self.options.remove(name);
+                Ok(Some(Vec::new()))
+            }
+            Some(_) => self.list(name).map(Some),
+        }
+    }
+
+    /// An option that is `yes` or `no`.
+    pub(super) fn yes(&mut self, name: &str) -> Result<Option<bool>> {
+        match self.options.remove(name).as_deref() {
+            None => Ok(None),
+            Some("yes") => Ok(Some(true)),
+            Some("no") => Ok(Some(false)),
+            Some(other) => bail!("`{name}` is `yes` or `no`, not `{other}`"),
+        }
+    }
+
     /// Fails when something was not read.
     pub(super) fn end(self) -> Result<()> {
         match self.words.iter().chain(self.options.keys()).next() {

@@ -14,6 +14,9 @@
 
 mod act;
 mod line;
+mod members;
+mod records;
+mod rules;
 mod show;
 mod stage;
 

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use control::{Change, Record, RecordChange};
-use model::{Endpoint, HostId, MemberId, Role, TokenPurpose, Uses};
-use wire::{HostMap, Membership, NatMapping, OwnHost, Peer};
+use model::{Endpoint, HostId, MemberId};
+use wire::{HostMap, NatMapping, OwnHost, Peer};
 
 use super::stage::{Heard, Stage, text_of};
 
 /// What is shown of a thing: fields in order, empty ones left out.
-type Fields = Vec<(&'static str, String)>;
+pub(super) type Fields = Vec<(&'static str, String)>;
 
-fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
+/// Values, parted by commas.
+pub(super) fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
     values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(",")
 }
 
-fn option<T: ToString>(value: Option<T>) -> String {
+/// A value, or nothing.
+pub(super) fn option<T: ToString>(value: Option<T>) -> String {
     list(value)
 }
 
@@ -50,39 +52,9 @@ fn whereabouts(seen: &[Endpoint], mapping: NatMapping) -> Fields {
 
 fn own(host: &OwnHost) -> Fields {
     let mut fields = vec![("name", host.name.to_string()), ("mtu", host.mtu.to_string())];
+    fields.push(("rotate", if host.rotate { "yes".to_owned() } else { String::new() }));
     fields.extend(whereabouts(&host.seen, host.nat));
     fields
-}
-
-fn membership(membership: &Membership) -> Fields {
-    let Membership { name: _, ranges, addresses, connected, keepalive, .. } = membership;
-    let mut fields = vec![
-        ("name", membership.name.to_string()),
-        ("ranges", list(ranges.iter())),
-        ("addresses", list(addresses.iter())),
-        ("connected", connected.to_string()),
-        ("keepalive", keepalive.to_string()),
-    ];
-    // What most networks have not is shown where it is.
-    let plain = Membership::plain(membership.name.clone(), *ranges);
-    let (plain, this) = (json(&plain), json(membership));
-    for field in
-        ["pending", "via", "guarded", "classes", "grants", "egress", "internet_gateway", "internet", "domain"]
-    {
-        if this[field] != plain[field] {
-            fields.push((field, this[field].to_string()));
-        }
-    }
-    for field in ["records", "upstreams"] {
-        if this[field] != plain[field] {
-            fields.push((field, this[field].to_string()));
-        }
-    }
-    fields
-}
-
-fn json(value: &impl serde::Serialize) -> serde_json::Value {
-    serde_json::to_value(value).expect("it has text keys and no maps that JSON cannot hold")
 }
 
 /// Adds a line for what is there now and was not, what differs, and what is gone.
@@ -105,7 +77,8 @@ fn compare<K: Ord + Copy, V>(
 }
 
 impl Stage {
-    fn name(&self, id: impl ToString) -> String {
+    /// What an id is called.
+    pub(super) fn name(&self, id: impl ToString) -> String {
         let id = id.to_string();
         self.names.get(&id).cloned().unwrap_or(id)
     }
@@ -122,53 +95,16 @@ impl Stage {
             .map(|node| format!("{}:{}", self.name(node.network), list(node.addresses.iter())));
         let mut fields = vec![
             ("name", peer.name.to_string()),
-            ("key", peer.key.map_or_else(|| "none".to_owned(), |key| text_of(key.as_bytes()))),
+            ("key", option(peer.key.map(|key| text_of(key.as_bytes())))),
             ("nodes", nodes.collect::<Vec<_>>().join(";")),
         ];
         let ranges = list(peer.nodes.iter().flat_map(|node| &node.ranges).map(|net| net.0));
         let via = list(peer.nodes.iter().flat_map(|node| &node.via).map(|host| self.name(host)));
-        fields.extend([("leads to", ranges), ("via", via)].into_iter().filter(|(_, text)| !text.is_empty()));
+        let classes = peer.nodes.iter().flat_map(|node| &node.classes).map(|class| self.class(*class));
+        fields.extend([("leads-to", ranges), ("via", via), ("classes", list(classes))]);
         fields.extend(whereabouts(&peer.seen, peer.nat));
         fields.extend([("local", list(&peer.local)), ("fixed", option(peer.fixed))]);
         fields
-    }
-
-    fn record(&self, record: &Record) -> (String, Fields) {
-        let what =
-            format!("{} {}", record.key().kind.as_str().replace('_', "-"), self.name(record.key().id_text()));
-        let fields = match record {
-            Record::Network(network) => vec![
-                ("name", network.name.to_string()),
-                ("ranges", list(network.ranges.iter())),
-                ("keepalive", network.keepalive.to_string()),
-            ],
-            Record::Host(host) => vec![
-                ("name", host.name.to_string()),
-                ("key", text_of(host.wireguard_key.as_bytes())),
-                ("mtu", option(host.mtu)),
-                ("endpoint", option(host.static_endpoint)),
-            ],
-            Record::Node(node) => {
-                vec![("addresses", list(node.addresses.iter())), ("connected", node.connected.to_string())]
-            }
-            Record::EnrollmentKey(key) => vec![
-                ("title", key.title.to_string()),
-                ("networks", list(key.networks.iter().map(|network| self.name(network)))),
-                ("uses", uses(key.uses)),
-                ("expires", option(key.expires)),
-            ],
-            Record::User(user) => vec![("name", user.name.to_string()), ("role", role(user.role).to_owned())],
-            Record::ApiToken(token) => {
-                vec![("user", self.name(token.user)), ("purpose", purpose(token.purpose).to_owned())]
-            }
-            Record::Client(_)
-            | Record::Egress(_)
-            | Record::Policy(_)
-            | Record::PolicyTest(_)
-            | Record::DnsRecord(_)
-            | Record::Upstream(_) => vec![("is", self.named(&json(record).to_string()))],
-        };
-        (what, fields)
     }
 
     /// The records that a change changes.
@@ -224,7 +160,7 @@ impl Stage {
             &mut lines,
             (&old.networks, &new.networks),
             |id| format!("network {}", self.name(id)),
-            membership,
+            |membership| self.membership(membership),
         );
         let peer = |id: MemberId| format!("peer {}", self.name(id));
         compare(&mut lines, (&old.peers, &new.peers), peer, |peer| self.peer(peer));
@@ -236,7 +172,7 @@ impl Stage {
         let Some(map) = self.map(host) else { return vec!["there is no map".to_owned()] };
         let mut lines =
             vec![format!("generation {}", map.generation), format!("itself{}", shown(&own(&map.host)))];
-        let network = |(id, value)| format!("network {}{}", self.name(id), shown(&membership(value)));
+        let network = |(id, value)| format!("network {}{}", self.name(id), shown(&self.membership(value)));
         lines.extend(map.networks.iter().map(network));
         lines.extend(
             map.peers.iter().map(|(id, peer)| format!("peer {}{}", self.name(id), shown(&self.peer(peer)))),
@@ -248,25 +184,4 @@ impl Stage {
 /// A record that changes in what is not shown (a password, a sealing key) says so.
 fn secretly(difference: &str) -> String {
     if difference.is_empty() { " (in what is not shown)".to_owned() } else { difference.to_owned() }
-}
-
-fn uses(uses: Uses) -> String {
-    match uses {
-        Uses::Unlimited => "unlimited".to_owned(),
-        Uses::Left(left) => left.to_string(),
-    }
-}
-
-const fn role(role: Role) -> &'static str {
-    match role {
-        Role::Administrator => "administrator",
-        Role::Auditor => "auditor",
-    }
-}
-
-const fn purpose(purpose: TokenPurpose) -> &'static str {
-    match purpose {
-        TokenPurpose::Login => "log-in",
-        TokenPurpose::Program => "program",
-    }
 }

@@ -1,14 +1,14 @@
 //! The stage of a scenario: the brain, its clock and its randomness, the machines with their keys, and for each host the map
 //! that it has from what it heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use control::plan::{Deltas, Picture, Roster, Touched, default_domain, deltas, host_map};
 use control::{Actor, Change, Command, Effect, Env, Intent, Inventory, Record, Rejection, apply, decide};
-use model::{Digest, DnsName, Epoch, Generation, HostId, SigningPublicKey, Timestamp, WgPublicKey};
-use wire::{HostMap, ServerLinks};
+use model::{Digest, DnsName, Epoch, Generation, HostId, SigningPublicKey, Subject, Timestamp, WgPublicKey};
+use wire::{Class, HostMap, ServerLinks};
 
 /// The 32 bytes that stand for a text, and for no other of up to 31 bytes.
 pub(super) fn bytes(text: &str) -> [u8; 32] {
@@ -51,8 +51,10 @@ pub(super) struct Stage {
     pub(super) wireguard_keys: BTreeMap<String, u32>,
     /// What ids are called in what is shown.
     pub(super) names: BTreeMap<String, String>,
-    links: ServerLinks,
+    /// What classes were made of.
+    pub(super) classes: BTreeMap<Class, String>,
     domain: DnsName,
+    links: ServerLinks,
     maps: BTreeMap<HostId, HostMap>,
     random: u8,
 }
@@ -67,6 +69,7 @@ impl Stage {
             wireguard_keys: BTreeMap::new(),
             names: BTreeMap::new(),
             links: ServerLinks::default(),
+            classes: BTreeMap::new(),
             domain: default_domain(),
             maps: BTreeMap::new(),
             random: 0,
@@ -128,6 +131,7 @@ impl Stage {
         for record in &change.records {
             self.learn_names(record.after.as_ref());
         }
+        self.learn_classes();
         let touched = Touched::by_change(&before, &self.intent, &change);
         let inventory = self.inventory.clone();
         let heard = self.send(&before, &inventory, &touched)?;
@@ -167,9 +171,51 @@ impl Stage {
             Some(Record::Egress(egress)) => (egress.id.to_string(), egress.name.to_string()),
             Some(Record::Policy(policy)) => (policy.id.to_string(), policy.name.to_string()),
             Some(Record::Upstream(upstream)) => (upstream.id.to_string(), upstream.domain.to_string()),
-            Some(Record::PolicyTest(_) | Record::DnsRecord(_)) => return,
+            Some(Record::PolicyTest(test)) => {
+                let (from, to) = (self.subject(&test.from), self.subject(&test.to));
+                (test.id.to_string(), format!("{from}→{to} by {}", test.service))
+            }
+            Some(Record::DnsRecord(record)) => {
+                let name = record.name.as_ref().map_or_else(|| "@".to_owned(), ToString::to_string);
+                (record.id.to_string(), name)
+            }
         };
         self.names.insert(id, name);
+    }
+
+    fn learn_classes(&mut self) {
+        let intent = &self.intent;
+        let tags = intent.nodes(None).flat_map(|node| &node.tags);
+        let tags: BTreeSet<_> = tags.chain(intent.clients().flat_map(|client| &client.tags)).collect();
+        let subjects = intent.networks(None).flat_map(|network| intent.policies_in_network(network.id));
+        let subjects = subjects.flat_map(|policy| policy.from.iter().chain(&policy.to));
+        let mut things: Vec<(&str, String, Vec<u8>)> = Vec::new();
+        things.extend(tags.into_iter().map(|tag| ("tag", tag.to_string(), tag.as_str().into())));
+        for subject in subjects {
+            match subject {
+                Subject::Tag(tag) => things.push(("tag", tag.to_string(), tag.as_str().into())),
+                Subject::Group(group) => things.push(("group", group.to_string(), group.as_str().into())),
+                Subject::Everything
+                | Subject::Node(_)
+                | Subject::Client(_)
+                | Subject::Egress(_)
+                | Subject::User(_) => {}
+            }
+        }
+        for user in intent.users(None) {
+            things.push(("user", user.name.to_string(), user.id.as_bytes().to_vec()));
+            let groups = user.groups.iter();
+            things.extend(groups.map(|group| ("group", group.to_string(), group.as_str().into())));
+        }
+        for host in intent.hosts(None) {
+            let name = text_of(host.signing_key.as_bytes());
+            things.push(("internet", name, host.id.as_bytes().to_vec()));
+        }
+        for network in intent.networks(None) {
+            for (kind, name, bytes) in &things {
+                self.classes.insert(Class::new(network.id, kind, bytes), format!("{kind}:{name}"));
+            }
+        }
     }
 
     /// Patches the maps of those who hear something, and checks everybody's against the definition.
