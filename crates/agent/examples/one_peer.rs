@@ -157,7 +157,11 @@ fn whole(
         ensure!(file.save(&map, &[])? == Saved::Whole, "nothing leads from the map on disk to this one");
         steps.add("write the file", began);
         let began = Instant::now();
-        let anew = desired(&map, settings, &paths.endpoints());
+        let anew = desired(
+            &map,
+            settings,
+            &reconcile::Circumstances { endpoints: paths.endpoints(), ..reconcile::Circumstances::default() },
+        );
         let ops = reconcile(&anew, actual);
         ensure!(ops.is_empty(), "the short way and the long way must lead to the same: {ops:?}");
         steps.add("derive, reconcile", began);
@@ -200,8 +204,9 @@ async fn on_a_machine(count: u16, machine: Machine) -> anyhow::Result<()> {
     let map = map(count);
     let mut agent = started(map.clone());
     let secret = secret();
+    let kept = agent::state::KeptFile::open("/nonexistent/sysctls.json".into()).expect("nothing to read");
     let mut keeper =
-        Keeper::new(machine, settings(&secret), secret, Actual::default(), tokio::time::Instant::now());
+        Keeper::new(machine, settings(&secret), secret, kept, Actual::default(), tokio::time::Instant::now());
     keeper.paths.handle_map(&map, own_addresses(), Duration::ZERO);
     let began = Instant::now();
     keeper.settle(&map).await;

@@ -4,11 +4,12 @@
 
 use anyhow::bail;
 use platform::{DeviceProgram, Machine, MachineOptions};
-use reconcile::{Actual, Desired, LinkName, Look, Op, reconcile};
+use reconcile::{Actual, Desired, Kept, LinkName, Look, Op, conflict, reconcile};
 use rustix::thread::{CapabilitySet, capabilities};
 use wire::WgSecret;
 
 use crate::places::Places;
+use crate::state::{Identity, KeptFile};
 
 /// What it takes to keep an interface: the machine's hands, or a value in tests.
 pub trait Hands: Send + Sync {
@@ -70,20 +71,32 @@ pub fn check_rights(command: &str) -> anyhow::Result<()> {
     bail!("this needs root, because it changes the machine's network: run `sudo netclient {command}`")
 }
 
-/// Removes our link, if it is there and ours. What was not possible is an error.
-pub async fn take_down(machine: &Machine, link: &LinkName, secret: &WgSecret) -> anyhow::Result<bool> {
-    let actual = machine.observe().await?;
-    let absent = Desired::absent(link.clone(), secret.public());
-    let ops: Vec<Op> = reconcile(&absent, &actual);
-    if ops.is_empty() {
-        return Ok(false);
+/// Removes our link, if it is there and ours, and all that is ours elsewhere; settings of the kernel get back what they were.
+/// What was not possible is an error, and is done the next time. Says whether there was anything.
+pub async fn take_down(
+    machine: &impl Hands,
+    link: &LinkName,
+    identity: &Identity,
+    kept: &mut KeptFile,
+) -> anyhow::Result<bool> {
+    let mut actual = machine.observe().await?;
+    let absent = Desired {
+        former: identity.next.as_ref().map(WgSecret::public),
+        kept: kept.kept().clone(),
+        ..Desired::absent(link.clone(), identity.wireguard.public())
+    };
+    if conflict(&absent, &actual).is_some() {
+        // Somebody else's link stays, and what is around it is ours all the same.
+        actual.link = None;
     }
-    machine.execute_all(&ops, secret).await.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
-    Ok(true)
+    let ops: Vec<Op> = reconcile(&absent, &actual);
+    let done = machine.execute_all(&ops, &identity.wireguard).await;
+    done.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
+    kept.keep(Kept::default())?;
+    Ok(!ops.is_empty())
 }
 
-/// Whether the link is there and has this key.
-pub fn is_ours(actual: &Actual, secret: &WgSecret) -> bool {
-    let device = actual.link.as_ref().and_then(|link| link.device.as_ref());
-    device.is_some_and(|device| device.key == Some(secret.public()))
+/// Whether the link is there and has this machine's key.
+pub fn is_ours(actual: &Actual, identity: &Identity) -> bool {
+    actual.device().and_then(|device| device.key).is_some_and(|key| identity.has(&key))
 }

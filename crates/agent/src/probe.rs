@@ -65,7 +65,7 @@ impl Prober {
             if self.sockets.contains_key(address) {
                 continue;
             }
-            match UdpSocket::bind((*address, self.port)).await {
+            match bind(*address, self.port).await {
                 Ok(udp) => drop(self.sockets.insert(*address, self.listen(udp))),
                 Err(error) => refused.push((*address, error)),
             }
@@ -94,6 +94,13 @@ impl Prober {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Before it has been found writable once, nothing can be sent from a socket without waiting.
+async fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
+    let udp = UdpSocket::bind((address, port)).await?;
+    udp.writable().await?;
+    Ok(udp)
 }
 
 fn probe(kind: u8, nonce: u64) -> [u8; LENGTH] {
@@ -158,7 +165,10 @@ mod tests {
         let (mut one, mut two, [a, b]) = two().await;
         assert!(two.set_addresses(&[]).await.is_empty());
         one.ask(a, b, 1);
-        assert!(two.set_addresses(&[b]).await.is_empty());
+        // The socket goes with its task, which ends a moment later.
+        while !two.set_addresses(&[b]).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
         one.ask(a, b, 2);
         assert_eq!(one.heard().await.nonce, 2);
     }

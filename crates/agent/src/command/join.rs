@@ -149,7 +149,7 @@ async fn check_machine(context: &Context, options: &Options, identity: &Identity
     {
         bail!(conflict);
     }
-    if hands::is_ours(&actual, &identity.wireguard) {
+    if hands::is_ours(&actual, identity) {
         return Ok(());
     }
     let kind = machine.kind(options.wireguard).await?;
@@ -202,7 +202,7 @@ async fn register(context: &Context, plan: &Plan) -> anyhow::Result<Registered> 
     let reply = server.register(&request).await?;
     let channel = agreement.into_channel(reply.host);
     let name = before.as_ref().map_or_else(|| free_name(&hello.name, &servers), |before| before.name.clone());
-    let record = ServerRecord::new(
+    let mut record = ServerRecord::new(
         name,
         token.servers.clone(),
         token.pin,
@@ -212,6 +212,7 @@ async fn register(context: &Context, plan: &Plan) -> anyhow::Result<Registered> 
         reply.host,
         &channel,
     );
+    record.host_key = Some(identity.wireguard.public());
     let client = server.as_host(reply.host, identity.signing.clone());
     Ok(Registered { record, client, reply, before })
 }

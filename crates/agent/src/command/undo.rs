@@ -76,7 +76,7 @@ pub(super) async fn interface(context: &Context) -> anyhow::Result<Option<LinkNa
         return Ok(None);
     };
     let machine = hands::machine(&context.places, &made.link)?;
-    let gone = hands::take_down(&machine, &made.link, &identity.wireguard).await?;
+    let gone = hands::take_down(&machine, &made.link, &identity, &mut context.state.kept()?).await?;
     Ok(gone.then_some(made.link))
 }
 

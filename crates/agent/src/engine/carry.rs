@@ -10,6 +10,7 @@ use wire::Outcome;
 use super::messages::Done;
 use super::{Engine, Mode};
 use crate::hands;
+use crate::names::NameService;
 use crate::state::{Saved, sync_log};
 
 /// What was added to the map on disk is synced together, this late at most.
@@ -52,6 +53,7 @@ impl Engine {
                 self.resolve();
                 self.settle().await;
                 self.follow_keepalive();
+                self.listen_for_probes().await;
                 let now = self.now();
                 if let (Some(names), Some(map)) = (&mut self.names, self.agent.map()) {
                     names.follow_all(map, now).await;
@@ -87,18 +89,29 @@ impl Engine {
             .store_error
             .iter()
             .map(|error| Outcome { op: "write the map down".to_owned(), error: error.clone() });
+        let left_out = self.keeper.left_out();
         // First, so that it is among those that are reported.
-        let names = self.names.iter().flat_map(|names| names.failures().iter().cloned());
-        store.chain(self.keeper.failures().iter().cloned()).chain(names).collect()
+        let names = self.names.iter().flat_map(NameService::failures);
+        let keeper = self.keeper.failures().iter().cloned();
+        store.chain(left_out).chain(keeper).chain(names).collect()
     }
 
     fn tell_paths(&mut self, changed: &Changed) {
         let now = self.now();
         let Some(map) = self.agent.map() else { return };
         match changed {
-            Changed::Everything => self.keeper.paths.handle_map(map, self.addresses.clone(), now),
-            Changed::Peers { members, keys } => self.keeper.paths.handle_map_peers(map, members, keys, now),
+            Changed::Everything => {
+                self.keeper.paths.handle_map(map, self.addresses.clone(), now);
+                self.routers.handle_map(map, now);
+                self.keeper.clients.handle_map(map);
+            }
+            Changed::Peers { members, keys } => {
+                self.keeper.paths.handle_map_peers(map, members, keys, now);
+                self.routers.handle_members(map, members, now);
+                self.keeper.clients.handle_members(map, members);
+            }
         }
+        self.keeper.set_routers(self.routers.chosen());
     }
 
     /// Everything, from the start.
@@ -113,7 +126,7 @@ impl Engine {
     pub(super) async fn look_around(&mut self) {
         if std::mem::take(&mut self.others_changed) {
             match self.keeper.hands().local_addresses().await {
-                Ok(addresses) if addresses != self.addresses => self.moved(addresses),
+                Ok(addresses) if addresses != self.addresses => self.moved(addresses).await,
                 Ok(_) => {}
                 Err(error) => tracing::warn!("{error:#}"),
             }
@@ -129,7 +142,7 @@ impl Engine {
         }
     }
 
-    fn moved(&mut self, addresses: BTreeSet<ipnet::IpNet>) {
+    async fn moved(&mut self, addresses: BTreeSet<ipnet::IpNet>) {
         let now = self.now();
         tracing::info!("this machine's addresses have changed");
         // Connections from an address that is gone would hang until they time out.
@@ -139,9 +152,15 @@ impl Engine {
                 self.agent.handle(AgentEvent::BrokerDown, now);
             }
         }
+        self.keeper.set_addresses(addresses.clone());
         self.addresses = addresses;
         if let Some(map) = self.agent.map() {
             self.keeper.paths.handle_own(Own::new(map, self.addresses.clone()), now);
+            // A range behind somebody may be this machine's own LAN now, or no more.
+            if map.peers.values().flat_map(|peer| &peer.nodes).any(|node| !node.ranges.is_empty()) {
+                self.settle().await;
+                self.tell_outcome();
+            }
         }
         self.tell_local();
         self.resolve();
@@ -170,8 +189,10 @@ impl Engine {
         if let Some(names) = &mut self.names {
             names.end().await;
         }
-        let (machine, link) = (self.keeper.hands(), &self.keeper.local().link);
-        if let Err(error) = hands::take_down(machine, link, &self.session.identity.wireguard).await {
+        self.prober = None;
+        let link = self.keeper.local().link.clone();
+        let (kept, machine) = self.keeper.kept_and_hands();
+        if let Err(error) = hands::take_down(machine, &link, &self.session.identity, kept).await {
             // What is left is forgotten only when it is gone: the next start tries again.
             tracing::error!("{error:#}");
             return;

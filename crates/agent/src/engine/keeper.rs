@@ -5,18 +5,24 @@
 //! Not for talking to anybody, and not for when to look. It keeps true that all it knows of the machine was observed, or is
 //! what its own ops have made of that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::MemberId;
+use ipnet::IpNet;
+use model::{HostId, MemberId};
 use reconcile::{
-    Actual, Circumstances, Derived, LocalSettings, Look, Op, PathAction, PathStatus, Paths, conflict,
-    reconcile, reconcile_followed, reconcile_link,
+    Actual, Circumstances, Clients, Derived, LocalSettings, Look, Op, PathAction, PathStatus, Paths,
+    conflict, reconcile, reconcile_followed, reconcile_link,
 };
 use tokio::time::Instant;
-use wire::{HostMap, Outcome, Report, WgSecret};
+use wire::{ClientSeen, HostMap, Outcome, Report, WgSecret};
 
 use crate::hands::Hands;
+use crate::state::KeptFile;
+
+mod succession;
+
+use succession::carry_endpoints_over;
 
 /// What was done for the paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +41,16 @@ pub struct Keeper<H> {
     started: Instant,
     /// The choice of paths.
     pub paths: Paths,
+    /// Who came in through this host.
+    pub clients: Clients,
+    /// What settings of the kernel were.
+    kept: KeptFile,
+    /// The machine's own addresses.
+    addresses: BTreeSet<IpNet>,
+    /// Who is used of those that lead to a member.
+    routers: BTreeMap<MemberId, HostId>,
+    /// How long the last reading of the device took, until the clients have been told of it.
+    read: Option<Duration>,
     /// What the machine should have.
     derived: Option<Derived>,
     /// What it had when last observed, with what was done since.
@@ -44,9 +60,29 @@ pub struct Keeper<H> {
 
 impl<H: Hands> Keeper<H> {
     /// An interface that was observed just now. Nothing is done to it before `settle`.
-    pub fn new(hands: H, local: LocalSettings, secret: WgSecret, actual: Actual, started: Instant) -> Self {
-        let paths = Paths::new();
-        Self { hands, local, secret, started, paths, derived: None, actual, failures: Vec::new() }
+    pub fn new(
+        hands: H,
+        local: LocalSettings,
+        secret: WgSecret,
+        kept: KeptFile,
+        actual: Actual,
+        started: Instant,
+    ) -> Self {
+        Self {
+            hands,
+            local,
+            secret,
+            started,
+            paths: Paths::new(),
+            clients: Clients::new(),
+            kept,
+            addresses: BTreeSet::new(),
+            routers: BTreeMap::new(),
+            read: None,
+            derived: None,
+            actual,
+            failures: Vec::new(),
+        }
     }
 
     /// The hands.
@@ -69,12 +105,60 @@ impl<H: Hands> Keeper<H> {
         &self.failures
     }
 
+    /// What the map gives and this machine cannot have.
+    pub fn left_out(&self) -> Vec<Outcome> {
+        self.derived.as_ref().map(|derived| derived.desired().outcomes()).unwrap_or_default()
+    }
+
+    /// The machine's own addresses, from the next `settle` on.
+    pub fn set_addresses(&mut self, addresses: BTreeSet<IpNet>) {
+        self.addresses = addresses;
+    }
+
+    /// Those that are used of several routers, from the next `settle` on.
+    pub fn set_routers(&mut self, routers: BTreeMap<MemberId, HostId>) {
+        self.routers = routers;
+    }
+
+    /// Another private key, from the next `settle` on. A device with the former one stays ours.
+    pub fn set_key(&mut self, secret: WgSecret) {
+        self.local.former = Some(self.local.key).filter(|former| *former != secret.public());
+        self.local.key = secret.public();
+        self.secret = secret;
+    }
+
+    /// Whether the device has the key that it should have, as far as is known.
+    pub fn has_its_key(&self) -> bool {
+        self.is_ours()
+    }
+
+    /// What the settings of the kernel were, to be put back by whoever takes everything down.
+    pub const fn kept_and_hands(&mut self) -> (&mut KeptFile, &H) {
+        (&mut self.kept, &self.hands)
+    }
+
+    /// Who came in, if there is something new since the device was last read.
+    pub fn clients_seen(&mut self, map: &HostMap) -> Option<Vec<ClientSeen>> {
+        let (took, now) = (self.read.take()?, self.now());
+        let device = self.actual.device().filter(|device| device.key == Some(self.local.key))?;
+        self.clients.handle_observed(map, device, took, now).then(|| self.clients.seen())
+    }
+
     /// Everything, from the start.
     pub async fn settle(&mut self, map: &HostMap) {
-        let circumstances = Circumstances { endpoints: self.paths.endpoints(), ..Circumstances::default() };
+        let circumstances = Circumstances {
+            endpoints: self.paths.endpoints(),
+            local: self.addresses.clone(),
+            routers: self.routers.clone(),
+            kept: self.kept.kept().clone(),
+        };
         self.derived = Some(Derived::new(map, &self.local, &circumstances));
+        let began = Instant::now();
         match self.hands.observe().await {
-            Ok(actual) => self.actual = actual,
+            Ok(actual) => {
+                self.actual = actual;
+                self.read = Some(began.elapsed());
+            }
             Err(error) => {
                 self.failures = vec![failed("look at the interface", &error)];
                 return;
@@ -90,9 +174,34 @@ impl<H: Hands> Keeper<H> {
             return self.settle(map).await;
         };
         let followed = derived.follow(map, members, |key| self.paths.endpoint(key));
-        let ops = reconcile_followed(derived.desired(), &self.actual, &followed);
+        self.carry_out(&followed).await;
+    }
+
+    /// This host is used from now on of those that lead to a member.
+    pub async fn choose(&mut self, map: &HostMap, member: MemberId, host: HostId) {
+        self.routers.insert(member, host);
+        let ours = self.is_ours();
+        // Otherwise the next `settle` takes it over.
+        let (true, Some(derived)) = (ours, &mut self.derived) else { return };
+        let followed = derived.choose(map, member, host, |key| self.paths.endpoint(key));
+        self.carry_out(&followed).await;
+    }
+
+    async fn carry_out(&mut self, followed: &reconcile::Followed) {
+        let Some(derived) = &self.derived else { return };
+        let mut ops = reconcile_followed(derived.desired(), &self.actual, followed);
+        carry_endpoints_over(&mut ops, &self.actual);
         let failures = self.execute(&ops).await;
         self.failed_besides(failures);
+    }
+
+    /// Has WireGuard send something to every peer at once: a handshake, where there is no session.
+    pub async fn poke_all(&mut self) {
+        let interface = self.derived.as_ref().and_then(Derived::interface).filter(|_| self.is_ours());
+        let peers = interface.into_iter().flat_map(|interface| &interface.peers);
+        let ops: Vec<Op> = peers.map(|(key, peer)| Op::Poke(*key, peer.keepalive)).collect();
+        // Who hears nothing is looked for by the paths.
+        self.execute(&ops).await;
     }
 
     /// Carries out all that the paths want at the moment, changes together and then the look; none if that is nothing.
@@ -127,6 +236,7 @@ impl<H: Hands> Keeper<H> {
         };
         let took = began.elapsed();
         self.actual = actual;
+        self.read = Some(took);
         let now = self.now();
         let observed = self.actual.device().filter(|device| device.key == Some(self.local.key));
         let was_ours = observed.map(|device| self.paths.handle_observed(device, took, now)).is_some();
@@ -199,7 +309,8 @@ impl<H: Hands> Keeper<H> {
                 error: conflict.to_string(),
             }];
         }
-        let ops = self.with_endpoints(reconcile(desired, &self.actual));
+        let mut ops = self.with_endpoints(reconcile(desired, &self.actual));
+        carry_endpoints_over(&mut ops, &self.actual);
         self.execute(&ops).await
     }
 
@@ -214,8 +325,16 @@ impl<H: Hands> Keeper<H> {
     }
 
     async fn execute(&mut self, ops: &[Op]) -> Vec<Outcome> {
-        let results = self.hands.execute_all(ops, &self.secret).await;
         let mut failures = Vec::new();
+        let mut may_be_done: Vec<Op> = Vec::new();
+        let mut ops = ops;
+        if let Err(error) = self.keep_before(ops) {
+            failures.push(failed("write down what settings of the kernel were", &error));
+            // What is not known to be put back is not changed.
+            may_be_done.extend(ops.iter().filter(|op| !matches!(op, Op::SetSysctl(_))).cloned());
+            ops = &may_be_done;
+        }
+        let results = self.hands.execute_all(ops, &self.secret).await;
         for (op, result) in ops.iter().zip(results) {
             match result {
                 Ok(()) => {
@@ -228,7 +347,37 @@ impl<H: Hands> Keeper<H> {
                 }
             }
         }
+        if let Err(error) = self.keep_after() {
+            failures.push(failed("forget what settings of the kernel were", &error));
+        }
         failures
+    }
+
+    /// Writes down what settings are before these ops change them.
+    fn keep_before(&mut self, ops: &[Op]) -> anyhow::Result<()> {
+        let kept = self.kept.kept().before(&self.local.link, ops, &self.actual.surroundings);
+        self.keep(kept)
+    }
+
+    /// Forgets what was put back.
+    fn keep_after(&mut self) -> anyhow::Result<()> {
+        let Some(desired) = self.derived.as_ref().map(Derived::desired) else { return Ok(()) };
+        let at_rest =
+            || conflict(desired, &self.actual).is_none() && reconcile_link(desired, &self.actual).is_empty();
+        if self.kept.kept().0.is_empty() || !at_rest() {
+            return Ok(());
+        }
+        let kept = self.kept.kept().after(desired);
+        self.keep(kept)
+    }
+
+    fn keep(&mut self, kept: reconcile::Kept) -> anyhow::Result<()> {
+        if self.kept.keep(kept)?
+            && let Some(derived) = &mut self.derived
+        {
+            derived.keep(self.kept.kept().clone());
+        }
+        Ok(())
     }
 
     /// Until the next look, which finds whatever is still amiss.

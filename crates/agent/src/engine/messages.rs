@@ -9,6 +9,7 @@ use wire::{Direction, Down, Report};
 
 use super::{Engine, Mode, NoMap, fetch_map};
 use crate::engine::doors::Resolved;
+use crate::engine::rotate::KeyTold;
 use crate::link::{Backoff, Link, LinkError, LinkEvent, LinkHandle, LinkOptions};
 use crate::talk::{TalkError, now, trust};
 
@@ -42,6 +43,7 @@ pub(super) enum Done {
     Reported(Result<(), TalkError>),
     Told(wire::HostSettings, Result<(), TalkError>),
     Resolved(Resolved),
+    KeyTold(KeyTold),
     Synced(std::io::Result<()>),
     Broken(String),
 }
@@ -193,6 +195,7 @@ impl Engine {
                 tracing::warn!("the server did not take this machine's settings: {error}");
             }
             Done::Resolved(resolved) => self.resolved(resolved).await,
+            Done::KeyTold(told) => self.key_told(told).await,
             Done::Synced(result) => self.synced(result),
             Done::Broken(error) => self.task_broke(&error),
         }
@@ -209,6 +212,7 @@ impl Engine {
             self.agent.handle(AgentEvent::ReportFailed, now);
         }
         self.resolving = false;
+        self.key_told_nothing();
     }
 
     fn report_done(&mut self, result: Result<(), TalkError>) {

@@ -16,6 +16,8 @@ mod doors;
 mod keeper;
 mod messages;
 mod prepare;
+mod rotate;
+mod routers;
 mod session;
 mod show;
 
@@ -26,7 +28,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::{Endpoint, Generation, Timestamp, WgPublicKey};
 use platform::{Machine, Notice, Watch};
-use reconcile::{Agent, AgentAction, AgentEvent};
+use reconcile::{Agent, AgentAction, AgentEvent, PROBE_PORT, Routers};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -37,6 +39,7 @@ use crate::hands;
 use crate::names::NameService;
 use crate::options::Options;
 use crate::places::Places;
+use crate::probe::{Echo, Prober};
 use crate::state::{InterfaceRecord, MapFile, State, random};
 use crate::talk::now;
 use crate::view::View;
@@ -82,6 +85,8 @@ enum Event {
     Notice(Notice),
     /// Whom the machine's resolver asks without us may have changed.
     Resolver,
+    /// A router answered.
+    Echo(Echo),
     Deaf(anyhow::Error),
     Call(Call),
     Told,
@@ -109,6 +114,14 @@ pub struct Engine {
     keeper: Keeper<Machine>,
     /// None where nothing is left running to answer.
     names: Option<NameService>,
+    routers: Routers,
+    /// None where nothing is left running to answer.
+    prober: Option<Prober>,
+    /// When addresses that could not be had are tried again.
+    listen_at: Option<Duration>,
+    /// When the server is asked again which of two keys it has.
+    key_at: Option<Duration>,
+    changing_key: bool,
     /// The machine's own addresses.
     addresses: BTreeSet<IpNet>,
     rendezvous: BTreeMap<WgPublicKey, Endpoint>,
@@ -170,7 +183,11 @@ impl Engine {
         };
         let seed = u64::from_le_bytes(random()?);
         let started = Instant::now();
-        let secret = session.identity.wireguard.clone();
+        let next = session.identity.next.as_ref().filter(|next| next.public() == local.key);
+        let secret = next.unwrap_or(&session.identity.wireguard).clone();
+        let kept = state.kept()?;
+        // A key that was being changed when an earlier run ended is settled first.
+        let key_at = rotate::is_open(&session).then_some(Duration::ZERO);
         let serial = u32::try_from(now().as_millis() / 1000).unwrap_or_default();
         let names = (mode == Mode::Daemon)
             .then(|| NameService::new(options.interface.clone(), state.resolver(), options.dns, serial));
@@ -179,8 +196,13 @@ impl Engine {
             started,
             since: now(),
             agent: Agent::new(map, seed, Duration::ZERO),
-            keeper: Keeper::new(machine, local, secret, actual, started),
+            keeper: Keeper::new(machine, local, secret, kept, actual, started),
             names,
+            routers: Routers::new(seed.rotate_left(32)),
+            prober: (mode == Mode::Daemon).then(|| Prober::new(PROBE_PORT)),
+            listen_at: None,
+            key_at,
+            changing_key: false,
             state,
             options,
             session,
@@ -212,6 +234,7 @@ impl Engine {
             pulls: Vec::new(),
         };
         engine.agent.handle(AgentEvent::Facts(engine.facts.clone()), Duration::ZERO);
+        engine.keeper.set_addresses(engine.addresses.clone());
         engine.tell_local();
         Ok(engine)
     }
@@ -285,9 +308,11 @@ impl Engine {
             match self.keeper.follow_paths().await {
                 Some(Followed::Look) => self.tell_outcome(),
                 Some(Followed::Changes) => {}
+                None if self.follow_routers().await => {}
                 None => break,
             }
         }
+        self.tell_clients();
         // What the brain did not take is nothing to be written down.
         self.unsaved.clear();
         if !self.asking {
@@ -305,11 +330,7 @@ impl Engine {
                 self.keeper.paths.handle_server_back(self.now());
                 self.resolve();
             }
-            AgentAction::Rotate => {
-                let error = "this agent cannot change its key while it runs".to_owned();
-                let failure = wire::Outcome { op: "change the WireGuard key".to_owned(), error };
-                self.agent.handle(AgentEvent::RotationFailed(failure), self.now());
-            }
+            AgentAction::Rotate => self.rotate().await,
             AgentAction::Ask { have } => self.ask(have),
             AgentAction::Report(report) => self.report(&report),
         }
@@ -332,6 +353,7 @@ impl Engine {
                 Err(error) => Event::Deaf(error),
             },
             () = resolver_changed(&mut self.names) => Event::Resolver,
+            echo = routers::heard(&mut self.prober) => Event::Echo(echo),
             Some(call) = calls.recv() => Event::Call(call),
             () = told => Event::Told,
             () = sleep_until(wake) => Event::Wake,
@@ -344,9 +366,12 @@ impl Engine {
         // A run of `Mode::Once` looks every now and then whether it is finished.
         let once = (self.mode == Mode::Once).then(|| self.now() + Duration::from_millis(200));
         let names = self.names.as_ref().and_then(NameService::poll_deadline);
-        let all =
-            [agent, paths, names, self.look_at, self.resolve_at, self.sync_at, once, Some(self.full_at)];
-        self.started + all.into_iter().flatten().min().unwrap_or(FULL_LOOK)
+        let routers = self.routers.poll_deadline().filter(|_| self.prober.is_some());
+        let brains = [agent, paths, names, routers, self.keeper.clients.poll_deadline()];
+        let own =
+            [self.look_at, self.resolve_at, self.sync_at, self.listen_at, self.key_at, Some(self.full_at)];
+        let all = brains.into_iter().chain(own).chain([once]);
+        self.started + all.flatten().min().unwrap_or(FULL_LOOK)
     }
 
     async fn handle(&mut self, event: Event) -> Option<End> {
@@ -359,6 +384,7 @@ impl Engine {
                 self.look_at.get_or_insert(at);
             }
             Event::Resolver => self.settle_names().await,
+            Event::Echo(echo) => self.routers.handle_answer(echo.from, echo.nonce, self.now()),
             Event::Deaf(error) => {
                 tracing::warn!("{error:#}");
                 self.watch = None;
@@ -374,6 +400,16 @@ impl Engine {
         let now = self.now();
         self.agent.handle_deadline(now);
         self.keeper.paths.handle_deadline(now);
+        self.routers.handle_deadline(now);
+        if self.keeper.clients.poll_deadline().is_some_and(|at| at <= now) {
+            self.look_for_clients().await;
+        }
+        if self.listen_at.take_if(|at| *at <= now).is_some() {
+            self.listen_for_probes().await;
+        }
+        if self.key_at.take_if(|at| *at <= now).is_some() {
+            self.settle_key();
+        }
         if self.names.as_ref().and_then(NameService::poll_deadline).is_some_and(|at| at <= now) {
             self.settle_names().await;
         }

@@ -5,6 +5,7 @@
 
 use platform::{Choice, Machine, choose_udp_port, udp_port_is_free};
 use reconcile::{Actual, LinkKind, LocalSettings};
+use wire::WgSecret;
 
 use super::Session;
 use crate::hands;
@@ -23,7 +24,7 @@ pub(super) async fn remove_former(
         return Ok(());
     };
     let machine = hands::machine(places, &former.link)?;
-    if hands::take_down(&machine, &former.link, &session.identity.wireguard).await? {
+    if hands::take_down(&machine, &former.link, &session.identity, &mut state.kept()?).await? {
         tracing::info!(interface = %former.link, "removed the interface under its former name");
     }
     Ok(())
@@ -37,9 +38,8 @@ pub(super) async fn local_settings(
     options: &Options,
     session: &Session,
 ) -> anyhow::Result<LocalSettings> {
-    let secret = &session.identity.wireguard;
-    let device =
-        actual.link.as_ref().and_then(|link| link.device.as_ref()).filter(|_| hands::is_ours(actual, secret));
+    let identity = &session.identity;
+    let device = actual.device().filter(|_| hands::is_ours(actual, identity));
     let kind: LinkKind = match (options.wireguard, device) {
         (Choice::Auto, Some(device)) => device.kind,
         (choice, _) => machine.kind(choice).await?,
@@ -53,6 +53,9 @@ pub(super) async fn local_settings(
             choose_udp_port(wanted)?
         }
     };
-    let (link, key) = (options.interface.clone(), secret.public());
-    Ok(LocalSettings { link, kind, key, former: None, port, mtu: options.mtu })
+    // Until it is known which of two keys the server has, a device with either is ours and keeps it.
+    let (one, next) = (identity.wireguard.public(), identity.next.as_ref().map(WgSecret::public));
+    let has_next = next.filter(|next| device.is_some_and(|device| device.key == Some(*next)));
+    let (key, former) = has_next.map_or((one, next), |next| (next, Some(one)));
+    Ok(LocalSettings { link: options.interface.clone(), kind, key, former, port, mtu: options.mtu })
 }

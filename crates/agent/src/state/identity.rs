@@ -3,6 +3,7 @@
 //! Not for servers (`server`). It keeps true that a copy of the disk on another machine is noticed.
 
 use data_encoding::HEXLOWER;
+use model::WgPublicKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use wire::{SealingSecret, SigningSecret, WgSecret};
@@ -14,6 +15,8 @@ use super::secret::Stored;
 pub struct Identity {
     /// Its WireGuard key.
     pub wireguard: WgSecret,
+    /// The key that is to take its place, from before the device has it until the server has said yes or no.
+    pub next: Option<WgSecret>,
     /// The key it signs with.
     pub signing: SigningSecret,
     /// Its end of sealed channels.
@@ -50,6 +53,8 @@ pub(super) struct IdentityFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     machine: Option<MachineMark>,
     wireguard: Stored,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<Stored>,
     signing: Stored,
     sealing: Stored,
 }
@@ -59,10 +64,16 @@ impl Identity {
     pub fn generate(machine: Option<MachineMark>) -> anyhow::Result<Self> {
         Ok(Self {
             wireguard: WgSecret::from_random(random()?),
+            next: None,
             signing: SigningSecret::from_random(random()?),
             sealing: SealingSecret::from_random(random()?),
             machine,
         })
+    }
+
+    /// Whether a WireGuard device with this key is this machine's.
+    pub fn has(&self, key: &WgPublicKey) -> bool {
+        self.wireguard.public() == *key || self.next.as_ref().is_some_and(|next| next.public() == *key)
     }
 
     /// Whether these keys were made on another machine: the disk was copied. Where either mark is missing, nobody knows.
@@ -79,6 +90,7 @@ impl From<&Identity> for IdentityFile {
         Self {
             machine: identity.machine.clone(),
             wireguard: Stored::new(identity.wireguard.expose()),
+            next: identity.next.as_ref().map(|next| Stored::new(next.expose())),
             signing: Stored::new(identity.signing.expose()),
             sealing: Stored::new(identity.sealing.expose()),
         }
@@ -89,6 +101,7 @@ impl From<IdentityFile> for Identity {
     fn from(file: IdentityFile) -> Self {
         Self {
             wireguard: WgSecret::from_random(file.wireguard.bytes()),
+            next: file.next.map(|next| WgSecret::from_random(next.bytes())),
             signing: SigningSecret::from_random(file.signing.bytes()),
             sealing: SealingSecret::from_random(file.sealing.bytes()),
             machine: file.machine,
@@ -121,10 +134,12 @@ mod tests {
 
     #[test]
     fn keys_read_back_from_their_file_and_are_not_shown() {
-        let identity = Identity::generate(None).unwrap();
+        let next = Some(WgSecret::from_random([5; 32]));
+        let identity = Identity { next, ..Identity::generate(None).unwrap() };
         let text = serde_json::to_string(&IdentityFile::from(&identity)).unwrap();
         let back = Identity::from(serde_json::from_str::<IdentityFile>(&text).unwrap());
-        assert_eq!(back.wireguard, identity.wireguard);
+        assert_eq!((&back.wireguard, &back.next), (&identity.wireguard, &identity.next));
+        assert!(back.has(&identity.wireguard.public()) && back.has(&WgSecret::from_random([5; 32]).public()));
         assert_eq!(back.signing.public(), identity.signing.public());
         assert!(!format!("{identity:?}").contains(&text[20..40]));
     }

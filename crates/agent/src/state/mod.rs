@@ -6,6 +6,7 @@
 //!   active                the server in use     options.json       what `join` was given
 //!   interface.json        what was made on this machine: the link's name and port
 //!   resolver/             what the machine's resolver had before it was told of us
+//!   sysctls.json          what settings of the kernel were before they were changed
 //! ```
 //!
 //! Not for deciding anything. It keeps true that each file is written whole or not at all (but for the deltas, which are
@@ -13,6 +14,7 @@
 
 pub mod file;
 mod identity;
+mod kept;
 mod map_file;
 mod secret;
 mod server;
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use wire::HostMap;
 
 pub use identity::{Identity, MachineMark, random};
+pub use kept::KeptFile;
 pub use map_file::{MapFile, Saved, sync_log};
 pub use server::ServerRecord;
 
@@ -64,6 +67,11 @@ impl State {
     /// Where the machine's resolver has its original kept.
     pub fn resolver(&self) -> PathBuf {
         self.folder.join("resolver")
+    }
+
+    /// What settings of the kernel were.
+    pub fn kept(&self) -> anyhow::Result<KeptFile> {
+        KeptFile::open(self.folder.join("sysctls.json"))
     }
 
     /// Makes the folders. Says which had to be made.

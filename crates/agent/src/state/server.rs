@@ -30,6 +30,9 @@ pub struct ServerRecord {
     /// The server has removed this host.
     #[serde(default)]
     pub removed: bool,
+    /// The WireGuard key of this machine that the server took last; none in records of versions that could not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<WgPublicKey>,
     down: Stored,
     up: Stored,
 }
@@ -57,9 +60,15 @@ impl ServerRecord {
             host_name,
             told,
             removed: false,
+            host_key: None,
             down: Stored::new(down),
             up: Stored::new(up),
         }
+    }
+
+    /// Whether the server has this WireGuard key of this machine, as far as is known.
+    pub fn knows(&self, key: &WgPublicKey) -> bool {
+        self.host_key.is_none_or(|known| known == *key)
     }
 
     /// The sealed channel with it.

@@ -1,6 +1,5 @@
 //! What it costs to keep an interface, counted: a machine that is a value, and how often it was looked at.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -113,6 +112,12 @@ fn map(peers: u16) -> HostMap {
 
 /// An interface with this many peers that has come to rest.
 async fn at_rest(map: &HostMap) -> Keeper<Pretended> {
+    // Nothing is written where no setting of the kernel is changed.
+    let kept = KeptFile::open("/nonexistent/sysctls.json".into()).unwrap();
+    settled(map, Pretended::default(), kept).await
+}
+
+async fn settled(map: &HostMap, hands: Pretended, kept: KeptFile) -> Keeper<Pretended> {
     let secret = WgSecret::from_random([3; 32]);
     let local = LocalSettings {
         link: LinkName::default(),
@@ -122,7 +127,7 @@ async fn at_rest(map: &HostMap) -> Keeper<Pretended> {
         port: 51_820,
         mtu: None,
     };
-    let mut keeper = Keeper::new(Pretended::default(), local, secret, Actual::default(), Instant::now());
+    let mut keeper = Keeper::new(hands, local, secret, kept, Actual::default(), Instant::now());
     keeper.paths.handle_own(Own::default(), Duration::ZERO);
     keeper.paths.handle_map(map, ["192.0.2.77/24".parse().unwrap()].into(), keeper.now());
     keeper.settle(map).await;
@@ -284,4 +289,138 @@ async fn a_link_made_anew_has_the_endpoints_that_the_paths_have_now() {
     assert!(keeper.look_at_link().await);
     let actual = keeper.hands.0.lock().unwrap().0.clone();
     assert_eq!((actual.device().unwrap().peers[&key(2)].endpoint, now), (Some(there), Some(there)));
+}
+
+#[tokio::test]
+async fn a_host_with_a_new_key_is_one_change_and_is_where_it_was() {
+    let mut map = map(20);
+    let mut keeper = at_rest(&map).await;
+    let there = "198.51.100.7:4242".parse().unwrap();
+    {
+        let mut inner = keeper.hands.0.lock().unwrap();
+        let device = inner.0.link.as_mut().and_then(|link| link.device.as_mut()).unwrap();
+        let peer = device.peers.get_mut(&key(7)).unwrap();
+        peer.endpoint = Some(there);
+        peer.last_handshake = Some(Timestamp::from_millis(1_799_999_990_000));
+    }
+    assert!(keeper.look().await);
+    done(&keeper);
+    follow(&mut keeper, &mut map, 7, Some(Peer { key: Some(key(777)), ..peer(7) })).await;
+    let changed = done(&keeper);
+    assert_eq!((changed.observed, changed.calls, changed.ops.len()), (0, 1, 2), "{changed:?}");
+    assert_eq!(changed.ops[0], format!("remove peer {}", key(7)));
+    assert!(changed.ops[1].ends_with("at 198.51.100.7:4242"), "{changed:?}");
+    is_as_derived_anew(&keeper, &map);
+}
+
+#[tokio::test]
+async fn a_device_takes_the_new_key_stays_the_same_link_and_may_have_the_former_again() {
+    let map = map(3);
+    let mut keeper = at_rest(&map).await;
+    let index = keeper.actual().link.as_ref().unwrap().index;
+    let (old, new) = (keeper.secret.clone(), WgSecret::from_random([8; 32]));
+    for secret in [&new, &old] {
+        keeper.set_key(secret.clone());
+        assert!(!keeper.has_its_key());
+        keeper.settle(&map).await;
+        assert!(keeper.has_its_key());
+        let ops: Vec<String> = done(&keeper).ops;
+        assert_eq!(ops, [format!("set key {}", secret.public())]);
+    }
+    assert_eq!(keeper.actual().link.as_ref().unwrap().index, index);
+    keeper.poke_all().await;
+    assert_eq!(done(&keeper).ops.len(), 3);
+}
+
+/// A map in which this host leads to a range.
+fn gateway(peers: u16) -> HostMap {
+    let mut map = map(peers);
+    let range = wire::Net("192.168.7.0/24".parse().unwrap());
+    let duty = wire::EgressDuty { id: host(900), range, mapped: None, nat: true };
+    map.networks.get_mut(&NETWORK).unwrap().egress.push(duty);
+    map
+}
+
+const FORWARD: &str = "net/ipv4/ip_forward";
+
+/// A machine that passes nothing on.
+fn closed() -> Pretended {
+    let pretended = Pretended::default();
+    let sysctls = [(FORWARD, "0"), ("net/ipv4/conf/all/accept_redirects", "1")];
+    pretended.0.lock().unwrap().0.surroundings.sysctls =
+        sysctls.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    pretended
+}
+
+fn forwards(keeper: &Keeper<Pretended>) -> String {
+    keeper.hands.0.lock().unwrap().0.surroundings.sysctls[FORWARD].clone()
+}
+
+#[tokio::test]
+async fn what_a_setting_was_is_on_disk_before_it_is_changed_and_until_it_is_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sysctls.json");
+    let mut map = gateway(3);
+    let mut keeper = settled(&map, closed(), KeptFile::open(path.clone()).unwrap()).await;
+    assert_eq!(forwards(&keeper), "1");
+    assert_eq!(KeptFile::open(path.clone()).unwrap().kept().0[FORWARD], "0");
+
+    // Nothing is led to any more: it is put back, and nothing is left of it.
+    map.networks.get_mut(&NETWORK).unwrap().egress.clear();
+    keeper.settle(&map).await;
+    assert_eq!((forwards(&keeper).as_str(), path.exists()), ("0", false));
+}
+
+#[tokio::test]
+async fn a_process_that_was_killed_leaves_what_the_next_one_puts_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sysctls.json");
+    let map = gateway(3);
+    let mut keeper = settled(&map, closed(), KeptFile::open(path.clone()).unwrap()).await;
+    let machine = std::mem::take(&mut keeper.hands);
+    drop(keeper);
+    let mut kept = KeptFile::open(path.clone()).unwrap();
+    let mut identity = crate::state::Identity::generate(None).unwrap();
+    identity.wireguard = WgSecret::from_random([3; 32]);
+    assert!(crate::hands::take_down(&machine, &LinkName::default(), &identity, &mut kept).await.unwrap());
+    let actual = machine.0.lock().unwrap().0.clone();
+    assert_eq!((actual.link, actual.surroundings.sysctls[FORWARD].as_str()), (None, "0"));
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_setting_that_could_not_be_written_down_is_not_changed_and_that_is_told() {
+    let map = gateway(3);
+    let nowhere = KeptFile::open("/proc/nowhere/sysctls.json".into()).unwrap();
+    let secret = WgSecret::from_random([3; 32]);
+    let local = LocalSettings {
+        link: LinkName::default(),
+        kind: LinkKind::Userspace,
+        key: secret.public(),
+        former: None,
+        port: 51_820,
+        mtu: None,
+    };
+    let mut keeper = Keeper::new(closed(), local, secret, nowhere, Actual::default(), Instant::now());
+    keeper.settle(&map).await;
+    assert_eq!(forwards(&keeper), "0");
+    assert!(keeper.failures()[0].op.contains("settings of the kernel"), "{:?}", keeper.failures());
+    assert!(keeper.actual().device().is_some());
+}
+
+#[tokio::test]
+async fn a_range_that_is_the_machine_s_own_lan_is_told_and_left_out() {
+    let mut map = map(2);
+    let node = PeerNode {
+        ranges: vec![wire::Net("192.168.7.0/24".parse().unwrap())],
+        via: vec![model::HostId::from_bytes(*host(1).as_bytes())],
+        ..PeerNode::new(NETWORK, Addresses::default())
+    };
+    map.peers.insert(host(900), Peer { key: None, nodes: vec![node], ..peer(900) });
+    let mut keeper = at_rest(&map).await;
+    assert_eq!(keeper.left_out(), []);
+    keeper.set_addresses(["192.168.7.9/24".parse().unwrap()].into());
+    keeper.settle(&map).await;
+    assert!(keeper.left_out()[0].error.contains("own LAN"), "{:?}", keeper.left_out());
+    assert_eq!(keeper.failures(), []);
 }
