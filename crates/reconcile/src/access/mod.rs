@@ -83,6 +83,12 @@ pub(crate) struct Shape {
     ids: BTreeMap<SetKey, SetId>,
 }
 
+/// The ranges of networks that policy guards: their members are believed on our link alone. Where everybody may talk to
+/// everybody anyway, containers and neighbours may go on speaking to this machine's address in the network.
+fn inside(map: &HostMap) -> BTreeSet<IpNet> {
+    taken_part(map).filter(|(_, of)| of.guarded).flat_map(|(_, of)| of.ranges.iter()).collect()
+}
+
 /// Networks in which this host carries something whoever its members are.
 pub(crate) fn carries_always(map: &HostMap) -> impl Iterator<Item = NetworkId> {
     let gateways = taken_part(map).filter(|(_, of)| of.internet_gateway).map(|(id, _)| id);
@@ -118,6 +124,7 @@ impl Shape {
             forward: Filter::Only(grants(forward)),
             clamp: !carrying.is_empty(),
             translations: translations(map, &outside),
+            inside: inside(map),
             ..Firewall::default()
         };
         let forwards = !carrying.is_empty();
