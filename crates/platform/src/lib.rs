@@ -22,9 +22,7 @@ mod userspace;
 mod words;
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{
-    Machine, ResolverApplied, ResolverHands, ResolverOptions, ResolverWatch, Watch, facts,
-};
+pub use elsewhere::{Machine, ResolverApplied, ResolverHands, ResolverOptions, ResolverWatch, Watch, facts};
 #[cfg(target_os = "linux")]
 pub use linux::{FirewallTable, FirewallWatch};
 #[cfg(target_os = "linux")]
