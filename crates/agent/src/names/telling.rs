@@ -77,7 +77,7 @@ impl Telling {
     /// Waits until it stands otherwise.
     pub(super) async fn changed(&mut self) {
         if self.standing.changed().await.is_err() {
-            std::future::pending().await;
+            std::future::pending::<()>().await;
         }
     }
 
