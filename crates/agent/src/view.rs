@@ -3,7 +3,7 @@
 //!
 //! Not for words (`command::status`). Field names are a contract with scripts: they are added to, not changed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use model::{
@@ -32,6 +32,12 @@ pub struct View {
     pub failures: Vec<Outcome>,
     /// The networks.
     pub networks: Vec<NetworkView>,
+    /// What is let in and through; none where nobody looked.
+    #[serde(default)]
+    pub firewall: Option<FirewallView>,
+    /// Names; none where nobody answers.
+    #[serde(default)]
+    pub dns: Option<DnsView>,
     /// The peers.
     pub peers: Vec<PeerView>,
 }
@@ -121,6 +127,38 @@ pub struct InterfaceView {
     pub addresses: Vec<IpNet>,
 }
 
+/// The firewall, as it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirewallView {
+    /// There is none: this machine's kernel has no nf_tables.
+    Impossible,
+    /// There is none.
+    Absent,
+    /// It is as it was made.
+    Holds,
+    /// Somebody else has changed it: it is about to be made anew.
+    Changed,
+}
+
+/// Where names are answered.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DnsView {
+    /// The addresses at which this machine answers.
+    pub listening: Vec<SocketAddr>,
+    /// Whom it asks about all other names.
+    pub upstreams: Vec<SocketAddr>,
+}
+
+/// The way to everything outside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InternetView {
+    /// The internet gateway.
+    pub gateway: HostName,
+    /// Whether the machine's own networks stay reachable directly.
+    pub lan: bool,
+}
+
 /// A network.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NetworkView {
@@ -132,7 +170,25 @@ pub struct NetworkView {
     pub addresses: Vec<IpAddr>,
     /// Whether this host takes part.
     pub connected: bool,
-    /// Its peers.
+    /// Whether somebody has yet to let this host in.
+    #[serde(default)]
+    pub pending: bool,
+    /// The node through which this host reaches everybody else.
+    #[serde(default)]
+    pub via: Option<HostName>,
+    /// Whether what no policy allows is dropped.
+    #[serde(default)]
+    pub guarded: bool,
+    /// Ranges outside of the network that this host leads to.
+    #[serde(default)]
+    pub leads_to: Vec<IpNet>,
+    /// Whether this host is the way to everything outside for others.
+    #[serde(default)]
+    pub internet_gateway: bool,
+    /// The way to everything outside for this host.
+    #[serde(default)]
+    pub internet: Option<InternetView>,
+    /// Its nodes and clients, but for this host.
     pub peers: usize,
     /// Those of them with a working path; none where nobody knows.
     pub reachable: Option<usize>,
@@ -159,6 +215,10 @@ pub struct PeerView {
     pub received: u64,
     /// Bytes sent to it.
     pub sent: u64,
+    /// Whether it is reached, where that is not `path`'s to say: through whoever carries it, or as a client that came in
+    /// lately; none where nobody knows.
+    #[serde(default)]
+    pub reached: Option<bool>,
 }
 
 /// A peer's place in a network.
@@ -169,12 +229,33 @@ pub struct PeerNetwork {
     /// Its addresses in it.
     #[serde(flatten)]
     pub addresses: Addresses,
+    /// Ranges that are reached with it.
+    #[serde(default)]
+    pub ranges: Vec<IpNet>,
+    /// Those through whom it is reached, best first; none: directly.
+    #[serde(default)]
+    pub via: Vec<HostName>,
+    /// Who of them is used.
+    #[serde(default)]
+    pub used: Option<HostName>,
 }
 
 impl PeerView {
     /// Whether datagrams go to and fro, as far as is known.
     pub fn reachable(&self) -> Option<bool> {
-        self.path.map(|path| matches!(path, PathStatus::Direct { .. } | PathStatus::Checking { .. }))
+        let path =
+            self.path.map(|path| matches!(path, PathStatus::Direct { .. } | PathStatus::Checking { .. }));
+        path.or(self.reached)
+    }
+
+    /// Whether it is a range behind somebody, and no machine.
+    pub fn is_range(&self) -> bool {
+        self.addresses().next().is_none() && self.networks.iter().any(|network| !network.ranges.is_empty())
+    }
+
+    /// Who carries it.
+    pub fn carrier(&self) -> Option<&HostName> {
+        self.networks.iter().find_map(|network| network.used.as_ref())
     }
 
     /// All its addresses.

@@ -44,12 +44,12 @@ pub(super) async fn list(context: &Context) -> anyhow::Result<()> {
     let view = busy_view(context).await?;
     let row = |network: &NetworkView| {
         let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
-        let state = if network.connected { "connected" } else { "paused" };
+        let state = state(network);
         let peers = match network.reachable {
             Some(reachable) => format!("{reachable} of {} reachable", network.peers),
             None => network.peers.to_string(),
         };
-        [network.name.to_string(), addresses.join("\n"), state.to_owned(), peers]
+        [network.name.to_string(), addresses.join("\n"), state, peers]
     };
     let table = || {
         if view.networks.is_empty() {
@@ -75,7 +75,9 @@ pub(super) async fn peers(context: &Context, network: Option<&str>) -> anyhow::R
     let peers: Vec<&PeerView> = view.peers.iter().filter(within).collect();
     let now = now();
     let row = |peer: &&PeerView| {
-        let addresses: Vec<String> = peer.addresses().map(|address| address.to_string()).collect();
+        let ranges = peer.networks.iter().flat_map(|network| &network.ranges).map(ToString::to_string);
+        let addresses: Vec<String> =
+            peer.addresses().map(|address| address.to_string()).chain(ranges).collect();
         let traffic = format!("{} / {}", bytes(peer.received), bytes(peer.sent));
         [peer.name.to_string(), addresses.join("\n"), path(peer), ago(peer.handshake, now), traffic]
     };
@@ -90,8 +92,39 @@ pub(super) async fn peers(context: &Context, network: Option<&str>) -> anyhow::R
     context.output.result(table, &peers)
 }
 
+/// How it stands with a network in a few words.
+fn state(network: &NetworkView) -> String {
+    if network.pending {
+        return "waiting for approval".to_owned();
+    }
+    if !network.connected {
+        return "paused".to_owned();
+    }
+    let mut words = vec!["connected".to_owned()];
+    words.extend(network.via.as_ref().map(|via| format!("through {via}")));
+    words.extend(network.internet.as_ref().map(|way| format!("internet through {}", way.gateway)));
+    words.extend(network.internet_gateway.then(|| "internet gateway".to_owned()));
+    words.extend(network.leads_to.iter().map(|range| format!("leads to {range}")));
+    words.join("\n")
+}
+
 /// A path in a few words.
 fn path(peer: &PeerView) -> String {
+    if let Some(carrier) = peer.carrier() {
+        let others =
+            peer.networks.iter().map(|network| network.via.len()).max().unwrap_or(0).saturating_sub(1);
+        let others = if others == 0 { String::new() } else { format!(" (of {})", others + 1) };
+        let state = if peer.reached == Some(false) { ", which is unreachable" } else { "" };
+        return format!("through {carrier}{others}{state}");
+    }
+    if peer.path.is_none() && peer.endpoint.is_none() {
+        return match peer.reached {
+            Some(true) => "came in".to_owned(),
+            Some(false) => "not here".to_owned(),
+            None if peer.is_range() => "behind this machine".to_owned(),
+            None => "unknown".to_owned(),
+        };
+    }
     match (peer.path, peer.endpoint) {
         (Some(PathStatus::Unreachable(_)), _) => "unreachable (see `netclient status`)".to_owned(),
         (Some(path), _) => path.to_string(),

@@ -12,7 +12,7 @@ use super::output::{ago, count};
 use super::{Context, service, show};
 use crate::control::NotRunning;
 use crate::talk::now;
-use crate::view::{Idle, PeerView, ServerView, View};
+use crate::view::{FirewallView, Idle, NetworkView, PeerView, ServerView, View};
 
 /// How long the rendezvous may take to answer before that is worth a word.
 const CALLING: Duration = Duration::from_secs(5);
@@ -138,17 +138,81 @@ fn of(view: &View) -> Vec<Finding> {
             .map(|failure| finding("machine", Health::Broken, format!("{}: {}", failure.op, failure.error))),
     );
     for network in &view.networks {
-        let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
-        let says = format!("{}: {}, {}", network.name, addresses.join(" and "), count(network.peers, "peer"));
-        findings.push(if network.connected {
-            finding("network", Health::Works, says)
-        } else {
-            finding("network", Health::Limited, format!("{}: paused", network.name))
-                .advise(format!("take part again with `netclient connect {}`", network.name))
-        });
+        findings.extend(of_network(network));
     }
+    findings.extend(of_firewall(view));
+    findings.extend(of_names(view));
     findings.extend(of_peers(&view.peers));
     findings
+}
+
+fn of_network(network: &NetworkView) -> Vec<Finding> {
+    let name = &network.name;
+    if network.pending {
+        let says = format!("{name}: this machine waits to be let in");
+        return vec![
+            finding("network", Health::Limited, says)
+                .advise("an administrator approves it with `netloom node approve`"),
+        ];
+    }
+    if !network.connected {
+        return vec![
+            finding("network", Health::Limited, format!("{name}: paused"))
+                .advise(format!("take part again with `netclient connect {name}`")),
+        ];
+    }
+    let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
+    let mut says = format!("{name}: {}, {}", addresses.join(" and "), count(network.peers, "peer"));
+    if let Some(via) = &network.via {
+        says.push_str(&format!(", all through {via}"));
+    }
+    if !network.leads_to.is_empty() {
+        let ranges: Vec<String> = network.leads_to.iter().map(ToString::to_string).collect();
+        says.push_str(&format!("; leads to {}", ranges.join(" and ")));
+    }
+    if network.internet_gateway {
+        says.push_str("; is the way to the internet for others");
+    }
+    let mut findings = vec![finding("network", Health::Works, says)];
+    if let Some(way) = &network.internet {
+        let lan = if way.lan { ", but for the networks it is attached to" } else { "" };
+        let says = format!("everything that leaves this machine goes through {}{lan}", way.gateway);
+        findings.push(finding("internet", Health::Works, says));
+    }
+    findings
+}
+
+/// What is let in, where that matters to somebody.
+fn of_firewall(view: &View) -> Option<Finding> {
+    let leads = |network: &NetworkView| !network.leads_to.is_empty() || network.internet_gateway;
+    let matters = view.networks.iter().any(|network| network.guarded || leads(network));
+    Some(match view.firewall.filter(|_| matters)? {
+        FirewallView::Holds => finding("firewall", Health::Works, "lets in and through what policies allow"),
+        FirewallView::Changed => {
+            finding("firewall", Health::Limited, "was changed by somebody else, and is being made anew")
+        }
+        FirewallView::Absent => {
+            finding("firewall", Health::Broken, "is not there: nothing new is let in until it is")
+        }
+        FirewallView::Impossible => finding(
+            "firewall",
+            Health::Broken,
+            "this machine's kernel has no nf_tables: what policies need it for is not opened",
+        )
+        .advise("load it with `modprobe nf_tables`"),
+    })
+}
+
+fn of_names(view: &View) -> Option<Finding> {
+    let dns = view.dns.as_ref().filter(|dns| !dns.listening.is_empty())?;
+    let list =
+        |all: &[std::net::SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let others = if dns.upstreams.is_empty() {
+        "nobody is asked about others".to_owned()
+    } else {
+        format!("{} asked about others", list(&dns.upstreams))
+    };
+    Some(finding("names", Health::Works, format!("answered at {}; {others}", list(&dns.listening))))
 }
 
 fn of_server(server: &ServerView) -> Finding {
@@ -227,8 +291,11 @@ fn of_interface(view: &View) -> Finding {
 
 fn of_peers(peers: &[PeerView]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let reachable = peers.iter().filter(|peer| peer.reachable() == Some(true)).count();
+    // Clients come and go, and those who are carried are as well off as who carries them.
+    let is_direct = |peer: &&PeerView| peer.path.is_some() && peer.reachable() == Some(true);
+    let reachable = peers.iter().filter(is_direct).count();
     let watched = peers.iter().filter(|peer| peer.path.is_some()).count();
+    let carried = peers.iter().filter(|peer| peer.carrier().is_some() && !peer.is_range()).count();
     if watched > 0 {
         let health = if reachable == watched { Health::Works } else { Health::Limited };
         findings.push(finding(
@@ -236,6 +303,16 @@ fn of_peers(peers: &[PeerView]) -> Vec<Finding> {
             health,
             format!("{reachable} of {} reachable", count(watched, "peer")),
         ));
+    }
+    if carried > 0 {
+        let lost =
+            peers.iter().filter(|peer| peer.carrier().is_some() && peer.reached == Some(false)).count();
+        let health = if lost == 0 { Health::Works } else { Health::Limited };
+        let says = format!("{} reached through others", count(carried, "more peer"));
+        findings.push(finding("peers", health, says));
+    }
+    for range in peers.iter().filter(|peer| peer.is_range()) {
+        findings.extend(of_range(range));
     }
     for peer in peers {
         match peer.path {
@@ -247,6 +324,17 @@ fn of_peers(peers: &[PeerView]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn of_range(range: &PeerView) -> Option<Finding> {
+    let carrier = range.carrier()?;
+    let nets: Vec<String> =
+        range.networks.iter().flat_map(|network| &network.ranges).map(ToString::to_string).collect();
+    let says = format!("{} ({}) through {carrier}", range.name, nets.join(" and "));
+    Some(match range.reached {
+        Some(false) => finding("range", Health::Limited, format!("{says}, which cannot be reached")),
+        Some(true) | None => finding("range", Health::Works, says),
+    })
 }
 
 fn of_obstacle(peer: &PeerView, obstacle: Obstacle) -> Finding {
@@ -286,5 +374,43 @@ mod tests {
         assert_eq!(found.health, Health::Broken);
         assert!(found.advice.is_some_and(|advice| advice.contains("goes on trying")));
         assert_eq!(of_pushes(&server).health, Health::Broken);
+    }
+
+    fn network() -> NetworkView {
+        NetworkView {
+            name: "office".parse().unwrap(),
+            ranges: Vec::new(),
+            addresses: vec![[10, 7, 0, 1].into()],
+            connected: true,
+            pending: false,
+            via: None,
+            guarded: true,
+            leads_to: vec!["192.168.7.0/24".parse().unwrap()],
+            internet_gateway: false,
+            internet: Some(crate::view::InternetView { gateway: "edge".parse().unwrap(), lan: true }),
+            peers: 2,
+            reachable: None,
+        }
+    }
+
+    #[test]
+    fn gateways_are_named_and_waiting_for_approval_is_told_with_who_can_help() {
+        let found = words(&of_network(&network()));
+        assert!(found.contains("leads to 192.168.7.0/24") && found.contains("goes through edge"), "{found}");
+        let found = of_network(&NetworkView { pending: true, ..network() });
+        assert!(found.len() == 1 && found[0].says.contains("waits to be let in"), "{found:?}");
+        assert!(found[0].advice.as_ref().is_some_and(|advice| advice.contains("approve")));
+    }
+
+    #[test]
+    fn a_firewall_is_told_of_where_it_matters() {
+        let mut view = View { networks: vec![network()], ..View::idle(Idle::NotJoined) };
+        assert_eq!(of_firewall(&view), None);
+        view.firewall = Some(FirewallView::Impossible);
+        assert_eq!(of_firewall(&view).map(|found| found.health), Some(Health::Broken));
+        view.firewall = Some(FirewallView::Holds);
+        assert_eq!(of_firewall(&view).map(|found| found.health), Some(Health::Works));
+        view.networks = vec![NetworkView { guarded: false, leads_to: Vec::new(), ..network() }];
+        assert_eq!(of_firewall(&view), None);
     }
 }

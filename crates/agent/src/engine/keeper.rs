@@ -120,6 +120,11 @@ impl<H: Hands> Keeper<H> {
         self.routers = routers;
     }
 
+    /// Who is used of those that lead to a member; none where there is no choice.
+    pub fn router(&self, member: MemberId) -> Option<HostId> {
+        self.routers.get(&member).copied()
+    }
+
     /// Another private key, from the next `settle` on. A device with the former one stays ours.
     pub fn set_key(&mut self, secret: WgSecret) {
         self.local.former = Some(self.local.key).filter(|former| *former != secret.public());

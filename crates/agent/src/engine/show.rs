@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use model::WgPublicKey;
-use reconcile::{Actual, ActualPeer, PathStatus};
-use wire::{HostMap, Outcome};
+use model::{HostId, HostName, MemberId, WgPublicKey};
+use reconcile::{Actual, ActualPeer, FirewallLook, PathStatus};
+use wire::{HostMap, Outcome, Peer, PeerNode, Way};
 
 use super::Engine;
+use crate::names::NameService;
 use crate::options::Options;
 use crate::state::ServerRecord;
 use crate::view::{
-    HostView, Idle, InterfaceView, NetworkView, PeerNetwork, PeerView, RendezvousView, ServerView, View,
+    FirewallView, HostView, Idle, InterfaceView, InternetView, NetworkView, PeerNetwork, PeerView,
+    RendezvousView, ServerView, View,
 };
 
 /// A handshake is renewed after two minutes, and good for three.
@@ -29,7 +31,10 @@ impl Engine {
         let peers = self
             .agent
             .map()
-            .map(|map| peers(map, &actual, |key| self.keeper.paths.status(key)))
+            .map(|map| {
+                let router = |member| self.keeper.router(member);
+                peers(map, &actual, |key| self.keeper.paths.status(key), router)
+            })
             .unwrap_or_default();
         let rendezvous = self.agent.map().map(|map| self.rendezvous(map, &actual)).unwrap_or_default();
         let failures: Vec<Outcome> = self.all_failures();
@@ -60,6 +65,8 @@ impl Engine {
             interface: Some(interface(&actual, &self.options, local.key, local.port)),
             failures,
             networks: self.agent.map().map(|map| networks(map, &peers)).unwrap_or_default(),
+            firewall: Some(firewall(&actual)),
+            dns: self.names.as_ref().map(NameService::view),
             peers,
         }
     }
@@ -91,6 +98,8 @@ impl View {
             interface: None,
             failures: Vec::new(),
             networks: Vec::new(),
+            firewall: None,
+            dns: None,
             peers: Vec::new(),
         }
     }
@@ -103,7 +112,7 @@ impl View {
         options: &Options,
         key: WgPublicKey,
     ) -> Self {
-        let peers = map.map(|map| peers(map, actual, |_| None)).unwrap_or_default();
+        let peers = map.map(|map| peers(map, actual, |_| None, |_| None)).unwrap_or_default();
         let port = actual.link.as_ref().and_then(|link| link.device.as_ref()).map_or(0, |device| device.port);
         Self {
             daemon: false,
@@ -129,6 +138,7 @@ impl View {
             }),
             interface: Some(interface(actual, options, key, port)),
             networks: map.map(|map| networks(map, &peers)).unwrap_or_default(),
+            firewall: Some(firewall(actual)),
             peers,
             ..Self::idle(Idle::NotJoined)
         }
@@ -152,7 +162,8 @@ fn interface(actual: &Actual, options: &Options, key: WgPublicKey, port: u16) ->
 fn networks(map: &HostMap, peers: &[PeerView]) -> Vec<NetworkView> {
     let in_network = |name: &model::NetworkName| {
         let name = name.clone();
-        peers.iter().filter(move |peer| peer.networks.iter().any(|network| network.network == name))
+        let members = peers.iter().filter(|peer| !peer.is_range());
+        members.filter(move |peer| peer.networks.iter().any(|network| network.network == name))
     };
     map.networks
         .values()
@@ -161,6 +172,15 @@ fn networks(map: &HostMap, peers: &[PeerView]) -> Vec<NetworkView> {
             ranges: membership.ranges.iter().collect(),
             addresses: membership.addresses.iter().collect(),
             connected: membership.connected,
+            pending: membership.pending,
+            via: membership.via.and_then(|host| name_of(map, host)),
+            guarded: membership.guarded,
+            leads_to: membership.egress.iter().map(|duty| duty.range.0).collect(),
+            internet_gateway: membership.internet_gateway,
+            internet: membership.internet.and_then(|way| {
+                let gateway = name_of(map, way.via)?;
+                Some(InternetView { gateway, lan: way.lan })
+            }),
             peers: in_network(&membership.name).count(),
             reachable: in_network(&membership.name)
                 .map(PeerView::reachable)
@@ -169,7 +189,60 @@ fn networks(map: &HostMap, peers: &[PeerView]) -> Vec<NetworkView> {
         .collect()
 }
 
-fn peers(map: &HostMap, actual: &Actual, path: impl Fn(&WgPublicKey) -> Option<PathStatus>) -> Vec<PeerView> {
+fn firewall(actual: &Actual) -> FirewallView {
+    match actual.surroundings.firewall {
+        None => FirewallView::Impossible,
+        Some(FirewallLook::Absent) => FirewallView::Absent,
+        Some(FirewallLook::Intact(_)) => FirewallView::Holds,
+        Some(FirewallLook::Changed) => FirewallView::Changed,
+    }
+}
+
+fn name_of(map: &HostMap, host: HostId) -> Option<HostName> {
+    map.peers.get(&host.into()).map(|peer| peer.name.clone())
+}
+
+/// Those through whom a member is reached, and who of them is used.
+fn ways(
+    map: &HostMap,
+    member: MemberId,
+    node: &PeerNode,
+    used: Option<HostId>,
+) -> (Vec<HostId>, Option<HostId>) {
+    let told = map.networks.get(&node.network);
+    match told.map(|told| told.way(map.host.id, member, node)) {
+        Some(Way::Via(hosts)) => {
+            (hosts.to_vec(), used.filter(|used| hosts.contains(used)).or(hosts.first().copied()))
+        }
+        Some(Way::Direct) | None => (Vec::new(), None),
+    }
+}
+
+/// Whether a client that this host lets in, or whoever carries another member, was heard of lately.
+fn is_reached(
+    map: &HostMap,
+    actual: &Actual,
+    (member, peer): (MemberId, &Peer),
+    used: Option<HostId>,
+    path: &impl Fn(&WgPublicKey) -> Option<PathStatus>,
+) -> Option<bool> {
+    let comes_in = |node: &PeerNode| node.via.contains(&map.host.id);
+    if let Some(key) = peer.key {
+        let device = actual.device().filter(|_| peer.nodes.iter().any(comes_in))?;
+        let handshake = device.peers.get(&key).and_then(|there| there.last_handshake);
+        return Some(handshake.is_some_and(|then| device.at.since(then) < SESSION));
+    }
+    let carrier = peer.nodes.iter().find_map(|node| ways(map, member, node, used).1)?;
+    let status = path(&map.peers.get(&carrier.into())?.key?)?;
+    Some(matches!(status, PathStatus::Direct { .. } | PathStatus::Checking { .. }))
+}
+
+fn peers(
+    map: &HostMap,
+    actual: &Actual,
+    path: impl Fn(&WgPublicKey) -> Option<PathStatus>,
+    router: impl Fn(MemberId) -> Option<HostId>,
+) -> Vec<PeerView> {
     let device = actual.link.as_ref().and_then(|link| link.device.as_ref());
     let mut peers: Vec<PeerView> = map
         .peers
@@ -178,7 +251,14 @@ fn peers(map: &HostMap, actual: &Actual, path: impl Fn(&WgPublicKey) -> Option<P
             let seen: Option<&ActualPeer> = device.and_then(|device| device.peers.get(&peer.key?));
             let networks = peer.nodes.iter().filter_map(|node| {
                 let network = map.networks.get(&node.network)?.name.clone();
-                Some(PeerNetwork { network, addresses: node.addresses })
+                let (via, used) = ways(map, *id, node, router(*id));
+                Some(PeerNetwork {
+                    network,
+                    addresses: node.addresses,
+                    ranges: node.ranges.iter().map(|net| net.0).collect(),
+                    via: via.into_iter().filter_map(|host| name_of(map, host)).collect(),
+                    used: used.and_then(|host| name_of(map, host)),
+                })
             });
             PeerView {
                 name: peer.name.clone(),
@@ -190,9 +270,66 @@ fn peers(map: &HostMap, actual: &Actual, path: impl Fn(&WgPublicKey) -> Option<P
                 handshake: seen.and_then(|seen| seen.last_handshake),
                 received: seen.map_or(0, |seen| seen.rx),
                 sent: seen.map_or(0, |seen| seen.tx),
+                reached: is_reached(map, actual, (*id, peer), router(*id), &path),
             }
         })
         .collect();
     peers.sort_by(|a, b| a.name.cmp(&b.name));
     peers
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Addresses;
+    use wire::Net;
+
+    use super::*;
+    use crate::names::tests::{NETWORK, addresses, map, peer};
+
+    #[test]
+    fn a_range_is_no_peer_and_shows_which_of_its_routers_is_used() {
+        let mut map = map(2);
+        let hosts = [1, 2].map(|number| HostId::from_bytes([number; 16]));
+        let range = MemberId::from_bytes([9; 16]);
+        let node = PeerNode {
+            ranges: vec![Net("192.168.7.0/24".parse().unwrap())],
+            via: hosts.to_vec(),
+            ..PeerNode::new(NETWORK, Addresses::default())
+        };
+        map.peers.insert(range, Peer { key: None, nodes: vec![node], ..peer(9) });
+        let relayed = PeerNode { via: vec![hosts[0]], ..PeerNode::new(NETWORK, addresses(8)) };
+        map.peers.insert(MemberId::from_bytes([8; 16]), Peer { key: None, nodes: vec![relayed], ..peer(8) });
+
+        let router = |member: MemberId| (member == range).then_some(hosts[1]);
+        let shown = peers(&map, &Actual::default(), |_| None, router);
+        let find = |id: MemberId| shown.iter().find(|peer| peer.id == id).unwrap();
+        assert!(find(range).is_range());
+        assert_eq!(find(range).carrier(), Some(&map.peers[&hosts[1].into()].name));
+        assert_eq!(find(MemberId::from_bytes([8; 16])).carrier(), Some(&map.peers[&hosts[0].into()].name));
+        assert_eq!(find(hosts[0].into()).carrier(), None);
+        assert_eq!(networks(&map, &shown)[0].peers, 3);
+    }
+
+    #[test]
+    fn a_client_is_reached_while_its_session_lives() {
+        let mut map = map(1);
+        let own = map.host.id;
+        let client = MemberId::from_bytes([1; 16]);
+        map.peers.get_mut(&client).unwrap().nodes[0].via = vec![own];
+        let key = map.peers[&client].key.unwrap();
+        let reached = |handshake: i64| {
+            let at = model::Timestamp::from_millis(1_800_000_000_000);
+            let last_handshake = Some(model::Timestamp::from_millis(1_800_000_000_000 - handshake));
+            let there = ActualPeer { last_handshake, ..ActualPeer::default() };
+            let kind = reconcile::LinkKind::Userspace;
+            let device =
+                reconcile::Device { kind, at, key: None, port: 1, mark: 0, peers: [(key, there)].into() };
+            let (addresses, routes) = Default::default();
+            let device = Some(device);
+            let link = reconcile::Link { index: 1, up: true, mtu: 1420, addresses, routes, device };
+            let actual = Actual { link: Some(link), ..Actual::default() };
+            peers(&map, &actual, |_| None, |_| None)[0].reachable()
+        };
+        assert_eq!((reached(1_000), reached(200_000)), (Some(true), Some(false)));
+    }
 }

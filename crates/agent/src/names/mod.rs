@@ -17,6 +17,7 @@ use platform::{ResolverHands, ResolverOptions};
 use reconcile::{LinkName, Resolver, ResolverChoice};
 use wire::{HostMap, Outcome};
 
+use crate::view::DnsView;
 use table::Table;
 use telling::Telling;
 use wanted::Wanted;
@@ -54,6 +55,12 @@ impl NameService {
     pub fn failures(&self) -> Vec<Outcome> {
         let told = self.telling.iter().flat_map(|telling| telling.standing().failures);
         self.failures.iter().cloned().chain(told).collect()
+    }
+
+    /// Where questions are answered, and whom foreign names are asked of, for people.
+    pub fn view(&self) -> DnsView {
+        let Wanted { listen, forwarding, .. } = &self.wanted;
+        DnsView { listening: listen.clone(), upstreams: forwarding.default.clone() }
     }
 
     /// When `settle` should be called again, on the clock of its `now`.
