@@ -108,7 +108,7 @@ fn check_change(intent: &Intent, before: &Network, after: Network) -> Decision {
         ways::check_hub(draft.now(), &after)?;
     }
     if after.access != before.access {
-        policy::check_tests(draft.now(), after.id)?;
+        policy::check_tests(intent, draft.now(), after.id)?;
     }
     Ok(draft.finish())
 }

@@ -1,7 +1,8 @@
 //! Policies and their tests. What a policy means is `crate::policy`'s.
 //!
-//! It keeps true that a policy speaks of what is there, that neither of its sides is empty, and that no change of policies
-//! makes a test of them wrong.
+//! It keeps true that a policy speaks of what is there, that neither of its sides is empty, and that no change of policies or of
+//! a network's default makes a test wrong that held before. Tags, groups and members are not checked against tests: who has a
+//! tag or comes anew may make a test wrong, which is told but refuses nothing, and never what is changed after it.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +51,7 @@ fn put(intent: &Intent, policy: Policy) -> Decision {
     let network = policy.network;
     let mut draft = Draft::of(intent);
     draft.put(policy);
-    check_tests(draft.now(), network)?;
+    check_tests(intent, draft.now(), network)?;
     Ok(draft.finish())
 }
 
@@ -58,7 +59,7 @@ pub(super) fn delete(intent: &Intent, policy: PolicyId) -> Decision {
     let network = find(intent, policy)?.network;
     let mut draft = Draft::of(intent);
     draft.remove(policy);
-    check_tests(draft.now(), network)?;
+    check_tests(intent, draft.now(), network)?;
     Ok(draft.finish())
 }
 
@@ -123,7 +124,7 @@ pub(super) fn create_test(intent: &Intent, new: NewTest, env: &mut Env<'_>) -> D
     let id = PolicyTestId::new(env.now, env.bytes());
     let mut draft = Draft::of(intent);
     draft.put(PolicyTest { id, network, from, to, service, expect, created: env.now });
-    check_tests(draft.now(), network)?;
+    check_tests(intent, draft.now(), network)?;
     Ok(draft.finish())
 }
 
@@ -140,14 +141,19 @@ pub(super) fn delete_test(intent: &Intent, test: PolicyTestId) -> Decision {
     Ok(vec![RecordChange::removed(before.clone())])
 }
 
-/// Refuses intent in which a test of the network's policies is wrong.
-pub(super) fn check_tests(intent: &Intent, network: NetworkId) -> Result<(), Rejection> {
-    let failures = run_tests(intent, network);
+/// Refuses a change after which a test of the network's policies is wrong that was not wrong before: it held, or it is new.
+pub(super) fn check_tests(before: &Intent, after: &Intent, network: NetworkId) -> Result<(), Rejection> {
+    let mut failures = run_tests(after, network);
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let known: BTreeSet<PolicyTestId> = run_tests(before, network).iter().map(|one| one.test).collect();
+    failures.retain(|failure| !known.contains(&failure.test));
     if failures.is_empty() {
         return Ok(());
     }
     Err(Rejection::PolicyTestsFail {
-        tests: Names(failures.iter().map(|one| sentence(intent, one)).collect()),
+        tests: Names(failures.iter().map(|one| sentence(after, one)).collect()),
     })
 }
 

@@ -124,6 +124,27 @@ fn no_change_of_policies_makes_a_test_wrong() {
 }
 
 #[test]
+fn a_test_that_is_wrong_already_blocks_no_change_of_policies() {
+    let mut office = Office::new();
+    let [ada, bob, cleo] = ["ada", "bob", "cleo"].map(|name| Subject::Node(office.id(name)));
+    access(&mut office, Access::Deny).unwrap();
+    office.policy("web", &[tag("web")], std::slice::from_ref(&bob));
+    let web = Some(["web".parse().unwrap()].into());
+    test(&mut office, cleo.clone(), bob.clone(), "icmp", Access::Deny).unwrap();
+    test(&mut office, ada.clone(), bob.clone(), "icmp", Access::Deny).unwrap();
+    office.edit("cleo", NodeEdit { tags: web, ..NodeEdit::default() }).unwrap();
+    let mail = office.policy("mail", &[tag("mail")], &[tag("mail")]);
+    office.give(Command::DeletePolicy { policy: mail }).unwrap();
+    test(&mut office, bob.clone(), ada.clone(), "icmp", Access::Deny).unwrap();
+    assert_eq!(refused(test(&mut office, cleo, bob, "tcp/22", Access::Deny), &[]), "policy-tests-fail");
+    let wide = office.new_policy("wide", &[ada], &everything());
+    let result = office.give(Command::CreatePolicy(wide));
+    let sentence = result.as_ref().unwrap_err().to_string();
+    assert!(!sentence.contains("`cleo`"), "only what this change makes wrong: {sentence}");
+    assert_eq!(refused(result, &["host `ada` to host `bob`"]), "policy-tests-fail");
+}
+
+#[test]
 fn people_are_in_the_groups_that_were_named_last() {
     let mut office = Office::new();
     let anna = office.server.user("anna", model::Role::Administrator);
