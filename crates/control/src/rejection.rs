@@ -160,6 +160,9 @@ rejections! {
     /// Somebody in the network has the name, or a DNS record is there.
     NameInUse { name: HostName, network: NetworkName, holder: &'static str } = Conflict "name-in-use"
         "`{name}` is the name of {holder} in network `{network}` already; choose another name",
+    /// A name with a meaning of its own.
+    NameReserved { name: HostName } = Invalid "name-reserved"
+        "machines give the name `{name}` a meaning of its own, whoever answers to it (themselves, their proxy, their tunnel); choose another name",
     /// Another egress range of the network has the name.
     EgressNameTaken { name: HostName, network: NetworkName } = Conflict "egress-name-taken"
         "there is an egress range named `{name}` in network `{network}` already; choose another name",
@@ -223,6 +226,12 @@ rejections! {
     /// An internet gateway would use another.
     InternetGatewayUses { node: NodeAt, gateway: HostName } = Conflict "internet-gateway-uses"
         "{node} cannot be an internet gateway and use `{gateway}` as its own; take one of the two from it",
+    /// An internet gateway would use one of another network.
+    InternetGatewayUsesElsewhere { node: NodeAt, gateway: NodeAt } = Conflict "internet-gateway-uses-elsewhere"
+        "{node} cannot be an internet gateway while that host uses {gateway} as its own; take one of the two from it",
+    /// A host would have two ways to the internet.
+    InternetUsedTwice { host: HostName, gateway: NodeAt, other: NodeAt } = Conflict "internet-used-twice"
+        "host `{host}` cannot use {gateway} as its internet gateway besides {other}: all it sends goes one way; let it use one of them only",
     /// An expired client would be let in.
     ClientExpired { client: HostName, expired: Timestamp } = Conflict "client-expired"
         "client `{client}` expired at {expired}; give it a new expiry, or none, to let it in again",

@@ -8,6 +8,7 @@ use crate::{ClientEdit, Edit, Env, Intent, NewClient, RecordChange, Rejection, a
 
 pub(super) fn create(intent: &Intent, new: NewClient, env: &mut Env<'_>) -> Decision {
     let network = network::find(intent, new.network)?;
+    names::check_reserved(&new.name)?;
     token::check_expiry(new.expires, env.now)?;
     let addresses = allocate::addresses(intent, network, new.addresses.unwrap_or_default())?;
     let client = Client {
@@ -49,6 +50,9 @@ pub(super) fn update(intent: &Intent, client: ClientId, edit: ClientEdit, now: T
     }
     let let_in = edit.enabled == Some(true);
     let after = edited(before.clone(), edit);
+    if after.name != before.name {
+        names::check_reserved(&after.name)?;
+    }
     if let Some(expired) = after.expires.filter(|at| let_in && *at <= now) {
         return Err(Rejection::ClientExpired { client: after.name, expired });
     }

@@ -15,6 +15,9 @@ pub(super) struct New {
 
 pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     let found = network::find(intent, new.network)?;
+    if let Some(label) = new.name.as_ref().and_then(|name| name.as_str().parse::<HostName>().ok()) {
+        names::check_reserved(&label)?;
+    }
     let records = intent.dns_records_in_network(found.id).take(bounds::MOST_DNS_RECORDS).count();
     bounds::at_most("DNS records in one network", records + 1, bounds::MOST_DNS_RECORDS)?;
     let New { network, name, ttl, data } = new;

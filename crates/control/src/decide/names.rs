@@ -1,5 +1,5 @@
 //! Names that must not collide within a network: those of its hosts, of its clients and of DNS records, for all become names
-//! in one domain.
+//! in one domain; and names that nobody may have.
 
 use model::{DnsName, Host, HostName, MemberId, Network, NetworkId, Node};
 
@@ -8,6 +8,22 @@ use crate::{Intent, NodeAt, Rejection};
 /// The name of a host as a DNS name: every host name is a DNS label.
 pub(super) fn label(name: &HostName) -> DnsName {
     name.as_str().parse().expect("a host name is a DNS label")
+}
+
+/// What machines look for by itself in the domain they search: who answers would be taken for the machine itself (RFC 6761,
+/// 6.3), tell it its proxy, or be its IPv6 tunnel (RFC 5214).
+const RESERVED: [&str; 3] = ["localhost", "wpad", "isatap"];
+
+pub(super) fn is_reserved(name: &HostName) -> bool {
+    RESERVED.contains(&name.as_str())
+}
+
+/// Refuses a name that nobody may have.
+pub(super) fn check_reserved(name: &HostName) -> Result<(), Rejection> {
+    if is_reserved(name) {
+        return Err(Rejection::NameReserved { name: name.clone() });
+    }
+    Ok(())
 }
 
 /// A node, as sentences name it.

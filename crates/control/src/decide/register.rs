@@ -165,7 +165,7 @@ fn wanted(network: &Network, left: &mut Vec<IpAddr>) -> Addresses {
 fn free_name(intent: &Intent, key: &EnrollmentKey, wanted: &HostName) -> HostName {
     let is_free = |name: &HostName| {
         let held = |network: &NetworkId| names::holder(intent, *network, name, None).is_some();
-        intent.host_by_name(name).is_none() && !key.networks.iter().any(held)
+        !names::is_reserved(name) && intent.host_by_name(name).is_none() && !key.networks.iter().any(held)
     };
     if is_free(wanted) {
         return wanted.clone();

@@ -1,7 +1,8 @@
 //! Who is reached through whom: relays, hubs, gateways, and the way to the internet.
 //!
 //! Not for what hosts are told (`plan`). It keeps true that there are no chains: a node that is reached through another one,
-//! its own relay or its network's hub, is no gateway, router, relay or hub; and that it reaches the internet the same way.
+//! its own relay or its network's hub, is no gateway, router, relay or hub; and that it reaches the internet the same way. A host
+//! has one way to the internet over all of its networks, and is none for others then.
 
 use model::{Network, NetworkId, Node, NodeId};
 
@@ -44,6 +45,7 @@ pub(super) fn check(intent: &Intent, node: &Node) -> Result<(), Rejection> {
     if let Some(relay) = intent.relay_of(node) {
         check_relayed(intent, node, relay)?;
     }
+    check_elsewhere(intent, node)?;
     let Some(used) = node.internet else {
         return Ok(());
     };
@@ -57,6 +59,29 @@ pub(super) fn check(intent: &Intent, node: &Node) -> Result<(), Rejection> {
     if node.duties.internet {
         let gateway = names::of_host(intent, gateway);
         return Err(Rejection::InternetGatewayUses { node: names::at(intent, node), gateway });
+    }
+    Ok(())
+}
+
+/// Refuses what does not go together with the way to the internet of the same host in another network: what it carries there
+/// would go on through the next gateway, or round in a loop.
+fn check_elsewhere(intent: &Intent, node: &Node) -> Result<(), Rejection> {
+    let gateway = |node: &Node| intent.node(node.internet?.gateway).map(|gateway| names::at(intent, gateway));
+    let own = gateway(node);
+    for other in intent.nodes_of_host(node.host).filter(|other| other.id != node.id) {
+        let (serving, used) = match (own.clone(), gateway(other)) {
+            (Some(gateway), Some(other)) => {
+                let host = names::of_host(intent, node);
+                return Err(Rejection::InternetUsedTwice { host, gateway, other });
+            }
+            (Some(gateway), None) => (other, gateway),
+            (None, Some(gateway)) => (node, gateway),
+            (None, None) => continue,
+        };
+        if serving.duties.internet {
+            let node = names::at(intent, serving);
+            return Err(Rejection::InternetGatewayUsesElsewhere { node, gateway: used });
+        }
     }
     Ok(())
 }

@@ -62,6 +62,36 @@ fn records_and_members_have_names_of_their_own() {
 }
 
 #[test]
+fn nobody_has_a_name_that_machines_give_a_meaning() {
+    let mut office = Office::new();
+    let pad = office.client("pad", &["ada"]);
+    for (number, name) in (9..).zip(["localhost", "wpad", "isatap"]) {
+        let reserved = Some(name.parse().unwrap());
+        assert_eq!(refused(record(&mut office, name, a(1)), &[name]), "name-reserved");
+        let new = office.new_client(name, &["ada"]);
+        assert_eq!(refused(office.give(Command::CreateClient(new)), &[name]), "name-reserved");
+        let edit = ClientEdit { name: reserved.clone(), ..ClientEdit::default() };
+        let result = office.give(Command::UpdateClient { client: pad, edit });
+        assert_eq!(refused(result, &[name]), "name-reserved");
+        let host = office.host("bob");
+        let (mtu, static_endpoint) = (Edit::Keep, Edit::Keep);
+        let rename = Command::UpdateHost {
+            host,
+            name: reserved,
+            mtu,
+            static_endpoint,
+            default: None,
+            ephemeral: None,
+        };
+        assert_eq!(refused(office.give(rename), &[name]), "name-reserved");
+        let mut machine = machine(number, Some(1));
+        machine.hostname = name.parse().unwrap();
+        assert_eq!(office.server.register(machine).unwrap().name.as_str(), format!("{name}-2"));
+    }
+    record(&mut office, "_wpad", a(1)).unwrap();
+}
+
+#[test]
 fn a_record_has_bounds() {
     let mut office = Office::new();
     let network = office.network;

@@ -96,6 +96,34 @@ fn one_reaches_the_internet_through_one_gateway_and_the_own_relay() {
 }
 
 #[test]
+fn a_host_has_one_way_to_the_internet_over_all_networks_or_is_one() {
+    let mut office = Office::new();
+    let (home, lab) = (office.network, office.server.network("lab", "10.8.0.0/24"));
+    for name in ["ada", "bob", "cleo"] {
+        let host = office.host(name);
+        office.give(Command::AddNode { host, network: lab, addresses: None, tags: [].into() }).unwrap();
+    }
+    let serves = |serves| NodeEdit { internet_gateway: Some(serves), ..NodeEdit::default() };
+    office.network = lab;
+    office.edit("bob", serves(true)).unwrap();
+    // A loop: in the office `bob` would go through `ada`, and here `ada` through `bob`.
+    let parts = ["host `ada` in network `office`", "host `bob` in network `lab`"];
+    assert_eq!(refused(office.through("ada", "bob"), &parts), "internet-gateway-uses-elsewhere");
+    office.through("cleo", "bob").unwrap();
+    office.network = home;
+    let parts = ["host `bob` in network `lab`", "host `ada` in network `office`"];
+    assert_eq!(refused(office.through("bob", "ada"), &parts), "internet-gateway-uses-elsewhere");
+    let parts = ["host `cleo`", "host `ada` in network `office`", "host `bob` in network `lab`"];
+    assert_eq!(refused(office.through("cleo", "ada"), &parts), "internet-used-twice");
+    let parts = ["host `cleo` in network `office`", "host `bob` in network `lab`"];
+    assert_eq!(refused(office.edit("cleo", serves(true)), &parts), "internet-gateway-uses-elsewhere");
+    office.network = lab;
+    office.edit("cleo", NodeEdit { internet: Edit::Clear, ..NodeEdit::default() }).unwrap();
+    office.network = home;
+    office.through("cleo", "ada").unwrap();
+}
+
+#[test]
 fn duties_that_others_need_are_not_taken_away() {
     let mut office = Office::new();
     office.client("pad", &["ada", "bob"]);

@@ -115,14 +115,18 @@ impl Brain {
     }
 
     fn settle(&mut self, number: u8, network: NetworkId) {
-        let nodes: Vec<NodeId> = self.nodes_in(network).map(|node| node.id).collect();
+        // By host: a host has one way to the internet over all networks, so not the same one uses it in both.
+        let mut hosts: Vec<(HostId, NodeId)> =
+            self.nodes_in(network).map(|node| (node.host, node.id)).collect();
+        hosts.sort_unstable();
+        let nodes: Vec<NodeId> = hosts.into_iter().map(|(_, node)| node).collect();
         let none = NodeEdit::default;
         let internet = Edit::Set(InternetUse { gateway: nodes[0], lan: true });
         for (node, edit) in [
             (nodes[0], NodeEdit { remote_access: Some(true), internet_gateway: Some(true), ..none() }),
             (nodes[1], NodeEdit { remote_access: Some(true), ..none() }),
             (nodes[2], NodeEdit { relay: Edit::Set(nodes[0]), ..none() }),
-            (nodes[3], NodeEdit { internet, ..none() }),
+            (nodes[3 + usize::from(number)], NodeEdit { internet, ..none() }),
         ] {
             self.give(Command::UpdateNode { node, edit });
         }
