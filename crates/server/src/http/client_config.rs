@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use api::{Problem, ProblemKind, WgQuick};
 use control::policy::{Member, may_talk};
-use control::{Intent, Inventory};
+use control::{HostInventory, Intent, Inventory};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use model::{Client, DnsName, Endpoint, Host, Network, Node};
+use model::{Client, DnsName, Endpoint, HostName, Network, Node};
+use wire::NatMapping;
 
 use crate::names::domain_of;
 
@@ -33,7 +34,7 @@ pub(super) fn of(
         search: client.dns.is_none().then(|| domain_of(network, server)).flatten(),
         mtu: client.mtu,
         gateway_key: host.wireguard_key,
-        endpoint: endpoint(inventory, host)?,
+        endpoint: endpoint(&host.name, host.static_endpoint, inventory.host(host.id))?,
         allowed: allowed(intent, client, network),
         keepalive: client.keepalive.unwrap_or(network.keepalive),
     })
@@ -45,17 +46,30 @@ fn dns(client: &Client, gateway: &Node) -> Vec<IpAddr> {
     client.dns.clone().unwrap_or_else(|| gateway.addresses.iter().filter(own).collect())
 }
 
-/// Where the gateway can be reached: as people said, else where it is seen, IPv4 first.
-fn endpoint(inventory: &Inventory, host: &Host) -> Result<Endpoint, Problem> {
-    let seen = || inventory.host(host.id).and_then(|seen| seen.seen().into_iter().next());
-    host.static_endpoint.or_else(seen).ok_or_else(|| {
-        let detail = format!(
-            "nobody knows yet where the gateway `{name}` can be reached: start its agent, or set an endpoint \
-             (`netloom host update {name} --static-endpoint ADDRESS:PORT`), and ask again",
-            name = host.name
-        );
-        Problem::coded(ProblemKind::Conflict, "gateway-without-endpoint", detail)
-    })
+/// Where the gateway can be reached: as people said, else where it is seen, IPv4 first. What is seen of one behind a NAT with a
+/// mapping for each destination helps no client.
+fn endpoint(
+    name: &HostName,
+    fixed: Option<Endpoint>,
+    seen: Option<&HostInventory>,
+) -> Result<Endpoint, Problem> {
+    if let Some(fixed) = fixed {
+        return Ok(fixed);
+    }
+    let set = format!("set an endpoint (`netloom host update {name} --static-endpoint ADDRESS:PORT`)");
+    let refused = |detail| Err(Problem::coded(ProblemKind::Conflict, "gateway-without-endpoint", detail));
+    if seen.is_some_and(|seen| seen.nat() == NatMapping::PerDestination) {
+        return refused(format!(
+            "nobody can tell where the gateway `{name}` can be reached: its NAT has another mapping for every \
+             destination; forward a port there and {set}, or name another gateway, and ask again"
+        ));
+    }
+    match seen.and_then(|seen| seen.seen().into_iter().next()) {
+        Some(endpoint) => Ok(endpoint),
+        None => refused(format!(
+            "nobody knows yet where the gateway `{name}` can be reached: start its agent, or {set}, and ask again"
+        )),
+    }
 }
 
 /// What the client sends to its gateway: the network's ranges, and those outside and behind other clients with whom policy
@@ -78,4 +92,28 @@ fn allowed(intent: &Intent, client: &Client, network: &Network) -> Vec<IpNet> {
         }
     }
     ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use control::Door;
+    use model::{HostId, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn what_is_seen_behind_a_nat_with_a_mapping_for_each_destination_is_given_to_no_client() {
+        let (host, now) = (HostId::from_bytes([1; 16]), Timestamp::from_millis(1));
+        let name = "gw".parse().unwrap();
+        let [one, other, fixed]: [Endpoint; 3] =
+            ["203.0.113.7:9", "203.0.113.7:10", "198.51.100.1:51820"].map(|text| text.parse().unwrap());
+        let mut inventory = Inventory::default();
+        inventory.observe_seen(host, Door::First, one, now);
+        assert_eq!(endpoint(&name, None, inventory.host(host)).unwrap(), one);
+        inventory.observe_seen(host, Door::Second, other, now);
+        let problem = endpoint(&name, None, inventory.host(host)).unwrap_err();
+        let text = format!("{problem:?}");
+        assert!(text.contains("gateway-without-endpoint") && text.contains("every destination"), "{text}");
+        assert_eq!(endpoint(&name, Some(fixed), inventory.host(host)).unwrap(), fixed);
+    }
 }
