@@ -2,21 +2,21 @@
 //! them again by itself when they change.
 //!
 //! It keeps true that a file is replaced whole or not at all, that one that would be the same is left alone, and that only files
-//! of names that we write are ever removed.
+//! that we wrote, as a note beside them says, are ever replaced or removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use dns::{Snapshot, coredns};
 
 /// The beginning of the names of our zone files, as CoreDNS's `auto` plugin expects them by default.
 const ZONE: &str = "db.";
 const HOSTS: &str = "hosts";
-/// Where names of zones are noted that have a file of ours.
-const NOTE: &str = ".netloom-zones";
+/// Where the names of our files are noted.
+const NOTE: &str = ".netloom-files";
 
 /// The folder.
 #[derive(Debug)]
@@ -29,26 +29,52 @@ impl Folder {
         Self { path }
     }
 
-    /// Writes what there is now, and removes the files of zones that are gone.
+    /// Writes what there is now, and removes the files of zones that are gone. Others' files are left alone and told.
     pub(super) fn write(&mut self, names: &Snapshot) -> Result<()> {
         fs::create_dir_all(&self.path)
             .with_context(|| format!("cannot make the folder {} for CoreDNS", self.path.display()))?;
-        let zones: BTreeSet<String> = names.zones().map(|(zone, _)| zone.origin.to_string()).collect();
-        let noted = fs::read_to_string(self.path.join(NOTE)).unwrap_or_default();
-        let before: BTreeSet<&str> = noted.lines().filter(|line| !line.contains('/')).collect();
+        let before = self.noted()?;
+        let (foreign, files): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            wanted(names).into_iter().partition(|(name, _)| !before.contains(name) && self.is_there(name));
         // First, so that none is forgotten.
-        let all: Vec<&str> = before.iter().copied().chain(zones.iter().map(String::as_str)).collect();
-        self.replace(NOTE, &all.join("\n"))?;
-        self.replace(HOSTS, &coredns::hosts(names))?;
-        for (zone, _) in names.zones() {
-            if let Some(text) = coredns::zone_file(names, &zone.origin) {
-                self.replace(&file_of(&zone.origin.to_string()), &text)?;
-            }
+        self.note(before.iter().chain(files.keys()))?;
+        for (name, text) in &files {
+            self.replace(name, text)?;
         }
-        for gone in before.iter().filter(|origin| !zones.contains(**origin)) {
-            remove(&self.path.join(file_of(gone)))?;
+        for gone in before.iter().filter(|name| !files.contains_key(*name)) {
+            remove(&self.path.join(gone))?;
         }
-        self.replace(NOTE, &zones.into_iter().collect::<Vec<_>>().join("\n"))
+        self.note(files.keys())?;
+        if foreign.is_empty() {
+            return Ok(());
+        }
+        let foreign: Vec<String> =
+            foreign.keys().map(|name| self.path.join(name).display().to_string()).collect();
+        bail!(
+            "for CoreDNS, {} would be overwritten, not written by this server: move that away, or name another folder \
+             (`coredns_folder`)",
+            foreign.join(", ")
+        )
+    }
+
+    /// The names of the files that are ours.
+    fn noted(&self) -> Result<BTreeSet<String>> {
+        let path = self.path.join(NOTE);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            read => read.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let could_be = |name: &&str| (*name == HOSTS || name.starts_with(ZONE)) && !name.contains('/');
+        Ok(text.lines().filter(could_be).map(str::to_owned).collect())
+    }
+
+    fn note<'a>(&self, names: impl Iterator<Item = &'a String>) -> Result<()> {
+        let names: BTreeSet<&str> = names.map(String::as_str).collect();
+        self.replace(NOTE, &names.into_iter().collect::<Vec<_>>().join("\n"))
+    }
+
+    fn is_there(&self, name: &str) -> bool {
+        fs::symlink_metadata(self.path.join(name)).is_ok()
     }
 
     fn replace(&self, name: &str, text: &str) -> Result<()> {
@@ -60,6 +86,13 @@ impl Folder {
         let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &path));
         written.with_context(|| format!("cannot write {} for CoreDNS", path.display()))
     }
+}
+
+/// The files that there should be, by name.
+fn wanted(names: &Snapshot) -> BTreeMap<String, String> {
+    let zone = |origin| Some((file_of(&format!("{origin}")), coredns::zone_file(names, origin)?));
+    let zones = names.zones().filter_map(|(one, _)| zone(&one.origin));
+    zones.chain([(HOSTS.to_owned(), coredns::hosts(names))]).collect()
 }
 
 /// The name of a zone's file. Names of zones hold no character that a path would misread but the slash of RFC 2317.
@@ -113,6 +146,31 @@ mod tests {
         assert!(hosts.contains("10.7.0.1 web.a.example"), "{hosts}");
         ours.write(&names(&["b.example"]).snapshot()).unwrap();
         assert_eq!(files(folder.path()), [NOTE, "db.b.example", "db.theirs", "hosts"]);
+    }
+
+    #[test]
+    fn others_files_are_never_overwritten_and_ours_come_when_those_are_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["hosts", "db.a.example"] {
+            fs::write(folder.path().join(name), "theirs").unwrap();
+        }
+        let mut ours = Folder::new(folder.path().to_owned());
+        let names = names(&["a.example", "b.example"]);
+        for _ in 0..2 {
+            let text = ours.write(&names.snapshot()).unwrap_err().to_string();
+            assert!(text.contains("/hosts") && text.contains("/db.a.example"), "{text}");
+            assert!(!text.contains("db.b.example"), "{text}");
+        }
+        assert_eq!(files(folder.path()), [NOTE, "db.a.example", "db.b.example", "hosts"]);
+        for name in ["hosts", "db.a.example"] {
+            assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), "theirs");
+            fs::remove_file(folder.path().join(name)).unwrap();
+        }
+        ours.write(&names.snapshot()).unwrap();
+        assert!(fs::read_to_string(folder.path().join("hosts")).unwrap().contains("web.a.example"));
+        let mut again = Folder::new(folder.path().to_owned());
+        again.write(&self::names(&["c.example"]).snapshot()).unwrap();
+        assert_eq!(files(folder.path()), [NOTE, "db.c.example", "hosts"]);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct ServerNames {
     table: Table,
     server: Option<Server>,
     files: Option<files::Folder>,
+    /// Why the files could not be written last.
+    failed: Option<String>,
 }
 
 impl ServerNames {
@@ -61,7 +63,7 @@ impl ServerNames {
                 Some(server)
             }
         };
-        Ok(Self { table, server, files })
+        Ok(Self { table, server, files, failed: None })
     }
 
     /// The names.
@@ -79,8 +81,7 @@ impl ServerNames {
         self.write_files();
         while told.changed().await.is_ok() {
             let intent = Arc::clone(&told.borrow_and_update().intent);
-            if self.table.follow(&intent) {
-                self.write_files();
+            if self.tell(&intent) {
                 if self.files.is_some() {
                     tokio::time::sleep(FILES_EVERY).await;
                 }
@@ -89,11 +90,24 @@ impl ServerNames {
         }
     }
 
+    /// Follows intent; whether files were written, or tried: names differ, or it failed last time.
+    fn tell(&mut self, intent: &Intent) -> bool {
+        let due = self.table.follow(intent) || self.failed.is_some();
+        if due {
+            self.write_files();
+        }
+        due
+    }
+
     fn write_files(&mut self) {
         let Some(folder) = &mut self.files else { return };
-        if let Err(error) = folder.write(&self.table.names().snapshot()) {
-            tracing::error!("{error:#}");
+        let failed = folder.write(&self.table.names().snapshot()).err().map(|error| format!("{error:#}"));
+        if failed != self.failed
+            && let Some(error) = &failed
+        {
+            tracing::error!("{error}; it is tried again");
         }
+        self.failed = failed;
     }
 
     fn count(&self) {
@@ -126,4 +140,27 @@ async fn start(
         allow_forward: settings.allow.clone(),
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_that_could_not_be_written_come_with_the_next_telling() {
+        let folder = tempfile::tempdir().unwrap();
+        let hosts = folder.path().join("hosts");
+        std::fs::write(&hosts, "theirs").unwrap();
+        let (listen, coredns) = (Listen::Off, Some(folder.path().to_owned()));
+        let settings = DnsSettings { listen, allow: Vec::new(), upstreams: Vec::new(), coredns };
+        let (intent, now) = (Intent::default(), Timestamp::from_millis(1));
+        let domain = "netloom.internal".parse().unwrap();
+        let mut names = ServerNames::start(&settings, domain, &intent, now).await.unwrap();
+        names.write_files();
+        assert_eq!(std::fs::read_to_string(&hosts).unwrap(), "theirs");
+        std::fs::remove_file(&hosts).unwrap();
+        assert!(names.tell(&intent));
+        assert!(hosts.exists());
+        assert!(!names.tell(&intent), "nothing is left to be done");
+    }
 }

@@ -22,7 +22,7 @@ pub enum Listen {
 pub struct DnsSettings {
     /// Where names are answered.
     pub listen: Listen,
-    /// Who is answered.
+    /// Who is answered: this machine, and whom `dns_allow` names.
     pub allow: Vec<IpNet>,
     /// Whom to ask about foreign names; none: they are refused.
     pub upstreams: Vec<SocketAddr>,
@@ -30,25 +30,16 @@ pub struct DnsSettings {
     pub coredns: Option<PathBuf>,
 }
 
-/// Private and local addresses: names of networks are nobody else's business (RFC 1918, 6598, 4193, 3927, 4291).
-const PRIVATE: [&str; 9] = [
-    "127.0.0.0/8",
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "100.64.0.0/10",
-    "169.254.0.0/16",
-    "::1/128",
-    "fc00::/7",
-    "fe80::/10",
-];
+/// Always answered: this machine itself. Everybody else is named: names of networks are nobody else's business.
+const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
 /// Reads the settings.
 pub(crate) fn read(layers: &mut Layers) -> DnsSettings {
     let parsed = |text: &str| text.parse().expect("a prefix of this file");
+    let named = layers.list("dns_allow", prefix).unwrap_or_default();
     DnsSettings {
         listen: layers.one("dns_listen", listen).unwrap_or_else(usual),
-        allow: layers.list("dns_allow", prefix).unwrap_or_else(|| PRIVATE.map(parsed).to_vec()),
+        allow: LOOPBACK.map(parsed).into_iter().chain(named).collect(),
         upstreams: layers.list("dns_upstreams", upstream).unwrap_or_default(),
         coredns: layers.one("coredns_folder", folder),
     }
@@ -101,11 +92,20 @@ mod tests {
     }
 
     #[test]
-    fn with_nothing_set_private_addresses_are_answered_at_port_53_and_nothing_is_forwarded() {
+    fn with_nothing_set_this_machine_alone_is_answered_at_port_53_and_nothing_is_forwarded() {
         let settings = of("").unwrap();
-        assert!(matches!(settings.listen, Listen::Usual(addresses) if addresses[0].port() == 53));
+        assert!(matches!(&settings.listen, Listen::Usual(addresses) if addresses[0].port() == 53));
         assert!(settings.upstreams.is_empty() && settings.coredns.is_none());
-        assert!(!settings.allow.iter().any(|net| net.contains(&std::net::IpAddr::from([203, 0, 113, 1]))));
+        let answered = |settings: &DnsSettings, ip: [u8; 4]| {
+            settings.allow.iter().any(|net| net.contains(&std::net::IpAddr::from(ip)))
+        };
+        assert!(answered(&settings, [127, 0, 0, 1]));
+        assert!(
+            ![[203, 0, 113, 1], [10, 7, 0, 1], [192, 168, 0, 1]].iter().any(|ip| answered(&settings, *ip))
+        );
+        let named = of("dns_allow = [\"10.7.0.0/24\"]").unwrap();
+        assert!(answered(&named, [10, 7, 0, 1]) && answered(&named, [127, 0, 0, 1]));
+        assert!(!answered(&named, [10, 8, 0, 1]));
     }
 
     #[test]
