@@ -108,9 +108,9 @@ mod tests {
         let [one, other, fixed]: [Endpoint; 3] =
             ["203.0.113.7:9", "203.0.113.7:10", "198.51.100.1:51820"].map(|text| text.parse().unwrap());
         let mut inventory = Inventory::default();
-        inventory.observe_seen(host, Door::First, one, now);
+        let _effect = inventory.observe_seen(host, Door::First, one, now);
         assert_eq!(endpoint(&name, None, inventory.host(host)).unwrap(), one);
-        inventory.observe_seen(host, Door::Second, other, now);
+        let _effect = inventory.observe_seen(host, Door::Second, other, now);
         let problem = endpoint(&name, None, inventory.host(host)).unwrap_err();
         let text = format!("{problem:?}");
         assert!(text.contains("gateway-without-endpoint") && text.contains("every destination"), "{text}");
