@@ -8,6 +8,7 @@ use reconcile::{AgentEvent, Changed, Own};
 use wire::Outcome;
 
 use super::messages::Done;
+use super::routers::has_choice;
 use super::{Engine, Mode};
 use crate::hands;
 use crate::names::NameService;
@@ -61,11 +62,14 @@ impl Engine {
             }
             Changed::Peers { members, keys: _ } => {
                 let now = self.now();
-                if let Some(map) = self.agent.map() {
-                    self.keeper.settle_peers(map, &members).await;
-                    if let Some(names) = &mut self.names {
-                        names.follow(map, &members, now).await;
-                    }
+                let Some(map) = self.agent.map() else { return };
+                self.keeper.settle_peers(map, &members).await;
+                if let Some(names) = &mut self.names {
+                    names.follow(map, &members, now).await;
+                }
+                // A range that came, and has several routers, makes this host ask.
+                if members.iter().filter_map(|member| map.peers.get(member)).any(has_choice) {
+                    self.listen_for_probes().await;
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use reconcile::{AgentEvent, RouterAction};
-use wire::HostMap;
+use wire::{HostMap, Peer, PeerNode};
 
 use super::Engine;
 use crate::probe::{Echo, Prober};
@@ -77,12 +77,21 @@ impl Engine {
     }
 }
 
+/// Whether the member is a range with several routers.
+pub(super) fn has_choice(peer: &Peer) -> bool {
+    peer.nodes.iter().any(leads_by_several)
+}
+
+fn leads_by_several(node: &PeerNode) -> bool {
+    !node.ranges.is_empty() && node.via.len() > 1
+}
+
 /// The addresses at which this host is asked, or asks: in networks where it leads to a range, and where others do.
 fn probed(map: &HostMap) -> Vec<IpAddr> {
     let taking_part = map.networks.iter().filter(|(_, told)| told.takes_part());
     let asks = |network| {
         let nodes = map.peers.values().flat_map(|peer| &peer.nodes);
-        nodes.into_iter().any(|node| node.network == network && !node.ranges.is_empty() && node.via.len() > 1)
+        nodes.into_iter().any(|node| node.network == network && leads_by_several(node))
     };
     let wanted = taking_part.filter(|(network, told)| !told.egress.is_empty() || asks(**network));
     wanted.flat_map(|(_, told)| told.addresses.iter()).collect()
@@ -91,7 +100,7 @@ fn probed(map: &HostMap) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use model::{Addresses, HostId, MemberId, NetworkId};
-    use wire::{EgressDuty, Net, PeerNode};
+    use wire::{EgressDuty, Net};
 
     use super::*;
     use crate::names::tests::{NETWORK, map, peer};
@@ -123,6 +132,7 @@ mod tests {
         };
         told.peers.insert(MemberId::from_bytes([9; 16]), behind(&[1], NETWORK));
         assert_eq!(probed(&told), Vec::<IpAddr>::new());
+        assert!(!has_choice(&behind(&[1], NETWORK)) && has_choice(&behind(&[1, 2], NETWORK)));
         told.peers.insert(MemberId::from_bytes([9; 16]), behind(&[1, 2], NETWORK));
         assert_eq!(probed(&told), [own]);
     }
