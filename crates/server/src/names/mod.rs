@@ -81,10 +81,8 @@ impl ServerNames {
         self.write_files();
         while told.changed().await.is_ok() {
             let intent = Arc::clone(&told.borrow_and_update().intent);
-            if self.tell(&intent) {
-                if self.files.is_some() {
-                    tokio::time::sleep(FILES_EVERY).await;
-                }
+            if self.tell(&intent) && self.files.is_some() {
+                tokio::time::sleep(FILES_EVERY).await;
             }
             self.count();
         }

@@ -108,7 +108,7 @@ impl<'a> Desk<'a> {
         if !body.is_null() {
             command.args(["--data-raw", &body.to_string()]);
         }
-        command.arg(format!("{}{path}", self.server.url()));
+        command.arg(format!("{}{}", self.server.url(), path.replace(' ', "%20")));
         let said = machine.finish(&mut command, std::time::Duration::from_secs(40))?.success()?.stdout;
         let Some((answer, status)) = said.trim_end().rsplit_once('\n') else {
             bail!("curl told no status: {said}");

@@ -1,0 +1,111 @@
+//! Egress: sites whose machines know nothing of Netloom, reached through routers.
+
+use serde_json::json;
+use testkit::house::{House, Site, patience};
+use testkit::lab::{Load, Machine, eventually};
+use testkit::probe::Probe;
+
+use crate::{SOON, all_leave, ears, ip, join_all, public_hosts, reaches};
+
+/// Two machines of a site, behind the router with number 1.
+fn pair(house: &House, site: &Site, names: [&str; 2]) -> [Machine; 2] {
+    let mut number = 10;
+    names.map(|name| {
+        number += 1;
+        site.machine(house.lab(), name, number, 1).unwrap()
+    })
+}
+
+fn egress(house: &House, name: &str, range: &str, mapped: Option<&str>, routers: &[&str], nat: bool) {
+    let routers: Vec<_> = routers.iter().map(|node| json!({"node": node})).collect();
+    let mut body = json!({"name": name, "range": range, "routers": routers, "nat": nat});
+    if let Some(mapped) = mapped {
+        body["mapped"] = json!(mapped);
+    }
+    house.desk().unwrap().post("egress", &body).unwrap();
+}
+
+#[test]
+fn two_sites_that_know_nothing_of_netloom_reach_one_another() {
+    let (house, token) = House::with_network("sites").unwrap();
+    let routers = ["r1", "r2"].map(|name| house.public_machine(name).unwrap());
+    let sites = [("192.168.7.0/24", "fd07::/64"), ("192.168.8.0/24", "fd08::/64")];
+    let sites = sites.map(|(v4, v6)| house.site(v4, v6).unwrap());
+    for (site, router) in sites.iter().zip(&routers) {
+        site.router(router, 1).unwrap();
+    }
+    let before = routers.each_ref().map(|router| router.machine().snapshot().unwrap());
+    join_all(&[&routers[0], &routers[1]], &token);
+    let near = pair(&house, &sites[0], ["near-1", "near-2"]);
+    let far = pair(&house, &sites[1], ["far-1", "far-2"]);
+    let states = near.each_ref().map(|machine| machine.snapshot().unwrap());
+    for (site, name, router) in [(&sites[0], "near", "r1"), (&sites[1], "far", "r2")] {
+        let [v4, v6] = site.ranges();
+        egress(&house, &format!("{name}4"), &v4.to_string(), None, &[router], false);
+        egress(&house, &format!("{name}6"), &v6.to_string(), None, &[router], false);
+    }
+    for (from, there, to) in [(&near, &sites[1], &far), (&far, &sites[0], &near)] {
+        for machine in from {
+            for number in [11, 12] {
+                for address in there.addresses(number).unwrap() {
+                    eventually(patience(SOON), || machine.ping(address)).unwrap();
+                }
+            }
+        }
+        let _ears = ears(&to[0], &there.addresses(11).unwrap());
+        let mut caller = Probe::start(&from[1]).unwrap();
+        reaches(&mut caller, &there.addresses(11).unwrap());
+    }
+    let load = Load::start(&near[0], &far[0], sites[1].addresses(11).unwrap()[0], 5201, 2).unwrap();
+    let report = load.finish(patience(SOON)).unwrap();
+    assert!(report.completed && report.bytes() > 1_000_000, "{report:?}");
+    let unchanged = near.each_ref().map(|machine| machine.snapshot().unwrap());
+    assert_eq!(states, unchanged, "nothing is done on the sites' machines");
+    let [first, second] = before;
+    all_leave(&[(&routers[0], first), (&routers[1], second)]);
+}
+
+#[test]
+fn two_sites_with_the_same_range_reach_one_another_by_mapped_ranges() {
+    let (house, _token, routers) = public_hosts("mapped", &["r1", "r2", "plain"]);
+    let sites = [(); 2].map(|()| house.site("192.168.7.0/24", "fd07::/64").unwrap());
+    for (site, router) in sites.iter().zip(&routers) {
+        site.router(router, 1).unwrap();
+    }
+    let near = pair(&house, &sites[0], ["near-1", "near-2"]);
+    let far = pair(&house, &sites[1], ["far-1", "far-2"]);
+    for (name, router, v4, v6) in
+        [("near", "r1", "10.77.1.0/24", "fd77:1::/64"), ("far", "r2", "10.77.2.0/24", "fd77:2::/64")]
+    {
+        egress(&house, &format!("{name}4"), "192.168.7.0/24", Some(v4), &[router], true);
+        egress(&house, &format!("{name}6"), "fd07::/64", Some(v6), &[router], true);
+    }
+    let _ears = [&near, &far].map(|machines| ears(&machines[0], &sites[0].addresses(11).unwrap()));
+    let reach = |machine: &Machine, addresses: [&str; 2]| {
+        let addresses = addresses.map(ip);
+        for address in addresses {
+            eventually(patience(SOON), || machine.ping(address)).unwrap();
+        }
+        let mut probe = Probe::start(machine).unwrap();
+        reaches(&mut probe, &addresses);
+    };
+    reach(routers[2].machine(), ["10.77.1.11", "fd77:1::b"]);
+    reach(routers[2].machine(), ["10.77.2.11", "fd77:2::b"]);
+    reach(&near[1], ["10.77.2.11", "fd77:2::b"]);
+    reach(&far[1], ["10.77.1.11", "fd77:1::b"]);
+    // Each site still reaches its own.
+    near[1].ping(ip("192.168.7.11")).unwrap();
+}
+
+#[test]
+fn a_range_that_would_swallow_another_is_refused_with_the_reason() {
+    let (house, _token, _hosts) = public_hosts("swallow", &["r1"]);
+    let desk = house.desk().unwrap();
+    egress(&house, "office", "192.168.7.0/24", None, &["r1"], true);
+    let body = |range: &str| json!({"name": "other", "range": range, "routers": [{"node": "r1"}]});
+    for range in ["10.20.0.0/16", "10.0.0.0/8", "fd20::/64", "192.168.7.128/25", "192.168.0.0/16"] {
+        let reason = desk.refused("POST", "egress", &body(range)).unwrap();
+        assert!(reason.contains(range), "{reason}");
+    }
+    desk.post("egress", &body("192.168.9.0/24")).unwrap();
+}
