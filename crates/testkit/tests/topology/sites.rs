@@ -1,11 +1,19 @@
 //! Egress: sites whose machines know nothing of Netloom, reached through routers.
 
-use serde_json::json;
-use testkit::house::{House, Site, patience};
-use testkit::lab::{Load, Machine, eventually};
-use testkit::probe::Probe;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
-use crate::{SOON, all_leave, ears, ip, join_all, public_hosts, reaches};
+use serde_json::json;
+use testkit::house::{Host, House, Site, patience};
+use testkit::lab::{Load, Machine, eventually};
+use testkit::probe::{Probe, Transport};
+
+use crate::{PORT, SOON, all_leave, ears, ip, join_all, public_hosts, reaches};
+
+/// The promise: another router takes over within five seconds.
+const TAKEN_OVER: Duration = Duration::from_secs(5);
+/// How long new connections are tried after the active router's end.
+const WATCHED: Duration = Duration::from_secs(9);
 
 /// Two machines of a site, behind the router with number 1.
 fn pair(house: &House, site: &Site, names: [&str; 2]) -> [Machine; 2] {
@@ -108,4 +116,61 @@ fn a_range_that_would_swallow_another_is_refused_with_the_reason() {
         assert!(reason.contains(range), "{reason}");
     }
     desk.post("egress", &body("192.168.9.0/24")).unwrap();
+}
+
+/// Ends every program of ours on a machine, as `kill -9` does, the device included.
+fn kill_everything_of_ours(host: &Host) {
+    let script = "for each in /proc/[0-9]*; do case $(readlink $each/exe) in */netclient) kill -9 ${each#/proc/};; esac; done";
+    host.machine().run("sh", ["-c", script]).unwrap();
+}
+
+/// Opens new connections one after the other until the deadline; the longest time without one.
+fn longest_gap(probe: &mut Probe, to: SocketAddr, deadline: Instant) -> Duration {
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    while Instant::now() < deadline {
+        let reached = probe.reaches(Transport::Tcp, to, Duration::from_millis(300)).unwrap();
+        longest = longest.max(last.elapsed());
+        if reached {
+            last = Instant::now();
+        }
+    }
+    longest
+}
+
+#[test]
+fn another_router_takes_over_within_five_seconds_when_the_active_one_is_killed_under_load() {
+    let (house, token) = House::with_network("routers").unwrap();
+    let routers = ["r1", "r2"].map(|name| house.public(name).unwrap());
+    let site = house.site("192.168.7.0/24", "fd07::/64").unwrap();
+    site.router(&routers[0], 1).unwrap();
+    site.router(&routers[1], 2).unwrap();
+    let user = house.public("user").unwrap();
+    join_all(&[&routers[0], &routers[1], &user], &token);
+    let machine = site.machine(house.lab(), "printer", 11, 1).unwrap();
+    egress(&house, "site4", "192.168.7.0/24", None, &["r1", "r2"], true);
+    egress(&house, "site6", "fd07::/64", None, &["r1", "r2"], true);
+    let addresses = site.addresses(11).unwrap();
+    let _ears = ears(&machine, &addresses);
+    let mut probe = Probe::start(user.machine()).unwrap();
+    reaches(&mut probe, &addresses);
+
+    let load = Load::start(user.machine(), &machine, addresses[0], 5201, 60).unwrap();
+    load.wait_for(2_000_000, patience(SOON)).unwrap();
+    let mut probes: Vec<(Probe, IpAddr)> =
+        addresses.iter().map(|address| (Probe::start(user.machine()).unwrap(), *address)).collect();
+    let deadline = Instant::now() + patience(WATCHED);
+    let gaps: Vec<Duration> = std::thread::scope(|scope| {
+        let threads: Vec<_> = probes
+            .iter_mut()
+            .map(|(probe, address)| {
+                let to = SocketAddr::new(*address, PORT);
+                scope.spawn(move || longest_gap(probe, to, deadline))
+            })
+            .collect();
+        kill_everything_of_ours(&routers[0]);
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(gaps.iter().all(|gap| *gap <= patience(TAKEN_OVER)), "no new connection for {gaps:?}");
+    reaches(&mut probe, &addresses);
+    println!("the longest time without a new connection, by family: {gaps:?}");
 }
