@@ -21,6 +21,8 @@ use crate::fleet::Administrator;
 const PAGE: usize = 1_000;
 /// Between two looks at maps that are not right yet.
 const PAUSE: Duration = Duration::from_millis(300);
+/// The server's domain: these servers are started with no other.
+const SERVER_DOMAIN: &str = "netloom.internal";
 /// Stands for an entry that nobody holds.
 const NOWHERE: Number = Number::MAX;
 
@@ -220,10 +222,13 @@ fn addresses(node: &api::HostNetwork) -> Addresses {
 
 fn membership(network: &api::Network, node: &api::HostNetwork) -> Option<Membership> {
     let ranges = Ranges::new(network.v4, network.v6).ok()?;
+    let below = || format!("{}.{SERVER_DOMAIN}", network.name).parse().ok();
     Some(Membership {
         addresses: addresses(node),
         connected: node.connected,
         keepalive: network.keepalive,
+        // Who does not take part is told no names.
+        domain: node.connected.then(|| network.domain.clone().or_else(below)).flatten(),
         ..Membership::plain(network.name.clone(), ranges)
     })
 }
@@ -376,7 +381,10 @@ mod tests {
         let (told, five) = (map(1..=5, &book), definition(1..=5));
         let wrong = |definition: &Definition| check(definition, &told, &book).unwrap_err().to_string();
         assert!(wrong(&definition(1..=4)).contains("found Some(Peer"), "one too many");
-        assert!(wrong(&definition(1..=6)).contains(&format!("{:?}", id(6))), "one that nobody has");
+        assert!(
+            wrong(&definition(1..=6)).contains(&format!("{:?}", MemberId::from(id(6)))),
+            "one that nobody has"
+        );
         let lacks = map(1..=4, &book);
         let error = check(&five, &lacks, &book).unwrap_err().to_string();
         assert!(error.contains("host-5") && error.ends_with("found None"), "{error}");
