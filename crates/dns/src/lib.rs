@@ -1,6 +1,6 @@
 //! DNS for names that we know, and a way on for those that we do not: shared by the agent and the server, knowing neither.
 //!
-//! Two halves. The pure one: [`Names`] holds what is known, [`answer`] turns a request's bytes into a reply's,
+//! Two halves. The pure one: [`Names`] holds what is known, [`answer()`] turns a request's bytes into a reply's,
 //! [`coredns`] writes the same names for a foreign server. The shell, [`Server`], has the sockets: UDP and TCP on any
 //! number of addresses, and the upstreams that foreign names are forwarded to.
 //!

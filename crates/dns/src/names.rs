@@ -1,7 +1,7 @@
 //! The names that we answer for, shared between those that read and the one that changes them.
 //!
 //! Readers take a snapshot and never wait; a change makes the next snapshot and puts it in the place of the last one. Not
-//! for looking up: that is [`crate::answer`]. It keeps true that a zone's serial number grows with every change of the
+//! for looking up: that is [`crate::answer()`]. It keeps true that a zone's serial number grows with every change of the
 //! zone, and only then, and that a reader sees all of a change or nothing.
 
 use std::collections::BTreeSet;

@@ -27,7 +27,7 @@ pub enum Upstream {
         network: String,
         /// The domain
         domain: DnsName,
-        /// A name server, such as 10.0.0.1 or [fd00::1]:5353, the first to ask first
+        /// A name server, such as 10.0.0.1 or 10.0.0.1:5353, the first to ask first
         #[arg(required = true, value_name = "SERVER")]
         servers: Vec<NameServer>,
     },
