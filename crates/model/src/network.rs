@@ -30,3 +30,11 @@ pub struct Network {
     /// When it was made.
     pub created: Timestamp,
 }
+
+impl Network {
+    /// The domain of its names: its own, or its name below the server's; none if that is too long.
+    pub fn domain_below(&self, server: &DnsName) -> Option<DnsName> {
+        let below = || self.name.as_str().parse::<DnsName>().ok()?.below(server);
+        self.domain.clone().or_else(below)
+    }
+}

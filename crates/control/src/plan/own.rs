@@ -4,9 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{
-    Access, DnsName, Host, HostId, Mtu, Network, NetworkId, Node, Policy, Service, Subject, ToldRecord,
-};
+use model::{Access, Host, HostId, Mtu, NetworkId, Node, Policy, Service, Subject, ToldRecord};
 use wire::{Class, EgressDuty, Grant, InternetWay, Membership, Net, OwnHost, Party, ToldUpstream};
 
 use super::Picture;
@@ -90,17 +88,11 @@ pub(super) fn membership_by<'a>(
         egress: duties(intent, node),
         internet_gateway: node.duties.internet,
         internet: node.internet.and_then(way),
-        domain: domain(picture, network),
+        domain: network.domain_below(picture.domain),
         records: records(intent, network.id),
         upstreams: upstreams(intent, network.id),
         ..plain
     })
-}
-
-/// The domain of a network's names: its own, or its name below the server's.
-fn domain(picture: &Picture<'_>, network: &Network) -> Option<DnsName> {
-    let below = || network.name.as_str().parse::<DnsName>().ok()?.below(picture.domain);
-    network.domain.clone().or_else(below)
 }
 
 fn records(intent: &Intent, network: NetworkId) -> Vec<ToldRecord> {

@@ -11,8 +11,6 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::{Client, DnsName, Endpoint, HostName, Network, Node};
 use wire::NatMapping;
 
-use crate::names::domain_of;
-
 /// The configuration of a client that comes in by this gateway.
 pub(super) fn of(
     (intent, inventory): (&Intent, &Inventory),
@@ -31,7 +29,7 @@ pub(super) fn of(
         private_key,
         addresses: client.addresses.iter().collect(),
         dns: dns(client, gateway),
-        search: client.dns.is_none().then(|| domain_of(network, server)).flatten(),
+        search: client.dns.is_none().then(|| network.domain_below(server)).flatten(),
         mtu: client.mtu,
         gateway_key: host.wireguard_key,
         endpoint: endpoint(&host.name, host.static_endpoint, inventory.host(host.id))?,

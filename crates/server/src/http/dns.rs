@@ -16,7 +16,6 @@ use model::DnsRecordId;
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
 use super::{Answer, Failure, Problems, Shared, find};
-use crate::names::domain_of;
 
 /// The records of a network
 #[utoipa::path(get, path = "/api/v1/networks/{network}/dns/records", tag = "dns",
@@ -113,7 +112,7 @@ pub(super) async fn zone(
         let detail = format!("network `{}` has no names: its domain is too long", network.name);
         Failure::new(ProblemKind::NotFound, detail)
     };
-    let domain = domain_of(network, &admin.parts.settings.domain).ok_or_else(no_names)?;
+    let domain = network.domain_below(&admin.parts.settings.domain).ok_or_else(no_names)?;
     let origin: Name = domain.as_str().parse().map_err(|_| no_names())?;
     let names = admin.parts.names.snapshot();
     let text = match format {
