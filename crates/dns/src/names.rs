@@ -114,6 +114,14 @@ impl Edit {
         })
     }
 
+    /// Puts these records in the place of those, and names the ones that could not be taken.
+    pub fn exchange(&mut self, before: &[Record], now: &[Record]) -> Vec<RecordError> {
+        for record in before {
+            self.remove(&record.name, &record.data);
+        }
+        now.iter().filter_map(|record| self.insert(record.clone()).err()).collect()
+    }
+
     /// Removes all records of a name; says whether there were any.
     pub fn clear(&mut self, name: &Name) -> bool {
         self.change_owner(name, |owner| owner.sets.clear())

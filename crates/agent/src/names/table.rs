@@ -52,12 +52,7 @@ impl Table {
             if before == now {
                 continue;
             }
-            let refused = self.names.edit(|edit| {
-                for record in before {
-                    edit.remove(&record.name, &record.data);
-                }
-                now.iter().filter_map(|record| edit.insert(record.clone()).err()).collect::<Vec<_>>()
-            });
+            let refused = self.names.edit(|edit| edit.exchange(before, &now));
             refused.iter().for_each(|error| tracing::warn!("a name is left out: {error}"));
             match now.is_empty() {
                 true => drop(self.members.remove(member)),
