@@ -4,15 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::bail;
 use ipnet::IpNet;
-use reconcile::{Actual, LinkKind, LinkName, Look, Op, Resolver, ResolverChoice};
+use reconcile::{Actual, LinkKind, Look, Op, Resolver};
 use wire::{Facts, WgSecret};
 
-use crate::{Choice, MachineOptions, Notice};
+use crate::{Choice, MachineOptions, Notice, ResolverApplied, ResolverOptions};
 
 /// The hands, which nobody has here.
 #[derive(Debug)]
@@ -74,28 +72,6 @@ impl Watch {
 /// The machine's facts, as far as they are the same everywhere.
 pub fn facts() -> Facts {
     Facts { os: std::env::consts::OS.to_owned(), arch: std::env::consts::ARCH.to_owned(), ..Facts::default() }
-}
-
-/// What the hands for the resolver are told.
-#[derive(Debug, Clone)]
-pub struct ResolverOptions {
-    /// The name of our link.
-    pub link: LinkName,
-    /// The folder where the original is kept.
-    pub state: PathBuf,
-    /// Which way.
-    pub choice: ResolverChoice,
-}
-
-/// How telling the resolver went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResolverApplied {
-    /// It had been told; nothing was written.
-    Already,
-    /// It has been told.
-    Changed,
-    /// Another program keeps undoing it: try again in this time.
-    Postponed(Duration),
 }
 
 /// The hands for the resolver, which nobody has here.

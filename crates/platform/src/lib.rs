@@ -22,13 +22,11 @@ mod userspace;
 mod words;
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Machine, ResolverApplied, ResolverHands, ResolverOptions, ResolverWatch, Watch, facts};
+pub use elsewhere::{Machine, ResolverHands, ResolverWatch, Watch, facts};
 #[cfg(target_os = "linux")]
 pub use linux::{FirewallTable, FirewallWatch};
 #[cfg(target_os = "linux")]
-pub use linux::{
-    Machine, ResolverApplied, ResolverHands, ResolverLook, ResolverOptions, ResolverWatch, Watch, facts,
-};
-pub use options::{DeviceProgram, MachineOptions, Notice, SOCKET_DIR};
+pub use linux::{Machine, ResolverHands, ResolverLook, ResolverWatch, Watch, facts};
+pub use options::{DeviceProgram, MachineOptions, Notice, ResolverApplied, ResolverOptions, SOCKET_DIR};
 pub use port::{choose_udp_port, udp_port_is_free};
 pub use wireguard::{Choice, ChoiceError};

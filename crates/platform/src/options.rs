@@ -4,8 +4,9 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use reconcile::LinkName;
+use reconcile::{LinkName, ResolverChoice};
 
 /// The usual place of the control sockets of WireGuard devices in user space.
 pub const SOCKET_DIR: &str = "/var/run/wireguard";
@@ -32,6 +33,28 @@ pub struct DeviceProgram {
     pub log: PathBuf,
     /// Variables of ours that it does not inherit: it lives on, and needs no secrets.
     pub withheld: Vec<OsString>,
+}
+
+/// What the hands for the resolver are told.
+#[derive(Debug, Clone)]
+pub struct ResolverOptions {
+    /// The name of our link.
+    pub link: LinkName,
+    /// The folder where the original is kept. It outlasts reboots and is ours alone.
+    pub state: PathBuf,
+    /// Which way.
+    pub choice: ResolverChoice,
+}
+
+/// How telling the resolver went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResolverApplied {
+    /// It had been told; nothing was written.
+    Already,
+    /// It has been told.
+    Changed,
+    /// Another program keeps undoing it: try again in this time.
+    Postponed(Duration),
 }
 
 /// What may be different since the last notice.

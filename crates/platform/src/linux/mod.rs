@@ -21,5 +21,5 @@ mod wireguard;
 pub use facts::facts;
 pub use machine::Machine;
 pub use nft::{FirewallTable, FirewallWatch};
-pub use resolver::{ResolverApplied, ResolverHands, ResolverLook, ResolverOptions, ResolverWatch};
+pub use resolver::{ResolverHands, ResolverLook, ResolverWatch};
 pub use watch::Watch;

@@ -29,10 +29,11 @@ use anyhow::{Context as _, bail};
 use reconcile::Resolver;
 use rustix::io::Errno;
 
+use super::ResolverLook;
 use super::entry::{self, Contents, Entry};
 use super::pace::Pace;
 use super::text::{self, Conf};
-use super::{ResolverApplied, ResolverLook};
+use crate::ResolverApplied;
 use crate::words;
 
 /// What is being saved, in our folder.

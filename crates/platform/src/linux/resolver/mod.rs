@@ -16,7 +16,7 @@ mod watch;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use reconcile::{LinkName, Resolver, ResolverChoice, ResolverWay};
@@ -29,33 +29,11 @@ use resolved::Resolved;
 use text::Conf;
 pub use watch::ResolverWatch;
 
-use crate::words;
+use crate::{ResolverApplied, ResolverOptions, words};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Where systemd-resolved names the servers it asks, ours among them.
 const UPLINKS: &str = "/run/systemd/resolve/resolv.conf";
-
-/// What the hands for the resolver are told.
-#[derive(Debug, Clone)]
-pub struct ResolverOptions {
-    /// The name of our link.
-    pub link: LinkName,
-    /// The folder where the original is kept. It outlasts reboots and is ours alone.
-    pub state: PathBuf,
-    /// Which way.
-    pub choice: ResolverChoice,
-}
-
-/// How telling the resolver went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResolverApplied {
-    /// It had been told; nothing was written.
-    Already,
-    /// It has been told.
-    Changed,
-    /// Another program keeps undoing it: try again in this time.
-    Postponed(Duration),
-}
 
 /// What the resolver knows of us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
