@@ -142,7 +142,7 @@ impl Settings {
             ephemeral_after: layers.one("ephemeral_after", span).unwrap_or(Some(Duration::from_secs(600))),
             journal_lifetime: layers.one("journal_days", days).unwrap_or(Duration::from_secs(400 * 86_400)),
             metrics_from: layers.list("metrics_from", network).unwrap_or_default(),
-            domain: layers.one("domain", str::parse).unwrap_or_else(usual_domain),
+            domain: layers.one("domain", str::parse).unwrap_or_else(control::plan::default_domain),
             dns: names::read(&mut layers),
             log: layers.one("log", text).unwrap_or_else(|| "info".to_owned()),
             log_format: layers.one("log_format", log_format).unwrap_or(LogFormat::Text),
@@ -236,7 +236,7 @@ fn text(value: &str) -> Result<String, String> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a parser among parsers")]
-fn folder(value: &str) -> Result<PathBuf, String> {
+pub(crate) fn folder(value: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(value))
 }
 
@@ -246,7 +246,7 @@ fn address(value: &str) -> Result<SocketAddr, String> {
         .map_err(|_| format!("`{value}` is not an address and port, such as 0.0.0.0:8443 or [::]:8443"))
 }
 
-fn network(value: &str) -> Result<IpNet, String> {
+pub(crate) fn network(value: &str) -> Result<IpNet, String> {
     let single = |ip: IpAddr| IpNet::from(ip);
     value
         .parse::<IpNet>()
@@ -304,11 +304,6 @@ fn log_format(value: &str) -> Result<LogFormat, String> {
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("`{value}` is not a log format; there are text and json")),
     }
-}
-
-/// Below the domain that is kept for private networks (ICANN, 2024).
-fn usual_domain() -> DnsName {
-    "netloom.internal".parse().expect("it is a name")
 }
 
 fn machine_name() -> HostName {

@@ -19,7 +19,6 @@ use tokio::sync::watch;
 use crate::brain::Told;
 pub(crate) use settings::{DnsSettings, Listen, read};
 use table::Table;
-pub(crate) use table::domain_of;
 
 /// Files for CoreDNS are written this often at most: it looks at them every few seconds.
 const FILES_EVERY: Duration = Duration::from_secs(1);

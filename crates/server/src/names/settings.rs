@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use settings::Layers;
 
+use crate::settings::{folder, network};
+
 /// Where names are answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
@@ -36,7 +38,7 @@ const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 /// Reads the settings.
 pub(crate) fn read(layers: &mut Layers) -> DnsSettings {
     let parsed = |text: &str| text.parse().expect("a prefix of this file");
-    let named = layers.list("dns_allow", prefix).unwrap_or_default();
+    let named = layers.list("dns_allow", network).unwrap_or_default();
     DnsSettings {
         listen: layers.one("dns_listen", listen).unwrap_or_else(usual),
         allow: LOOPBACK.map(parsed).into_iter().chain(named).collect(),
@@ -60,25 +62,12 @@ fn listen(value: &str) -> Result<Listen, String> {
     })
 }
 
-fn prefix(value: &str) -> Result<IpNet, String> {
-    let single = |_| value.parse::<std::net::IpAddr>().map(IpNet::from);
-    value
-        .parse::<IpNet>()
-        .or_else(single)
-        .map_err(|_| format!("`{value}` is neither an address nor a range such as 10.0.0.0/8"))
-}
-
 fn upstream(value: &str) -> Result<SocketAddr, String> {
     let with_port = |_| value.parse::<std::net::IpAddr>().map(|ip| SocketAddr::new(ip, 53));
     value
         .parse::<SocketAddr>()
         .or_else(with_port)
         .map_err(|_| format!("`{value}` is not an address, such as 192.0.2.53 or 192.0.2.53:5353"))
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "a parser among parsers")]
-fn folder(value: &str) -> Result<PathBuf, String> {
-    Ok(PathBuf::from(value))
 }
 
 #[cfg(test)]

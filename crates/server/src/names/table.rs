@@ -61,7 +61,7 @@ impl Table {
 
     fn begin_anew(&mut self) {
         let network = |network: &model::Network| {
-            let domain = domain_of(network, &self.domain)?;
+            let domain = network.domain_below(&self.domain)?;
             Some((network.id, Network::new(domain.as_str().parse().ok()?, network.ranges.iter())))
         };
         self.networks = self.intent.networks(None).filter_map(network).collect();
@@ -87,12 +87,7 @@ impl Table {
     fn put(&mut self, network: NetworkId, member: MemberId) {
         let now = self.records_of(network, member);
         let before = self.members.get(&(network, member)).map(Vec::as_slice).unwrap_or_default();
-        let refused = self.names.edit(|edit| {
-            for record in before {
-                edit.remove(&record.name, &record.data);
-            }
-            now.iter().filter_map(|record| edit.insert(record.clone()).err()).collect::<Vec<_>>()
-        });
+        let refused = self.names.edit(|edit| edit.exchange(before, &now));
         refused.iter().for_each(|error| tracing::warn!("a name is left out: {error}"));
         match now.is_empty() {
             true => drop(self.members.remove(&(network, member))),
@@ -118,10 +113,4 @@ impl Table {
         let client = self.intent.client(model::ClientId::from_bytes(*member.as_bytes()))?;
         client.enabled.then_some((&client.name, client.addresses))
     }
-}
-
-/// The domain of a network: its own, or its name below the server's.
-pub(crate) fn domain_of(network: &model::Network, server: &DnsName) -> Option<DnsName> {
-    let named = || network.name.as_str().parse::<DnsName>().ok()?.below(server);
-    network.domain.clone().or_else(named)
 }
