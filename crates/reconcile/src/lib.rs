@@ -8,6 +8,7 @@
 mod access;
 mod actual;
 mod agent;
+mod around;
 mod clients;
 mod derived;
 mod desired;
@@ -26,6 +27,7 @@ mod sysctl;
 
 pub use actual::{Actual, ActualPeer, Device, Link, LinkLook, Look, Route, Surroundings};
 pub use agent::{Agent, AgentAction, AgentEvent, AgentWait, Answer, AskFailure, Changed};
+pub use around::{Around, Need};
 pub use clients::Clients;
 pub use derived::{Derived, Followed};
 pub use desired::{
@@ -37,7 +39,7 @@ pub use firewall::{
     SetId, Side, StableHasher, Translation, Verdict, Way, diff as firewall_diff, element_digest,
 };
 pub use link::{LinkKind, LinkName, LinkNameError};
-pub use op::{Gate, HeldBack, Need, Op};
+pub use op::{Gate, HeldBack, Op};
 pub use path::{
     Candidate, Obstacle, Own, PathAction, PathKind, PathStatus, PathWait, Paths, PeerView, Pointing,
     candidates,

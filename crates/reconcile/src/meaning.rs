@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use model::{Timestamp, WgPublicKey};
 
-use crate::{Actual, ActualPeer, DesiredPeer, Device, FirewallLook, Link, LinkKind, Op, Surroundings};
+use crate::{
+    Actual, ActualPeer, Around, DesiredPeer, Device, FirewallLook, Link, LinkKind, Op, Surroundings,
+};
 
 /// The MTU a new link has until it is set.
 const FIRST_MTU: u32 = 1420;
@@ -53,14 +55,7 @@ impl Actual {
                 self.peer(key, |peer| peer.keepalive = Some(*keepalive));
             }
             Op::SetEndpoint(key, endpoint) => self.peer(key, |peer| peer.endpoint = Some(*endpoint)),
-            Op::SetFirewall(..)
-            | Op::ChangeFirewall(..)
-            | Op::RemoveFirewall
-            | Op::AddUnreachable(_)
-            | Op::RemoveUnreachable(_)
-            | Op::AddRule(_)
-            | Op::RemoveRule(_)
-            | Op::SetSysctl(_) => self.surroundings.apply(op),
+            Op::Around(around) => self.surroundings.apply(around),
         }
     }
 
@@ -99,40 +94,22 @@ impl Actual {
 
 impl Surroundings {
     /// A machine without nf_tables stays without.
-    fn apply(&mut self, op: &Op) {
-        match op {
-            Op::SetFirewall(firewall, _) => {
+    fn apply(&mut self, step: &Around) {
+        match step {
+            Around::SetFirewall(firewall, _) => {
                 self.firewall = self.firewall.map(|_| FirewallLook::Intact(firewall.digest()));
             }
-            Op::ChangeFirewall(had, changes, _) => {
+            Around::ChangeFirewall(had, changes, _) => {
                 if self.firewall == Some(FirewallLook::Intact(*had)) {
                     self.firewall = Some(FirewallLook::Intact(had.after(changes)));
                 }
             }
-            Op::RemoveFirewall => self.firewall = self.firewall.map(|_| FirewallLook::Absent),
-            Op::AddUnreachable(family) => self.unreachable.extend([*family]),
-            Op::RemoveUnreachable(family) => drop(self.unreachable.remove(family)),
-            Op::AddRule(rule) => self.rules.extend([*rule]),
-            Op::RemoveRule(rule) => drop(self.rules.remove(rule)),
-            Op::SetSysctl(sysctl) => crate::sysctl::apply(self, sysctl),
-            Op::CreateLink(_)
-            | Op::DeleteLink
-            | Op::SetKey(_)
-            | Op::SetPort(_)
-            | Op::SetMark(_)
-            | Op::SetMtu(_)
-            | Op::SetUp
-            | Op::AddAddress(_)
-            | Op::RemoveAddress(_)
-            | Op::AddRoute(_)
-            | Op::RemoveRoute(_)
-            | Op::AddPeer(..)
-            | Op::RemovePeer(_)
-            | Op::AllowMore(..)
-            | Op::SetAllowed(..)
-            | Op::SetKeepalive(..)
-            | Op::SetEndpoint(..)
-            | Op::Poke(..) => {}
+            Around::RemoveFirewall => self.firewall = self.firewall.map(|_| FirewallLook::Absent),
+            Around::AddUnreachable(family) => self.unreachable.extend([*family]),
+            Around::RemoveUnreachable(family) => drop(self.unreachable.remove(family)),
+            Around::AddRule(rule) => self.rules.extend([*rule]),
+            Around::RemoveRule(rule) => drop(self.rules.remove(rule)),
+            Around::SetSysctl(sysctl) => crate::sysctl::apply(self, sysctl),
         }
     }
 }

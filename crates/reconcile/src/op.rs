@@ -1,20 +1,16 @@
 //! One step on the machine. Idempotent: executing it where it is already so changes nothing and is no error.
 //!
-//! Ops are about the one link whose name `Desired` and the platform were given, and about what carries our mark elsewhere:
-//! our firewall, our rules and routes; and about those settings of the kernel that gateways need. Where a full tunnel or a
+//! Ops are about the one link whose name `Desired` and the platform were given, and, by `Around`, about what is ours elsewhere. Where a full tunnel or a
 //! firewall has to stand before something opens, `Gate` holds back what would open it.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{Endpoint, Keepalive, Mtu, WgPublicKey};
 
-use crate::{
-    DesiredPeer, Family, Firewall, FirewallDigest, LinkKind, ROUTE_TABLE, Route, Rule, SetChanges, Sysctl,
-};
+use crate::{Around, DesiredPeer, LinkKind, ROUTE_TABLE, Route};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,31 +51,8 @@ pub enum Op {
     SetEndpoint(WgPublicKey, Endpoint),
     /// Make WireGuard send a packet to the peer at once: keepalive off, then on again.
     Poke(WgPublicKey, Keepalive),
-    /// Make this the firewall, whatever was there.
-    SetFirewall(Arc<Firewall>, Need),
-    /// Change members of sets of the firewall that has this digest.
-    ChangeFirewall(FirewallDigest, SetChanges, Need),
-    /// Remove our firewall.
-    RemoveFirewall,
-    /// Make the default route of this family `unreachable` in our table, below all others.
-    AddUnreachable(Family),
-    /// Remove that route.
-    RemoveUnreachable(Family),
-    /// Add a policy rule.
-    AddRule(Rule),
-    /// Remove exactly this rule.
-    RemoveRule(Rule),
-    /// Give a setting of the kernel this value.
-    SetSysctl(Sysctl),
-}
-
-/// Whether the rest may be done without the firewall.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
-    /// Somebody relies on it: nothing is opened unless it stands.
-    Essential,
-    /// It is better to have it.
-    Wished,
+    /// A step on what of ours is not on the link.
+    Around(Around),
 }
 
 impl Op {
@@ -87,7 +60,7 @@ impl Op {
     pub fn opens(&self) -> bool {
         match self {
             Self::AddPeer(..) | Self::AllowMore(..) | Self::AddRoute(_) => true,
-            Self::SetSysctl(sysctl) => sysctl.forwards(),
+            Self::Around(around) => around.opens(),
             Self::CreateLink(_)
             | Self::DeleteLink
             | Self::SetKey(_)
@@ -102,20 +75,13 @@ impl Op {
             | Self::SetAllowed(..)
             | Self::SetKeepalive(..)
             | Self::SetEndpoint(..)
-            | Self::Poke(..)
-            | Self::SetFirewall(..)
-            | Self::ChangeFirewall(..)
-            | Self::RemoveFirewall
-            | Self::AddUnreachable(_)
-            | Self::RemoveUnreachable(_)
-            | Self::AddRule(_)
-            | Self::RemoveRule(_) => false,
+            | Self::Poke(..) => false,
         }
     }
 
     /// Whether what opens waits for it.
     const fn is_essential(&self) -> bool {
-        matches!(self, Self::SetFirewall(_, Need::Essential) | Self::ChangeFirewall(_, _, Need::Essential))
+        matches!(self, Self::Around(around) if around.is_essential())
     }
 
     /// Whether it changes one peer and nothing else.
@@ -211,23 +177,17 @@ impl fmt::Display for Op {
             Self::SetKeepalive(key, keepalive) => write!(f, "set keepalive of peer {key} to {keepalive} s"),
             Self::SetEndpoint(key, endpoint) => write!(f, "send to peer {key} at {endpoint}"),
             Self::Poke(key, _) => write!(f, "send a packet to peer {key} at once"),
-            Self::SetFirewall(..) => f.write_str("set the firewall"),
-            Self::ChangeFirewall(_, changes, _) => {
-                write!(f, "change {} sets of the firewall", changes.0.len())
-            }
-            Self::RemoveFirewall => f.write_str("remove the firewall"),
-            Self::AddUnreachable(family) => write!(f, "drop what leaves no other way, {family:?}"),
-            Self::RemoveUnreachable(family) => write!(f, "drop nothing any more, {family:?}"),
-            Self::AddRule(rule) => write!(f, "add {rule}"),
-            Self::RemoveRule(rule) => write!(f, "remove {rule}"),
-            Self::SetSysctl(sysctl) => write!(f, "set {sysctl}"),
+            Self::Around(around) => around.fmt(f),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::{Need, Sysctl};
 
     #[test]
     fn each_op_is_one_clear_line() {
@@ -250,7 +210,7 @@ mod tests {
         let tunnel = route.in_table(crate::TUNNEL_TABLE);
         assert_eq!(line(Op::RemoveRoute(tunnel)), "remove route 10.0.0.0/24 from 10.0.0.1 in table 20044");
         assert_eq!(
-            line(Op::SetSysctl(Sysctl::new("net/ipv4/ip_forward", "1"))),
+            line(Around::SetSysctl(Sysctl::new("net/ipv4/ip_forward", "1")).into()),
             "set net/ipv4/ip_forward to 1"
         );
         assert_eq!(line(Op::Poke(key, Keepalive::DEFAULT)), "send a packet to peer KEY at once");
@@ -261,7 +221,7 @@ mod tests {
         let more = Op::AllowMore(key, BTreeSet::new());
         for (need, held) in [(Need::Essential, Err(HeldBack)), (Need::Wished, Ok(()))] {
             let mut gate = Gate::default();
-            let firewall = Op::SetFirewall(Arc::default(), need);
+            let firewall = Op::from(Around::SetFirewall(Arc::default(), need));
             gate.tell(&firewall, true);
             assert_eq!(gate.ask(&more), Ok(()));
             gate.tell(&firewall, false);

@@ -14,8 +14,8 @@ use ipnet::IpNet;
 use model::WgPublicKey;
 
 use crate::{
-    Actual, Desired, DesiredPeer, Device, FIREWALL_MARK, Family, FirewallLook, FirewallStep, Followed,
-    Interface, Link, LinkName, Need, Op, Route, Rule, Surroundings, sysctl,
+    Actual, Around, Desired, DesiredPeer, Device, FIREWALL_MARK, Family, FirewallLook, FirewallStep,
+    Followed, Interface, Link, LinkName, Need, Op, Route, Rule, Surroundings, sysctl,
 };
 
 /// Something that is not ours has our link's name; nothing is done as long as it is there.
@@ -89,9 +89,9 @@ fn reconcile_with(desired: &Desired, actual: &Actual, peers: Peers<'_>) -> Vec<O
     let link = actual.link.as_ref().and_then(|link| Some((link, link.device.as_ref()?)));
     let Some(interface) = &desired.interface else {
         steps.less.extend(link.map(|_| Op::DeleteLink));
-        steps.less.extend(around.unreachable.iter().copied().map(Op::RemoveUnreachable));
+        steps.less.extend(around.unreachable.iter().copied().map(Around::RemoveUnreachable).map(Op::Around));
         if !matches!(around.firewall, None | Some(FirewallLook::Absent)) {
-            steps.less.push(Op::RemoveFirewall);
+            steps.less.push(Around::RemoveFirewall.into());
         }
         return steps.less;
     };
@@ -107,12 +107,12 @@ fn reconcile_with(desired: &Desired, actual: &Actual, peers: Peers<'_>) -> Vec<O
     }
     let unreachable = if interface.tunnel.is_some() { Family::ALL.as_slice() } else { &[] };
     let missing = unreachable.iter().filter(|family| !around.unreachable.contains(family));
-    steps.firewall.extend(missing.copied().map(Op::AddUnreachable));
+    steps.firewall.extend(missing.copied().map(Around::AddUnreachable).map(Op::Around));
     steps.more.extend(sysctl::take(&desired.link, interface, around));
     let rules = interface.tunnel.iter().flat_map(|tunnel| Rule::of_tunnel(tunnel.lan));
-    steps.more.extend(rules.filter(|rule| !around.rules.contains(rule)).map(Op::AddRule));
+    steps.more.extend(rules.filter(|rule| !around.rules.contains(rule)).map(Around::AddRule).map(Op::Around));
     if interface.tunnel.is_none() {
-        steps.more.extend(around.unreachable.iter().copied().map(Op::RemoveUnreachable));
+        steps.more.extend(around.unreachable.iter().copied().map(Around::RemoveUnreachable).map(Op::Around));
     }
     steps.less.into_iter().chain(steps.firewall).chain(steps.more).collect()
 }
@@ -123,13 +123,13 @@ fn tunnel_off(desired: &Desired, around: &Surroundings, less: &mut Vec<Op>) {
     let wanted: BTreeSet<Rule> = tunnel.into_iter().flat_map(|tunnel| Rule::of_tunnel(tunnel.lan)).collect();
     let mut gone: Vec<Rule> = around.rules.difference(&wanted).copied().collect();
     gone.sort_by_key(|rule| !rule.is_switch());
-    less.extend(gone.into_iter().map(Op::RemoveRule));
+    less.extend(gone.into_iter().map(Around::RemoveRule).map(Op::Around));
 }
 
 fn firewall(interface: &Interface, around: &Surroundings, peers: Peers<'_>, ops: &mut Vec<Op>) {
     let Some(wanted) = &interface.firewall else {
         if !matches!(around.firewall, None | Some(FirewallLook::Absent)) {
-            ops.push(Op::RemoveFirewall);
+            ops.push(Around::RemoveFirewall.into());
         }
         return;
     };
@@ -141,13 +141,13 @@ fn firewall(interface: &Interface, around: &Surroundings, peers: Peers<'_>, ops:
             if let Peers::These(Followed { firewall: FirewallStep::Sets(changes), .. }) = peers
                 && had.after(changes) == wanted.digest
             {
-                ops.push(Op::ChangeFirewall(had, changes.clone(), wanted.need));
+                ops.push(Around::ChangeFirewall(had, changes.clone(), wanted.need).into());
                 return;
             }
         }
         Some(FirewallLook::Absent | FirewallLook::Changed) | None => {}
     }
-    ops.push(Op::SetFirewall(Arc::clone(&wanted.firewall), wanted.need));
+    ops.push(Around::SetFirewall(Arc::clone(&wanted.firewall), wanted.need).into());
 }
 
 /// The ops for these peers alone.

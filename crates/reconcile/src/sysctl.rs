@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Desired, Interface, LinkName, Op, Surroundings};
+use crate::{Around, Desired, Interface, LinkName, Op, Surroundings};
 
 const FORWARD_V4: &str = "net/ipv4/ip_forward";
 const FORWARD_V6: &str = "net/ipv6/conf/all/forwarding";
@@ -56,7 +56,7 @@ impl Kept {
     pub fn before(&self, link: &LinkName, ops: &[Op], surroundings: &Surroundings) -> Self {
         let mut kept = self.0.clone();
         for op in ops {
-            let Op::SetSysctl(Sysctl { name, value }) = op else { continue };
+            let Op::Around(Around::SetSysctl(Sysctl { name, value })) = op else { continue };
             // What is our own link's goes with it.
             if value_of_ours(name) != Some(value) || *name == reverse_of(link) {
                 continue;
@@ -122,7 +122,7 @@ pub(crate) fn put_back(desired: &Desired, surroundings: &Surroundings) -> Vec<Op
     {
         back.push(Sysctl::new(REDIRECTS_V4, before));
     }
-    back.into_iter().map(Op::SetSysctl).collect()
+    back.into_iter().map(Around::SetSysctl).map(Op::Around).collect()
 }
 
 /// What is to be changed. Only settings that the machine has.
@@ -154,8 +154,9 @@ pub(crate) fn take(link: &LinkName, interface: &Interface, surroundings: &Surrou
     if interface.tunnel.is_some() && surroundings.sysctls.iter().any(strict) && lacks(REVERSE_ALL, "2") {
         wanted.push(REVERSE_ALL.to_owned());
     }
-    let set =
-        |name: String| value_of_ours(&name).map(|value| Op::SetSysctl(Sysctl::new(name.clone(), value)));
+    let set = |name: String| {
+        value_of_ours(&name).map(|value| Around::SetSysctl(Sysctl::new(name.clone(), value)).into())
+    };
     wanted.into_iter().filter_map(set).collect()
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::{HostId, MemberId};
 use reconcile::{
-    Actual, Circumstances, Clients, Derived, LocalSettings, Look, Op, PathAction, PathStatus, Paths,
+    Actual, Around, Circumstances, Clients, Derived, LocalSettings, Look, Op, PathAction, PathStatus, Paths,
     conflict, reconcile, reconcile_followed, reconcile_link,
 };
 use tokio::time::Instant;
@@ -336,7 +336,8 @@ impl<H: Hands> Keeper<H> {
         if let Err(error) = self.keep_before(ops) {
             failures.push(failed("write down what settings of the kernel were", &error));
             // What is not known to be put back is not changed.
-            may_be_done.extend(ops.iter().filter(|op| !matches!(op, Op::SetSysctl(_))).cloned());
+            may_be_done
+                .extend(ops.iter().filter(|op| !matches!(op, Op::Around(Around::SetSysctl(_)))).cloned());
             ops = &may_be_done;
         }
         let results = self.hands.execute_all(ops, &self.secret).await;

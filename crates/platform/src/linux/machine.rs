@@ -203,14 +203,7 @@ impl Machine {
             | Op::SetKeepalive(..)
             | Op::SetEndpoint(..)
             | Op::Poke(..) => self.execute_peers(std::slice::from_ref(op)).await,
-            Op::SetFirewall(..)
-            | Op::ChangeFirewall(..)
-            | Op::RemoveFirewall
-            | Op::AddUnreachable(_)
-            | Op::RemoveUnreachable(_)
-            | Op::AddRule(_)
-            | Op::RemoveRule(_)
-            | Op::SetSysctl(_) => self.execute_around(op).await,
+            Op::Around(around) => self.execute_around(around).await,
         }
     }
 
@@ -392,13 +385,6 @@ fn peer_changes(op: &Op) -> Vec<PeerChange> {
         | Op::RemoveAddress(_)
         | Op::AddRoute(_)
         | Op::RemoveRoute(_)
-        | Op::SetFirewall(..)
-        | Op::ChangeFirewall(..)
-        | Op::RemoveFirewall
-        | Op::AddUnreachable(_)
-        | Op::RemoveUnreachable(_)
-        | Op::AddRule(_)
-        | Op::RemoveRule(_)
-        | Op::SetSysctl(_) => Vec::new(),
+        | Op::Around(_) => Vec::new(),
     }
 }

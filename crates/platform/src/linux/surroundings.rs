@@ -4,7 +4,7 @@
 //! have a firewall is one without and no failure, as long as nobody wants one.
 
 use anyhow::{Context as _, bail};
-use reconcile::{Family, Op, Surroundings};
+use reconcile::{Around, Family, Surroundings};
 use rustix::io::Errno;
 
 use super::machine::Machine;
@@ -29,18 +29,18 @@ impl Machine {
         })
     }
 
-    /// Carries out an op on them.
-    pub(super) async fn execute_around(&self, op: &Op) -> anyhow::Result<()> {
-        match op {
-            Op::SetFirewall(firewall, _) => self.table()?.set(firewall).await,
-            Op::ChangeFirewall(had, changes, _) => self.table()?.change(*had, changes).await,
-            Op::RemoveFirewall => self.table()?.remove().await,
-            Op::AddUnreachable(family) => self.add_unreachable(*family).await,
-            Op::RemoveUnreachable(family) => {
+    /// Carries out a step on them.
+    pub(super) async fn execute_around(&self, step: &Around) -> anyhow::Result<()> {
+        match step {
+            Around::SetFirewall(firewall, _) => self.table()?.set(firewall).await,
+            Around::ChangeFirewall(had, changes, _) => self.table()?.change(*had, changes).await,
+            Around::RemoveFirewall => self.table()?.remove().await,
+            Around::AddUnreachable(family) => self.add_unreachable(*family).await,
+            Around::RemoveUnreachable(family) => {
                 let removed = self.netlink.remove_unreachable(*family).await;
                 removed.map_err(|error| words::could_not("remove the route to nowhere", error))
             }
-            Op::AddRule(rule) => {
+            Around::AddRule(rule) => {
                 let added = self.netlink.add_rule(rule).await;
                 if let Err(error) = &added
                     && words::is(error, &[Errno::OPNOTSUPP, Errno::AFNOSUPPORT])
@@ -55,35 +55,17 @@ impl Machine {
                 }
                 added.map_err(|error| words::could_not(&format!("add the {rule}"), error))
             }
-            Op::RemoveRule(rule) => {
+            Around::RemoveRule(rule) => {
                 let removed = self.netlink.remove_rule(rule).await;
                 removed.map_err(|error| words::could_not(&format!("remove the {rule}"), error))
             }
-            Op::SetSysctl(sysctl) => sysctls::write(sysctl).with_context(|| {
+            Around::SetSysctl(sysctl) => sysctls::write(sysctl).with_context(|| {
                 format!(
                     "could not set {sysctl}; where /proc/sys is read-only (a container), set it outside: \
                      `sysctl -w {}={}`",
                     sysctl.name, sysctl.value
                 )
             }),
-            Op::CreateLink(_)
-            | Op::DeleteLink
-            | Op::SetKey(_)
-            | Op::SetPort(_)
-            | Op::SetMark(_)
-            | Op::SetMtu(_)
-            | Op::SetUp
-            | Op::AddAddress(_)
-            | Op::RemoveAddress(_)
-            | Op::AddRoute(_)
-            | Op::RemoveRoute(_)
-            | Op::AddPeer(..)
-            | Op::RemovePeer(_)
-            | Op::AllowMore(..)
-            | Op::SetAllowed(..)
-            | Op::SetKeepalive(..)
-            | Op::SetEndpoint(..)
-            | Op::Poke(..) => bail!("{op} is about the link"),
         }
     }
 

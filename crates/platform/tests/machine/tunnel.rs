@@ -7,8 +7,8 @@ use std::path::Path;
 use model::{Keepalive, Mtu, WgPublicKey};
 use platform::Machine;
 use reconcile::{
-    Actual, Desired, DesiredFirewall, DesiredPeer, Family, Filter, Firewall, FirewallLook, Interface, Kept,
-    LinkKind, Need, Op, Rule, Services, Side, Sysctl, Tunnel, reconcile,
+    Actual, Around, Desired, DesiredFirewall, DesiredPeer, Family, Filter, Firewall, FirewallLook, Interface,
+    Kept, LinkKind, Need, Op, Rule, Services, Side, Sysctl, Tunnel, reconcile,
 };
 use wire::WgSecret;
 
@@ -89,15 +89,19 @@ fn each_op_around_the_link_does_what_it_means() {
             }]),
             ..Firewall::default()
         };
-        let forward = |value: &str| Op::SetSysctl(Sysctl::new("net/ipv4/ip_forward", value));
+        let forward = |value: &str| Op::from(Around::SetSysctl(Sysctl::new("net/ipv4/ip_forward", value)));
         let was = expected.surroundings.sysctls["net/ipv4/ip_forward"].clone();
         let other = if was == "1" { "0" } else { "1" };
-        let mut ops: Vec<Op> = Family::ALL.map(Op::AddUnreachable).into();
-        ops.extend(rules.iter().copied().map(Op::AddRule));
-        ops.extend([Op::SetFirewall(firewall.into(), Need::Essential), forward(other), forward(&was)]);
-        ops.extend(rules.iter().copied().map(Op::RemoveRule));
-        ops.extend(Family::ALL.map(Op::RemoveUnreachable));
-        ops.push(Op::RemoveFirewall);
+        let mut ops: Vec<Op> = Family::ALL.map(Around::AddUnreachable).map(Op::Around).into();
+        ops.extend(rules.iter().copied().map(Around::AddRule).map(Op::Around));
+        ops.extend([
+            Around::SetFirewall(firewall.into(), Need::Essential).into(),
+            forward(other),
+            forward(&was),
+        ]);
+        ops.extend(rules.iter().copied().map(Around::RemoveRule).map(Op::Around));
+        ops.extend(Family::ALL.map(Around::RemoveUnreachable).map(Op::Around));
+        ops.push(Around::RemoveFirewall.into());
         for op in ops {
             for time in ["first", "second"] {
                 machine
@@ -242,13 +246,14 @@ fn behind_a_firewall_that_cannot_be_set_nothing_is_opened() {
         // A set change for a firewall that is not there is refused.
         let changes = reconcile::SetChanges::default();
         for op in &mut ops {
-            if matches!(op, Op::SetFirewall(..)) {
-                *op = Op::ChangeFirewall(Firewall::default().digest(), changes.clone(), Need::Essential);
+            if matches!(op, Op::Around(Around::SetFirewall(..))) {
+                *op = Around::ChangeFirewall(Firewall::default().digest(), changes.clone(), Need::Essential)
+                    .into();
             }
         }
         let outcomes = machine.execute_all(&ops, &WgSecret::from_random([0x42; 32])).await;
         for (op, outcome) in ops.iter().zip(outcomes) {
-            let refused = op.opens() || matches!(op, Op::ChangeFirewall(..));
+            let refused = op.opens() || matches!(op, Op::Around(Around::ChangeFirewall(..)));
             assert_eq!(outcome.is_err(), refused, "{op}: {outcome:?}");
         }
         let actual = machine.observe().await.unwrap();

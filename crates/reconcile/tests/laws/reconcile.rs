@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use model::WgPublicKey;
 use proptest::prelude::*;
 use reconcile::{
-    Actual, Desired, FIREWALL_MARK, Family, FirewallLook, FirewallStep, Followed, Gate, Interface, Link,
-    LinkName, Need, Op, Route, Rule, conflict, reconcile, reconcile_followed, reconcile_link,
+    Actual, Around, Desired, FIREWALL_MARK, Family, FirewallLook, FirewallStep, Followed, Gate, Interface,
+    Link, LinkName, Need, Op, Route, Rule, conflict, reconcile, reconcile_followed, reconcile_link,
 };
 
 use crate::machines::{OURS, interface, machine, wanted};
@@ -20,8 +20,10 @@ pub(crate) fn after(actual: &Actual, ops: &[Op]) -> Actual {
 
 /// What there is to do; what a machine without nf_tables cannot do is tried again each time.
 fn remaining(desired: &Desired, actual: &Actual) -> Vec<Op> {
-    let impossible =
-        |op: &Op| actual.surroundings.firewall.is_none() && matches!(op, Op::SetFirewall(_, Need::Essential));
+    let impossible = |op: &Op| {
+        actual.surroundings.firewall.is_none()
+            && matches!(op, Op::Around(Around::SetFirewall(_, Need::Essential)))
+    };
     reconcile(desired, actual).into_iter().filter(|op| !impossible(op)).collect()
 }
 
@@ -148,8 +150,7 @@ proptest! {
                 Op::Poke(..) => prop_assert!(false, "pokes are the paths' own"),
                 Op::SetKey(_) | Op::SetPort(_) | Op::SetMtu(_) | Op::SetUp | Op::AddAddress(_) | Op::RemoveAddress(_)
                 | Op::AddRoute(_) | Op::RemoveRoute(_) | Op::AllowMore(..) | Op::SetAllowed(..) | Op::SetKeepalive(..)
-                | Op::SetMark(_) | Op::SetFirewall(..) | Op::ChangeFirewall(..) | Op::RemoveFirewall | Op::AddUnreachable(_)
-                | Op::RemoveUnreachable(_) | Op::AddRule(_) | Op::RemoveRule(_) | Op::SetSysctl(_) => {}
+                | Op::SetMark(_) | Op::Around(_) => {}
             }
         }
     }
@@ -222,7 +223,7 @@ proptest! {
             let before = switched(&machine);
             machine.apply(&op);
             if switched(&machine) > before {
-                let Op::AddRule(rule) = op else { panic!("{op} switches") };
+                let Op::Around(Around::AddRule(rule)) = op else { panic!("{op} switches") };
                 prop_assert!(machine.surroundings.unreachable.contains(&rule.family));
                 let lan = desired.interface.as_ref().unwrap().tunnel.as_ref().unwrap().lan;
                 let exceptions = Rule::of_tunnel(lan).into_iter().filter(|rule| !rule.is_switch());
@@ -235,7 +236,7 @@ proptest! {
     fn without_the_firewall_that_it_needs_nothing_opens(desired in wanted(), actual in machine()) {
         let (mut gate, mut failed) = (Gate::default(), false);
         for op in reconcile(&desired, &actual) {
-            let fails = matches!(op, Op::SetFirewall(_, Need::Essential));
+            let fails = matches!(op, Op::Around(Around::SetFirewall(_, Need::Essential)));
             let carried_out = gate.ask(&op).is_ok() && !fails;
             gate.tell(&op, carried_out);
             prop_assert!(!(failed && carried_out && op.opens()), "{op}");

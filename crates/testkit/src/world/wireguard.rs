@@ -137,14 +137,7 @@ impl Kernel {
             | Op::SetKeepalive(..)
             | Op::SetEndpoint(..)
             | Op::SetMark(_)
-            | Op::SetFirewall(..)
-            | Op::ChangeFirewall(..)
-            | Op::RemoveFirewall
-            | Op::AddUnreachable(_)
-            | Op::RemoveUnreachable(_)
-            | Op::AddRule(_)
-            | Op::RemoveRule(_)
-            | Op::SetSysctl(_) => {}
+            | Op::Around(_) => {}
         }
     }
 
