@@ -1,7 +1,7 @@
 //! One step on the machine. Idempotent: executing it where it is already so changes nothing and is no error.
 //!
-//! Ops are about the one link whose name `Desired` and the platform were given, and, by `Around`, about what is ours elsewhere. Where a full tunnel or a
-//! firewall has to stand before something opens, `Gate` holds back what would open it.
+//! Ops are about the one link whose name `Desired` and the platform were given, and, by `Around`, about what is ours
+//! elsewhere. Where a full tunnel or a firewall has to stand before something opens, `Gate` holds back what would open it.
 
 use std::collections::BTreeSet;
 use std::fmt;
