@@ -3,7 +3,9 @@
 //! What differs without this, each found by reading and held by a test where it can be: gotatun's own control
 //! protocol forgets a peer's session at every change; a device without a private key cannot take peers or a port; a
 //! peer that did not answer for ninety seconds is given up in spite of its persistent keepalive; the time of the last
-//! handshake is lost with the session; replacing all peers opens the port again.
+//! handshake is lost with the session; replacing all peers opens the port again; a peer that is kept alive is called only a
+//! quarter of a second after it was added. What could not be had from outside is changed in gotatun itself
+//! (third_party/gotatun/NETLOOM.md): what a new private key costs.
 //!
 //! What a change costs: here, the same however many peers there are, because what they have is remembered ([`Table`])
 //! and not read back. gotatun can only list all peers with all their prefixes, and looks at every prefix of the device
@@ -28,7 +30,7 @@ use tokio::task::JoinSet;
 
 use super::change::{Endpoints, Step};
 use super::table::{Plan, Table};
-use super::uapi::{self, DeviceState, Request, Settings};
+use super::uapi::{self, DeviceState, PeerSettings, Request, Settings};
 use crate::PublicKey;
 
 /// Peers that are changed without letting a packet pass in between. gotatun looks at all prefixes for each of them.
@@ -112,7 +114,7 @@ impl<T: DeviceTransports> Engine<T> {
         }
         let endpoints = self.endpoints_for(&settings).await;
         let mut sought = Vec::new();
-        for some in settings.peers.chunks(AT_ONCE) {
+        for some in removals_last(&settings.peers).chunks(AT_ONCE) {
             let mut plan = Plan::default();
             for peer in some {
                 let key = &peer.public_key;
@@ -268,6 +270,17 @@ impl<T: DeviceTransports> Engine<T> {
         let private_key = key.filter(|_| self.public_key.is_some());
         DeviceState { private_key, listen_port, fwmark: mark.unwrap_or(0), peers }
     }
+}
+
+/// Puts off removing whom nothing more is said of. A peer that takes the place of another one then has its prefixes before
+/// that one goes: no packet finds nobody, and what waits for a session with the one waits for the other.
+fn removals_last(peers: &[PeerSettings]) -> Vec<&PeerSettings> {
+    let mut named_later = HashSet::new();
+    let mut goes_last = |peer: &PeerSettings| named_later.insert(peer.public_key) && peer.remove;
+    let mut peers: Vec<_> = peers.iter().rev().map(|peer| (goes_last(peer), peer)).collect();
+    peers.reverse();
+    peers.sort_by_key(|(goes_last, _)| *goes_last);
+    peers.into_iter().map(|(_, peer)| peer).collect()
 }
 
 fn errno(error: &Error) -> Errno {

@@ -38,7 +38,7 @@ struct Known {
 pub(super) struct Plan {
     /// In this order.
     pub(super) steps: Vec<Step>,
-    /// Peers that are kept alive and looked for anew.
+    /// Peers that are kept alive, and looked for for the first time or anew.
     pub(super) sought: Vec<PublicKey>,
 }
 
@@ -65,6 +65,9 @@ impl Table {
             Entry::Vacant(place) => {
                 let Known { setting, .. } = place.insert(Known::default());
                 setting.change_to(wanted, as_new, endpoints);
+                if setting.keepalive > 0 && setting.endpoint.is_some() {
+                    plan.sought.push(peer);
+                }
                 let new = setting.of_new(peer, self.allowed.of(&peer));
                 plan.steps.push(Step::Add(Box::new(new)));
                 return;

@@ -1,6 +1,6 @@
 //! gotatun's UDP sockets, with patience.
 //!
-//! When the device opens its port again (after its key changed, say) the old socket may still be held for a moment
+//! When the device opens another port, or its own again, the old socket may still be held for a moment
 //! by a task that is being aborted. Such a port is free a few milliseconds later; only a port that stays taken is.
 //! And where gotatun ends all traffic for good when a socket once fails to receive, this tries again.
 

@@ -18,6 +18,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use crate::device::Error;
 use crate::device::{Connection, Device, DeviceState, DeviceTransports, Peer, Reconfigure};
 use crate::noise::TimerParams;
+use crate::packet::Packet;
 
 /// Read-only view of a WireGuard device for inspection.
 ///
@@ -71,6 +72,8 @@ pub struct DeviceWrite<'a, T: DeviceTransports> {
     device: &'a mut DeviceState<T>,
     reconfigure: Reconfigure,
     set_private_key: Option<StaticSecret>,
+    /// NETLOOM: what waited for sessions with peers that were removed.
+    orphans: Vec<Packet>,
 }
 
 #[derive(Default)]
@@ -386,8 +389,16 @@ impl<T: DeviceTransports> DeviceWrite<'_, T> {
     /// Remove a single peer from this [`Device`].
     ///
     /// Returns `false` if no peer with `public_key` exists.
+    ///
+    /// NETLOOM: what waits for a session with it goes to whoever has the addresses when all is
+    /// changed: a peer that takes the place of another one inherits what the other one was to get.
     pub async fn remove_peer(&mut self, public_key: &PublicKey) -> bool {
-        self.device.remove_peer(public_key).await.is_some()
+        let Some(removed) = self.device.remove_peer(public_key).await else {
+            return false;
+        };
+        self.orphans
+            .extend(removed.lock().await.tunnel.take_queued_packets());
+        true
     }
 
     /// Change the listen port of the UDP socket of this [`Device`].
@@ -482,6 +493,7 @@ impl<T: DeviceTransports> Device<T> {
             device: &mut state,
             reconfigure: Reconfigure::No,
             set_private_key: None,
+            orphans: Vec::new(),
         };
 
         let t = f(&mut configurator).await;
@@ -490,7 +502,12 @@ impl<T: DeviceTransports> Device<T> {
             configurator.reconfigure |= configurator.device.set_key(private_key).await;
         }
 
-        if let Reconfigure::Yes = configurator.reconfigure {
+        let (reconfigure, orphans) = (configurator.reconfigure, configurator.orphans);
+        for packet in orphans {
+            state.send_for_removed(packet).await;
+        }
+
+        if let Reconfigure::Yes = reconfigure {
             // TODO: don't do this elsewhere for ApiServer?
             // FIXME: set_up acquires lock but we should reuse it
             drop(state);

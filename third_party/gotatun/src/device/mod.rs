@@ -38,12 +38,13 @@ use tokio::join;
 use tokio::sync::RwLock;
 use tokio::sync::{Mutex, watch};
 use tracing::{Level, instrument};
+use zerocopy::FromBytes;
 
 use crate::noise::errors::WireGuardError;
 use crate::noise::handshake::parse_handshake_anon;
 use crate::noise::rate_limiter::RateLimiter;
 use crate::noise::{Tunn, TunnResult};
-use crate::packet::{PacketBufPool, WgKind};
+use crate::packet::{Ip, Packet, PacketBufPool, WgKind};
 use crate::task::Task;
 use crate::tun::{IpRecv, IpSend, MtuWatcher};
 use crate::udp::buffer::{BufferedUdpReceive, BufferedUdpSend};
@@ -558,7 +559,11 @@ impl<T: DeviceTransports> DeviceState<T> {
         self.key_pair = Some((private_key, public_key));
         self.rate_limiter = Some(rate_limiter);
 
-        Reconfigure::Yes
+        // NETLOOM: `handle_incoming` asks for the key at each packet, so the socket stays open.
+        match self.connection {
+            Some(_) => Reconfigure::No,
+            None => Reconfigure::Yes,
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -590,6 +595,26 @@ impl<T: DeviceTransports> DeviceState<T> {
         self.peers_by_ip.clear();
         // TODO: tear down connection?
         n
+    }
+
+    /// NETLOOM: sends a packet that waited for a session with a peer that is no more to the peer that
+    /// has its destination now, as if it came from the TUN device.
+    async fn send_for_removed(&self, packet: Packet) {
+        let Some(peer_arc) = Ip::ref_from_bytes(&packet)
+            .ok()
+            .and_then(Ip::destination)
+            .and_then(|destination| self.peers_by_ip.find(destination))
+        else {
+            return;
+        };
+        let mut peer = peer_arc.lock().await;
+        let Some(packet) = peer.tunnel.handle_outgoing_packet(packet, None) else {
+            return;
+        };
+        Self::register_handshake_idx(&self.peers_by_idx, &packet, peer_arc);
+        if let (Some(connection), Some(addr)) = (&self.connection, peer.endpoint().addr) {
+            let _ = connection.udp.send_to(packet.into(), addr).await;
+        }
     }
 
     /// If `packet` is a handshake init or response, register its `sender_idx` in `peers_by_idx`.
@@ -672,16 +697,13 @@ impl<T: DeviceTransports> DeviceState<T> {
         mut udp_rx: impl UdpRecv,
         mut packet_pool: PacketBufPool,
     ) -> Result<(), Error> {
-        let (private_key, public_key, rate_limiter, mut tun_mtu) = {
+        let mut tun_mtu = {
             let Some(device) = device.upgrade() else {
                 return Ok(());
             };
             let device = device.read().await;
 
-            let (private_key, public_key) = device.key_pair.clone().expect("Key not set");
-            let rate_limiter = device.rate_limiter.clone().unwrap();
-            let tun_mtu = device.tun_rx_mtu.clone();
-            (private_key, public_key, rate_limiter, tun_mtu)
+            device.tun_rx_mtu.clone()
         };
 
         loop {
@@ -689,6 +711,18 @@ impl<T: DeviceTransports> DeviceState<T> {
                 .recv_from(&mut packet_pool)
                 .await
                 .map_err(Error::IoError)?;
+
+            let Some(device) = device.upgrade() else {
+                return Ok(());
+            };
+
+            // NETLOOM: the key may be another one than at the packet before.
+            let device_guard = device.read().await;
+            let (Some((private_key, public_key)), Some(rate_limiter)) =
+                (&device_guard.key_pair, &device_guard.rate_limiter)
+            else {
+                continue;
+            };
             let parsed_packet = match rate_limiter.verify_packet(addr, src_buf) {
                 Ok(packet) => packet,
                 Err(TunnResult::WriteToNetwork(WgKind::CookieReply(cookie))) => {
@@ -702,14 +736,9 @@ impl<T: DeviceTransports> DeviceState<T> {
                 Err(_) => continue,
             };
 
-            let Some(device) = device.upgrade() else {
-                return Ok(());
-            };
-
-            let device_guard = device.read().await;
             let peers = &device_guard.peers;
             let peer = match &parsed_packet {
-                WgKind::HandshakeInit(p) => parse_handshake_anon(&private_key, &public_key, p)
+                WgKind::HandshakeInit(p) => parse_handshake_anon(private_key, public_key, p)
                     .ok()
                     .and_then(|hh| peers.get(&x25519::PublicKey::from(hh.peer_static_public)))
                     .cloned(),
@@ -766,6 +795,23 @@ impl<T: DeviceTransports> DeviceState<T> {
                 }
                 #[cfg_attr(not(feature = "daita"), expect(unused_mut))]
                 TunnResult::WriteToTunnel(mut packet) => {
+                    // NETLOOM: the first packet under a session that the peer began confirms it: what
+                    // waited for a session goes now.
+                    for queued in tunnel.get_queued_packets(&mut tun_mtu) {
+                        #[cfg(feature = "daita")]
+                        let queued = match daita {
+                            Some(daita) => match daita.on_tunnel_sent(queued) {
+                                Some(queued) => queued,
+                                None => continue,
+                            },
+                            None => queued,
+                        };
+                        if let Err(_err) = udp_tx.send_to(queued.into(), addr).await {
+                            tracing::trace!("udp.send_to failed");
+                            break;
+                        }
+                    }
+
                     #[cfg(feature = "daita")]
                     if let Some(daita) = daita {
                         match daita.on_data_recv(packet) {

@@ -160,7 +160,10 @@ impl<R: RngCore + Send> Tunn<R> {
         self.handshake.reset();
     }
 
-    /// Update the private key and clear existing sessions.
+    /// Update the private key.
+    ///
+    /// NETLOOM: existing sessions go on receiving until they expire, and send no more, as those of
+    /// the Linux kernel (`wg_noise_expire_current_peer_keypairs`).
     pub fn set_static_private(
         &mut self,
         static_private: x25519::StaticSecret,
@@ -170,9 +173,20 @@ impl<R: RngCore + Send> Tunn<R> {
         self.rate_limiter = rate_limiter;
         self.handshake
             .set_static_private(static_private, static_public);
-        for s in &mut self.sessions {
-            *s = None;
+        for s in self.sessions.iter_mut().flatten() {
+            s.may_send = false;
         }
+    }
+
+    /// NETLOOM: whether there is a session that packets can be sent under.
+    pub(crate) fn may_send(&self) -> bool {
+        let current = &self.sessions[self.current % N_SESSIONS];
+        current.as_ref().is_some_and(|session| session.may_send)
+    }
+
+    /// NETLOOM: what waits for a session, to be sent by somebody else.
+    pub(crate) fn take_queued_packets(&mut self) -> VecDeque<Packet> {
+        std::mem::take(&mut self.packet_queue)
     }
 
     /// Update the preshared key used for future handshakes.
@@ -225,7 +239,9 @@ impl<R: RngCore + Send> Tunn<R> {
     /// sending counter has reached `REJECT_AFTER_MESSAGES`.
     pub fn encapsulate_with_session(&mut self, packet: Packet) -> Result<Packet<WgData>, Packet> {
         let current = self.current;
-        if let Some(ref session) = self.sessions[current % N_SESSIONS] {
+        if let Some(ref session) = self.sessions[current % N_SESSIONS]
+            && session.may_send
+        {
             // Send the packet using an established session
             let packet = session.format_packet_data(packet)?;
             self.timer_tick(TimerName::TimeLastPacketSent);
@@ -325,7 +341,15 @@ impl<R: RngCore + Send> Tunn<R> {
             // There is nothing to do, already using this session, this is the common case
             return;
         }
-        if self.sessions[cur_slot % N_SESSIONS].is_none()
+        // NETLOOM: what may not send never becomes the current session, and gives way to what may.
+        let may_send = |slot: usize| {
+            let session = &self.sessions[slot % N_SESSIONS];
+            session.as_ref().is_some_and(|session| session.may_send)
+        };
+        if !may_send(new_slot) {
+            return;
+        }
+        if !may_send(cur_slot)
             || self.timers.session_timers[new_slot % N_SESSIONS]
                 >= self.timers.session_timers[cur_slot % N_SESSIONS]
         {
@@ -433,8 +457,13 @@ impl<R: RngCore + Send> Tunn<R> {
     }
 
     /// Encapsulate and return all queued packets.
+    ///
+    /// NETLOOM: none while there is no session to send them under, so that they stay in their order.
     pub fn get_queued_packets(&mut self, tun_mtu: &mut MtuWatcher) -> impl Iterator<Item = WgKind> {
         std::iter::from_fn(|| {
+            if !self.may_send() {
+                return None;
+            }
             self.dequeue_packet()
                 .and_then(|packet| self.handle_outgoing_packet(packet, Some(tun_mtu)))
         })

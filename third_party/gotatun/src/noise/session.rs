@@ -31,6 +31,9 @@ pub(super) const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
 pub struct Session {
     pub(crate) receiving_index: Index,
     sending_index: u32,
+    /// NETLOOM: whether the private key that it was agreed with is still the device's. If not, it
+    /// only receives.
+    pub(super) may_send: bool,
     receiver: LessSafeKey,
     sender: LessSafeKey,
     sending_key_counter: AtomicU64,
@@ -189,6 +192,7 @@ impl Session {
         Session {
             receiving_index: local_index,
             sending_index,
+            may_send: true,
             receiver: LessSafeKey::new(
                 UnboundKey::new(&CHACHA20_POLY1305, &receiving_key).unwrap(),
             ),

@@ -456,8 +456,8 @@ impl<R: rand::RngCore + Send> Tunn<R> {
     ///
     /// Returns `None` if no session has been established.
     pub fn time_since_last_handshake(&self) -> Option<Duration> {
-        let current_session = self.current;
-        if self.sessions[current_session % super::N_SESSIONS].is_some() {
+        // NETLOOM: nor if it may not send any more.
+        if self.may_send() {
             let duration_since_tun_start = self.timers.now();
             let duration_since_session_established = self.timers[TimeSessionEstablished];
 
@@ -474,7 +474,8 @@ impl<R: rand::RngCore + Send> Tunn<R> {
             .timers
             .now()
             .saturating_sub(self.timers.session_timers[current_session]);
-        self.sessions[current_session].is_some() && session_age < self.timers.rekey_after_time
+        // NETLOOM: one that may not send does not count.
+        self.may_send() && session_age < self.timers.rekey_after_time
     }
 
     /// Get the persistent keepalive interval in seconds.

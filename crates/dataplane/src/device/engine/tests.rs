@@ -18,23 +18,30 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const TWO_TICKS: Duration = Duration::from_millis(600);
 const INITIATION: usize = 148;
 
+mod rotation;
+
+/// Machine n is 10.0.0.n.
 struct Machine {
     engine: Engine<(Sockets, TunChannelTx, TunChannelRx)>,
     key: String,
-    _interface: UdpChannelFactory,
+    interface: UdpChannelFactory,
 }
 
 impl Machine {
     async fn new(number: u8) -> Self {
         let mtu = MtuWatcher::new(1420);
         let (writer, reader, interface) =
-            new_udp_tun_channel(8, Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST, mtu);
-        let mut engine = Engine::start(Sockets::new(), (writer, reader)).await.unwrap();
+            new_udp_tun_channel(8, Ipv4Addr::new(10, 0, 0, number), Ipv6Addr::LOCALHOST, mtu);
+        let engine = Engine::start(Sockets::new(), (writer, reader)).await.unwrap();
+        let mut machine = Self { engine, key: String::new(), interface };
+        machine.set_key(number).await;
+        machine
+    }
+
+    async fn set_key(&mut self, number: u8) {
         let private = [number; 32];
-        let set = format!("set=1\nprivate_key={}\n\n", hex(&private));
-        assert_eq!(engine.answer(&set).await, "errno=0\n\n");
-        let public = Point::from(&StaticSecret::from(private)).to_bytes();
-        Self { engine, key: hex(&public), _interface: interface }
+        self.set(&format!("private_key={}\n", hex(&private))).await;
+        self.key = hex(&Point::from(&StaticSecret::from(private)).to_bytes());
     }
 
     async fn set(&mut self, what: &str) {
