@@ -113,7 +113,7 @@ async fn by_tcp(upstream: SocketAddr, foreign: &Foreign) -> io::Result<Vec<u8>> 
     Ok(answer)
 }
 
-fn random_id() -> io::Result<u16> {
+pub(crate) fn random_id() -> io::Result<u16> {
     let mut octets = [0; 2];
     getrandom::fill(&mut octets).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(u16::from_be_bytes(octets))
