@@ -260,10 +260,10 @@ fn first_claims(
 fn access(map: &HostMap, held: &[(MemberId, Claim)]) -> Shape {
     let node = |member: &MemberId, network| {
         let peer = map.peers.get(member)?;
-        Some((peer, peer.nodes.iter().find(|node| node.network == network)?))
+        peer.nodes.iter().find(|node| node.network == network)
     };
     let standing = |member: &MemberId, network| {
-        node(member, network).map_or(Standing::Other, |(peer, node)| Standing::of(map.host.id, peer, node))
+        node(member, network).map_or(Standing::Other, |node| Standing::of(map.host.id, node))
     };
     let carried = held.iter().filter(|(member, claim)| standing(member, claim.network) != Standing::Other);
     let carrying = carried.map(|(_, claim)| claim.network).chain(carries_always(map)).collect();
@@ -273,11 +273,10 @@ fn access(map: &HostMap, held: &[(MemberId, Claim)]) -> Shape {
     let mut placed: Vec<(MemberId, NetworkId, Standing, IpNet)> = addresses
         .map(|(member, claim)| (*member, claim.network, standing(member, claim.network), claim.net))
         .collect();
-    placed.extend(
-        duties(map).map(|(network, duty)| (duty.id, network, Standing::Carried, duty.range.0.trunc())),
-    );
+    placed
+        .extend(duties(map).map(|(network, duty)| (duty.id, network, Standing::Range, duty.range.0.trunc())));
     for (member, network, standing, net) in placed {
-        let classes = node(&member, network).map_or(&[][..], |(_, node)| &node.classes);
+        let classes = node(&member, network).map_or(&[][..], |node| &node.classes);
         for id in shape.sets_of(network, member, standing, classes) {
             shape.firewall.sets.get_mut(&id).map(|set| set.insert(net));
         }

@@ -35,8 +35,8 @@ pub use desired::{
 };
 pub use firewall::{
     AddressSet, Family, Filter, Firewall, FirewallDigest, FirewallDigestError, FirewallLook, FirewallStep,
-    Grant, Packet, PortRange, Ports, PrefixMap, PrefixMapError, Service, Services, SetChange, SetChanges,
-    SetId, Side, StableHasher, Translation, Verdict, Way, diff as firewall_diff, element_digest,
+    Grant, Outward, Packet, PortRange, Ports, PrefixMap, PrefixMapError, Service, Services, SetChange,
+    SetChanges, SetId, Side, StableHasher, Translation, Verdict, Way, diff as firewall_diff, element_digest,
 };
 pub use link::{LinkKind, LinkName, LinkNameError};
 pub use op::{Gate, HeldBack, Op};

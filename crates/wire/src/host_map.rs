@@ -250,12 +250,16 @@ pub struct PeerNode {
     /// The hosts through which it is reached, best first; none: it is a WireGuard peer itself.
     #[cbor(n(4), default, skip_if = "Vec::is_empty")]
     pub via: Vec<HostId>,
+    /// Whether it is a node, though it is reached through others: one that judges itself what comes to it. Clients and ranges
+    /// are judged by those who carry them.
+    #[cbor(n(5), default, skip_if = "is_false")]
+    pub relayed: bool,
 }
 
 impl PeerNode {
     /// A node with addresses and nothing else.
     pub const fn new(network: NetworkId, addresses: Addresses) -> Self {
-        Self { network, addresses, ranges: Vec::new(), classes: Vec::new(), via: Vec::new() }
+        Self { network, addresses, ranges: Vec::new(), classes: Vec::new(), via: Vec::new(), relayed: false }
     }
 }
 

@@ -141,6 +141,7 @@ pub(super) fn as_seen(picture: &Picture<'_>, network: NetworkId, member: Member)
     }
     seen.classes = classes(intent, network, member);
     seen.via = via(picture, member);
+    seen.relayed = matches!(member, Member::Node(_)) && !seen.via.is_empty();
     Some(seen)
 }
 

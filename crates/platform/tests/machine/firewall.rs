@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::common::{LINK, inside, output, run};
 use platform::{FirewallTable, FirewallWatch};
 use reconcile::{
-    AddressSet, Filter, Firewall, FirewallLook, FirewallStep, Grant, Ports, PrefixMap, Service, Services,
-    SetChange, SetChanges, SetId, Side, Translation, firewall_diff,
+    AddressSet, Filter, Firewall, FirewallLook, FirewallStep, Grant, Outward, Ports, PrefixMap, Service,
+    Services, SetChange, SetChanges, SetId, Side, Translation, firewall_diff,
 };
 use tokio::time::timeout;
 
@@ -46,10 +46,10 @@ fn rich() -> Firewall {
     Firewall {
         sets: sets.into(),
         input: Filter::Only(grants.clone()),
-        always: vec![Service::Udp(Ports::one(53)), Service::Tcp(Ports::one(53))],
         forward: Filter::Only(grants.clone()),
-        output: Filter::Only(grants),
+        output: Outward { towards: vec![Side::Set(SetId(2)), lists()], grants },
         inside: ["10.20.0.0/16", "fd20::/64"].map(|net| net.parse().unwrap()).into(),
+        behind: ["192.168.7.0/24", "fd07::/64"].map(|net| net.parse().unwrap()).into(),
         clamp: true,
         translations: vec![Translation::Map(map), masquerade],
     }
@@ -168,6 +168,7 @@ fn what_is_listed_of_our_table_can_be_read_by_people_and_by_the_kernels_tools() 
                 "ct state related accept",
                 "tcp flags syn tcp option maxseg size set rt mtu",
                 "ip saddr @s1_v4_32 jump input_from_s1",
+                "ip daddr @s2_v4_32 jump output_judged",
                 "ip saddr & 255.255.0.0 == @s1_v4_16 jump forward_from_s1",
                 "tcp dport 443 accept",
                 "meta l4proto ipv6-icmp accept",
@@ -186,7 +187,7 @@ fn what_is_listed_of_our_table_can_be_read_by_people_and_by_the_kernels_tools() 
 
 /// What another hand may do to our table.
 const DRIFTS: [&str; 14] = [
-    "nft delete rule inet netloom input handle $(nft -a list chain inet netloom input | sed -n 's/.*reply.*handle //p')",
+    "nft delete rule inet netloom input_judged handle $(nft -a list chain inet netloom input_judged | sed -n 's/.*reply.*handle //p')",
     "nft flush chain inet netloom input",
     "nft flush ruleset inet && nft add table inet netloom",
     "nft add rule inet netloom forward accept",
@@ -199,7 +200,7 @@ const DRIFTS: [&str; 14] = [
     "nft chain inet netloom input '{ policy drop; }'",
     "nft add table inet netloom '{ flags dormant; }'",
     "nft flush chain inet netloom digest",
-    "nft replace rule inet netloom input handle $(nft -a list chain inet netloom input | sed -n '/addr/!s/.*drop.*handle //p') accept",
+    "nft replace rule inet netloom input_judged handle $(nft -a list chain inet netloom input_judged | sed -n 's/.*drop.*handle //p') accept",
 ];
 
 #[test]

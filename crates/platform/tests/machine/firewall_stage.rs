@@ -13,7 +13,20 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
+use platform::FirewallTable;
+use reconcile::{AddressSet, Filter, Firewall, Grant, Packet, Services, Side, Verdict, Way};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::common::{LINK, ip};
+
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+pub(crate) const PORTS: [u16; 4] = [4001, 4002, 4003, 4004];
+/// For what has to come: the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// For a connection that is refused by silence, behind a mark.
+pub(crate) const SILENCE: Duration = Duration::from_millis(80);
 
 /// Makes the machines.
 pub(crate) const STAGE: &str = r#"
@@ -139,4 +152,70 @@ pub(crate) fn is_cut(client: &mut TcpStream, server: &mut TcpStream) -> bool {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => true,
         Err(error) => panic!("{error}"),
     }
+}
+
+/// The hands.
+pub(crate) fn table() -> FirewallTable {
+    FirewallTable::open(&LINK.parse().unwrap()).unwrap()
+}
+
+pub(crate) fn set(members: &[&str]) -> AddressSet {
+    members.iter().map(|member| member.parse::<IpNet>().unwrap()).collect()
+}
+
+pub(crate) fn addresses(machine: At) -> Vec<IpAddr> {
+    let all: &[&str] = match machine {
+        At::Peer => &["10.20.0.11", "10.20.0.12", "fd20::11", "fd20::12"],
+        At::This => &["10.20.0.1", "10.20.0.2", "fd20::1", "fd20::2"],
+        At::Lan => &["192.168.7.11", "192.168.7.12", "fd07::11", "fd07::12"],
+    };
+    all.iter().map(|text| ip(text)).collect()
+}
+
+/// Whether what goes this way passes.
+pub(crate) struct Expected<'a> {
+    pub(crate) firewall: &'a Firewall,
+    pub(crate) way: Way,
+}
+
+impl Expected<'_> {
+    pub(crate) fn passes(
+        &self,
+        source: IpAddr,
+        destination: IpAddr,
+        protocol: u8,
+        port: Option<u16>,
+    ) -> bool {
+        let packet = Packet { way: self.way, source, destination, protocol, port, reply: false };
+        self.firewall.verdict(&packet) == Verdict::Accept
+    }
+
+    /// Whether it passes, and the reply too.
+    pub(crate) fn is_answered(
+        &self,
+        source: IpAddr,
+        destination: IpAddr,
+        protocol: u8,
+        port: Option<u16>,
+    ) -> bool {
+        let way = match self.way {
+            Way::Here { from_link } => Way::Out { to_link: from_link },
+            Way::Out { to_link } => Way::Here { from_link: to_link },
+            Way::Through { from_link, to_link } => Way::Through { from_link: to_link, to_link: from_link },
+            Way::Itself => Way::Itself,
+        };
+        let reply =
+            Packet { way, source: destination, destination: source, protocol, port: None, reply: true };
+        self.passes(source, destination, protocol, port) && self.firewall.verdict(&reply) == Verdict::Accept
+    }
+}
+
+pub(crate) fn pairs(from: At, to: At) -> Vec<(IpAddr, IpAddr)> {
+    let all = addresses(from).into_iter().flat_map(|a| addresses(to).into_iter().map(move |b| (a, b)));
+    all.filter(|(a, b)| a.is_ipv4() == b.is_ipv4()).collect()
+}
+
+/// The grants that let somebody open connections to anybody.
+pub(crate) fn all_of(from: Side, to: Side) -> Filter {
+    Filter::Only(vec![Grant { from, to, services: Services::All }])
 }

@@ -4,8 +4,11 @@
 
 mod common;
 mod firewall;
+mod firewall_connections;
+mod firewall_pretence;
 mod firewall_stage;
 mod firewall_traffic;
+mod firewall_translations;
 mod hands;
 mod resolver_common;
 mod resolver_crash;

@@ -1,4 +1,5 @@
-//! From the map to the firewall: whose connections are let in to this machine, and whose pass through it.
+//! From the map to the firewall: whose connections are let in to this machine, whose pass through it, and which ones it opens
+//! itself to those who cannot judge.
 //!
 //! Not for what a firewall means (`firewall`) and not for who may talk to whom: grants say it. It keeps true that what no
 //! grant of a guarded network speaks of is dropped, that only what this host carries is let through, and that a member that
@@ -9,25 +10,25 @@
 //! ```text
 //!  Others    whoever is neither of the two below       Relayed   nodes that are reached through this one: they judge themselves
 //!  Carried   clients of this gateway, ranges that this host leads to: judged here, on their behalf
+//!  Clients   the clients among them: what this host itself opens to them is judged here too
 //!  From(c)   all members of a class, or one member     To(c)     those of them that are carried
 //! ```
 
 mod outside;
+mod plan;
 mod services;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use model::{HostId, MemberId, NetworkId};
-use wire::{Class, HostMap, Membership, Party, Peer, PeerNode};
+use model::{MemberId, NetworkId};
+use wire::{Class, HostMap, Party};
 
 use crate::reach::{duties, taken_part};
-use crate::{
-    AddressSet, Filter, Firewall, Grant, Need, PROBE_PORT, PortRange, Ports, PrefixMap, Service, Services,
-    SetId, Side, Translation,
-};
-
-const DNS_PORT: u16 = 53;
+use crate::{AddressSet, Filter, Firewall, Need, Outward, PrefixMap, SetId, Side, Translation};
+use plan::{Plan, Rules};
+pub(crate) use standing::{Standing, is_client};
 
 /// A set that rules may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,37 +36,9 @@ enum SetKey {
     Others(NetworkId),
     Relayed(NetworkId),
     Carried(NetworkId),
+    Clients(NetworkId),
     From(NetworkId, Party),
     To(NetworkId, Party),
-}
-
-/// What a member is to this host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// Reached directly, or through somebody else.
-    Other,
-    /// A node that is reached through this one.
-    Relayed,
-    /// A client of this gateway, or a range that this host leads to.
-    Carried,
-}
-
-impl Standing {
-    /// Of a member by one of its nodes.
-    pub(crate) fn of(own: HostId, peer: &Peer, node: &PeerNode) -> Self {
-        // Nobody knows where a client will call from, and a node has told.
-        let is_node = !peer.seen.is_empty() || !peer.local.is_empty() || peer.fixed.is_some();
-        match (node.via.contains(&own), is_node) {
-            (false, _) => Self::Other,
-            (true, true) => Self::Relayed,
-            (true, false) => Self::Carried,
-        }
-    }
-}
-
-/// Whether a peer is a client of this gateway: it calls, and is never called.
-pub(crate) fn is_client(map: &HostMap, peer: &Peer) -> bool {
-    peer.nodes.iter().any(|node| Standing::of(map.host.id, peer, node) == Standing::Carried)
 }
 
 /// A firewall without the members of its sets.
@@ -89,6 +62,12 @@ fn inside(map: &HostMap) -> BTreeSet<IpNet> {
     taken_part(map).filter(|(_, of)| of.guarded).flat_map(|(_, of)| of.ranges.iter()).collect()
 }
 
+/// The ranges that this host leads to, in networks that policy guards: a range may reach the host itself as it was granted.
+fn behind(map: &HostMap) -> BTreeSet<IpNet> {
+    let guarded = |network| map.networks.get(&network).is_some_and(|of: &wire::Membership| of.guarded);
+    duties(map).filter(|(network, _)| guarded(*network)).map(|(_, duty)| duty.range.0.trunc()).collect()
+}
+
 /// Networks in which this host carries something whoever its members are.
 pub(crate) fn carries_always(map: &HostMap) -> impl Iterator<Item = NetworkId> {
     let gateways = taken_part(map).filter(|(_, of)| of.internet_gateway).map(|(id, _)| id);
@@ -105,27 +84,17 @@ impl Shape {
         let leads_outside = taken_part(map).any(|(_, membership)| membership.internet_gateway);
         let outside = if leads_outside { outside::outside(map, ranges) } else { AddressSet::default() };
         let guarded = taken_part(map).any(|(_, membership)| membership.guarded);
-        let mut plan =
-            Plan { map, carrying, outside: &outside, input: vec![], forward: vec![], keys: BTreeMap::new() };
-        for (network, membership) in taken_part(map) {
-            plan.network(network, membership, guarded);
-        }
-        let Plan { input, forward, mut keys, .. } = plan;
-        // Numbers by the order of what they stand for, and not of what was met first.
-        for (number, id) in (0..).zip(keys.values_mut()) {
-            *id = SetId(number);
-        }
-        let ids = keys;
-        let grants = |drafts: Vec<Draft>| drafts.into_iter().map(|draft| draft.grant(&ids)).collect();
+        let (rules, ids) = Plan::new(map, carrying, &outside).rules(guarded);
+        let Rules { input, forward, towards, output } = rules;
         let firewall = Firewall {
             sets: ids.values().map(|id| (*id, AddressSet::default())).collect(),
-            input: if guarded { Filter::Only(grants(input)) } else { Filter::Open },
-            always: always(),
-            forward: Filter::Only(grants(forward)),
+            input: if guarded { Filter::Only(input) } else { Filter::Open },
+            forward: Filter::Only(forward),
+            output: Outward { towards, grants: output },
+            inside: inside(map),
+            behind: if guarded { behind(map) } else { BTreeSet::new() },
             clamp: !carrying.is_empty(),
             translations: translations(map, &outside),
-            inside: inside(map),
-            ..Firewall::default()
         };
         let forwards = !carrying.is_empty();
         let need = if guarded || forwards { Need::Essential } else { Need::Wished };
@@ -140,26 +109,21 @@ impl Shape {
         standing: Standing,
         classes: &[Class],
     ) -> Box<[SetId]> {
-        let own = match standing {
-            Standing::Other => SetKey::Others(network),
-            Standing::Relayed => SetKey::Relayed(network),
-            Standing::Carried => SetKey::Carried(network),
+        let own: &[SetKey] = match standing {
+            Standing::Other => &[SetKey::Others(network)],
+            Standing::Relayed => &[SetKey::Relayed(network)],
+            Standing::Client => &[SetKey::Carried(network), SetKey::Clients(network)],
+            Standing::Range => &[SetKey::Carried(network)],
         };
         let parties = classes.iter().copied().map(Party::Class).chain([Party::Member(member)]);
         let named = parties.flat_map(|party| {
-            let to = (standing == Standing::Carried).then_some(SetKey::To(network, party));
+            let to = standing.is_judged_here().then_some(SetKey::To(network, party));
             [Some(SetKey::From(network, party)), to].into_iter().flatten()
         });
-        let keys = std::iter::once(own).chain(named);
+        let keys = own.iter().copied().chain(named);
         let ids: BTreeSet<SetId> = keys.filter_map(|key| self.ids.get(&key).copied()).collect();
         ids.into_iter().collect()
     }
-}
-
-/// What comes over our link whatever the rest says.
-fn always() -> Vec<Service> {
-    let ports = Ports::Only(vec![PortRange::one(DNS_PORT), PortRange::one(PROBE_PORT)]);
-    vec![Service::Udp(ports), Service::Tcp(Ports::one(DNS_PORT))]
 }
 
 fn translations(map: &HostMap, outside: &AddressSet) -> Vec<Translation> {
@@ -175,148 +139,4 @@ fn translations(map: &HostMap, outside: &AddressSet) -> Vec<Translation> {
         all.push(masquerade(outside.clone()));
     }
     all
-}
-
-/// A grant whose sets have no numbers yet.
-struct Draft {
-    from: End,
-    to: End,
-    services: Services,
-}
-
-enum End {
-    Set(SetKey),
-    Nets(AddressSet),
-}
-
-impl End {
-    fn side(self, ids: &BTreeMap<SetKey, SetId>) -> Side {
-        match self {
-            Self::Set(key) => Side::Set(*ids.get(&key).expect("each set that is named was noted")),
-            Self::Nets(nets) => Side::Nets(nets),
-        }
-    }
-}
-
-impl Draft {
-    fn grant(self, ids: &BTreeMap<SetKey, SetId>) -> Grant {
-        Grant { from: self.from.side(ids), to: self.to.side(ids), services: self.services }
-    }
-}
-
-/// What is gathered while the networks are gone through.
-struct Plan<'a> {
-    map: &'a HostMap,
-    carrying: &'a BTreeSet<NetworkId>,
-    outside: &'a AddressSet,
-    input: Vec<Draft>,
-    forward: Vec<Draft>,
-    keys: BTreeMap<SetKey, SetId>,
-}
-
-impl Plan<'_> {
-    /// `judged`: whether anything over our link to this machine is.
-    fn network(&mut self, network: NetworkId, membership: &Membership, judged: bool) {
-        let own = AddressSet::from_iter(membership.addresses.iter().map(IpNet::from));
-        let everybody = self.everybody(network);
-        if judged && !membership.guarded {
-            for from in &everybody {
-                self.let_in(*from, own.clone(), Services::All);
-            }
-        }
-        if self.carrying.contains(&network) {
-            let (others, relayed, carried) =
-                (SetKey::Others(network), SetKey::Relayed(network), SetKey::Carried(network));
-            // What is carried is judged here; who judges himself, and whom others judge, is not.
-            for from in &everybody {
-                self.let_through(*from, relayed, Services::All);
-                if !membership.guarded {
-                    self.let_through(*from, carried, Services::All);
-                }
-            }
-            self.let_through(relayed, others, Services::All);
-            self.let_through(carried, others, Services::All);
-        }
-        for grant in &membership.grants {
-            self.grant(network, membership, grant, &own);
-        }
-    }
-
-    fn grant(&mut self, network: NetworkId, membership: &Membership, grant: &wire::Grant, own: &AddressSet) {
-        let services = services::of(&grant.services);
-        let sources = grant.from.iter().flat_map(|party| self.sources(network, *party));
-        for from in sources.collect::<BTreeSet<SetKey>>() {
-            for to in &grant.to {
-                match *to {
-                    Party::Outside if membership.internet_gateway => self.let_outside(from, services.clone()),
-                    // What no network guards needs no grant.
-                    Party::Everything | Party::Class(_) | Party::Member(_) if membership.guarded => {
-                        if self.is_us(membership, *to) {
-                            self.let_in(from, own.clone(), services.clone());
-                        }
-                        self.let_to_carried(network, from, *to, services.clone());
-                    }
-                    Party::Outside | Party::Everything | Party::Class(_) | Party::Member(_) => {}
-                }
-            }
-        }
-    }
-
-    fn let_to_carried(&mut self, network: NetworkId, from: SetKey, to: Party, services: Services) {
-        if !self.carrying.contains(&network) {
-            return;
-        }
-        let to = match to {
-            Party::Everything => SetKey::Carried(network),
-            Party::Class(_) | Party::Member(_) | Party::Outside => SetKey::To(network, to),
-        };
-        self.let_through(from, to, services);
-    }
-
-    fn is_us(&self, membership: &Membership, party: Party) -> bool {
-        match party {
-            Party::Everything => true,
-            Party::Class(class) => membership.classes.contains(&class),
-            Party::Member(member) => member == self.map.host.id,
-            Party::Outside => false,
-        }
-    }
-
-    /// All members of a network but this host.
-    fn everybody(&self, network: NetworkId) -> Vec<SetKey> {
-        let carried = [SetKey::Relayed(network), SetKey::Carried(network)];
-        let carried = carried.into_iter().filter(|_| self.carrying.contains(&network));
-        std::iter::once(SetKey::Others(network)).chain(carried).collect()
-    }
-
-    fn sources(&self, network: NetworkId, party: Party) -> Vec<SetKey> {
-        match party {
-            Party::Everything => self.everybody(network),
-            Party::Class(_) => vec![SetKey::From(network, party)],
-            Party::Member(member) if member == self.map.host.id => Vec::new(),
-            Party::Member(_) => vec![SetKey::From(network, party)],
-            // What is in no network opens no connections into one.
-            Party::Outside => Vec::new(),
-        }
-    }
-
-    fn let_in(&mut self, from: SetKey, own: AddressSet, services: Services) {
-        let from = self.set(from);
-        self.input.push(Draft { from, to: End::Nets(own), services });
-    }
-
-    fn let_through(&mut self, from: SetKey, to: SetKey, services: Services) {
-        let (from, to) = (self.set(from), self.set(to));
-        self.forward.push(Draft { from, to, services });
-    }
-
-    fn let_outside(&mut self, from: SetKey, services: Services) {
-        let from = self.set(from);
-        self.forward.push(Draft { from, to: End::Nets(self.outside.clone()), services });
-    }
-
-    fn set(&mut self, key: SetKey) -> End {
-        self.keys.entry(key).or_insert(SetId(0));
-        End::Set(key)
-    }
 }

@@ -73,7 +73,7 @@ pub enum AgentEvent {
     Clients(Vec<ClientSeen>),
     /// `Rotate` is over: the server knows the new key.
     Rotated,
-    /// `Rotate` failed: the device has the former key again, and the server never had another.
+    /// `Rotate` failed: the device has the former key again or never had another.
     RotationFailed(Outcome),
     /// The report reached server or broker.
     Reported,
@@ -148,8 +148,8 @@ pub enum AgentAction {
         /// What the agent has; none where a delta did not fit, so that the server goes by digests alone.
         have: Generation,
     },
-    /// Make a new WireGuard key, switch the device to it, and register it, all within two seconds or back again; then
-    /// `Rotated` or `RotationFailed`.
+    /// Make a new WireGuard key, switch the device to it, and tell the server, or switch back again soon; then `Rotated` or
+    /// `RotationFailed`.
     Rotate,
     /// Send this, over the broker if it is up and else over HTTP, then `Reported` or `ReportFailed`.
     Report(Report),

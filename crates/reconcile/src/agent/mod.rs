@@ -301,8 +301,12 @@ impl Agent {
             return true;
         }
         let changed = Changed::by(map, &delta);
+        let peer_changed = has_another_key(map, &delta);
         if patch(map, delta).is_err() {
             return false;
+        }
+        if peer_changed {
+            self.rotation.peer_changed(self.now);
         }
         self.changed(changed);
         true
@@ -349,8 +353,16 @@ impl Agent {
             return;
         }
         // After a restart of the server most of it is what it was, and the machine need not be gone through again.
-        let changed =
-            self.map.as_ref().map_or(Changed::Everything, |before| Changed::by(before, &delta(before, &map)));
+        let changed = match &self.map {
+            Some(before) => {
+                let delta = delta(before, &map);
+                if has_another_key(before, &delta) {
+                    self.rotation.peer_changed(self.now);
+                }
+                Changed::by(before, &delta)
+            }
+            None => Changed::Everything,
+        };
         self.map = Some(map);
         self.changed(changed);
     }
@@ -374,6 +386,12 @@ impl Agent {
         self.take_down = true;
         self.map = None;
     }
+}
+
+/// Whether a peer has made itself a new key.
+fn has_another_key(map: &HostMap, delta: &Delta) -> bool {
+    let mut peers = delta.peers.iter().filter_map(|(id, now)| Some((map.peers.get(id)?.key?, now.key?)));
+    peers.any(|(before, now)| before != now)
 }
 
 #[cfg(test)]

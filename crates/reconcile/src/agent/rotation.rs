@@ -6,13 +6,16 @@
 //!                            └── its time ────┘
 //! ```
 //!
-//! Not for keys. It keeps true that one change of keys is under way at most, and that a server that has yet to say that it
-//! knows the new key gets no third one.
+//! Not for keys. It keeps true that one change of keys is under way at most, that a server that has yet to say that it
+//! knows the new key gets no third one, and that none begins while a peer may still be shaking hands with its own new key: two
+//! ends that change at once would wait for one another (ADR 19).
 
 use std::time::Duration;
 
 use super::backoff::{Backoff, Jitter};
 
+/// What two hosts take to shake hands once one of them knows of the other's new key.
+const HANDSHAKE: Duration = Duration::from_secs(1);
 const RETRY: Backoff = Backoff { first: Duration::from_secs(30), most: Duration::from_secs(900) };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +30,13 @@ enum State {
 pub(super) struct Rotation {
     state: State,
     failures: u32,
+    /// Not before.
+    calm_at: Duration,
 }
 
 impl Rotation {
     pub(super) const fn new() -> Self {
-        Self { state: State::Idle, failures: 0 }
+        Self { state: State::Idle, failures: 0, calm_at: Duration::ZERO }
     }
 
     /// The map asks for a new key, or does not.
@@ -44,9 +49,14 @@ impl Rotation {
         };
     }
 
+    /// A peer has another key than before.
+    pub(super) fn peer_changed(&mut self, now: Duration) {
+        self.calm_at = self.calm_at.max(now + HANDSHAKE);
+    }
+
     /// Whether the key is to be changed now.
     pub(super) fn take(&mut self, now: Duration) -> bool {
-        let due = matches!(self.state, State::Due { at } if at <= now);
+        let due = self.deadline().is_some_and(|at| at <= now);
         if due {
             self.state = State::UnderWay;
         }
@@ -62,9 +72,9 @@ impl Rotation {
         self.failures += 1;
     }
 
-    pub(super) const fn deadline(&self) -> Option<Duration> {
+    pub(super) fn deadline(&self) -> Option<Duration> {
         match self.state {
-            State::Due { at } => Some(at),
+            State::Due { at } => Some(at.max(self.calm_at)),
             State::Idle | State::UnderWay | State::Done => None,
         }
     }
@@ -89,6 +99,18 @@ mod tests {
         rotation.asked(false, now);
         rotation.asked(true, now);
         assert!(rotation.take(now));
+    }
+
+    #[test]
+    fn a_peer_that_has_a_new_key_is_left_time_to_shake_hands() {
+        let now = Duration::from_secs(9);
+        let mut rotation = Rotation::new();
+        rotation.peer_changed(now);
+        assert_eq!(rotation.deadline(), None);
+        rotation.asked(true, now);
+        assert!(!rotation.take(now));
+        let at = rotation.deadline().unwrap();
+        assert!(at > now && rotation.take(at));
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Derived {
         let network = claim.network;
         let peer = map.peers.get(&member)?;
         let node = peer.nodes.iter().find(|node| node.network == network)?;
-        let standing = Standing::of(map.host.id, peer, node);
+        let standing = Standing::of(map.host.id, node);
         Some(Held { member, key, network, reach: claim.reach, standing, sets: Box::default() })
     }
 
@@ -165,7 +165,7 @@ impl Derived {
         let of_member = self.duties.iter_mut().filter(|(_, own)| own.member == member);
         for ((network, net), OwnRange { sets, .. }) in of_member {
             let classes = classes(map, member, *network);
-            let now = self.shape.sets_of(*network, member, Standing::Carried, classes);
+            let now = self.shape.sets_of(*network, member, Standing::Range, classes);
             moved.moved(*net, sets, &now);
             *sets = now;
         }
@@ -222,7 +222,7 @@ impl Derived {
         self.held.values_mut().zip(sets).for_each(|(held, sets)| held.sets = sets);
         for ((network, _), OwnRange { member, sets }) in &mut self.duties {
             let classes = classes(map, *member, *network);
-            *sets = self.shape.sets_of(*network, *member, Standing::Carried, classes);
+            *sets = self.shape.sets_of(*network, *member, Standing::Range, classes);
         }
     }
 }

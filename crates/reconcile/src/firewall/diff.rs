@@ -35,15 +35,15 @@ pub struct SetChange {
 
 /// What makes `had` into `wanted`.
 pub fn diff(wanted: &Firewall, had: &Firewall) -> FirewallStep {
-    let Firewall { sets, input, always, forward, output, inside, clamp, translations } = wanted;
+    let Firewall { sets, input, forward, output, inside, behind, clamp, translations } = wanted;
     let same_rules = sets.keys().eq(had.sets.keys())
-        && (input, always, forward, output, inside, clamp, translations)
+        && (input, forward, output, inside, behind, clamp, translations)
             == (
                 &had.input,
-                &had.always,
                 &had.forward,
                 &had.output,
                 &had.inside,
+                &had.behind,
                 &had.clamp,
                 &had.translations,
             );

@@ -9,7 +9,8 @@
 //!  our link ──▶ translations (to real) ──▶ here?    ──▶ input grants
 //!                                     └──▶ through? ──▶ forward grants ──▶ translations (to mapped, masquerade) ──▶ out
 //!  this machine ──▶ output grants ──▶ our link
-//!  other links ──▶ from or to our networks' own addresses? dropped
+//!  other links ──▶ from our networks' own addresses? dropped
+//!              └─▶ to them? from what this machine leads to: input grants; else dropped
 //! ```
 
 mod addresses;
@@ -41,16 +42,17 @@ pub struct Firewall {
     pub sets: BTreeMap<SetId, AddressSet>,
     /// What may come over our link to this machine.
     pub input: Filter,
-    /// What is accepted over our link to this machine whatever `input` says: the agent's own probes, names.
-    pub always: Vec<Service>,
     /// What may pass through this machine from our link, to it, or along it. Addresses are those behind the translations
     /// of `mapped` to `real` and before those of `real` to `mapped`: grants name the real ones.
     pub forward: Filter,
     /// What this machine itself may open over our link.
-    pub output: Filter,
+    pub output: Outward,
     /// The ranges of our networks: addresses that are only ever met on our link. What comes over another link from one of
     /// them is dropped, and what comes so to this machine by one of them.
     pub inside: BTreeSet<IpNet>,
+    /// Ranges behind this machine, as they really are. What comes from there over another link to this machine, by an
+    /// address inside, is no pretence: it is judged by `input`.
+    pub behind: BTreeSet<IpNet>,
     /// Whether TCP connections through this machine learn how large a packet our link carries (MSS clamping): gateways.
     pub clamp: bool,
     /// Addresses that are changed on the way.
@@ -65,6 +67,15 @@ pub enum Filter {
     Open,
     /// What one of these grants, and replies; the rest is dropped, of connections that were let pass before too.
     Only(Vec<Grant>),
+}
+
+/// What this machine itself may open. The default judges nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Outward {
+    /// Towards whom it is judged: all else passes.
+    pub towards: Vec<Side>,
+    /// What passes there, with replies; the rest is dropped, of connections that were let pass before too.
+    pub grants: Vec<Grant>,
 }
 
 /// Who may open connections to whom, for what.
@@ -107,7 +118,7 @@ impl Firewall {
     pub fn is_trivial(&self) -> bool {
         self.input == Filter::Open
             && self.forward == Filter::Open
-            && self.output == Filter::Open
+            && self.output.towards.is_empty()
             && self.inside.is_empty()
             && !self.clamp
             && self.translations.is_empty()

@@ -54,10 +54,18 @@ fn service() -> impl Strategy<Value = Service> {
     ]
 }
 
-fn filter() -> impl Strategy<Value = Filter> {
+fn grants() -> impl Strategy<Value = Vec<Grant>> {
     let services = prop_oneof![Just(Services::All), vec(service(), 0..3).prop_map(Services::Only)];
     let grant = (side(), side(), services).prop_map(|(from, to, services)| Grant { from, to, services });
-    prop_oneof![1 => Just(Filter::Open), 4 => vec(grant, 0..4).prop_map(Filter::Only)]
+    vec(grant, 0..4)
+}
+
+fn filter() -> impl Strategy<Value = Filter> {
+    prop_oneof![1 => Just(Filter::Open), 4 => grants().prop_map(Filter::Only)]
+}
+
+fn outward() -> impl Strategy<Value = Outward> {
+    (vec(side(), 0..3), grants()).prop_map(|(towards, grants)| Outward { towards, grants })
 }
 
 fn translation() -> impl Strategy<Value = Translation> {
@@ -70,11 +78,20 @@ fn translation() -> impl Strategy<Value = Translation> {
 
 fn firewall() -> impl Strategy<Value = Firewall> {
     let sets = btree_map((0u32..4).prop_map(SetId), addresses(), 0..4);
-    let rest = (filter(), filter(), vec(service(), 0..2), any::<bool>(), vec(translation(), 0..2));
-    let more = (filter(), btree_set(net(), 0..2));
-    (sets, rest, more).prop_map(|(sets, (input, forward, always, clamp, translations), (output, inside))| {
-        Firewall { sets, input, always, forward, output, inside, clamp, translations }
-    })
+    let filters = (filter(), filter(), outward());
+    let rest = (btree_set(net(), 0..2), btree_set(net(), 0..2), any::<bool>(), vec(translation(), 0..2));
+    (sets, filters, rest).prop_map(
+        |(sets, (input, forward, output), (inside, behind, clamp, translations))| Firewall {
+            sets,
+            input,
+            forward,
+            output,
+            inside,
+            behind,
+            clamp,
+            translations,
+        },
+    )
 }
 
 /// A firewall, and another one that differs in its sets alone in half of the cases.
@@ -160,14 +177,14 @@ proptest! {
     }
 
     #[test]
-    fn a_grant_only_ever_opens(firewall in firewall(), packet in packet(), more in filter()) {
+    fn a_grant_only_ever_opens(firewall in firewall(), packet in packet(), more in grants()) {
         let mut wider = firewall.clone();
-        let Filter::Only(more) = more else { return Ok(()) };
-        for filter in [&mut wider.input, &mut wider.forward, &mut wider.output] {
+        for filter in [&mut wider.input, &mut wider.forward] {
             if let Filter::Only(grants) = filter {
                 grants.extend(more.iter().cloned());
             }
         }
+        wider.output.grants.extend(more.iter().cloned());
         if firewall.verdict(&packet) == Verdict::Accept {
             prop_assert_eq!(wider.verdict(&packet), Verdict::Accept);
         }
@@ -186,26 +203,62 @@ fn exchanged_members_change_the_digest() {
 }
 
 #[test]
-fn what_is_always_accepted_is_so_on_the_way_in_alone() {
+fn what_goes_elsewhere_is_not_judged() {
+    let phones = Side::Set(SetId(1));
+    let to_web = Grant {
+        from: Side::Any,
+        to: Side::Any,
+        services: Services::Only(vec![Service::Tcp(Ports::one(80))]),
+    };
     let firewall = Firewall {
-        input: Filter::Only(Vec::new()),
-        forward: Filter::Only(Vec::new()),
-        always: vec![Service::Udp(Ports::one(53))],
+        sets: [(SetId(1), ["10.0.0.7/32".parse().unwrap()].into_iter().collect())].into(),
+        output: Outward { towards: vec![phones], grants: vec![to_web] },
         ..Firewall::default()
     };
-    let packet = |way, port| Packet {
-        way,
+    let packet = |destination: &str, port, reply| Packet {
+        way: Way::Out { to_link: true },
         source: "10.0.0.1".parse().unwrap(),
-        destination: "10.0.0.2".parse().unwrap(),
-        protocol: 17,
+        destination: destination.parse().unwrap(),
+        protocol: 6,
         port: Some(port),
-        reply: false,
+        reply,
     };
-    let here = Way::Here { from_link: true };
-    let through = Way::Through { from_link: true, to_link: false };
-    assert_eq!(firewall.verdict(&packet(here, 53)), Verdict::Accept);
-    assert_eq!(firewall.verdict(&packet(here, 54)), Verdict::Drop);
-    assert_eq!(firewall.verdict(&packet(through, 53)), Verdict::Drop);
+    assert_eq!(firewall.verdict(&packet("10.0.0.7", 80, false)), Verdict::Accept);
+    assert_eq!(firewall.verdict(&packet("10.0.0.7", 22, false)), Verdict::Drop);
+    assert_eq!(firewall.verdict(&packet("10.0.0.7", 22, true)), Verdict::Accept);
+    assert_eq!(firewall.verdict(&packet("10.0.0.8", 22, false)), Verdict::Accept);
+}
+
+#[test]
+fn what_is_behind_this_machine_reaches_it_as_granted_and_never_as_somebody_inside() {
+    let lan: AddressSet = ["192.168.7.0/24".parse().unwrap()].into_iter().collect();
+    let firewall = Firewall {
+        input: Filter::Only(vec![Grant {
+            from: Side::Nets(lan),
+            to: Side::Any,
+            services: Services::Only(vec![Service::Tcp(Ports::one(80))]),
+        }]),
+        inside: ["10.0.0.0/16".parse().unwrap()].into(),
+        behind: ["192.168.7.0/24".parse().unwrap()].into(),
+        ..Firewall::default()
+    };
+    for (source, destination, port, verdict) in [
+        ("192.168.7.9", "10.0.0.1", 80, Verdict::Accept),
+        ("192.168.7.9", "10.0.0.1", 22, Verdict::Drop),
+        ("192.168.8.9", "10.0.0.1", 80, Verdict::Drop),
+        ("10.0.0.9", "10.0.0.1", 80, Verdict::Drop),
+        ("192.168.7.9", "192.168.7.1", 22, Verdict::Accept),
+    ] {
+        let packet = Packet {
+            way: Way::Here { from_link: false },
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            protocol: 6,
+            port: Some(port),
+            reply: false,
+        };
+        assert_eq!(firewall.verdict(&packet), verdict, "{packet:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::{Family, Filter, Firewall, Grant, Service, Services, Side};
+use super::{Family, Filter, Firewall, Grant, Outward, Service, Services, Side};
 
 /// A packet where filters see it: behind the change of destinations, before that of sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,37 +68,49 @@ impl Firewall {
         if self.pretends(packet) {
             return Verdict::Drop;
         }
-        let (filter, always) = match packet.way {
-            Way::Here { from_link: true } => (&self.input, self.always.as_slice()),
+        let judged_by = match packet.way {
+            Way::Here { from_link: true } => self.input.grants(),
+            Way::Here { from_link: false } if self.is_inside(packet.destination) => self.input.grants(),
             Way::Through { from_link: true, .. } | Way::Through { to_link: true, .. } => {
-                (&self.forward, [].as_slice())
+                self.forward.grants()
             }
-            Way::Out { to_link: true } => (&self.output, [].as_slice()),
+            Way::Out { to_link: true } => self.outward_grants(packet.destination),
             Way::Here { from_link: false }
             | Way::Through { from_link: false, to_link: false }
             | Way::Out { to_link: false }
-            | Way::Itself => return Verdict::Accept,
+            | Way::Itself => None,
         };
-        let Filter::Only(grants) = filter else {
-            return Verdict::Accept;
-        };
-        let passes = packet.reply
-            || always.iter().any(|service| service.is_of(packet))
-            || grants.iter().any(|grant| self.grants(grant, packet));
+        let passes = judged_by
+            .is_none_or(|grants| packet.reply || grants.iter().any(|grant| self.grants(grant, packet)));
         if passes { Verdict::Accept } else { Verdict::Drop }
     }
 
-    /// Whether it came over another link from or to an address that is only ever met on ours.
+    /// What may be opened to this destination; none where it is not judged.
+    fn outward_grants(&self, destination: IpAddr) -> Option<&[Grant]> {
+        let Outward { towards, grants } = &self.output;
+        let is_judged = towards.iter().any(|side| self.covers(side, destination));
+        is_judged.then_some(grants)
+    }
+
+    /// Whether it came over another link from an address that is only ever met on ours; or to one, and from nowhere behind
+    /// this machine.
     fn pretends(&self, packet: &Packet) -> bool {
-        let is_inside = |ip| self.inside.iter().any(|net| net.contains(&ip));
+        let is_behind = |ip| self.behind.iter().any(|net| net.contains(&ip));
         match packet.way {
-            Way::Here { from_link: false } => is_inside(packet.source) || is_inside(packet.destination),
-            Way::Through { from_link: false, .. } => is_inside(packet.source),
+            Way::Here { from_link: false } => {
+                self.is_inside(packet.source)
+                    || (self.is_inside(packet.destination) && !is_behind(packet.source))
+            }
+            Way::Through { from_link: false, .. } => self.is_inside(packet.source),
             Way::Here { from_link: true }
             | Way::Through { from_link: true, .. }
             | Way::Out { .. }
             | Way::Itself => false,
         }
+    }
+
+    fn is_inside(&self, ip: IpAddr) -> bool {
+        self.inside.iter().any(|net| net.contains(&ip))
     }
 
     fn grants(&self, grant: &Grant, packet: &Packet) -> bool {
@@ -115,6 +127,16 @@ impl Firewall {
             Side::Any => true,
             Side::Set(id) => self.sets.get(id).is_some_and(|set| set.covers(ip)),
             Side::Nets(nets) => nets.covers(ip),
+        }
+    }
+}
+
+impl Filter {
+    /// None where nothing is judged.
+    fn grants(&self) -> Option<&[Grant]> {
+        match self {
+            Self::Open => None,
+            Self::Only(grants) => Some(grants),
         }
     }
 }

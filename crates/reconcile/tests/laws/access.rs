@@ -66,7 +66,8 @@ fn entry(member: &Member, number: u8) -> (Peer, Option<EgressDuty>) {
     let mut duty = None;
     match member.kind {
         Kind::Node => {}
-        Kind::Relayed | Kind::OwnClient => node.via = vec![OWN],
+        Kind::Relayed => (node.via, node.relayed) = (vec![OWN], true),
+        Kind::OwnClient => node.via = vec![OWN],
         Kind::OthersClient => node.via = vec![GATEWAY],
         Kind::OwnRange | Kind::OthersRange => {
             node.addresses = Addresses::default();
@@ -79,12 +80,12 @@ fn entry(member: &Member, number: u8) -> (Peer, Option<EgressDuty>) {
         duty = Some(EgressDuty { id: member.id, range: real, mapped: Some(range), nat: false });
     }
     let direct = matches!(member.kind, Kind::Node | Kind::Relayed | Kind::OwnClient);
-    let calls = matches!(member.kind, Kind::Node | Kind::Relayed);
     let peer = Peer {
         name: HostName::nearest("peer"),
         key: direct.then(|| WgPublicKey::from_bytes([10 * member.network + number + 1; 32])),
         nodes: vec![node],
-        seen: if calls { vec!["192.0.2.1:7".parse().unwrap()] } else { vec![] },
+        // Nobody has told anything of itself yet.
+        seen: vec![],
         local: vec![],
         fixed: None,
         nat: NatMapping::Unknown,
@@ -211,13 +212,29 @@ impl Story {
         protocol: Protocol,
         port: Option<u16>,
     ) -> bool {
-        let membership = &self.map.networks[&self::network(network)];
-        membership.grants.iter().any(|grant| {
-            let services = &grant.services;
+        self.grants(network, from, to).any(|grant| permits(grant, protocol, port))
+    }
+
+    fn granted_anything(&self, network: u8, from: &Member, to: impl Fn(Party) -> bool) -> bool {
+        self.grants(network, from, to).next().is_some()
+    }
+
+    fn grants(&self, network: u8, from: &Member, to: impl Fn(Party) -> bool) -> impl Iterator<Item = &Grant> {
+        let grants = self.map.networks[&self::network(network)].grants.iter();
+        grants.filter(move |grant| {
             grant.from.iter().any(|party| self.is(from, network, *party))
                 && grant.to.iter().any(|party| to(*party))
-                && (services.is_empty() || services.iter().any(|service| service.permits(protocol, port)))
         })
+    }
+
+    /// Whether somebody may be this host itself.
+    fn is_us(&self, network: u8, party: Party) -> bool {
+        match party {
+            Party::Everything => true,
+            Party::Class(class) => self.map.networks[&self::network(network)].classes.contains(&class),
+            Party::Member(id) => id == OWN,
+            Party::Outside => false,
+        }
     }
 
     /// Whether a member's packet to this host's own address is let in.
@@ -225,20 +242,36 @@ impl Story {
         if !self.map.networks.values().any(|membership| membership.guarded) {
             return true;
         }
-        let always = match (protocol, port) {
-            (Protocol::Udp, Some(53 | 51_823)) | (Protocol::Tcp, Some(53)) => true,
+        let membership = &self.map.networks[&self::network(network)];
+        let is_us = |party: Party| self.is_us(network, party);
+        let leads_out = membership.internet_gateway
+            && self.granted_anything(network, from, |party| party == Party::Outside);
+        let asks_for_names = from.kind == Kind::OwnClient || leads_out;
+        let asks_a_router =
+            matches!(from.kind, Kind::Node | Kind::Relayed | Kind::OthersClient | Kind::OthersRange)
+                && !membership.egress.is_empty();
+        let serves = match (protocol, port) {
+            (Protocol::Udp | Protocol::Tcp, Some(53)) => asks_for_names,
+            (Protocol::Udp, Some(51_823)) => asks_a_router,
             (Protocol::Udp | Protocol::Tcp | Protocol::Icmp | Protocol::Other(_), _) => false,
         };
-        let membership = &self.map.networks[&self::network(network)];
-        let is_us = |party: Party| match party {
-            Party::Everything => true,
-            Party::Class(class) => membership.classes.contains(&class),
-            Party::Member(id) => id == OWN,
-            Party::Outside => false,
-        };
-        let within = from.network == network
-            && (!membership.guarded || self.granted(network, from, is_us, protocol, port));
-        always || within
+        from.network == network
+            && (!membership.guarded || serves || self.granted(network, from, is_us, protocol, port))
+    }
+
+    /// Whether this host itself may open that to a member.
+    fn let_out(&self, network: u8, to: &Member, protocol: Protocol, port: Option<u16>) -> bool {
+        let membership = &self.map.networks[&self::network(to.network)];
+        // All others judge themselves, or somebody else judges for them.
+        if to.kind != Kind::OwnClient || !membership.guarded {
+            return true;
+        }
+        network == to.network
+            && membership.grants.iter().any(|grant| {
+                grant.from.iter().any(|party| self.is_us(network, *party))
+                    && grant.to.iter().any(|party| self.is(to, network, *party))
+                    && permits(grant, protocol, port)
+            })
     }
 
     /// Whether a packet from one member to another is let through.
@@ -255,6 +288,10 @@ impl Story {
         let guarded = self.map.networks[&self::network(network)].guarded;
         !guarded || self.granted(network, from, |party| self.is(to, network, party), protocol, port)
     }
+}
+
+fn permits(grant: &Grant, protocol: Protocol, port: Option<u16>) -> bool {
+    grant.services.is_empty() || grant.services.iter().any(|service| service.permits(protocol, port))
 }
 
 fn is_carried(kind: Kind) -> bool {
@@ -296,9 +333,16 @@ proptest! {
             for from in &story.members {
                 for network in 0..NETWORKS {
                     let own = Ipv4Addr::new(10, network, 0, 9).into();
-                    let way = Way::Here { from_link: true };
-                    let expected = story.let_in(from, network, protocol, port);
-                    prop_assert_eq!(passes(way, from.ip, own), expected, "{:?} to us, {:?} {:?}", from, protocol, port);
+                    let guarded = |number| story.map.networks[&self::network(number)].guarded;
+                    // A range behind this host speaks over its own link, and is nobody in another network.
+                    let from_link = from.kind != Kind::OwnRange;
+                    let unjudged = !from_link && !guarded(network);
+                    let expected = unjudged || story.let_in(from, network, protocol, port);
+                    let came = passes(Way::Here { from_link }, from.ip, own);
+                    prop_assert_eq!(came, expected, "{:?} to us, {:?} {:?}", from, protocol, port);
+                    let opened = passes(Way::Out { to_link: from_link }, own, from.ip);
+                    let expected = story.let_out(network, from, protocol, port);
+                    prop_assert_eq!(opened, expected, "we to {:?}, {:?} {:?}", from, protocol, port);
                 }
                 let outside = Way::Through { from_link: true, to_link: false };
                 let leads_out = (0..NETWORKS).any(|network| {
@@ -317,9 +361,15 @@ proptest! {
             }
             // A stranger who is in no network.
             let stranger = "203.0.113.9".parse().unwrap();
-            if story.map.networks.values().any(|membership| membership.guarded) && port != Some(53) && port != Some(51_823) {
-                prop_assert!(!passes(Way::Here { from_link: true }, stranger, Ipv4Addr::new(10, 0, 0, 9).into()), "a stranger");
+            if story.map.networks.values().any(|membership| membership.guarded) {
+                let own = Ipv4Addr::new(10, 0, 0, 9).into();
+                prop_assert!(!passes(Way::Here { from_link: true }, stranger, own), "a stranger");
+                let beside = passes(Way::Here { from_link: false }, stranger, own);
+                prop_assert_eq!(beside, !story.map.networks[&network(0)].guarded, "a neighbour");
             }
+            // What is in none of our networks is not judged: a full tunnel, ranges of others.
+            let out = Way::Out { to_link: true };
+            prop_assert!(passes(out, Ipv4Addr::new(10, 0, 0, 9).into(), stranger));
             for to in &story.members {
                 prop_assert!(!passes(Way::Through { from_link: true, to_link: true }, stranger, to.ip), "a stranger");
             }

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use reconcile::{
     Actual, ActualPeer, Desired, DesiredFirewall, DesiredPeer, Device, FIREWALL_MARK, Family, Filter,
-    Firewall, FirewallLook, Interface, Kept, Link, LinkKind, LinkName, Need, ROUTE_TABLE, Route, Rule,
-    Service, Surroundings, TUNNEL_TABLE, Tunnel,
+    Firewall, FirewallLook, Grant, Interface, Kept, Link, LinkKind, LinkName, Need, ROUTE_TABLE, Route, Rule,
+    Service, Services, Side, Surroundings, TUNNEL_TABLE, Tunnel,
 };
 
 pub(crate) const OURS: WgPublicKey = WgPublicKey::from_bytes([200; 32]);
@@ -76,7 +76,9 @@ fn firewall() -> impl Strategy<Value = DesiredFirewall> {
 }
 
 fn firewall_of(protocol: u8) -> Firewall {
-    Firewall { forward: Filter::Only(vec![]), always: vec![Service::Other(protocol)], ..Firewall::default() }
+    let services = Services::Only(vec![Service::Other(protocol)]);
+    let grant = Grant { from: Side::Any, to: Side::Any, services };
+    Firewall { forward: Filter::Only(vec![grant]), ..Firewall::default() }
 }
 
 fn tunnel() -> impl Strategy<Value = Tunnel> {

@@ -66,11 +66,12 @@ pub(crate) fn behind() -> impl Strategy<Value = Net> {
 fn node() -> impl Strategy<Value = PeerNode> {
     let ranges = prop_oneof![3 => Just(vec![]), 1 => vec(behind(), 1..3)];
     let via = prop_oneof![2 => Just(vec![]), 1 => vec(host(), 1..3)];
-    (0u8..3, option::weighted(0.9, ip()), ranges, btree_set(class(), 0..3), via).prop_map(
-        |(net, ip, ranges, classes, via)| PeerNode {
+    (0u8..3, option::weighted(0.9, ip()), ranges, btree_set(class(), 0..3), via, any::<bool>()).prop_map(
+        |(net, ip, ranges, classes, via, relayed)| PeerNode {
             ranges,
             classes: classes.into_iter().collect(),
             via,
+            relayed,
             ..PeerNode::new(network(net), ip.map(v4).unwrap_or_default())
         },
     )

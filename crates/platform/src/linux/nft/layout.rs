@@ -8,18 +8,21 @@
 //! this machine sends back would count as one that opens the connection the other way round.
 //!
 //! ```text
-//!  input ── not over our link, but from or to what is inside: drop
+//!  input ── not over our link, but from what is inside: drop
+//!        ── not over our link, but to what is inside: drop, unless from behind this machine ─▶ input_judged
 //!        ── not over our link: accept
 //!        ── reply, or error: accept
 //!        ── IPv4 ─▶ input_v4 ── source in s1 ─▶ input_from_s1 ── destination in s2 ─▶ services_0 ── tcp 443: accept
 //!        ── IPv6 ─▶ input_v6 …
 //!        ── drop
+//!  output ── not over our link: accept
+//!         ── to those towards whom it is judged ─▶ output_judged ── reply … ── drop
 //! ```
 
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use reconcile::{AddressSet, Family, Filter, Firewall, Grant, LinkName, Service, Services, Side};
+use reconcile::{AddressSet, Family, Filter, Firewall, Grant, LinkName, Outward, Service, Services, Side};
 
 use super::expression::{End, Rule, Target};
 use super::service;
@@ -54,6 +57,10 @@ pub(super) struct Hook {
     pub(super) needs: &'static str,
 }
 
+/// Where what comes to this machine is judged, if two ways lead there; and what leaves it.
+const JUDGED_INPUT: &str = "input_judged";
+const JUDGED_OUTPUT: &str = "output_judged";
+
 const FILTER: Hook = Hook { number: 0, priority: 0, kind: "filter", needs: "nf_tables" };
 const INPUT: Hook = Hook { number: 1, ..FILTER };
 const FORWARD: Hook = Hook { number: 2, ..FILTER };
@@ -65,6 +72,7 @@ const POSTROUTING: Hook = Hook { number: 4, priority: 100, ..PREROUTING };
 pub(super) struct Plan<'a> {
     firewall: &'a Firewall,
     inside: &'a AddressSet,
+    behind: &'a AddressSet,
     link: &'a LinkName,
     layout: Layout,
     lists: BTreeMap<&'a AddressSet, u32>,
@@ -82,10 +90,12 @@ enum Granted<'a> {
 impl Layout {
     /// Lays a firewall out.
     pub(super) fn new(firewall: &Firewall, link: &LinkName) -> Self {
-        let inside = firewall.inside.iter().copied().collect();
+        let (inside, behind) =
+            [&firewall.inside, &firewall.behind].map(|nets| nets.iter().copied().collect()).into();
         let mut plan = Plan {
             firewall,
             inside: &inside,
+            behind: &behind,
             link,
             layout: Self::default(),
             lists: BTreeMap::new(),
@@ -118,67 +128,103 @@ impl<'a> Plan<'a> {
     }
 
     fn input(&mut self) {
-        let mut rules = self.pretended(&[End::Source, End::Destination]);
+        let (mut rules, mut behind) = (self.pretended(), Vec::new());
         if !rules.is_empty() {
             // This machine speaks to itself by its own addresses, which are inside.
             rules.insert(0, Rule::default().came_from_itself().then(Target::Accept));
+            behind = self.from_behind();
+            rules.extend_from_slice(&behind);
+            rules.extend(self.others_with(End::Destination).map(|rule| rule.counter().then(Target::Drop)));
         }
-        let Filter::Only(grants) = &self.firewall.input else {
-            if !rules.is_empty() {
-                self.chain("input".to_owned(), Some(INPUT), rules);
+        if let Filter::Only(grants) = &self.firewall.input {
+            rules.push(Rule::default().came_otherwise(self.link).then(Target::Accept));
+            let mut judging = self.judging("input", grants);
+            if !behind.is_empty() {
+                // Two ways lead there.
+                self.chain(JUDGED_INPUT.to_owned(), None, judging);
+                judging = vec![Rule::default().then(Target::Jump(JUDGED_INPUT))];
             }
-            return;
+            rules.extend(judging);
+        }
+        self.enter("input", INPUT, rules);
+    }
+
+    /// What came over other links from behind this machine to what is inside: judged as what came over ours.
+    fn from_behind(&mut self) -> Vec<Rule> {
+        let target = match &self.firewall.input {
+            Filter::Open => Target::Accept,
+            Filter::Only(_) => Target::Jump(JUDGED_INPUT),
         };
-        rules.push(Rule::default().came_otherwise(self.link).then(Target::Accept));
-        rules.extend(answers());
-        rules.extend(self.firewall.always.iter().flat_map(service::rules));
-        self.filter("input", INPUT, rules, grants);
-    }
-
-    fn forward(&mut self) {
-        let others =
-            Rule::default().came_otherwise(self.link).leaves_otherwise(self.link).then(Target::Accept);
-        let mut rules = self.pretended(&[End::Source]);
-        let judges = !rules.is_empty() || self.firewall.clamp;
-        rules.push(others);
-        if self.firewall.clamp {
-            // Before replies: the answer to the first packet is one.
-            rules.push(Rule::default().clamp());
-        }
-        match &self.firewall.forward {
-            Filter::Only(grants) => {
-                rules.extend(answers());
-                self.filter("forward", FORWARD, rules, grants);
-            }
-            Filter::Open if judges => self.chain("forward".to_owned(), Some(FORWARD), rules),
-            Filter::Open => {}
-        }
-    }
-
-    fn output(&mut self) {
-        let Filter::Only(grants) = &self.firewall.output else { return };
-        let mut rules = vec![Rule::default().leaves_otherwise(self.link).then(Target::Accept)];
-        rules.extend(answers());
-        self.filter("output", OUTPUT, rules, grants);
-    }
-
-    /// The rules that drop what came over other links with an address that is only ever met on ours.
-    fn pretended(&mut self, ends: &[End]) -> Vec<Rule> {
         let mut rules = Vec::new();
         for family in Family::ALL {
-            for name in self.list(self.inside, family) {
-                rules.extend(ends.iter().map(|end| {
-                    let foreign = Rule::default().came_otherwise(self.link).family(family);
-                    let inside = foreign.address_in(*end, family, name.length, &name.to_string());
-                    inside.counter().then(Target::Drop)
-                }));
+            let (behind, inside) = (self.list(self.behind, family), self.list(self.inside, family));
+            for (from, to) in behind.iter().flat_map(|from| inside.iter().map(move |to| (from, to))) {
+                let foreign = Rule::default().came_otherwise(self.link).family(family);
+                let rule = foreign.address_in(End::Source, family, from.length, &from.to_string());
+                let rule = rule.address_in(End::Destination, family, to.length, &to.to_string());
+                rules.push(rule.then(target));
             }
         }
         rules
     }
 
-    /// A chain at a hook that drops what neither these rules accept nor a grant does.
-    fn filter(&mut self, name: &str, hook: Hook, mut rules: Vec<Rule>, grants: &'a [Grant]) {
+    fn forward(&mut self) {
+        let mut rules = self.pretended();
+        let filter = &self.firewall.forward;
+        if !rules.is_empty() || self.firewall.clamp || *filter != Filter::Open {
+            let others = Rule::default().came_otherwise(self.link).leaves_otherwise(self.link);
+            rules.push(others.then(Target::Accept));
+        }
+        if self.firewall.clamp {
+            // Before replies: the answer to the first packet is one.
+            rules.push(Rule::default().clamp());
+        }
+        if let Filter::Only(grants) = filter {
+            rules.extend(self.judging("forward", grants));
+        }
+        self.enter("forward", FORWARD, rules);
+    }
+
+    fn output(&mut self) {
+        let Outward { towards, grants } = &self.firewall.output;
+        if towards.is_empty() {
+            return;
+        }
+        let judging = self.judging("output", grants);
+        self.chain(JUDGED_OUTPUT.to_owned(), None, judging);
+        let mut rules = vec![Rule::default().leaves_otherwise(self.link).then(Target::Accept)];
+        for (side, family) in towards.iter().flat_map(|side| Family::ALL.map(|family| (side, family))) {
+            let goes = self.matches(Rule::default(), End::Destination, side, family);
+            rules.extend(goes.into_iter().map(|rule| rule.then(Target::Jump(JUDGED_OUTPUT))));
+        }
+        self.enter("output", OUTPUT, rules);
+    }
+
+    /// The rules that drop what came over other links from an address that is only ever met on ours.
+    fn pretended(&mut self) -> Vec<Rule> {
+        self.others_with(End::Source).map(|rule| rule.counter().then(Target::Drop)).collect()
+    }
+
+    /// What came over other links and has one end inside.
+    fn others_with(&mut self, end: End) -> impl Iterator<Item = Rule> + use<> {
+        let names = Family::ALL.map(|family| self.list(self.inside, family)).concat();
+        let start = Rule::default().came_otherwise(self.link);
+        names.into_iter().map(move |name| {
+            let foreign = start.clone().family(name.family);
+            foreign.address_in(end, name.family, name.length, &name.to_string())
+        })
+    }
+
+    /// A chain at a hook, where there is something to do.
+    fn enter(&mut self, name: &str, hook: Hook, rules: Vec<Rule>) {
+        if !rules.is_empty() {
+            self.chain(name.to_owned(), Some(hook), rules);
+        }
+    }
+
+    /// The rules that let pass what answers and what is granted, and drop all else.
+    fn judging(&mut self, name: &str, grants: &'a [Grant]) -> Vec<Rule> {
+        let mut rules = Vec::from(answers());
         let mut by_source: BTreeMap<&Side, Vec<&'a Grant>> = BTreeMap::new();
         for grant in grants {
             by_source.entry(&grant.from).or_default().push(grant);
@@ -195,7 +241,7 @@ impl<'a> Plan<'a> {
             }
         }
         rules.push(Rule::default().counter().then(Target::Drop));
-        self.chain(name.to_owned(), Some(hook), rules);
+        rules
     }
 
     /// Several grants of one source are in a chain of their own, of both families.
