@@ -17,7 +17,7 @@ impl Verbosity {
             1 => "warn,gotatun=off,rumqttc=off",
             2 => "info,gotatun=off,rumqttc=off",
             3 => {
-                "debug,gotatun=off,rumqttc=off,hyper=info,reqwest=info,netlink_proto=info,rustls=info,h2=info"
+                "debug,gotatun=off,tungstenite=info,hyper=info,hyper_util=info,netlink_proto=info,rustls=info,h2=info"
             }
             _ => "trace,gotatun=off,hyper=debug,netlink_proto=debug",
         }

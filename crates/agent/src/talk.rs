@@ -14,7 +14,7 @@ use wire::{
 };
 use wire::{RequestSignature, SignedRequest, SigningSecret, path};
 
-use crate::link::{Answer, HttpClient, HttpLimits, LinkError, Method, ServerTrust};
+use crate::link::{Answer, Dialer, HttpClient, HttpLimits, LinkError, Method, ServerTrust};
 
 /// How often a request that the server is too busy for is made again, at most.
 const PATIENCE: u32 = 8;
@@ -83,12 +83,17 @@ pub struct ServerClient {
 impl ServerClient {
     /// The server at these addresses.
     pub fn new(urls: &[String], pin: Option<Digest>) -> anyhow::Result<Self> {
+        Self::by(Dialer::default(), urls, pin)
+    }
+
+    /// The same, whose connections are made by this dialer.
+    pub fn by(dialer: Dialer, urls: &[String], pin: Option<Digest>) -> anyhow::Result<Self> {
         if let Some(url) = urls.iter().find(|url| pin.is_some() && !url.starts_with("https://")) {
             anyhow::bail!(
                 "the token pins a certificate, but its address {url} is not https; make a new one with `netloom key create`"
             );
         }
-        let http = HttpClient::new(&trust(pin), &HttpLimits::default())?;
+        let http = HttpClient::by(dialer, &trust(pin), &HttpLimits::default())?;
         Ok(Self { http, urls: urls.into(), best: Arc::default() })
     }
 

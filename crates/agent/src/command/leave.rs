@@ -8,9 +8,10 @@ use wire::Leave;
 
 use super::{Context, PATIENCE, undo, update};
 use crate::control::Request;
+use crate::engine::client_of;
 use crate::hands;
 use crate::state::{MachineMark, ServerRecord};
-use crate::talk::{HostClient, ServerClient, TalkError};
+use crate::talk::{HostClient, TalkError};
 
 /// `netclient leave NETWORK`.
 pub(super) async fn network(context: &Context, network: &str, force: bool) -> anyhow::Result<()> {
@@ -119,7 +120,7 @@ pub(super) async fn server(context: &Context, name: Option<&str>, force: bool) -
         Some(name) => super::serverlist::find(&servers, name)?,
         None => context.session()?.record,
     };
-    let client = ServerClient::new(&record.urls, record.pin)?.as_host(record.host, identity.signing.clone());
+    let client = client_of(&record, &identity)?;
     let untold = if record.removed { None } else { tell(&client, &record.name, force).await? };
     let kept = forget(context, &record).await?;
     context.output.result(
@@ -140,8 +141,7 @@ pub(super) async fn uninstall(context: &Context) -> anyhow::Result<()> {
         context.state.identity()?.filter(|identity| !identity.is_of_another(MachineMark::here().as_ref()));
     if let Some(identity) = own {
         for record in context.state.servers()?.into_iter().filter(|record| !record.removed) {
-            let client =
-                ServerClient::new(&record.urls, record.pin)?.as_host(record.host, identity.signing.clone());
+            let client = client_of(&record, &identity)?;
             untold.extend(tell(&client, &record.name, true).await?);
         }
     }

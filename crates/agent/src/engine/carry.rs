@@ -59,6 +59,7 @@ impl Engine {
                 if let (Some(names), Some(map)) = (&mut self.names, self.agent.map()) {
                     names.follow_all(map, now).await;
                 }
+                self.follow_tunnel();
             }
             Changed::Peers { members, keys: _ } => {
                 let now = self.now();
@@ -183,6 +184,7 @@ impl Engine {
         let now = self.now();
         if let (Some(names), Some(map)) = (&mut self.names, self.agent.map()) {
             names.settle(map, now).await;
+            self.follow_tunnel();
             self.tell_outcome();
         }
     }

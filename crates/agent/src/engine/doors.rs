@@ -9,14 +9,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::{Endpoint, WgPublicKey};
-use tokio::net::lookup_host;
-use tokio::time::timeout;
+use url::Url;
 
 use super::Engine;
 use super::messages::Done;
+use crate::link::AddressBook;
 
-/// How long a name may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// When what was not resolved is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -56,7 +54,8 @@ impl Engine {
         }
         let prefer_v4 =
             self.addresses.is_empty() || self.addresses.iter().any(|net| matches!(net, IpNet::V4(_)));
-        self.tasks.spawn(async move { Done::Resolved(resolve_all(wanted, prefer_v4).await) });
+        let book = self.session.dialer.book().clone();
+        self.tasks.spawn(async move { Done::Resolved(resolve_all(&book, wanted, prefer_v4).await) });
     }
 
     pub(super) async fn resolved(&mut self, resolved: Resolved) {
@@ -89,11 +88,15 @@ impl Engine {
     }
 }
 
-async fn resolve_all(wanted: Vec<(WgPublicKey, String, u16)>, prefer_v4: bool) -> Resolved {
+async fn resolve_all(
+    book: &AddressBook,
+    wanted: Vec<(WgPublicKey, String, u16)>,
+    prefer_v4: bool,
+) -> Resolved {
     let mut found = BTreeMap::new();
     let count = wanted.len();
     for (key, host, port) in wanted {
-        if let Some(endpoint) = resolve_once(&host, port, prefer_v4).await {
+        if let Some(endpoint) = resolve_once(book, &host, port, prefer_v4).await {
             found.insert(key, endpoint);
         }
     }
@@ -102,17 +105,17 @@ async fn resolve_all(wanted: Vec<(WgPublicKey, String, u16)>, prefer_v4: bool) -
 }
 
 /// An address of this name, of the preferred family if there is one.
-pub async fn resolve_once(host: &str, port: u16, prefer_v4: bool) -> Option<Endpoint> {
-    let host = host.trim_matches(['[', ']']).to_owned();
-    let addresses = timeout(PATIENCE, lookup_host((host, port))).await.ok()?.ok()?;
-    let mut endpoints: Vec<Endpoint> = addresses.filter_map(|address| Endpoint::new(address).ok()).collect();
+async fn resolve_once(book: &AddressBook, host: &str, port: u16, prefer_v4: bool) -> Option<Endpoint> {
+    let addresses = book.find(host).await.ok()?;
+    let endpoints = addresses.into_iter().filter_map(|ip| Endpoint::new((ip, port).into()).ok());
+    let mut endpoints: Vec<Endpoint> = endpoints.collect();
     endpoints.sort_by_key(|endpoint| endpoint.ip().is_ipv4() != prefer_v4);
     endpoints.first().copied()
 }
 
 /// The host in a URL.
 fn host_of(url: &str) -> Option<String> {
-    reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned)
+    Url::parse(url).ok()?.host_str().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -122,7 +125,8 @@ mod tests {
     #[tokio::test]
     async fn addresses_resolve_to_themselves_and_ipv6_needs_no_brackets() {
         assert_eq!(host_of("https://[::1]:8443").unwrap(), "[::1]");
-        let endpoint = resolve_once("[2001:db8::1]", 5, true).await.unwrap();
+        let book = AddressBook::default();
+        let endpoint = resolve_once(&book, "[2001:db8::1]", 5, true).await.unwrap();
         assert_eq!(endpoint.to_string(), "[2001:db8::1]:5");
     }
 }

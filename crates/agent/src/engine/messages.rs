@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use model::{Generation, Keepalive};
+use model::{Generation, HostId, Keepalive};
 use reconcile::{AgentEvent, Answer, AskFailure};
 use tokio::sync::mpsc;
-use wire::{Direction, Down, Report};
+use wire::{Direction, Down, HostMap, Report};
 
 use super::{Engine, Mode, NoMap, fetch_map};
 use crate::engine::doors::Resolved;
 use crate::engine::rotate::KeyTold;
-use crate::link::{Backoff, Link, LinkError, LinkEvent, LinkHandle, LinkOptions};
+use crate::link::{Backoff, Link, LinkError, LinkEvent, LinkHandle, LinkOptions, Road};
+use crate::names::NameService;
 use crate::talk::{TalkError, now, trust};
 
 /// The connection to the broker, from the first attempt to its end.
@@ -89,6 +90,7 @@ impl Engine {
         options.backoff = Backoff { first: Duration::from_secs(3600), longest: Duration::from_secs(3600) };
         let keepalive = self.keepalive();
         options.keepalive = keepalive;
+        options.dialer = self.session.dialer.clone();
         options.acknowledge = self.agent.map().is_some_and(|map| !map.server.brokers.is_empty());
         match Link::connect(options) {
             Ok((handle, events)) => self.broker = Some(Broker { handle, events, keepalive }),
@@ -128,6 +130,7 @@ impl Engine {
         match event {
             BrokerEvent::Link(LinkEvent::Connected) => {
                 self.contact.push_error = None;
+                self.keep_addresses();
                 self.agent.handle(AgentEvent::BrokerUp, self.now());
             }
             BrokerEvent::Link(LinkEvent::Disconnected { reason, retry_in: _ }) => {
@@ -169,6 +172,7 @@ impl Engine {
                 self.asking = false;
                 self.asked = Some(Ok(()));
                 self.contact.answered = Some(now());
+                self.keep_addresses();
                 self.contact.error = None;
                 if let Answer::Delta(delta) = &answer {
                     self.unsaved.push(delta.clone());
@@ -198,6 +202,31 @@ impl Engine {
             Done::KeyTold(told) => self.key_told(told).await,
             Done::Synced(result) => self.synced(result),
             Done::Broken(error) => self.task_broke(&error),
+        }
+    }
+
+    /// Where the server's names led is kept for when nobody can be asked.
+    fn keep_addresses(&mut self) {
+        if self.session.learn_addresses()
+            && let Err(error) = self.state.save_server(&self.session.record)
+        {
+            tracing::warn!("{error:#}");
+        }
+    }
+
+    /// Follows a full tunnel that was switched on or off. What the agent says leaves beside it; what did not, because the server
+    /// was reached no other way, has lost its way now.
+    pub(super) fn follow_tunnel(&mut self) {
+        let Some(map) = self.agent.map() else { return };
+        let gateway = gateway(map);
+        let outside = gateway.and_then(|_| self.names.as_ref()).map(NameService::upstreams);
+        self.session.dialer.book().set_resolvers(outside.unwrap_or_default());
+        if !self.session.goes_through(gateway) {
+            return;
+        }
+        self.session.reconnect();
+        if self.broker.take_if(|broker| broker.handle.road() == Some(Road::Usual)).is_some() {
+            self.agent.handle(AgentEvent::BrokerDown, self.now());
         }
     }
 
@@ -240,6 +269,11 @@ impl Engine {
             Done::Told(settings, told)
         });
     }
+}
+
+/// The internet gateway through which all of this machine goes.
+fn gateway(map: &HostMap) -> Option<HostId> {
+    map.networks.values().filter(|told| told.takes_part()).find_map(|told| Some(told.internet?.via))
 }
 
 fn failure_of(error: &NoMap) -> AskFailure {

@@ -44,9 +44,8 @@ use crate::state::{InterfaceRecord, MapFile, State, random};
 use crate::talk::now;
 use crate::view::View;
 
-pub use doors::resolve_once;
 pub use keeper::{Followed, Keeper};
-pub use session::{NoMap, Session, fetch_map};
+pub use session::{NoMap, Session, client_of, fetch_map};
 
 use messages::{Broker, BrokerEvent, Done};
 

@@ -3,10 +3,11 @@
 //! Not for deciding what is said. It keeps true that sequences upwards only grow.
 
 use anyhow::{Context as _, ensure};
-use model::Generation;
+use model::{Generation, HostId};
 use reconcile::Answer;
 use wire::{Channel, Direction, HostMap, MapReply, MapRequest, Part, Report, assemble};
 
+use crate::link::Dialer;
 use crate::state::{Identity, ServerRecord, random};
 use crate::talk::{HostClient, ServerClient, TalkError, now};
 
@@ -18,6 +19,10 @@ pub struct Session {
     pub identity: Identity,
     /// The way to the server.
     pub client: HostClient,
+    /// Makes the connections to it and to its brokers.
+    pub dialer: Dialer,
+    /// The internet gateway through which all of this machine goes.
+    gateway: Option<HostId>,
     channel: Channel,
     said: u64,
 }
@@ -25,17 +30,31 @@ pub struct Session {
 impl Session {
     /// Of what is on disk.
     pub fn new(record: ServerRecord, identity: Identity) -> anyhow::Result<Self> {
-        let client = client(&record, &identity)?;
+        let dialer = Dialer::new(record.addresses.clone());
+        let client = client(&dialer, &record, &identity)?;
         let channel = record.channel();
-        Ok(Self { record, identity, client, channel, said: 0 })
+        Ok(Self { record, identity, client, dialer, gateway: None, channel, said: 0 })
     }
 
     /// Leaves connections behind that may hang on an address this machine no longer has.
     pub fn reconnect(&mut self) {
-        match client(&self.record, &self.identity) {
+        match client(&self.dialer, &self.record, &self.identity) {
             Ok(client) => self.client = client,
             Err(error) => tracing::warn!("{error:#}"),
         }
+    }
+
+    /// Takes over through which gateway all of this machine goes; says whether that is new.
+    pub fn goes_through(&mut self, gateway: Option<HostId>) -> bool {
+        std::mem::replace(&mut self.gateway, gateway) != gateway
+    }
+
+    /// Takes over where the server's names led; says whether that is new.
+    pub fn learn_addresses(&mut self) -> bool {
+        let known = self.dialer.book().known();
+        let new = known != self.record.addresses;
+        self.record.addresses = known;
+        new
     }
 
     /// The sealed channel.
@@ -51,8 +70,14 @@ impl Session {
     }
 }
 
-fn client(record: &ServerRecord, identity: &Identity) -> anyhow::Result<HostClient> {
-    Ok(ServerClient::new(&record.urls, record.pin)?.as_host(record.host, identity.signing.clone()))
+/// The way to a server as this host, for a single errand.
+pub fn client_of(record: &ServerRecord, identity: &Identity) -> anyhow::Result<HostClient> {
+    client(&Dialer::new(record.addresses.clone()), record, identity)
+}
+
+fn client(dialer: &Dialer, record: &ServerRecord, identity: &Identity) -> anyhow::Result<HostClient> {
+    let server = ServerClient::by(dialer.clone(), &record.urls, record.pin)?;
+    Ok(server.as_host(record.host, identity.signing.clone()))
 }
 
 /// Why there is no map.

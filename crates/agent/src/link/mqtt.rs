@@ -9,11 +9,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, NetworkOptions, Outgoing,
-    Packet, QoS, SubscribeReasonCode,
-};
+use rumqttc::{Connect, LastWill, Login, Packet, QoS};
 use thiserror::Error;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -21,12 +19,12 @@ use tracing::debug;
 use wire::TopicKind;
 pub use wire::{PRESENCE_OFFLINE, PRESENCE_ONLINE};
 
-use super::error::{root_cause, tls_cause};
 use super::url::BrokerUrl;
-use super::{Backoff, LinkError, ServerTrust};
+use super::{Backoff, Dialer, LinkError, Road, ServerTrust, late};
+use conversation::{Conversation, Said};
 
-/// Unacknowledged messages at a time; further ones wait among `REPORTS`. The library sets memory aside for each.
-const IN_FLIGHT: u16 = 32;
+mod conversation;
+
 /// Reports waiting for the connection to take them. When it is full, reports go over HTTP.
 const REPORTS: usize = 16;
 /// Events waiting for the agent. When it does not take them, the link stops reading.
@@ -65,6 +63,8 @@ pub struct LinkOptions {
     pub down_bytes: usize,
     /// Largest report sent.
     pub up_bytes: usize,
+    /// Makes the connections.
+    pub dialer: Dialer,
 }
 
 impl LinkOptions {
@@ -81,6 +81,7 @@ impl LinkOptions {
             acknowledge: true,
             down_bytes: 1024 * 1024,
             up_bytes: 64 * 1024 - ENVELOPE,
+            dialer: Dialer::default(),
         }
     }
 }
@@ -139,13 +140,18 @@ pub struct Link {
     stop: watch::Receiver<bool>,
 }
 
-/// The client of the connection that stands, if one does.
-type Current = Arc<Mutex<Option<AsyncClient>>>;
+/// The connection that stands, if one does.
+type Current = Arc<Mutex<Option<Standing>>>;
+
+/// A connection that stands.
+struct Standing {
+    reports: mpsc::Sender<Vec<u8>>,
+    road: Road,
+}
 
 /// Sends reports and ends the link. Dropping it ends the link too, without waiting.
 pub struct LinkHandle {
     current: Current,
-    report_topic: String,
     up_bytes: usize,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -159,10 +165,16 @@ impl LinkHandle {
             return Err(Undelivered::TooLarge { limit: self.up_bytes });
         }
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = current.as_ref().ok_or(Undelivered::NotConnected)?;
-        client
-            .try_publish(&self.report_topic, QoS::AtLeastOnce, false, payload)
-            .map_err(|_| Undelivered::QueueFull)
+        let standing = current.as_ref().ok_or(Undelivered::NotConnected)?;
+        standing.reports.try_send(payload).map_err(|error| match error {
+            TrySendError::Full(_) => Undelivered::QueueFull,
+            TrySendError::Closed(_) => Undelivered::NotConnected,
+        })
+    }
+
+    /// How the connection that stands leaves this machine.
+    pub fn road(&self) -> Option<Road> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|standing| standing.road)
     }
 
     /// Says farewell to the server and ends.
@@ -188,10 +200,10 @@ impl Link {
         let (events, receiver) = mpsc::channel(EVENTS);
         let (stop, stopping) = watch::channel(false);
         let current = Current::default();
-        let (report_topic, up_bytes) = (TopicKind::Report.topic_of(&options.host_id), options.up_bytes);
+        let up_bytes = options.up_bytes;
         let link = Self { options, url, events, current: current.clone(), stop: stopping };
         let task = tokio::spawn(link.run());
-        Ok((LinkHandle { current, report_topic, up_bytes, stop, task }, receiver))
+        Ok((LinkHandle { current, up_bytes, stop, task }, receiver))
     }
 
     async fn run(mut self) {
@@ -227,83 +239,103 @@ impl Link {
 
     /// One connection from the first packet to its end.
     async fn connection(&mut self, stood_since: &mut Option<Instant>) -> Outcome {
-        let (client, mut events) = self.prepare();
         let mut stop = self.stop.clone();
         let subscribed_by = Instant::now() + 2 * self.options.connect_timeout;
+        let opened = tokio::select! {
+            opened = timeout(self.options.connect_timeout, self.open()) => opened,
+            () = stopped(&mut stop) => return Outcome::Stopped,
+        };
+        let mut talk = match opened {
+            Ok(Ok(talk)) => talk,
+            Ok(Err(error)) => return Outcome::Failed(error),
+            Err(_late) => return Outcome::Failed(late()),
+        };
+        let (reports, mut waiting) = mpsc::channel(REPORTS);
+        let standing = Standing { reports, road: talk.road() };
+        let mut standing = Some(standing);
+        let mut ping_at = Instant::now() + self.keepalive();
         loop {
-            tokio::select! {
-                () = sleep_until(subscribed_by), if stood_since.is_none() => {
-                    return Outcome::Failed(LinkError::Unreachable("it did not answer in time".to_owned()));
+            let done = tokio::select! {
+                () = sleep_until(subscribed_by), if stood_since.is_none() => return Outcome::Failed(late()),
+                packet = talk.read() => match packet {
+                    Ok(packet) => self.handle(packet, &mut talk, &mut standing, stood_since).await,
+                    Err(error) => Err(Outcome::Failed(error)),
+                },
+                Some(report) = waiting.recv(), if talk.has_room() => {
+                    self.publish(&mut talk, TopicKind::Report, report).await
                 }
-                event = events.poll() => {
-                    let handled = match event {
-                        Ok(event) => self.handle(event, &client, stood_since).await,
-                        Err(error) => Err(Outcome::Failed(error_of(&error, stood_since.is_some()))),
-                    };
-                    if let Err(outcome) = handled {
-                        return outcome;
-                    }
+                () = sleep_until(ping_at) => {
+                    ping_at += self.keepalive();
+                    talk.ping().await.map_err(Outcome::Failed)
                 }
                 () = stopped(&mut stop) => {
                     if stood_since.is_some() {
-                        self.farewell(&client, &mut events).await;
+                        self.farewell(&mut talk).await;
                     }
                     return Outcome::Stopped;
                 }
+            };
+            match done {
+                Ok(()) => {}
+                Err(Outcome::Failed(LinkError::Lost(why))) if stood_since.is_none() => {
+                    return Outcome::Failed(LinkError::Unreachable(why));
+                }
+                Err(outcome) => return outcome,
             }
         }
     }
 
-    fn prepare(&self) -> (AsyncClient, EventLoop) {
-        let host = &self.options.host_id;
-        let will =
-            LastWill::new(TopicKind::Presence.topic_of(host), PRESENCE_OFFLINE, QoS::AtLeastOnce, false);
-        let keepalive =
-            self.options.keepalive.clamp(Duration::from_secs(1), Duration::from_secs(u16::MAX.into()));
-        let mut options = self.url.options(host);
-        options
-            .set_credentials(host, (self.options.password)())
-            .set_last_will(will)
-            .set_keep_alive(keepalive)
-            .set_clean_session(true)
-            .set_inflight(IN_FLIGHT)
-            .set_max_packet_size(self.options.down_bytes + ENVELOPE, self.options.up_bytes + ENVELOPE);
-        let (client, mut events) = AsyncClient::new(options, REPORTS);
-        let mut network = NetworkOptions::new();
-        network.set_connection_timeout(self.options.connect_timeout.as_secs().max(1));
-        network.set_tcp_nodelay(true);
-        events.set_network_options(network);
-        (client, events)
+    fn keepalive(&self) -> Duration {
+        self.options.keepalive.clamp(Duration::from_secs(1), Duration::from_secs(u16::MAX.into()))
+    }
+
+    /// A connection that the broker has accepted, and that has asked for this host's maps.
+    async fn open(&self) -> Result<Conversation, LinkError> {
+        let LinkOptions { host_id: host, down_bytes, up_bytes, .. } = &self.options;
+        let stream = self.url.connect(&self.options.dialer).await?;
+        let presence = TopicKind::Presence.topic_of(host);
+        let greeting = Connect {
+            keep_alive: u16::try_from(self.keepalive().as_secs()).unwrap_or(u16::MAX),
+            clean_session: true,
+            last_will: Some(LastWill::new(presence, PRESENCE_OFFLINE, QoS::AtLeastOnce, false)),
+            login: Some(Login::new(host, (self.options.password)())),
+            ..Connect::new(host)
+        };
+        let limits = [down_bytes + ENVELOPE, up_bytes + ENVELOPE];
+        let mut talk = Conversation::open(stream, greeting, limits, self.options.connect_timeout).await?;
+        let quality = if self.options.acknowledge { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+        talk.subscribe(&TopicKind::Map.topic_of(host), quality).await?;
+        Ok(talk)
     }
 
     async fn handle(
-        &mut self,
-        event: Event,
-        client: &AsyncClient,
+        &self,
+        packet: Packet,
+        talk: &mut Conversation,
+        standing: &mut Option<Standing>,
         stood_since: &mut Option<Instant>,
     ) -> Result<(), Outcome> {
-        let host = &self.options.host_id;
-        match event {
-            Event::Incoming(Packet::ConnAck(_)) => {
-                let quality = if self.options.acknowledge { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-                client.try_subscribe(TopicKind::Map.topic_of(host), quality).map_err(|_| confused())
-            }
-            Event::Incoming(Packet::SubAck(answer)) if stood_since.is_none() => {
-                if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
-                    return Err(Outcome::Failed(LinkError::NotAuthorised));
-                }
-                client
-                    .try_publish(TopicKind::Presence.topic_of(host), QoS::AtLeastOnce, false, PRESENCE_ONLINE)
-                    .map_err(|_| confused())?;
+        let map = TopicKind::Map.topic_of(&self.options.host_id);
+        match talk.take(packet).await.map_err(Outcome::Failed)? {
+            Said::Subscribed => {
+                let Some(standing) = standing.take() else { return Ok(()) };
+                self.publish(talk, TopicKind::Presence, PRESENCE_ONLINE.into()).await?;
                 *stood_since = Some(Instant::now());
-                self.set_current(Some(client.clone()));
+                self.set_current(Some(standing));
                 self.tell(LinkEvent::Connected).await
             }
-            Event::Incoming(Packet::Publish(message)) if message.topic == TopicKind::Map.topic_of(host) => {
-                self.tell(LinkEvent::Map(message.payload.to_vec())).await
-            }
-            Event::Incoming(_) | Event::Outgoing(_) => Ok(()),
+            Said::Message { topic, payload } if topic == map => self.tell(LinkEvent::Map(payload)).await,
+            Said::Message { .. } | Said::Nothing => Ok(()),
         }
+    }
+
+    async fn publish(
+        &self,
+        talk: &mut Conversation,
+        kind: TopicKind,
+        payload: Vec<u8>,
+    ) -> Result<(), Outcome> {
+        talk.publish(&kind.topic_of(&self.options.host_id), payload).await.map_err(Outcome::Failed)
     }
 
     /// Waits while the agent is busy, unless it ends the link or is gone.
@@ -316,68 +348,24 @@ impl Link {
     }
 
     /// A clean end makes the broker forget the last will, so "offline" is said aloud.
-    async fn farewell(&self, client: &AsyncClient, events: &mut EventLoop) {
-        let presence = TopicKind::Presence.topic_of(&self.options.host_id);
-        let said = client
-            .try_publish(presence, QoS::AtLeastOnce, false, PRESENCE_OFFLINE)
-            .and_then(|()| client.try_disconnect());
-        if said.is_err() {
-            return;
-        }
-        let deadline = Instant::now() + FAREWELL;
-        loop {
-            tokio::select! {
-                event = events.poll() => match event {
-                    Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_) => return,
-                    Ok(_) => {}
-                },
-                () = sleep_until(deadline) => return,
-            }
+    async fn farewell(&self, talk: &mut Conversation) {
+        let saying = async {
+            self.publish(talk, TopicKind::Presence, PRESENCE_OFFLINE.into()).await?;
+            talk.close().await.map_err(Outcome::Failed)
+        };
+        if !matches!(timeout(FAREWELL, saying).await, Ok(Ok(()))) {
+            debug!("the broker did not hear the farewell");
         }
     }
 
-    fn set_current(&self, client: Option<AsyncClient>) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    fn set_current(&self, standing: Option<Standing>) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = standing;
     }
-}
-
-/// The queue of a new connection has room, unless the broker answers what was not asked.
-fn confused() -> Outcome {
-    Outcome::Failed(LinkError::Lost("the broker broke the protocol".to_owned()))
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the handle is gone, which ends the link too.
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-fn error_of(error: &ConnectionError, stood: bool) -> LinkError {
-    if let Some(error) = tls_cause(error) {
-        return error;
-    }
-    match error {
-        ConnectionError::ConnectionRefused(code) => match code {
-            ConnectReturnCode::BadUserNamePassword
-            | ConnectReturnCode::NotAuthorized
-            | ConnectReturnCode::BadClientId => LinkError::NotAuthorised,
-            ConnectReturnCode::ServiceUnavailable => {
-                LinkError::Refused("the broker is full or shutting down".to_owned())
-            }
-            ConnectReturnCode::RefusedProtocolVersion => {
-                LinkError::Refused("the broker does not speak MQTT 3.1.1".to_owned())
-            }
-            ConnectReturnCode::Success => LinkError::Lost("the broker contradicted itself".to_owned()),
-        },
-        ConnectionError::NetworkTimeout if !stood => {
-            LinkError::Unreachable("it did not answer in time".to_owned())
-        }
-        ConnectionError::Websocket(error) if !stood => match root_cause(error) {
-            text if text.starts_with("HTTP error") => LinkError::Refused(format!("no broker there: {text}")),
-            text => LinkError::Unreachable(text),
-        },
-        other if stood => LinkError::Lost(root_cause(other)),
-        other => LinkError::Unreachable(root_cause(other)),
-    }
 }
 
 #[cfg(test)]

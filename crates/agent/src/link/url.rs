@@ -1,25 +1,40 @@
-//! Addresses of a broker: `wss:`, `ws:`, `mqtts:`, `mqtt:`, and what each means for the client library.
+//! Addresses of a broker: `wss:`, `ws:`, `mqtts:`, `mqtt:`, and connections to them.
 //!
 //! Invariant: whoever has a pin never talks in the clear, whatever the address says.
 
 use std::sync::Arc;
 
-use reqwest::Url;
-use rumqttc::{MqttOptions, TlsConfiguration, Transport};
+use async_tungstenite::tokio::client_async_with_config;
+use async_tungstenite::tungstenite::client::IntoClientRequest as _;
+use async_tungstenite::tungstenite::http::HeaderValue;
+use async_tungstenite::tungstenite::protocol::WebSocketConfig;
+use async_tungstenite::tungstenite::{self, handshake::client::Response};
 use rustls::ClientConfig;
+use url::Url;
+use ws_stream_tungstenite::WsStream;
 
 use super::LinkError;
+use super::dial::{Dialer, Stream};
+use super::error::root_cause;
 use super::tls::{ServerTrust, client_config};
+
+/// The header by which both ends of a WebSocket agree on what they speak.
+const PROTOCOL: &str = "sec-websocket-protocol";
+/// What they agree on.
+const MQTT: &str = "mqtt";
+/// The largest message of a WebSocket, which may hold many of MQTT, each with its own limit.
+const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Where the broker is, checked.
 pub(super) struct BrokerUrl {
-    address: String,
+    text: String,
+    host: String,
     port: u16,
     carrier: Carrier,
     tls: Option<Arc<ClientConfig>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Carrier {
     Stream,
     WebSocket,
@@ -46,27 +61,50 @@ impl BrokerUrl {
             ));
         }
         Ok(Self {
-            address: match carrier {
-                Carrier::WebSocket => url.to_string(),
-                Carrier::Stream => host.trim_matches(['[', ']']).to_owned(),
-            },
+            text: url.to_string(),
+            host: host.trim_matches(['[', ']']).to_owned(),
             port: url.port().unwrap_or(port),
             carrier,
             tls: if secure { Some(client_config(trust)?) } else { None },
         })
     }
 
-    /// The library's options for this address.
-    pub(super) fn options(&self, client_id: &str) -> MqttOptions {
-        let mut options = MqttOptions::new(client_id, &self.address, self.port);
-        let tls = self.tls.clone().map(TlsConfiguration::Rustls);
-        options.set_transport(match (self.carrier, tls) {
-            (Carrier::Stream, None) => Transport::Tcp,
-            (Carrier::Stream, Some(tls)) => Transport::Tls(tls),
-            (Carrier::WebSocket, None) => Transport::Ws,
-            (Carrier::WebSocket, Some(tls)) => Transport::Wss(tls),
-        });
-        options
+    /// A connection to the broker there, ready for MQTT's own packets.
+    pub(super) async fn connect(&self, dialer: &Dialer) -> Result<Stream, LinkError> {
+        let stream = dialer.connect(&self.host, self.port, self.tls.as_ref()).await?;
+        match self.carrier {
+            Carrier::Stream => Ok(stream),
+            Carrier::WebSocket => self.upgrade(stream).await,
+        }
+    }
+
+    async fn upgrade(&self, stream: Stream) -> Result<Stream, LinkError> {
+        let road = stream.road();
+        let mut request = self.text.as_str().into_client_request().map_err(|error| refusal(&error))?;
+        request.headers_mut().insert(PROTOCOL, HeaderValue::from_static(MQTT));
+        let limits = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_BYTES))
+            .max_frame_size(Some(MESSAGE_BYTES));
+        let upgraded = client_async_with_config(request, stream, Some(limits)).await;
+        let (socket, response) = upgraded.map_err(|error| refusal(&error))?;
+        if !speaks_mqtt(&response) {
+            return Err(LinkError::Refused("no broker there: what answers does not speak MQTT".to_owned()));
+        }
+        Ok(Stream::new(WsStream::new(socket), road))
+    }
+}
+
+fn speaks_mqtt(response: &Response) -> bool {
+    response.headers().get(PROTOCOL).is_some_and(|spoken| spoken.as_bytes().trim_ascii() == MQTT.as_bytes())
+}
+
+fn refusal(error: &tungstenite::Error) -> LinkError {
+    match error {
+        tungstenite::Error::Http(answer) => {
+            LinkError::Refused(format!("no broker there: HTTP error: {}", answer.status()))
+        }
+        // The library's own enum, which grows.
+        other => LinkError::Unreachable(root_cause(other)),
     }
 }
 
@@ -74,17 +112,20 @@ impl BrokerUrl {
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> Result<(String, u16), LinkError> {
+    fn address(text: &str) -> Result<(Carrier, String, u16), LinkError> {
         let url = BrokerUrl::parse(text, &ServerTrust::Pin([0; 32]))?;
-        Ok(url.options("h").broker_address())
+        Ok((url.carrier, url.host, url.port))
     }
 
     #[test]
     fn each_scheme_has_its_own_port_and_form() {
-        assert_eq!(address("wss://a.example/mqtt"), Ok(("wss://a.example/mqtt".into(), 443)));
-        assert_eq!(address("wss://[::1]:8443/mqtt"), Ok(("wss://[::1]:8443/mqtt".into(), 8443)));
-        assert_eq!(address("mqtts://a.example"), Ok(("a.example".into(), 8883)));
-        assert_eq!(address("mqtts://[fd00::1]:99"), Ok(("fd00::1".into(), 99)));
+        let is = |text: &str, carrier, host: &str, port| {
+            assert_eq!(address(text), Ok((carrier, host.to_owned(), port)));
+        };
+        is("wss://a.example/mqtt", Carrier::WebSocket, "a.example", 443);
+        is("wss://[::1]:8443/mqtt", Carrier::WebSocket, "::1", 8443);
+        is("mqtts://a.example", Carrier::Stream, "a.example", 8883);
+        is("mqtts://[fd00::1]:99", Carrier::Stream, "fd00::1", 99);
     }
 
     #[test]

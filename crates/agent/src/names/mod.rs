@@ -8,7 +8,7 @@ mod telling;
 mod wanted;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,6 +63,11 @@ impl NameService {
         DnsView { listening: listen.clone(), upstreams: forwarding.default.clone() }
     }
 
+    /// Whom this machine asks without us, as far as is known.
+    pub fn upstreams(&self) -> Vec<SocketAddr> {
+        self.telling.as_ref().map(Telling::standing).unwrap_or_default().upstreams
+    }
+
     /// When `settle` should be called again, on the clock of its `now`.
     pub const fn poll_deadline(&self) -> Option<Duration> {
         self.again
@@ -96,8 +101,7 @@ impl NameService {
     pub async fn settle(&mut self, map: &HostMap, now: Duration) {
         self.failures.clear();
         self.again = None;
-        let upstreams = self.telling.as_ref().map(Telling::standing).unwrap_or_default().upstreams;
-        self.wanted = Wanted::of(map, &upstreams);
+        self.wanted = Wanted::of(map, &self.upstreams());
         if self.wanted.listen.is_empty() {
             self.end().await;
             return;

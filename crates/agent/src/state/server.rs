@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use wire::{Channel, HostSettings};
 
 use super::secret::Stored;
+use crate::link::KnownAddresses;
 
 /// A server this machine has joined.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct ServerRecord {
     /// The WireGuard key of this machine that the server took last; none in records of versions that could not change it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<WgPublicKey>,
+    /// Where its names led the last time, for when nobody can be asked.
+    #[serde(default, skip_serializing_if = "KnownAddresses::is_empty")]
+    pub addresses: KnownAddresses,
     down: Stored,
     up: Stored,
 }
@@ -61,6 +65,7 @@ impl ServerRecord {
             told,
             removed: false,
             host_key: None,
+            addresses: KnownAddresses::default(),
             down: Stored::new(down),
             up: Stored::new(up),
         }
