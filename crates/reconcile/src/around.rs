@@ -30,8 +30,10 @@ pub enum Around {
 /// Whether the rest may be done without the firewall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// Somebody relies on it: nothing is opened unless it stands.
+    /// Policy relies on it: nothing is reached over our link unless it stands.
     Essential,
+    /// What passes through this machine relies on it: nothing is passed on unless it stands.
+    Forwarding,
     /// It is better to have it.
     Wished,
 }
@@ -48,9 +50,17 @@ impl Around {
         matches!(self, Self::SetSysctl(sysctl) if sysctl.forwards())
     }
 
-    /// Whether what opens waits for it.
-    pub(crate) const fn is_essential(&self) -> bool {
-        matches!(self, Self::SetFirewall(_, Need::Essential) | Self::ChangeFirewall(_, _, Need::Essential))
+    /// What relies on its success; none for what is not about the firewall that is wanted.
+    pub(crate) const fn need(&self) -> Option<Need> {
+        match self {
+            Self::SetFirewall(_, need) | Self::ChangeFirewall(_, _, need) => Some(*need),
+            Self::RemoveFirewall
+            | Self::AddUnreachable(_)
+            | Self::RemoveUnreachable(_)
+            | Self::AddRule(_)
+            | Self::RemoveRule(_)
+            | Self::SetSysctl(_) => None,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod clients;
 mod derived;
 mod desired;
 mod firewall;
+mod gate;
 mod link;
 mod meaning;
 mod op;
@@ -38,8 +39,9 @@ pub use firewall::{
     Grant, Outward, Packet, PortRange, Ports, PrefixMap, PrefixMapError, Service, Services, SetChange,
     SetChanges, SetId, Side, StableHasher, Translation, Verdict, Way, diff as firewall_diff, element_digest,
 };
+pub use gate::{Gate, HeldBack, shut};
 pub use link::{LinkKind, LinkName, LinkNameError};
-pub use op::{Gate, HeldBack, Op};
+pub use op::Op;
 pub use path::{
     Candidate, Obstacle, Own, PathAction, PathKind, PathStatus, PathWait, Paths, PeerView, Pointing,
     candidates,

@@ -59,7 +59,8 @@ impl Op {
     /// Whether more can be reached after it than before, by others or by this machine.
     pub fn opens(&self) -> bool {
         match self {
-            Self::AddPeer(..) | Self::AllowMore(..) | Self::AddRoute(_) => true,
+            Self::AddPeer(_, peer) => !peer.allowed.is_empty(),
+            Self::AllowMore(..) | Self::AddRoute(_) => true,
             Self::Around(around) => around.opens(),
             Self::CreateLink(_)
             | Self::DeleteLink
@@ -79,11 +80,6 @@ impl Op {
         }
     }
 
-    /// Whether what opens waits for it.
-    const fn is_essential(&self) -> bool {
-        matches!(self, Self::Around(around) if around.is_essential())
-    }
-
     /// Whether it changes one peer and nothing else.
     pub const fn is_about_a_peer(&self) -> bool {
         matches!(
@@ -96,29 +92,6 @@ impl Op {
                 | Self::SetEndpoint(..)
                 | Self::Poke(..)
         )
-    }
-}
-
-/// Holds back what opens behind a firewall that could not be set. One for each list of ops, in their order.
-#[derive(Debug, Default)]
-pub struct Gate {
-    closed: bool,
-}
-
-/// The op was not carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not done, because the firewall that has to stand before it could not be set")]
-pub struct HeldBack;
-
-impl Gate {
-    /// Whether the next op may be carried out.
-    pub fn ask(&self, op: &Op) -> Result<(), HeldBack> {
-        if self.closed && op.opens() { Err(HeldBack) } else { Ok(()) }
-    }
-
-    /// How an op went.
-    pub const fn tell(&mut self, op: &Op, done: bool) {
-        self.closed |= !done && op.is_essential();
     }
 }
 
@@ -184,10 +157,8 @@ impl fmt::Display for Op {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::{Need, Sysctl};
+    use crate::Sysctl;
 
     #[test]
     fn each_op_is_one_clear_line() {
@@ -214,19 +185,5 @@ mod tests {
             "set net/ipv4/ip_forward to 1"
         );
         assert_eq!(line(Op::Poke(key, Keepalive::DEFAULT)), "send a packet to peer KEY at once");
-    }
-    #[test]
-    fn nothing_is_opened_behind_a_firewall_that_could_not_be_set() {
-        let key = WgPublicKey::from_bytes([0; 32]);
-        let more = Op::AllowMore(key, BTreeSet::new());
-        for (need, held) in [(Need::Essential, Err(HeldBack)), (Need::Wished, Ok(()))] {
-            let mut gate = Gate::default();
-            let firewall = Op::from(Around::SetFirewall(Arc::default(), need));
-            gate.tell(&firewall, true);
-            assert_eq!(gate.ask(&more), Ok(()));
-            gate.tell(&firewall, false);
-            assert_eq!(gate.ask(&more), held);
-            assert_eq!(gate.ask(&Op::RemovePeer(key)), Ok(()));
-        }
     }
 }

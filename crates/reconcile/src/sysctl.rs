@@ -103,7 +103,19 @@ fn is_for_forwarding(name: &str) -> bool {
 
 /// What is to be put back.
 pub(crate) fn put_back(desired: &Desired, surroundings: &Surroundings) -> Vec<Op> {
-    let forwards = desired.interface.as_ref().is_some_and(|interface| interface.forwards);
+    put_back_unless(
+        desired.interface.as_ref().is_some_and(|interface| interface.forwards),
+        desired,
+        surroundings,
+    )
+}
+
+/// What is to be put back where the machine may not forward for us, whatever is desired.
+pub(crate) fn forward_no_more(desired: &Desired, surroundings: &Surroundings) -> Vec<Op> {
+    put_back_unless(false, desired, surroundings)
+}
+
+fn put_back_unless(forwards: bool, desired: &Desired, surroundings: &Surroundings) -> Vec<Op> {
     let tunnel = desired.interface.as_ref().is_some_and(|interface| interface.tunnel.is_some());
     let mut back = Vec::new();
     // In reverse: forwarding ends before router advertisements count less again.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::{HostId, MemberId};
 use reconcile::{
-    Actual, Around, Circumstances, Clients, Derived, LocalSettings, Look, Op, PathAction, PathStatus, Paths,
+    Actual, Circumstances, Clients, Derived, LocalSettings, Look, Op, PathAction, PathStatus, Paths,
     conflict, reconcile, reconcile_followed, reconcile_link,
 };
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use wire::{ClientSeen, HostMap, Outcome, Report, WgSecret};
 use crate::hands::Hands;
 use crate::state::KeptFile;
 
+mod execute;
 mod succession;
 
 use succession::carry_endpoints_over;
@@ -55,6 +56,8 @@ pub struct Keeper<H> {
     derived: Option<Derived>,
     /// What it had when last observed, with what was done since.
     actual: Actual,
+    /// Whether what relies on the firewall was shut, because it could not be set.
+    is_shut: bool,
     failures: Vec<Outcome>,
 }
 
@@ -81,6 +84,7 @@ impl<H: Hands> Keeper<H> {
             read: None,
             derived: None,
             actual,
+            is_shut: false,
             failures: Vec::new(),
         }
     }
@@ -327,63 +331,6 @@ impl<H: Hands> Keeper<H> {
             }
         }
         ops
-    }
-
-    async fn execute(&mut self, ops: &[Op]) -> Vec<Outcome> {
-        let mut failures = Vec::new();
-        let mut may_be_done: Vec<Op> = Vec::new();
-        let mut ops = ops;
-        if let Err(error) = self.keep_before(ops) {
-            failures.push(failed("write down what settings of the kernel were", &error));
-            // What is not known to be put back is not changed.
-            may_be_done
-                .extend(ops.iter().filter(|op| !matches!(op, Op::Around(Around::SetSysctl(_)))).cloned());
-            ops = &may_be_done;
-        }
-        let results = self.hands.execute_all(ops, &self.secret).await;
-        for (op, result) in ops.iter().zip(results) {
-            match result {
-                Ok(()) => {
-                    tracing::debug!("{op}");
-                    self.actual.apply_alone(op);
-                }
-                Err(error) => {
-                    tracing::warn!("could not {op}: {error:#}");
-                    failures.push(failed(&op.to_string(), &error));
-                }
-            }
-        }
-        if let Err(error) = self.keep_after() {
-            failures.push(failed("forget what settings of the kernel were", &error));
-        }
-        failures
-    }
-
-    /// Writes down what settings are before these ops change them.
-    fn keep_before(&mut self, ops: &[Op]) -> anyhow::Result<()> {
-        let kept = self.kept.kept().before(&self.local.link, ops, &self.actual.surroundings);
-        self.keep(kept)
-    }
-
-    /// Forgets what was put back.
-    fn keep_after(&mut self) -> anyhow::Result<()> {
-        let Some(desired) = self.derived.as_ref().map(Derived::desired) else { return Ok(()) };
-        let at_rest =
-            || conflict(desired, &self.actual).is_none() && reconcile_link(desired, &self.actual).is_empty();
-        if self.kept.kept().0.is_empty() || !at_rest() {
-            return Ok(());
-        }
-        let kept = self.kept.kept().after(desired);
-        self.keep(kept)
-    }
-
-    fn keep(&mut self, kept: reconcile::Kept) -> anyhow::Result<()> {
-        if self.kept.keep(kept)?
-            && let Some(derived) = &mut self.derived
-        {
-            derived.keep(self.kept.kept().clone());
-        }
-        Ok(())
     }
 
     /// Until the next look, which finds whatever is still amiss.

@@ -97,7 +97,11 @@ impl Shape {
             translations: translations(map, &outside),
         };
         let forwards = !carrying.is_empty();
-        let need = if guarded || forwards { Need::Essential } else { Need::Wished };
+        let need = match (guarded, forwards) {
+            (true, _) => Need::Essential,
+            (false, true) => Need::Forwarding,
+            (false, false) => Need::Wished,
+        };
         Self { firewall, need, forwards, leads_outside, carrying: carrying.clone(), ids }
     }
 

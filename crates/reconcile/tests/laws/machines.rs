@@ -69,7 +69,7 @@ pub(crate) fn interface() -> impl Strategy<Value = Interface> {
 }
 
 fn firewall() -> impl Strategy<Value = DesiredFirewall> {
-    (0u8..3, select(vec![Need::Essential, Need::Wished])).prop_map(|(protocol, need)| {
+    (0u8..3, select(vec![Need::Essential, Need::Forwarding, Need::Wished])).prop_map(|(protocol, need)| {
         let firewall = firewall_of(protocol);
         DesiredFirewall { digest: firewall.digest(), firewall: Arc::new(firewall), need }
     })

@@ -7,7 +7,7 @@ use model::WgPublicKey;
 use proptest::prelude::*;
 use reconcile::{
     Actual, Around, Desired, FIREWALL_MARK, Family, FirewallLook, FirewallStep, Followed, Gate, Interface,
-    Link, LinkName, Need, Op, Route, Rule, conflict, reconcile, reconcile_followed, reconcile_link,
+    Link, LinkName, Need, Op, Route, Rule, conflict, reconcile, reconcile_followed, reconcile_link, shut,
 };
 
 use crate::machines::{OURS, interface, machine, wanted};
@@ -22,7 +22,7 @@ pub(crate) fn after(actual: &Actual, ops: &[Op]) -> Actual {
 fn remaining(desired: &Desired, actual: &Actual) -> Vec<Op> {
     let impossible = |op: &Op| {
         actual.surroundings.firewall.is_none()
-            && matches!(op, Op::Around(Around::SetFirewall(_, Need::Essential)))
+            && matches!(op, Op::Around(Around::SetFirewall(_, Need::Essential | Need::Forwarding)))
     };
     reconcile(desired, actual).into_iter().filter(|op| !impossible(op)).collect()
 }
@@ -233,15 +233,45 @@ proptest! {
     }
 
     #[test]
-    fn without_the_firewall_that_it_needs_nothing_opens(desired in wanted(), actual in machine()) {
-        let (mut gate, mut failed) = (Gate::default(), false);
-        for op in reconcile(&desired, &actual) {
-            let fails = matches!(op, Op::Around(Around::SetFirewall(_, Need::Essential)));
-            let carried_out = gate.ask(&op).is_ok() && !fails;
-            gate.tell(&op, carried_out);
-            prop_assert!(!(failed && carried_out && op.opens()), "{op}");
-            failed |= fails;
+    fn without_the_firewall_that_it_needs_nothing_opens_and_what_is_open_is_shut(desired in wanted(), actual in machine()) {
+        if conflict(&desired, &actual).is_some() || actual.device().is_some_and(|device| device.key != Some(OURS)) {
+            return Ok(());
         }
+        let ops = reconcile(&desired, &actual);
+        let kept = desired.kept.before(&desired.link, &ops, &actual.surroundings);
+        let desired = Desired { kept, ..desired };
+        let (mut gate, mut broken) = (Gate::default(), actual.clone());
+        for op in &ops {
+            let fails = matches!(op, Op::Around(Around::SetFirewall(..)));
+            let carried_out = gate.ask(op).is_ok() && !fails;
+            if carried_out {
+                broken.apply(op);
+            }
+            gate.tell(op, carried_out);
+        }
+        let Some(need) = gate.lacks() else { return Ok(()) };
+        for op in shut(need, &desired, &broken) {
+            broken.apply(&op);
+        }
+        match need {
+            Need::Essential => prop_assert!(allowed(&broken).values().all(BTreeSet::is_empty)),
+            Need::Forwarding => {
+                for name in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+                    let is_on = broken.surroundings.sysctls.get(name).is_some_and(|now| now == "1");
+                    prop_assert!(!is_on || desired.kept.0.get(name).is_none_or(|before| before == "1"), "{name}");
+                }
+            }
+            Need::Wished => prop_assert!(false, "nobody relies on it"),
+        }
+        // Sessions outlive it, and everything is as it should be once the firewall can be set.
+        for (key, peer) in actual.device().into_iter().flat_map(|device| &device.peers) {
+            let stays = ops.iter().all(|op| !matches!(op, Op::DeleteLink) && *op != Op::RemovePeer(*key));
+            let there = broken.device().and_then(|device| device.peers.get(key));
+            prop_assert!(!stays || there.is_some_and(|there| there.last_handshake == peer.last_handshake));
+        }
+        let end = after(&broken, &reconcile(&desired, &broken));
+        prop_assert_eq!(remaining(&desired, &end), vec![]);
+        assert_is(&desired, &end);
     }
 
     #[test]
