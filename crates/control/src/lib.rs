@@ -26,6 +26,6 @@ pub use command::{
 pub use decide::{authenticate, authorise_administration, authorise_reading, decide};
 pub use env::Env;
 pub use intent::{Damaged, Differences, Intent, Violation, apply};
-pub use inventory::{Door, Effect, HostInventory, Inventory};
+pub use inventory::{ClientSession, Door, Effect, HostInventory, Inventory};
 pub use record::{Kind, Record, RecordKey, UnknownKind};
 pub use rejection::{AddressList, Class, Names, NodeAt, RecordName, Rejection};

@@ -60,6 +60,10 @@ pub struct Report {
     #[cbor(n(4), default, skip_if = "Vec::is_empty")]
     #[serde(default)]
     pub clients: Vec<ClientSeen>,
+    /// When this was said, by the host's clock: how long ago its other times were is all that anybody else can know.
+    #[n(5)]
+    #[serde(default)]
+    pub at: Option<Timestamp>,
 }
 
 /// A client that came in.
@@ -75,6 +79,10 @@ pub struct ClientSeen {
     /// When its session began: of a session's later handshakes only each tenth minute's is told.
     #[n(2)]
     pub handshake: Timestamp,
+    /// It was heard after this moment, whether or not with a handshake; none: nothing more is known.
+    #[n(3)]
+    #[serde(default)]
+    pub heard: Option<Timestamp>,
 }
 
 impl Report {

@@ -175,6 +175,7 @@ fn every_message_reads_and_writes_as_it_always_did() {
     holds("map-request", &messages::map_request());
     holds("map-request-nothing", &wire::MapRequest::default());
     holds("report", &messages::report());
+    holds("report-in-time", &messages::report_in_time());
     for (name, refusal) in messages::refusals() {
         holds(&format!("refusal-{name}"), &refusal);
     }

@@ -149,7 +149,10 @@ impl<H: Hands> Keeper<H> {
     /// Who came in, if there is something new since the device was last read.
     pub fn clients_seen(&mut self, map: &HostMap) -> Option<Vec<ClientSeen>> {
         let (took, now) = (self.read.take()?, self.now());
-        let device = self.actual.device().filter(|device| device.key == Some(self.local.key))?;
+        let Some(device) = self.actual.device().filter(|device| device.key == Some(self.local.key)) else {
+            self.clients.handle_unobserved(took, now);
+            return None;
+        };
         self.clients.handle_observed(map, device, took, now).then(|| self.clients.seen())
     }
 
@@ -239,7 +242,9 @@ impl<H: Hands> Keeper<H> {
             Err(error) => {
                 tracing::warn!("{error:#}");
                 self.failures = vec![failed("look at the interface", &error)];
-                self.paths.handle_unobserved(began.elapsed(), self.now());
+                let (took, now) = (began.elapsed(), self.now());
+                self.paths.handle_unobserved(took, now);
+                self.clients.handle_unobserved(took, now);
                 return false;
             }
         };

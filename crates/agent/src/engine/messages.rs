@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// Over the broker if it is up, else over HTTP.
-    pub(super) fn report(&mut self, report: &Report) {
+    pub(super) fn report(&mut self, report: Report) {
         let sealed = match self.session.seal(report) {
             Ok(sealed) => sealed,
             Err(error) => {

@@ -331,7 +331,7 @@ impl Engine {
             }
             AgentAction::Rotate => self.rotate().await,
             AgentAction::Ask { have } => self.ask(have),
-            AgentAction::Report(report) => self.report(&report),
+            AgentAction::Report(report) => self.report(report),
         }
     }
 

@@ -62,11 +62,12 @@ impl Session {
         &self.channel
     }
 
-    /// A report, sealed.
-    pub fn seal(&mut self, report: &Report) -> anyhow::Result<Vec<u8>> {
-        let time = u64::try_from(now().as_millis()).unwrap_or(0);
-        self.said = time.max(self.said + 1);
-        Ok(self.channel.seal(Direction::Up, self.said, random()?, &wire::encode(report)))
+    /// A report with the time that it is now, sealed.
+    pub fn seal(&mut self, report: Report) -> anyhow::Result<Vec<u8>> {
+        let now = now();
+        self.said = u64::try_from(now.as_millis()).unwrap_or(0).max(self.said + 1);
+        let report = Report { at: Some(now), ..report };
+        Ok(self.channel.seal(Direction::Up, self.said, random()?, &wire::encode(&report)))
     }
 }
 

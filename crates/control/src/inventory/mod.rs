@@ -3,14 +3,16 @@
 //! Not intent: nothing here is committed or decides who may talk to whom. Each observation says whether it changes what
 //! some host must know, so that one that changes nothing costs nothing.
 
+mod sessions;
 mod view;
 
 use std::sync::Arc;
 
 use model::{ClientId, Endpoint, Generation, HostId, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
-use wire::{ClientSeen, Facts, NatMapping, Outcome, Report};
+use wire::{Facts, NatMapping, Outcome, Report};
 
+pub use sessions::ClientSession;
 pub use view::Door;
 use view::Views;
 
@@ -51,7 +53,7 @@ pub struct HostInventory {
     pub failures: Vec<Outcome>,
     /// Clients that it let in, by id.
     #[serde(default)]
-    pub clients: Vec<ClientSeen>,
+    sessions: Vec<ClientSession>,
 }
 
 impl HostInventory {
@@ -66,9 +68,8 @@ impl HostInventory {
     }
 
     /// What it said of a client.
-    pub fn client(&self, client: ClientId) -> Option<&ClientSeen> {
-        let at = self.clients.binary_search_by(|seen| seen.id.as_bytes().cmp(client.as_bytes())).ok()?;
-        Some(&self.clients[at])
+    pub fn client(&self, client: ClientId) -> Option<&ClientSession> {
+        sessions::of_client(&self.sessions, client)
     }
 }
 
@@ -76,7 +77,7 @@ impl HostInventory {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Inventory {
     hosts: imbl::OrdMap<HostId, Arc<HostInventory>>,
-    /// Who says to have let in which client, and when its session began.
+    /// Who says to have let in which client, and when it was last heard there.
     sessions: imbl::OrdMap<(MemberId, HostId), Timestamp>,
 }
 
@@ -102,7 +103,8 @@ impl FromIterator<(HostId, HostInventory)> for Inventory {
     fn from_iter<T: IntoIterator<Item = (HostId, HostInventory)>>(entries: T) -> Self {
         let mut inventory = Self::default();
         for (host, entry) in entries {
-            inventory.sessions.extend(entry.clients.iter().map(|seen| ((seen.id, host), seen.handshake)));
+            let sessions = entry.sessions.iter().map(|session| ((session.client(), host), session.heard));
+            inventory.sessions.extend(sessions);
             inventory.hosts.insert(host, Arc::new(entry));
         }
         inventory
@@ -120,10 +122,10 @@ impl Inventory {
         self.hosts.iter().map(|(host, entry)| (*host, &**entry))
     }
 
-    /// Where a client came in last among these hosts, and what was seen there.
-    pub fn client_at(&self, client: ClientId, among: &[HostId]) -> Option<(HostId, &ClientSeen)> {
+    /// Where a client was heard last among these hosts, and what was seen there.
+    pub fn client_at(&self, client: ClientId, among: &[HostId]) -> Option<(HostId, &ClientSession)> {
         let seen = among.iter().filter_map(|host| Some((*host, self.host(*host)?.client(client)?)));
-        seen.max_by_key(|(host, seen)| (seen.handshake, std::cmp::Reverse(*host)))
+        seen.max_by_key(|(host, seen)| (seen.heard, std::cmp::Reverse(*host)))
     }
 
     fn entry(&mut self, host: HostId) -> &mut HostInventory {
@@ -165,27 +167,20 @@ impl Inventory {
     /// Which clients the host let in. Returns whether one of them may have come from another host, or gone back there; which of
     /// the hosts that say so a client is looked for at is seen where its gateways are known (`client_at`).
     fn observe_clients(&mut self, host: HostId, report: &Report, now: Timestamp) -> bool {
-        let mut clients: Vec<ClientSeen> =
-            report.clients.iter().take(Report::MOST_CLIENTS).cloned().collect();
-        // A clock that runs ahead must not hold a client for ever.
-        clients.iter_mut().for_each(|seen| seen.handshake = seen.handshake.min(now));
-        clients.sort_by_key(|seen| (seen.id, std::cmp::Reverse(seen.handshake)));
-        clients.dedup_by_key(|seen| seen.id);
-        let known = self.host(host).map(|entry| entry.clients.as_slice()).unwrap_or_default();
-        if known == clients {
+        let known = self.host(host).map(|entry| entry.sessions.as_slice()).unwrap_or_default();
+        let sessions = sessions::told(report, known, now);
+        if known == sessions {
             return false;
         }
-        let known: Vec<MemberId> = known.iter().map(|seen| seen.id).collect();
+        let known: Vec<MemberId> = known.iter().map(ClientSession::client).collect();
         let mut handed_over = false;
-        for id in known {
-            if clients.binary_search_by_key(&id, |seen| seen.id).is_err() {
-                handed_over |= self.retold(host, id, None);
-            }
+        for id in known.into_iter().filter(|id| sessions::of(&sessions, *id).is_none()) {
+            handed_over |= self.retold(host, id, None);
         }
-        for seen in &clients {
-            handed_over |= self.retold(host, seen.id, Some(seen.handshake));
+        for session in &sessions {
+            handed_over |= self.retold(host, session.client(), Some(session.heard));
         }
-        self.entry(host).clients = clients;
+        self.entry(host).sessions = sessions;
         handed_over
     }
 
@@ -228,9 +223,9 @@ impl Inventory {
     /// The host was removed.
     pub fn forget(&mut self, host: HostId) {
         let entry = self.hosts.remove(&host);
-        let clients = entry.iter().flat_map(|entry| &entry.clients);
-        clients.for_each(|seen| {
-            self.sessions.remove(&(seen.id, host));
+        let sessions = entry.iter().flat_map(|entry| &entry.sessions);
+        sessions.for_each(|session| {
+            self.sessions.remove(&(session.client(), host));
         });
     }
 }

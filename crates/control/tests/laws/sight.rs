@@ -65,6 +65,7 @@ fn act(brain: &mut Brain, step: &Any) -> Option<Did> {
                 id: client_id(*client).into(),
                 endpoint: None,
                 handshake: model::Timestamp::from_millis(brain.now.as_millis() - i64::from(*ago)),
+                heard: None,
             });
             let local = brain.inventory.host(host).map(|host| host.local.clone()).unwrap_or_default();
             let report = Report { clients: seen.collect(), local, ..Report::default() };
@@ -358,6 +359,7 @@ fn a_client_is_looked_for_where_it_came_in_last() {
             id: client_id(0).into(),
             endpoint: None,
             handshake: model::Timestamp::from_millis(handshake),
+            heard: None,
         }],
         ..Report::default()
     };

@@ -47,7 +47,7 @@ fn session(intent: &Intent, inventory: &Inventory, client: &model::Client) -> Cl
     ClientSession {
         online: told && client.enabled && now().since(seen.handshake) < SESSION_TOLD,
         last_handshake: Some(seen.handshake),
-        endpoint: seen.endpoint,
+        endpoint: seen.endpoint(),
         gateway,
     }
 }

@@ -238,7 +238,7 @@ async fn a_client_is_told_to_its_gateway_shown_where_it_came_in_and_cut_off_when
 
     ready.until_online("gw", true).await;
     let endpoint = "198.51.100.7:4242".parse().ok();
-    let seen = wire::ClientSeen { id, endpoint, handshake: testkit::fleet::now() };
+    let seen = wire::ClientSeen { id, endpoint, handshake: testkit::fleet::now(), heard: None };
     gateway.report(&wire::Report { clients: vec![seen], ..wire::Report::default() }).await.unwrap();
     let start = std::time::Instant::now();
     let session = loop {

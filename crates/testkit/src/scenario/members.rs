@@ -194,7 +194,7 @@ pub(super) fn clients_seen(stage: &mut Stage, line: &mut Line) -> Result<Vec<Cli
     let Some(network) = line.option("network")? else { bail!("in which network? network=NAME") };
     let network = network_id(stage, &network);
     let id = client_id(stage, &name, network).into();
-    Ok(vec![ClientSeen { id, endpoint: None, handshake: stage.now }])
+    Ok(vec![ClientSeen { id, endpoint: None, handshake: stage.now, heard: None }])
 }
 
 fn router(stage: &mut Stage, text: &str, network: NetworkId) -> Result<Router> {

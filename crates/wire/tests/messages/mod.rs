@@ -350,8 +350,22 @@ pub fn report() -> Report {
             op: "add address 10.20.0.1/16".to_owned(),
             error: "no such device".to_owned(),
         }],
-        clients: vec![ClientSeen { id: CLIENT, endpoint: Some(at("198.51.100.77:6000")), handshake: NOW }],
+        clients: vec![ClientSeen {
+            id: CLIENT,
+            endpoint: Some(at("198.51.100.77:6000")),
+            handshake: NOW,
+            heard: None,
+        }],
+        at: None,
     }
+}
+
+/// A report that says when it was made, of a client that moved on and came back.
+pub fn report_in_time() -> Report {
+    let mut report = report();
+    report.at = Some(NOW);
+    report.clients[0].heard = Some(Timestamp::from_millis(NOW.as_millis() - 2_000));
+    report
 }
 
 pub fn refusals() -> [(&'static str, Refusal); 9] {
