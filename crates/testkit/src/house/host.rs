@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use serde::de::DeserializeOwned;
 
 use super::look::{Look, Status};
@@ -89,6 +90,16 @@ impl Host {
     pub fn stop_agent(&self) -> Result<()> {
         let mut daemon = self.daemon().take().context("the agent does not run")?;
         daemon.terminate(patience(Duration::from_secs(20))).map(drop)
+    }
+
+    /// Stops the daemon where it is, as if it got no processor.
+    pub fn freeze_agent(&self) -> Result<()> {
+        self.daemon().as_mut().context("the agent does not run")?.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub fn thaw_agent(&self) -> Result<()> {
+        self.daemon().as_mut().context("the agent does not run")?.signal(Signal::CONT)
     }
 
     /// Whether the daemon that [`Host::start_agent`] started still runs.

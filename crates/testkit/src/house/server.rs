@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 
 use super::time::patience;
 use crate::lab::{Daemon, Link, Machine, Switch, eventually};
@@ -73,6 +74,16 @@ impl Server {
     pub fn kill(&self) -> Result<()> {
         let mut daemon = self.daemon().take().context("the server does not run")?;
         daemon.kill().map(drop)
+    }
+
+    /// Stops it where it is, as if it got no processor.
+    pub fn freeze(&self) -> Result<()> {
+        self.daemon().as_mut().context("the server does not run")?.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.daemon().as_mut().context("the server does not run")?.signal(Signal::CONT)
     }
 
     fn daemon(&self) -> MutexGuard<'_, Option<Daemon>> {
