@@ -6,6 +6,7 @@
 
 mod actor;
 mod allocate;
+mod bits;
 mod change;
 mod command;
 mod decide;

@@ -46,7 +46,7 @@ pub struct Client {
     pub key: WgPublicKey,
     /// Its addresses.
     pub addresses: Addresses,
-    /// The gateways that let it in, best first; at least one.
+    /// The gateways that let it in, best first; none: the last one was removed, and it cannot come in until it gets another.
     pub gateways: Vec<NodeId>,
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,7 +101,7 @@ pub struct Egress {
     /// The range under which the network's members reach it, where the same range is in use elsewhere: as large as `range`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapped: Option<IpNet>,
-    /// Who leads there; at least one.
+    /// Who leads there; nobody: the last one was removed, and it cannot be reached until it gets another.
     pub routers: BTreeSet<Router>,
     /// Whether machines there see the router's address instead of the member's, so that they need no way back.
     pub nat: bool,

@@ -6,10 +6,13 @@ use model::{Client, ClientId, Network, NodeId, Timestamp};
 use super::{Decision, bounds, changed, draft::Draft, names, network, outside, removal, token, ways};
 use crate::{ClientEdit, Edit, Env, Intent, NewClient, RecordChange, Rejection, allocate};
 
+const GATEWAY: &str = "remote access gateway";
+
 pub(super) fn create(intent: &Intent, new: NewClient, env: &mut Env<'_>) -> Decision {
     let network = network::find(intent, new.network)?;
     names::check_reserved(&new.name)?;
     token::check_expiry(new.expires, env.now)?;
+    bounds::at_least_one(GATEWAY, new.gateways.len())?;
     let addresses = allocate::addresses(intent, network, new.addresses.unwrap_or_default())?;
     let client = Client {
         id: ClientId::new(env.now, env.bytes()),
@@ -47,6 +50,9 @@ pub(super) fn update(intent: &Intent, client: ClientId, edit: ClientEdit, now: T
     let before = find(intent, client)?;
     if let Edit::Set(expires) = edit.expires {
         token::check_expiry(Some(expires), now)?;
+    }
+    if let Some(gateways) = &edit.gateways {
+        bounds::at_least_one(GATEWAY, gateways.len())?;
     }
     let let_in = edit.enabled == Some(true);
     let after = edited(before.clone(), edit);
@@ -110,8 +116,8 @@ fn check_key(intent: &Intent, client: &Client) -> Result<(), Rejection> {
     }
 }
 
+/// A client may have lost all of its gateways, and be changed nevertheless.
 fn check_gateways(intent: &Intent, client: &Client) -> Result<(), Rejection> {
-    bounds::at_least_one("remote access gateway", client.gateways.len())?;
     bounds::at_most("gateways of one client", client.gateways.len(), bounds::MOST_GATEWAYS)?;
     for gateway in &client.gateways {
         let gateway = ways::named(intent, client.network, *gateway)?;

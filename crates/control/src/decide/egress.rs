@@ -7,11 +7,14 @@ use model::{Egress, EgressId, Network};
 use super::{Decision, bounds, changed, draft::Draft, names, network, outside, removal, ways};
 use crate::{EgressEdit, Env, Intent, NewEgress, RecordChange, Rejection, allocate};
 
+const ROUTER: &str = "router";
+
 pub(super) fn create(intent: &Intent, new: NewEgress, env: &mut Env<'_>) -> Decision {
     let found = network::find(intent, new.network)?;
     let id = EgressId::new(env.now, env.bytes());
     let NewEgress { network, name, range, mapped, routers, nat, enabled } = new;
     let created = env.now;
+    bounds::at_least_one(ROUTER, routers.len())?;
     let egress = Egress { id, network, name, range, mapped, routers, nat, enabled, created };
     check(intent, found, &egress)?;
     Ok(vec![RecordChange::made(egress)])
@@ -23,6 +26,9 @@ fn find(intent: &Intent, egress: EgressId) -> Result<&Egress, Rejection> {
 
 pub(super) fn update(intent: &Intent, egress: EgressId, edit: EgressEdit) -> Decision {
     let before = find(intent, egress)?;
+    if let Some(routers) = &edit.routers {
+        bounds::at_least_one(ROUTER, routers.len())?;
+    }
     let mut after = before.clone();
     after.name = edit.name.unwrap_or(after.name);
     edit.mapped.apply(&mut after.mapped);
@@ -68,8 +74,8 @@ fn check_ranges(intent: &Intent, network: &Network, egress: &Egress) -> Result<(
     allocate::free_of_overlap(intent, [egress.reached_as()].into_iter(), Some(egress.id.into()))
 }
 
+/// A range may have lost all of its routers, and be changed nevertheless.
 fn check_routers(intent: &Intent, egress: &Egress) -> Result<(), Rejection> {
-    bounds::at_least_one("router", egress.routers.len())?;
     bounds::at_most("routers of one egress range", egress.routers.len(), bounds::MOST_ROUTERS)?;
     let mut seen = BTreeSet::new();
     for router in &egress.routers {

@@ -64,7 +64,7 @@ fn dispatch(intent: &Intent, actor: &Actor, command: Command, env: &mut Env<'_>)
             let new = network::New { name, ranges, keepalive, access, approval, domain };
             network::create(intent, new, env)
         }
-        Command::UpdateNetwork { network, edit } => network::update(intent, network, edit),
+        Command::UpdateNetwork { network, edit } => network::update(intent, network, edit, env.domain),
         Command::DeleteNetwork { network, force } => network::delete(intent, network, force),
         Command::CreateEnrollmentKey { title, digest, networks, uses, expires, tags, ephemeral } => {
             let new = enrollment_key::New { title, digest, networks, uses, expires, tags, ephemeral };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use model::{Access, Addresses, DnsName, EnrollmentKey, Keepalive, Network, NetworkId, NetworkName, Ranges};
 
 use super::{Decision, dns, draft::Draft, node, policy, ways};
-use crate::{Edit, Env, Intent, NetworkEdit, RecordChange, Rejection, allocate};
+use crate::{Env, Intent, NetworkEdit, RecordChange, Rejection, allocate};
 
 pub(super) fn find(intent: &Intent, network: NetworkId) -> Result<&Network, Rejection> {
     intent.network(network).ok_or(Rejection::NoSuchNetwork { network })
@@ -35,9 +35,6 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
         Some(ranges) => allocate::free_of_overlap(intent, ranges.iter(), None).map(|()| ranges)?,
         None => allocate::ranges(intent, env)?,
     };
-    if let Some(domain) = &domain {
-        check_domain(intent, domain, None)?;
-    }
     let network = Network {
         id: NetworkId::new(env.now, env.bytes()),
         name,
@@ -49,6 +46,7 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
         domain,
         created: env.now,
     };
+    check_domain(intent, &network, env.domain)?;
     let mut draft = Draft::of(intent);
     draft.put(network.clone());
     for host in intent.hosts(None).filter(|host| host.default) {
@@ -59,26 +57,27 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     Ok(draft.finish())
 }
 
-/// Refuses a domain that overlaps another network's, or holds one for which name servers are named.
-fn check_domain(intent: &Intent, domain: &DnsName, own: Option<NetworkId>) -> Result<(), Rejection> {
-    for network in intent.networks(None).filter(|network| Some(network.id) != own) {
-        let overlaps = |other: &&DnsName| domain.is_within(other) || other.is_within(domain);
-        if let Some(other) = network.domain.as_ref().filter(overlaps) {
-            let (other, network) = (other.clone(), network.name.clone());
-            return Err(Rejection::DomainTaken { domain: domain.clone(), other, network });
+/// Refuses a network whose domain, its own or its name below the server's, overlaps another network's, or holds one for which
+/// name servers are named.
+fn check_domain(intent: &Intent, own: &Network, server: &DnsName) -> Result<(), Rejection> {
+    let Some(domain) = own.domain_below(server) else { return Ok(()) };
+    for network in intent.networks(None).filter(|network| network.id != own.id) {
+        let overlaps = |other: &DnsName| domain.is_within(other) || other.is_within(&domain);
+        if let Some(other) = network.domain_below(server).filter(overlaps) {
+            return Err(Rejection::DomainTaken { domain, other, network: network.name.clone() });
         }
     }
     for network in intent.networks(None) {
         let mut upstreams = intent.upstreams_in_network(network.id);
-        if let Some(upstream) = upstreams.find(|upstream| upstream.domain.is_within(domain)) {
+        if let Some(upstream) = upstreams.find(|upstream| upstream.domain.is_within(&domain)) {
             let (upstream, network) = (upstream.domain.clone(), network.name.clone());
-            return Err(Rejection::DomainHasUpstream { domain: domain.clone(), upstream, network });
+            return Err(Rejection::DomainHasUpstream { domain, upstream, network });
         }
     }
     Ok(())
 }
 
-pub(super) fn update(intent: &Intent, network: NetworkId, edit: NetworkEdit) -> Decision {
+pub(super) fn update(intent: &Intent, network: NetworkId, edit: NetworkEdit, server: &DnsName) -> Decision {
     let before = find(intent, network)?;
     let mut after = before.clone();
     if let Some(name) = edit.name {
@@ -89,10 +88,11 @@ pub(super) fn update(intent: &Intent, network: NetworkId, edit: NetworkEdit) -> 
     after.access = edit.access.unwrap_or(after.access);
     after.approval = edit.approval.unwrap_or(after.approval);
     edit.hub.apply(&mut after.hub);
-    if let Edit::Set(domain) = &edit.domain {
-        check_domain(intent, domain, Some(network))?;
-    }
     edit.domain.apply(&mut after.domain);
+    // One that overlaps another's since the server got its domain can be changed nevertheless.
+    if after.domain_below(server) != before.domain_below(server) {
+        check_domain(intent, &after, server)?;
+    }
     let mut names = intent.dns_records_in_network(network).filter_map(|record| record.name.as_ref());
     if after.domain != before.domain {
         names.try_for_each(|name| dns::check_length(&after, name))?;

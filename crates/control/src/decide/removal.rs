@@ -2,8 +2,8 @@
 //!
 //! | Removed | By whom it is named | What becomes of that |
 //! |---|---|---|
-//! | node | client (gateway) | goes on with its other gateways; without any it is removed |
-//! | node | egress range (router) | goes on with its other routers; without any it is removed |
+//! | node | client (gateway) | goes on with its other gateways; without any it stays, and cannot be reached until it gets one |
+//! | node | egress range (router) | goes on with its other routers; without any it stays, and cannot be reached until it gets one |
 //! | node | node (relay, internet gateway), network (hub) | goes on without |
 //! | node, client, egress range, user | policy | goes on with its other subjects; where none is left on a side it is removed |
 //! | node, client, egress range, user | test of policies | is removed |
@@ -11,7 +11,8 @@
 //!
 //! All of it is in the change that removes, so the journal shows it. A node is not taken out of a network by hand
 //! (`refuse_needed`) where somebody would be left without what it does; what cannot be refused (a host that is removed, or
-//! leaves, or whose time has come) does all of the above. A policy is never left with an empty side: to say nothing about
+//! leaves, or whose time has come) does all of the above. A machine that is set up anew costs no client its key and address, and no
+//! range the policies that speak of it: nobody is told of them while nobody leads there. A policy is never left with an empty side: to say nothing about
 //! nobody is not what was meant, and to say it about everybody would let in more than before.
 
 use model::{Client, ClientId, EgressId, Network, NetworkId, Node, NodeId, Policy, Subject, UserId};
@@ -55,18 +56,12 @@ pub(super) fn node(draft: &mut Draft, id: NodeId) {
     let clients: Vec<Client> = draft.now().clients_of_gateway(id).cloned().collect();
     for mut client in clients {
         client.gateways.retain(|gateway| *gateway != id);
-        match client.gateways.is_empty() {
-            true => self::client(draft, client.id),
-            false => draft.put(client),
-        }
+        draft.put(client);
     }
     let egresses: Vec<_> = draft.now().egresses_of_router(id).cloned().collect();
     for mut egress in egresses {
         egress.routers.retain(|router| router.node != id);
-        match egress.routers.is_empty() {
-            true => self::egress(draft, egress.id),
-            false => draft.put(egress),
-        }
+        draft.put(egress);
     }
     ways(draft, &node);
     subject(draft, node.network, &Subject::Node(id));

@@ -24,17 +24,17 @@ pub(super) fn create(
     if intent.upstreams_in_network(network).any(|other| other.domain == domain) {
         return Err(Rejection::UpstreamExists { domain, network: found.name.clone() });
     }
-    refuse_own(intent, &domain)?;
+    refuse_own(intent, &domain, env.domain)?;
     check_servers(&servers)?;
     let id = UpstreamId::new(env.now, env.bytes());
     Ok(vec![RecordChange::made(Upstream { id, network, domain, servers, created: env.now })])
 }
 
 /// Refuses a domain within one of ours: we answer for it ourselves.
-fn refuse_own(intent: &Intent, domain: &DnsName) -> Result<(), Rejection> {
+fn refuse_own(intent: &Intent, domain: &DnsName, server: &DnsName) -> Result<(), Rejection> {
     for network in intent.networks(None) {
-        if let Some(own) = network.domain.as_ref().filter(|own| domain.is_within(own)) {
-            let (own, network) = (own.clone(), network.name.clone());
+        if let Some(own) = network.domain_below(server).filter(|own| domain.is_within(own)) {
+            let network = network.name.clone();
             return Err(Rejection::UpstreamWithin { domain: domain.clone(), network, own });
         }
     }

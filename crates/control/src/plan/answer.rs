@@ -9,8 +9,9 @@ use std::sync::Arc;
 use model::{Generation, HostId, NetworkId};
 use wire::{BUCKETS, BucketDigests, MapRequest, Membership, PartsHead};
 
-use super::deltas::memberships;
 use super::own::own_host;
+use super::roster::sums;
+use super::selves::memberships;
 use super::{Bucket, Picture, Roster};
 
 /// A bucket that a host is to be sent: of which network, its number, and what is in it.
@@ -28,8 +29,7 @@ impl Roster {
         request: &MapRequest,
     ) -> Option<(PartsHead, Vec<Differing>)> {
         let own = own_host(picture, host)?;
-        let networks: BTreeMap<NetworkId, Membership> =
-            memberships(picture, self, host).into_iter().collect();
+        let networks: BTreeMap<NetworkId, Membership> = memberships(picture, self, host).collect();
         let (mut whole, mut differing) = (Vec::new(), Vec::new());
         for (network, _) in networks.iter().filter(|(_, membership)| membership.takes_part()) {
             let told = request.digests.get(network);
@@ -53,9 +53,12 @@ impl Roster {
         told: Option<&BucketDigests>,
     ) -> Vec<(u8, Arc<Bucket>)> {
         let mut held = told.map(|told| told.0.clone()).unwrap_or_default();
-        let Some(section) = self.section(network, host.into()) else { return Vec::new() };
-        let told: Vec<(u8, &Arc<Bucket>)> = self.told_to(network, section).collect();
-        let sums = self.sums(host, network, section, told.iter().copied());
+        let roster = self.network(network);
+        let Some((roster, section)) = roster.and_then(|it| Some((it, it.section(host.into())?))) else {
+            return Vec::new();
+        };
+        let told = roster.told_to(section);
+        let sums = sums(host, roster, section, &told);
         let differs: [bool; BUCKETS] = std::array::from_fn(|number| {
             let (count, digest) = sums[number];
             let held = u8::try_from(number).ok().and_then(|number| held.remove(&number));

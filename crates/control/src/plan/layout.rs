@@ -4,12 +4,12 @@
 //! It keeps true that it follows from the sections that there are and the rules alone.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use model::{Access, HostId};
 
-use super::bits::Bits;
 use super::section::{Form, Guard, Kind, SectionId, Signature};
+use crate::bits::Bits;
+use crate::policy::Sides;
 
 /// What the nodes of one section are told of, by the sections' places in the layout.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,7 +21,6 @@ pub(super) struct Row {
 /// The layout of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
-    pub(super) guard: Arc<Guard>,
     ids: Vec<SectionId>,
     /// None where a section is of no nodes.
     rows: Vec<Option<Row>>,
@@ -82,15 +81,14 @@ impl<'a> Carriers<'a> {
 }
 
 /// For each section, those with which it has to do by policy or as a way to everything.
-fn partners(guard: &Guard, signatures: &[&Signature], carriers: &Carriers<'_>) -> Vec<Bits> {
+fn partners(guard: &Guard, signatures: &[&Signature], on: &[Sides], carriers: &Carriers<'_>) -> Vec<Bits> {
     let count = signatures.len();
     if guard.access == Access::Allow {
         return vec![Bits::all(count); count];
     }
     let mut partners = vec![Bits::none(count); count];
     let mut sides = vec![(Bits::none(count), Bits::none(count)); guard.rules.len()];
-    for (at, signature) in signatures.iter().enumerate() {
-        let on = guard.rules.sides(&signature.subjects);
+    for (at, on) in on.iter().enumerate() {
         on.from.iter().for_each(|rule| sides[*rule as usize].0.insert(at));
         on.to.iter().for_each(|rule| sides[*rule as usize].1.insert(at));
     }
@@ -108,11 +106,12 @@ fn partners(guard: &Guard, signatures: &[&Signature], carriers: &Carriers<'_>) -
 }
 
 impl Layout {
-    /// Of these sections, ordered.
-    pub(super) fn new(guard: Arc<Guard>, sections: &[(SectionId, Arc<Signature>)]) -> Self {
-        let signatures: Vec<&Signature> = sections.iter().map(|(_, signature)| &**signature).collect();
+    /// Of these sections, ordered; and the rules that lead to each.
+    pub(super) fn new(guard: &Guard, sections: &[(SectionId, &Signature)]) -> (Self, Vec<Vec<u32>>) {
+        let signatures: Vec<&Signature> = sections.iter().map(|(_, signature)| *signature).collect();
         let carriers = Carriers::of(&signatures);
-        let partners = partners(&guard, &signatures, &carriers);
+        let on: Vec<Sides> = signatures.iter().map(|it| guard.rules.sides(&it.subjects)).collect();
+        let partners = partners(guard, &signatures, &on, &carriers);
         let row = |(at, it): (usize, &&Signature)| {
             (it.kind == Kind::Node).then(|| row(at, it, &carriers, &partners))
         };
@@ -123,7 +122,8 @@ impl Layout {
             told.full.add(&row.full);
             told.bare.add(&row.bare);
         }
-        Self { guard, ids: sections.iter().map(|(id, _)| *id).collect(), rows, told }
+        let layout = Self { ids: sections.iter().map(|(id, _)| *id).collect(), rows, told };
+        (layout, on.into_iter().map(|on| on.to).collect())
     }
 
     /// The sections, ordered.
@@ -141,15 +141,9 @@ impl Layout {
         self.rows[self.at(section)?].as_ref()
     }
 
-    /// The forms in which somebody is told of a section.
-    pub(super) fn forms(&self, section: SectionId) -> impl Iterator<Item = Form> + use<> {
-        self.at(section).map(|at| self.told.forms(at)).into_iter().flatten()
-    }
-
-    /// The sections that a row tells of, with the form.
-    pub(super) fn told_by<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = (SectionId, Form)> + 'a {
-        let full = row.full.iter().map(|at| (self.ids[at], Form::Full));
-        full.chain(row.bare.iter().map(|at| (self.ids[at], Form::Bare)))
+    /// Whether somebody is told of the section at this place in this form.
+    pub(super) fn tells(&self, at: usize, form: Form) -> bool {
+        self.told.tells(at, form)
     }
 }
 
@@ -160,9 +154,18 @@ impl Row {
         full.or_else(|| self.bare.contains(at).then_some(Form::Bare))
     }
 
-    fn forms(&self, at: usize) -> impl Iterator<Item = Form> + use<> {
-        let full = self.full.contains(at).then_some(Form::Full);
-        full.into_iter().chain(self.bare.contains(at).then_some(Form::Bare))
+    /// Whether this tells of the section at this place in this form.
+    fn tells(&self, at: usize, form: Form) -> bool {
+        match form {
+            Form::Full => self.full.contains(at),
+            Form::Bare => self.bare.contains(at),
+        }
+    }
+
+    /// The sections that it tells of, by place, with the form.
+    pub(super) fn told(&self) -> impl Iterator<Item = (usize, Form)> + '_ {
+        let full = self.full.iter().map(|at| (at, Form::Full));
+        full.chain(self.bare.iter().map(|at| (at, Form::Bare)))
     }
 }
 

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use model::{Generation, HostId, MemberId, NetworkId};
-use wire::{OwnPart, PeersPart};
 
-use super::deltas::{memberships, shifts};
+use super::deltas::shifts;
+use super::host_delta::{Own, Peers};
 use super::own::own_host;
 use super::roster::Told;
 use super::section::{Form, Place, SectionId};
+use super::selves::parts;
+use super::shift::Altered;
 use super::{HostDelta, MOST_TOLD, Picture, Roster, Touched};
 
 /// How many flushes are remembered. A busy server makes a handful each second: a quarter of an hour, in which a machine is
@@ -47,14 +49,14 @@ impl Flush {
             for cell in &shift.cells {
                 for section in cell.old.into_iter().chain(cell.new) {
                     let everywhere = [Form::Full, Form::Bare].map(|form| (network, section, form));
-                    let members = cell.members.iter().map(|(member, _, _)| *member);
+                    let members = cell.members.iter().map(|moved| moved.member);
                     flush.seen.extend(members.flat_map(|member| everywhere.map(|told| (told, member))));
                 }
-                let hosts = cell.members.iter().map(|(member, _, _)| HostId::from_bytes(*member.as_bytes()));
+                let hosts = cell.members.iter().map(|moved| HostId::from_bytes(*moved.member.as_bytes()));
                 flush.moved.extend(hosts.filter(|host| before.is_placed(*host) || after.is_placed(*host)));
             }
-            for ((section, form), members) in &shift.changed {
-                flush.seen.extend(members.iter().map(|member| ((network, *section, *form), *member)));
+            for Altered { section, form, members, .. } in &shift.altered {
+                flush.seen.extend(members.iter().map(|(member, _)| ((network, *section, *form), *member)));
             }
             let told_otherwise = |section: &SectionId| shift.is_told_otherwise(*section);
             let sections = shift.sections_after().filter(told_otherwise);
@@ -205,18 +207,14 @@ pub fn catch_up(
     let quarter = place.iter().map(|(network, _)| roster.members(*network)).sum::<usize>() / 4;
     let most = quarter.clamp(FEW, MOST_TOLD);
     let told = roster.told_at(&place);
-    let (mut changed, mut gone) = (Vec::new(), Vec::new());
-    for peer in log.missed(host, (&place, &told), since, most)? {
-        match roster.seen_by(now, &roster.ways_to(&place, peer), peer) {
-            Some(entry) => changed.push(entry),
-            None => gone.push(peer),
-        }
-    }
-    let own = OwnPart {
+    let peers = log.missed(host, (&place, &told), since, most)?;
+    let seen = |peer: MemberId| (peer, roster.seen_by(now, &roster.ways_to(&place, peer), peer));
+    let peers = Peers::new(peers.into_iter().map(seen));
+    let own = Own {
         host: Some(own),
         server: Some(now.links.clone()),
-        networks: memberships(now, roster, host).into_iter().collect(),
+        networks: parts(now, roster, host),
         networks_gone: Vec::new(),
     };
-    Some(HostDelta { own, peers: PeersPart::new(changed.iter(), &gone) })
+    Some(HostDelta { own, peers: Arc::new(peers) })
 }

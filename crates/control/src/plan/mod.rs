@@ -6,15 +6,16 @@
 //! same map.
 
 mod answer;
-mod bits;
 mod bucket;
 mod deltas;
+mod host_delta;
 mod layout;
 mod log;
 mod member;
 mod own;
 mod roster;
 mod section;
+mod selves;
 mod shift;
 mod sight;
 mod touched;
@@ -27,7 +28,8 @@ use wire::{HostMap, Membership, Peer, PeerNode, ServerLinks, Way};
 
 pub use answer::Differing;
 pub use bucket::Bucket;
-pub use deltas::{Deltas, HostDelta, MOST_TOLD, deltas, deltas_within};
+pub use deltas::{Deltas, MOST_TOLD, deltas, deltas_within};
+pub use host_delta::HostDelta;
 pub use log::{Log, catch_up};
 pub use roster::Roster;
 pub use touched::Touched;

@@ -2,14 +2,16 @@
 //!
 //! It keeps true that a host that does not take part in a network is told nothing of it that it could use there.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use model::{Access, Host, HostId, Mtu, NetworkId, Node, Policy, Service, Subject, ToldRecord};
+use model::{
+    Access, DnsName, Host, HostId, Mtu, NetworkId, Node, Policy, PolicyId, Service, Subject, ToldRecord,
+};
 use wire::{Class, EgressDuty, Grant, InternetWay, Membership, Net, OwnHost, Party, ToldUpstream};
 
 use super::Picture;
 use super::member::{classes, internet_class, is_there};
-use crate::policy::{Member, subjects_of};
+use crate::policy::{Member, speaks_of};
 use crate::{HostInventory, Intent};
 
 /// The host itself.
@@ -37,16 +39,43 @@ pub(super) fn memberships(
 
 /// One of them, by the definition.
 fn membership(picture: &Picture<'_>, node: &Node) -> Option<Membership> {
+    let shared = Shared::of(picture, node.network)?;
     let offers = offers(picture.intent, node.network);
-    membership_by(picture, node, offers.iter())
+    let grants = grants(picture.intent, node, &ends(picture.intent, node), offers.iter());
+    apart(picture, node).map(|own| shared.with(own, grants))
 }
 
-/// The same, from those offers alone that may concern what the node stands guard over.
-pub(super) fn membership_by<'a>(
-    picture: &Picture<'_>,
-    node: &Node,
-    offers: impl Iterator<Item = &'a Offer>,
-) -> Option<Membership> {
+/// What all who take part in a network are told alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shared {
+    domain: Option<DnsName>,
+    records: Vec<ToldRecord>,
+    upstreams: Vec<ToldUpstream>,
+}
+
+impl Shared {
+    pub(super) fn of(picture: &Picture<'_>, network: NetworkId) -> Option<Self> {
+        let it = picture.intent.network(network)?;
+        Some(Self {
+            domain: it.domain_below(picture.domain),
+            records: records(picture.intent, network),
+            upstreams: upstreams(picture.intent, network),
+        })
+    }
+
+    /// The whole of what a host is told, by what it is told apart from the others and by its grants. Who does not take part is
+    /// told nothing of this.
+    pub(super) fn with(&self, own: Membership, grants: Vec<Grant>) -> Membership {
+        if !own.takes_part() {
+            return own;
+        }
+        let Self { domain, records, upstreams } = self.clone();
+        Membership { grants, domain, records, upstreams, ..own }
+    }
+}
+
+/// What a host is told of its part in a network, but for its grants and what all are told alike.
+pub(super) fn apart(picture: &Picture<'_>, node: &Node) -> Option<Membership> {
     let intent = picture.intent;
     let network = intent.network(node.network)?;
     let plain = Membership {
@@ -59,40 +88,41 @@ pub(super) fn membership_by<'a>(
     if !node.takes_part() {
         return Some(plain);
     }
-    let guarded = network.access == Access::Deny;
-    let mut grants = Vec::new();
-    // Where there is no guard everything within the network passes as it is.
-    if guarded {
-        let named = named(intent, node);
-        grants.extend(offers.filter_map(|offer| offer.to_those(&named)));
-    }
-    if node.duties.internet {
-        let users = internet_class(network.id, node.host);
-        grants.push(Grant {
-            from: vec![Party::Class(users)],
-            to: vec![Party::Outside],
-            services: Vec::new(),
-        });
-    }
-    grants.sort_unstable();
-    grants.dedup();
     let way = |used: model::InternetUse| {
         let via = intent.node(used.gateway)?.host;
         Some(InternetWay { via, lan: used.lan })
     };
     Some(Membership {
         via: intent.relay_of(node).map(|relay| relay.host),
-        guarded,
+        guarded: network.access == Access::Deny,
         classes: classes(intent, network.id, Member::Node(node.id)),
-        grants,
         egress: duties(intent, node),
         internet_gateway: node.duties.internet,
         internet: node.internet.and_then(way),
-        domain: network.domain_below(picture.domain),
-        records: records(intent, network.id),
-        upstreams: upstreams(intent, network.id),
         ..plain
     })
+}
+
+/// Who may open connections to these, over which the node stands guard: by those of the offers that lead there, and to the
+/// outside. Where there is no guard there are no offers, and everything within the network passes as it is.
+fn grants<'a>(
+    intent: &Intent,
+    node: &Node,
+    ends: &[Member],
+    offers: impl Iterator<Item = &'a Offer>,
+) -> Vec<Grant> {
+    let offers = offers.filter_map(|offer| offer.to_those(intent, ends));
+    let mut grants: Vec<Grant> = offers.chain(outside(node)).collect();
+    grants.sort_unstable();
+    grants.dedup();
+    grants
+}
+
+/// What an internet gateway grants to its users.
+pub(super) fn outside(node: &Node) -> Option<Grant> {
+    let users = || Party::Class(internet_class(node.network, node.host));
+    let gateway = node.duties.internet && node.takes_part();
+    gateway.then(|| Grant { from: vec![users()], to: vec![Party::Outside], services: Vec::new() })
 }
 
 fn records(intent: &Intent, network: NetworkId) -> Vec<ToldRecord> {
@@ -135,35 +165,61 @@ pub(super) fn ends(intent: &Intent, node: &Node) -> Vec<Member> {
     std::iter::once(Member::Node(node.id)).chain(clients.chain(egresses).filter(there)).collect()
 }
 
-/// What policies may name that by over which the node stands guard.
-fn named(intent: &Intent, node: &Node) -> BTreeSet<Subject> {
-    let ends = ends(intent, node).into_iter();
-    ends.flat_map(|end| subjects_of(intent, end)).chain([Subject::Everything]).collect()
-}
-
 /// One direction of a policy, in the words of maps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Offer {
+    /// The policy, and whether it is its way back.
+    pub(super) source: (PolicyId, bool),
     from: Vec<Party>,
     to: Vec<(Subject, Party)>,
     services: Vec<Service>,
 }
 
 impl Offer {
-    /// What it grants where these are to be reached; none if it does not speak of them.
-    fn to_those(&self, named: &BTreeSet<Subject>) -> Option<Grant> {
-        let to = self.to.iter().filter(|(subject, _)| named.contains(subject));
+    /// Those whom it names of whom these are some.
+    fn to(&self, intent: &Intent, ends: &[Member]) -> Vec<Party> {
+        let speaks = |subject: &Subject| ends.iter().any(|end| speaks_of(intent, subject, *end));
+        let to = self.to.iter().filter(|(subject, _)| speaks(subject));
         let mut to: Vec<Party> = to.map(|(_, party)| *party).collect();
         to.sort_unstable();
-        (!to.is_empty()).then(|| Grant { from: self.from.clone(), to, services: self.services.clone() })
+        to
+    }
+
+    /// The same, where these are some of those whom it names: none, if it names no others.
+    pub(super) fn to_some(&self, intent: &Intent, ends: &[Member]) -> Option<Vec<Party>> {
+        (self.to.len() > 1).then(|| self.to(intent, ends))
+    }
+
+    /// What it grants to those; to all whom it names, where none are said.
+    pub(super) fn grant(&self, to: Option<Vec<Party>>) -> Grant {
+        let to = to.unwrap_or_else(|| self.to.iter().map(|(_, party)| *party).collect());
+        Grant { from: self.from.clone(), to, services: self.services.clone() }
+    }
+
+    /// What it grants where these are to be reached; none if it does not speak of them.
+    fn to_those(&self, intent: &Intent, ends: &[Member]) -> Option<Grant> {
+        let to = self.to(intent, ends);
+        (!to.is_empty()).then(|| self.grant(Some(to)))
+    }
+
+    /// Whether one of the others grants what this does, where these are to be reached.
+    pub(super) fn is_among(&self, others: &[&Arc<Self>], intent: &Intent, ends: &[Member]) -> bool {
+        let alike = |other: &&&Arc<Self>| self.from == other.from && self.services == other.services;
+        let to = self.to(intent, ends);
+        to.is_empty() || others.iter().filter(alike).any(|other| other.to(intent, ends) == to)
     }
 }
 
-/// What the enabled policies of a network offer: each direction, in the order of `Rules`.
+/// What the enabled policies of a network offer: each direction, in the order of `Rules`; nothing where everything passes anyway.
 pub(super) fn offers(intent: &Intent, network: NetworkId) -> Vec<Offer> {
-    let offer = |policy: &Policy, from: &BTreeSet<Subject>, to: &BTreeSet<Subject>| {
+    if intent.network(network).is_none_or(|network| network.access == Access::Allow) {
+        return Vec::new();
+    }
+    let offer = |policy: &Policy, back: bool| {
+        let (from, to) = if back { (&policy.to, &policy.from) } else { (&policy.from, &policy.to) };
         let party = |subject: &Subject| Some((subject.clone(), party(intent, network, subject)?));
         Offer {
+            source: (policy.id, back),
             from: parties(intent, network, from.iter()),
             to: to.iter().filter_map(party).collect(),
             services: policy.services.iter().cloned().collect(),
@@ -171,8 +227,8 @@ pub(super) fn offers(intent: &Intent, network: NetworkId) -> Vec<Offer> {
     };
     let enabled = intent.policies_in_network(network).filter(|policy| policy.enabled);
     let both = enabled.flat_map(|policy| {
-        let back = policy.both.then(|| offer(policy, &policy.to, &policy.from));
-        std::iter::once(offer(policy, &policy.from, &policy.to)).chain(back)
+        let back = policy.both.then(|| offer(policy, true));
+        std::iter::once(offer(policy, false)).chain(back)
     });
     both.collect()
 }

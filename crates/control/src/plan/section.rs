@@ -18,9 +18,14 @@ use crate::policy::{Member, Rules, subjects_of};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Form {
     /// With its key and endpoints: there is a session with it.
-    Full,
+    Full = 0,
     /// Without: it is reached through others.
-    Bare,
+    Bare = 1,
+}
+
+impl Form {
+    /// By number.
+    pub(super) const BOTH: [Self; 2] = [Self::Full, Self::Bare];
 }
 
 /// What decides in a network about who is told of whom.
@@ -29,29 +34,39 @@ pub(super) struct Guard {
     pub(super) access: Access,
     /// The enabled policies; none where everything passes anyway.
     pub(super) rules: Rules,
-    /// What each of the rules offers.
-    pub(super) offers: Vec<Offer>,
+    /// What each of the rules offers. What is as it was before is shared with it.
+    pub(super) offers: Vec<Arc<Offer>>,
 }
 
 impl Guard {
-    pub(super) fn of(intent: &Intent, network: NetworkId) -> Self {
+    /// Of a network, where this was known of it: the same, if nothing changed.
+    pub(super) fn of(intent: &Intent, network: NetworkId, known: Option<&Arc<Self>>) -> Arc<Self> {
         let access = intent.network(network).map_or(Access::Deny, |network| network.access);
         let (rules, offers) = match access {
             Access::Allow => (Rules::default(), Vec::new()),
             Access::Deny => (Rules::of(intent, network), offers(intent, network)),
         };
-        Self { access, rules, offers }
+        let before = known.map(|known| known.offers.as_slice()).unwrap_or_default();
+        let guard = Self { access, rules, offers: shared(before, offers) };
+        let same = known.filter(|known| ***known == guard);
+        same.cloned().unwrap_or_else(|| Arc::new(guard))
     }
+}
+
+/// These, those in place of them that are the same; both are ordered by source.
+fn shared(before: &[Arc<Offer>], offers: Vec<Offer>) -> Vec<Arc<Offer>> {
+    let mut before = before.iter().peekable();
+    let share = |offer: Offer| {
+        while before.next_if(|other| other.source < offer.source).is_some() {}
+        let same = before.next_if(|other| ***other == offer);
+        same.map_or_else(|| Arc::new(offer), Arc::clone)
+    };
+    offers.into_iter().map(share).collect()
 }
 
 /// A section's number: a hash of its signature, so that it does not depend on what was before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SectionId(Class);
-
-impl SectionId {
-    pub(super) const FIRST: Self = Self(Class::from_number(0));
-    pub(super) const LAST: Self = Self(Class::from_number(u64::MAX));
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

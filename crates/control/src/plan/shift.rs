@@ -7,33 +7,53 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{MemberId, NetworkId};
+use wire::Entry;
 
-use super::bits::{Bits, ones};
 use super::layout::{Layout, Row};
+use super::roster::NetworkRoster;
 use super::section::{Form, SectionId};
 use super::{Roster, Touched};
+use crate::bits::{Bits, ones};
 
-/// A member that moved, and whether it is seen differently in full and in bare form, where it has it before and after.
-type Moved = (MemberId, bool, bool);
+/// A member that moved.
+#[derive(Debug)]
+pub(super) struct Moved<'a> {
+    pub(super) member: MemberId,
+    /// As it is seen now in each form, as far as somebody is told of it so.
+    now: [Option<&'a Entry>; 2],
+    /// Whether that is something else than before, where it has the form before and after.
+    differs: [bool; 2],
+}
 
 /// Members that went from one section to another, or came or left.
 #[derive(Debug)]
-pub(super) struct Cell {
+pub(super) struct Cell<'a> {
     pub(super) old: Option<SectionId>,
     pub(super) new: Option<SectionId>,
     /// Those, ordered.
-    pub(super) members: Vec<Moved>,
+    pub(super) members: Vec<Moved<'a>>,
+}
+
+/// Members who stay in a section and are seen differently in one form.
+#[derive(Debug)]
+pub(super) struct Altered<'a> {
+    pub(super) section: SectionId,
+    pub(super) form: Form,
+    was_at: usize,
+    is_at: usize,
+    /// Those, ordered, as they are seen now.
+    pub(super) members: Vec<Otherwise<'a>>,
 }
 
 /// What changes in one network.
 #[derive(Debug)]
 pub(super) struct Shift<'a> {
-    pub(super) network: NetworkId,
-    before: Option<&'a Arc<Layout>>,
-    after: Option<&'a Arc<Layout>>,
-    pub(super) cells: Vec<Cell>,
-    /// Who stays in a section and is seen differently, by section and form; ordered.
-    pub(super) changed: BTreeMap<(SectionId, Form), Vec<MemberId>>,
+    before: Option<&'a NetworkRoster>,
+    after: Option<&'a NetworkRoster>,
+    pub(super) cells: Vec<Cell<'a>>,
+    /// The places of the cells before and after, close together: each host looks at all of them.
+    places: Vec<(usize, usize)>,
+    pub(super) altered: Vec<Altered<'a>>,
     /// Sections that there are before and after, as runs of places: in the one layout, in the other, how many.
     runs: Vec<(usize, usize, usize)>,
     /// Sections that there are on one side only, by their places.
@@ -43,8 +63,16 @@ pub(super) struct Shift<'a> {
     staying: Vec<usize>,
 }
 
-/// Whom a host sees otherwise than before, and where it is to be found now.
-pub(super) type Otherwise = (MemberId, Option<(SectionId, Form)>);
+/// Whom a host sees otherwise than before, and how it sees it now.
+pub(super) type Otherwise<'a> = (MemberId, Option<&'a Entry>);
+
+fn laid_out(roster: Option<&NetworkRoster>) -> Option<&Arc<Layout>> {
+    roster.map(NetworkRoster::layout)
+}
+
+fn place(roster: Option<&NetworkRoster>, section: Option<SectionId>) -> Option<usize> {
+    roster?.layout().at(section?)
+}
 
 impl<'a> Shift<'a> {
     pub(super) fn between(
@@ -53,50 +81,60 @@ impl<'a> Shift<'a> {
         touched: &Touched,
         network: NetworkId,
     ) -> Self {
-        let mut cells: BTreeMap<(Option<SectionId>, Option<SectionId>), Vec<Moved>> = BTreeMap::new();
-        let mut changed: BTreeMap<(SectionId, Form), Vec<MemberId>> = BTreeMap::new();
-        let differs = |old: Option<SectionId>, new: Option<SectionId>, member, form| {
-            let entry = |roster: &'a Roster, section: Option<SectionId>| {
-                roster.entry_in((network, section?, form), member)
-            };
-            entry(before, old).zip(entry(after, new)).is_some_and(|(old, new)| old != new)
-        };
-        let mut look = |member: MemberId| {
-            let (old, new) = (before.section(network, member), after.section(network, member));
-            let [full, bare] = [Form::Full, Form::Bare].map(|form| differs(old, new, member, form));
+        let (before, after) = (before.network(network), after.network(network));
+        let mut cells: BTreeMap<(Option<SectionId>, Option<SectionId>), Vec<Moved<'a>>> = BTreeMap::new();
+        let mut altered: BTreeMap<(SectionId, Form), Vec<Otherwise<'a>>> = BTreeMap::new();
+        let section = |roster: Option<&NetworkRoster>, member| roster?.section(member);
+        let look = |member: MemberId| {
+            let (old, new) = (section(before, member), section(after, member));
+            let (was_at, is_at) = (place(before, old), place(after, new));
+            let was = Form::BOTH.map(|form| before?.entry(was_at?, form, member));
+            let now = Form::BOTH.map(|form| after?.entry(is_at?, form, member));
+            let differ = |form: usize| was[form].zip(now[form]).is_some_and(|(was, now)| was != now);
+            let differs = [differ(0), differ(1)];
             match (old, new) {
                 (Some(section), Some(same)) if section == same => {
-                    for form in [full.then_some(Form::Full), bare.then_some(Form::Bare)].into_iter().flatten()
+                    for (form, now) in
+                        Form::BOTH.into_iter().zip(now).filter(|(form, _)| differs[*form as usize])
                     {
-                        changed.entry((section, form)).or_default().push(member);
+                        altered.entry((section, form)).or_default().push((member, now));
                     }
                 }
                 (None, None) => {}
-                _ => cells.entry((old, new)).or_default().push((member, full, bare)),
+                _ => cells.entry((old, new)).or_default().push(Moved { member, now, differs }),
             }
         };
         match touched.relaid.contains(&network) {
-            true => relaid(before, after, touched, network).into_iter().for_each(&mut look),
-            false => touched.seen_in(network).for_each(&mut look),
+            true => relaid(before, after, touched, network).into_iter().for_each(look),
+            false => touched.seen_in(network).for_each(look),
         }
-        let cells = cells.into_iter().map(|((old, new), members)| Cell { old, new, members }).collect();
+        let nowhere = usize::MAX;
+        let places = cells.keys().map(|(old, new)| {
+            (place(before, *old).unwrap_or(nowhere), place(after, *new).unwrap_or(nowhere))
+        });
+        let places = places.collect();
+        let cell = |((old, new), members)| Cell { old, new, members };
+        let alter = |((section, form), members)| {
+            let (was_at, is_at) = place(before, Some(section)).zip(place(after, Some(section)))?;
+            Some(Altered { section, form, was_at, is_at, members })
+        };
         let mut shift = Self {
-            network,
-            before: before.layout(network),
-            after: after.layout(network),
-            cells,
-            changed,
+            before,
+            after,
+            cells: cells.into_iter().map(cell).collect(),
+            places,
+            altered: altered.into_iter().filter_map(alter).collect(),
             runs: Vec::new(),
             gone: Bits::none(0),
             come: Bits::none(0),
             staying: Vec::new(),
         };
-        shift.align(after);
+        shift.align();
         shift
     }
 
     fn is_laid_out_as_before(&self) -> bool {
-        match (self.before, self.after) {
+        match (laid_out(self.before), laid_out(self.after)) {
             (Some(before), Some(after)) => Arc::ptr_eq(before, after) || before == after,
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
@@ -105,12 +143,12 @@ impl<'a> Shift<'a> {
 
     /// Whether nothing changes for anybody.
     pub(super) fn is_empty(&self) -> bool {
-        self.cells.is_empty() && self.changed.is_empty() && self.is_laid_out_as_before()
+        self.cells.is_empty() && self.altered.is_empty() && self.is_laid_out_as_before()
     }
 
     /// Finds the places of each section on both sides.
-    fn align(&mut self, roster: &Roster) {
-        let ids = |layout: Option<&'a Arc<Layout>>| layout.map(|layout| layout.ids()).unwrap_or_default();
+    fn align(&mut self) {
+        let ids = |roster: Option<&'a NetworkRoster>| roster.map(|it| it.layout().ids()).unwrap_or_default();
         let (before, after) = (ids(self.before), ids(self.after));
         (self.gone, self.come) = (Bits::none(before.len()), Bits::none(after.len()));
         let (mut old, mut new) = (0, 0);
@@ -130,22 +168,18 @@ impl<'a> Shift<'a> {
                 new += 1;
             }
         }
-        self.staying = after.iter().map(|section| roster.size(self.network, *section)).collect();
-        for cell in &self.cells {
-            let place = cell.new.and_then(|section| after.binary_search(&section).ok());
-            if let Some(place) = place {
-                self.staying[place] -= cell.members.len();
+        self.staying = self.after.iter().flat_map(|it| (0..after.len()).map(|at| it.size(at))).collect();
+        for (cell, (_, place)) in self.cells.iter().zip(&self.places) {
+            if let Some(staying) = self.staying.get_mut(*place) {
+                *staying -= cell.members.len();
             }
         }
     }
 
     fn rows(&self, old: Option<SectionId>, new: Option<SectionId>) -> (Option<&'a Row>, Option<&'a Row>) {
-        let row = |layout: Option<&'a Arc<Layout>>, section: Option<SectionId>| layout?.row(section?);
+        let row =
+            |roster: Option<&'a NetworkRoster>, section: Option<SectionId>| roster?.layout().row(section?);
         (row(self.before, old), row(self.after, new))
-    }
-
-    fn form(layout: Option<&'a Arc<Layout>>, row: Option<&Row>, section: Option<SectionId>) -> Option<Form> {
-        row?.form(layout?.at(section?)?)
     }
 
     /// Whether nodes that stay in this section are told of others than before, or in other forms: by sections.
@@ -160,20 +194,20 @@ impl<'a> Shift<'a> {
 
     /// The sections of nodes after, when there are other rows than before.
     pub(super) fn sections_after(&self) -> impl Iterator<Item = SectionId> + '_ {
-        let laid_out = self.after.filter(|_| !self.is_laid_out_as_before());
+        let laid_out = laid_out(self.after).filter(|_| !self.is_laid_out_as_before());
         let ids = laid_out.map(|layout| layout.ids()).unwrap_or_default().iter().copied();
         ids.filter(move |section| self.rows(None, Some(*section)).1.is_some())
     }
 
-    /// The sections, by place after, that are there on both sides and told of otherwise by these rows.
-    fn differing<'r>(&'r self, old: &'r Row, new: &'r Row) -> impl Iterator<Item = usize> + 'r {
+    /// The sections, by place before and after, that are there on both sides and told of otherwise by these rows.
+    fn differing<'r>(&'r self, old: &'r Row, new: &'r Row) -> impl Iterator<Item = (usize, usize)> + 'r {
         self.runs.iter().flat_map(move |(at, to, length)| {
             (0..*length).step_by(64).flat_map(move |step| {
                 let left = *length - step;
                 let mask = if left < 64 { (1 << left) - 1 } else { u64::MAX };
                 let full = old.full.word_at(at + step) ^ new.full.word_at(to + step);
                 let bare = old.bare.word_at(at + step) ^ new.bare.word_at(to + step);
-                ones((full | bare) & mask).map(move |bit| to + step + bit)
+                ones((full | bare) & mask).map(move |bit| (at + step + bit, to + step + bit))
             })
         })
     }
@@ -182,26 +216,25 @@ impl<'a> Shift<'a> {
     /// None if they are more than `most`. The host itself may be among them.
     pub(super) fn otherwise(
         &self,
-        (before, after): (&Roster, &Roster),
         (own_old, own_new): (Option<SectionId>, Option<SectionId>),
         most: usize,
-    ) -> Option<Vec<Otherwise>> {
+    ) -> Option<Vec<Otherwise<'a>>> {
         let mut found = Found { most, others: Vec::new() };
         match self.rows(own_old, own_new) {
             (Some(old), Some(new)) => {
-                self.stayers((before, after), old, new, &mut found)?;
+                self.stayers(old, new, &mut found)?;
                 self.movers(old, new, &mut found)?;
             }
             (Some(row), None) => {
-                for (section, form) in self.before.iter().flat_map(|layout| layout.told_by(row)) {
-                    let members = before.told_members((self.network, section, form));
-                    found.extend(members.map(|member| (member, None)))?;
+                for (at, form) in row.told() {
+                    let members = self.before.into_iter().flat_map(|it| it.entries(at, form));
+                    found.extend(members.map(|entry| (entry.member(), None)))?;
                 }
             }
             (None, Some(row)) => {
-                for (section, form) in self.after.iter().flat_map(|layout| layout.told_by(row)) {
-                    let members = after.told_members((self.network, section, form));
-                    found.extend(members.map(|member| (member, Some((section, form)))))?;
+                for (at, form) in row.told() {
+                    let members = self.after.into_iter().flat_map(|it| it.entries(at, form));
+                    found.extend(members.map(|entry| (entry.member(), Some(entry))))?;
                 }
             }
             (None, None) => {}
@@ -210,59 +243,48 @@ impl<'a> Shift<'a> {
     }
 
     /// Those who stay in sections of which the rows tell otherwise.
-    fn stayers(
-        &self,
-        (before, after): (&Roster, &Roster),
-        old: &Row,
-        new: &Row,
-        found: &mut Found,
-    ) -> Option<()> {
-        let (Some(was), Some(is)) = (self.before, self.after) else { return Some(()) };
-        let places: Vec<usize> = self.differing(old, new).collect();
-        let count: usize = places.iter().map(|place| self.staying[*place]).sum();
-        if count > found.most {
-            return None;
+    fn stayers(&self, old: &Row, new: &Row, found: &mut Found<'a>) -> Option<()> {
+        let (Some(before), Some(after)) = (self.before, self.after) else { return Some(()) };
+        let mut room = found.most;
+        let mut places: Vec<(usize, usize)> = Vec::new();
+        for (was, is) in self.differing(old, new) {
+            room = room.checked_sub(self.staying[is])?;
+            places.push((was, is));
         }
-        for place in places {
-            let section = is.ids()[place];
-            let stays = |member: &MemberId| {
-                self.cells.is_empty()
-                    || before.section(self.network, *member) == after.section(self.network, *member)
-            };
-            match (new.form(place), Self::form(Some(was), Some(old), Some(section))) {
-                (Some(form), _) => {
-                    let members = after.told_members((self.network, section, form)).filter(stays);
-                    found.extend(members.map(|member| (member, Some((section, form)))))?;
-                }
-                (None, Some(form)) => {
-                    let members = before.told_members((self.network, section, form)).filter(stays);
-                    found.extend(members.map(|member| (member, None)))?;
-                }
-                (None, None) => {}
+        for (was, is) in places {
+            let all_stay = [before.size(was), after.size(is)] == [self.staying[is]; 2];
+            let stays =
+                |entry: &&Entry| all_stay || before.section(entry.member()) == after.section(entry.member());
+            if let Some(form) = new.form(is) {
+                let members = after.entries(is, form).filter(stays);
+                found.extend(members.map(|entry| (entry.member(), Some(entry))))?;
+            } else if let Some(form) = old.form(was) {
+                let members = before.entries(was, form).filter(stays);
+                found.extend(members.map(|entry| (entry.member(), None)))?;
             }
         }
         Some(())
     }
 
     /// Those who moved, and those who stay and are seen differently.
-    fn movers(&self, old: &Row, new: &Row, found: &mut Found) -> Option<()> {
-        for cell in &self.cells {
-            let was = Self::form(self.before, Some(old), cell.old);
-            let is = Self::form(self.after, Some(new), cell.new);
-            let differs = |(_, full, bare): &&Moved| match (was, is) {
-                (None, None) => false,
-                (Some(Form::Full), Some(Form::Full)) => *full,
-                (Some(Form::Bare), Some(Form::Bare)) => *bare,
-                (Some(_) | None, Some(_) | None) => true,
-            };
-            let there = cell.new.zip(is);
-            found.extend(cell.members.iter().filter(differs).map(|(member, _, _)| (*member, there)))?;
+    fn movers(&self, old: &Row, new: &Row, found: &mut Found<'a>) -> Option<()> {
+        for (cell, (was_at, is_at)) in self.cells.iter().zip(&self.places) {
+            match (old.form(*was_at), new.form(*is_at)) {
+                (None, None) => {}
+                (Some(form), Some(same)) if form == same => {
+                    let differ = cell.members.iter().filter(|moved| moved.differs[form as usize]);
+                    found.extend(differ.map(|moved| (moved.member, moved.now[form as usize])))?;
+                }
+                (Some(_), None) => found.extend(cell.members.iter().map(|moved| (moved.member, None)))?,
+                (_, Some(form)) => {
+                    found
+                        .extend(cell.members.iter().map(|moved| (moved.member, moved.now[form as usize])))?;
+                }
+            }
         }
-        for ((section, form), members) in &self.changed {
-            let was = Self::form(self.before, Some(old), Some(*section));
-            let is = Self::form(self.after, Some(new), Some(*section));
-            if (was, is) == (Some(*form), Some(*form)) {
-                found.extend(members.iter().map(|member| (*member, Some((*section, *form)))))?;
+        for Altered { form, was_at, is_at, members, .. } in &self.altered {
+            if old.form(*was_at) == Some(*form) && new.form(*is_at) == Some(*form) {
+                found.extend(members.iter().copied())?;
             }
         }
         Some(())
@@ -270,13 +292,13 @@ impl<'a> Shift<'a> {
 }
 
 /// Those who were found, as long as they are not too many.
-struct Found {
+struct Found<'a> {
     most: usize,
-    others: Vec<Otherwise>,
+    others: Vec<Otherwise<'a>>,
 }
 
-impl Found {
-    fn extend(&mut self, others: impl Iterator<Item = Otherwise>) -> Option<()> {
+impl<'a> Found<'a> {
+    fn extend(&mut self, others: impl Iterator<Item = Otherwise<'a>>) -> Option<()> {
         let room = self.most + 1 - self.others.len();
         self.others.extend(others.take(room));
         (self.others.len() <= self.most).then_some(())
@@ -284,9 +306,15 @@ impl Found {
 }
 
 /// All who are in the network on either side, but those who stay where they are and are not touched.
-fn relaid(before: &Roster, after: &Roster, touched: &Touched, network: NetworkId) -> Vec<MemberId> {
+fn relaid(
+    before: Option<&NetworkRoster>,
+    after: Option<&NetworkRoster>,
+    touched: &Touched,
+    network: NetworkId,
+) -> Vec<MemberId> {
     let mut looked_at: Vec<MemberId> = touched.seen_in(network).collect();
-    let (mut old, mut new) = (before.members_of(network).peekable(), after.members_of(network).peekable());
+    let [mut old, mut new] =
+        [before, after].map(|it| it.into_iter().flat_map(NetworkRoster::members).peekable());
     loop {
         match (old.peek().copied(), new.peek().copied()) {
             (Some(one), Some(other)) if one == other => {

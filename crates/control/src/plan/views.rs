@@ -8,31 +8,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{HostId, MemberId, NetworkId};
-use wire::{Entry, PeersPart};
+use wire::Entry;
 
+use super::host_delta::Peers;
 use super::roster::Told;
 use super::section::{Place, SectionId};
-use super::shift::Shift;
+use super::shift::{Otherwise, Shift};
 use super::{Picture, Roster};
 
 /// What changes of the peers of one host.
 #[derive(Debug, Clone)]
 pub(super) enum View {
     /// This; nothing, where it is empty.
-    Part(PeersPart),
+    Part(Arc<Peers>),
     /// More than is told in a delta.
     TooMuch,
-}
-
-/// Who changes, ordered, and how they are seen now; none who are seen no more.
-type List = Vec<(MemberId, Option<Entry>)>;
-
-/// What those hear who were at the one place and are at the other.
-#[derive(Debug, Clone)]
-struct Heard {
-    /// None: more than is told in a delta, whoever hears it.
-    list: Option<Arc<List>>,
-    part: Option<PeersPart>,
 }
 
 /// What changes of the peers, as seen from everywhere.
@@ -42,11 +32,12 @@ pub(super) struct Views<'a> {
     shifts: BTreeMap<NetworkId, Shift<'a>>,
     /// The most peers that a delta names.
     most: usize,
-    heard: BTreeMap<(Place, Place), Heard>,
+    /// What those hear who were at the one place and are at the other. None: more than is told in a delta, whoever hears it.
+    heard: BTreeMap<(Place, Place), Option<Arc<Peers>>>,
     /// The last that was looked for: hosts mostly come in rows of the same.
-    last: Option<(Place, Place, Heard)>,
-    /// What was encoded, by whom it names and their digests.
-    parts: BTreeMap<Vec<(MemberId, Option<u64>)>, PeersPart>,
+    last: Option<(Place, Place, Option<Arc<Peers>>)>,
+    /// What is the same from several places, by its hash: it is encoded once.
+    alike: BTreeMap<u64, Vec<Arc<Peers>>>,
     /// Members that somebody shares several networks with, encoded: the same for all who are told of them in the same ways.
     merged: BTreeMap<(MemberId, Vec<Told>), Option<Entry>>,
 }
@@ -58,8 +49,8 @@ impl<'a> Views<'a> {
         shifts: BTreeMap<NetworkId, Shift<'a>>,
         most: usize,
     ) -> Self {
-        let (heard, parts, merged) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { pictures, rosters, shifts, most, heard, last: None, parts, merged }
+        let (heard, alike, merged) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { pictures, rosters, shifts, most, heard, last: None, alike, merged }
     }
 
     /// As heard by this host.
@@ -68,27 +59,20 @@ impl<'a> Views<'a> {
             Some((old, new, heard)) if *old == from && *new == to => heard.clone(),
             Some(_) | None => self.heard(from, to),
         };
-        let Some(list) = &heard.list else { return View::TooMuch };
-        let own = list.binary_search_by_key(&host.into(), |(member, _)| *member);
-        if list.len() - usize::from(own.is_ok()) > self.most {
+        let Some(peers) = heard else { return View::TooMuch };
+        let own = peers.names(host.into());
+        if peers.len() - usize::from(own) > self.most {
             return View::TooMuch;
         }
-        match (own, heard.part) {
-            (Err(_), Some(part)) => View::Part(part),
-            (Err(_), None) => View::Part(encode(list, None)),
-            (Ok(_), _) => View::Part(encode(list, Some(host.into()))),
-        }
+        View::Part(if own { Arc::new(peers.but(host.into())) } else { peers })
     }
 
-    fn heard(&mut self, from: Place, to: Place) -> Heard {
+    fn heard(&mut self, from: Place, to: Place) -> Option<Arc<Peers>> {
         let key = (from, to);
         let heard = match self.heard.get(&key) {
             Some(heard) => heard.clone(),
             None => {
-                let list = self.list(&key.0, &key.1).map(Arc::new);
-                // One more than most are in it where whoever hears it is among them.
-                let part = list.as_ref().filter(|list| list.len() <= self.most).map(|list| self.part(list));
-                let heard = Heard { list, part };
+                let heard = self.list(&key.0, &key.1).map(|peers| self.alike(peers));
                 self.heard.insert(key.clone(), heard.clone());
                 heard
             }
@@ -97,13 +81,18 @@ impl<'a> Views<'a> {
         heard
     }
 
-    fn part(&mut self, list: &List) -> PeersPart {
-        let key = list.iter().map(|(member, entry)| (*member, entry.as_ref().map(Entry::digest))).collect();
-        self.parts.entry(key).or_insert_with(|| encode(list, None)).clone()
+    fn alike(&mut self, peers: Peers) -> Arc<Peers> {
+        let alike = self.alike.entry(peers.hash()).or_default();
+        if let Some(same) = alike.iter().find(|other| ***other == peers) {
+            return Arc::clone(same);
+        }
+        let peers = Arc::new(peers);
+        alike.push(Arc::clone(&peers));
+        peers
     }
 
     /// Who changes for those who were at the one place and are at the other; none if they are more than one more than most.
-    fn list(&mut self, from: &Place, to: &Place) -> Option<List> {
+    fn list(&mut self, from: &Place, to: &Place) -> Option<Peers> {
         let most = self.most.saturating_add(1);
         if let ([] | [_], [] | [_]) = (&**from, &**to)
             && from.iter().zip(to.iter()).all(|((old, _), (new, _))| old == new)
@@ -119,7 +108,7 @@ impl<'a> Views<'a> {
         }
         members.sort_unstable();
         members.dedup();
-        let mut list = List::new();
+        let mut list = Vec::new();
         for member in members {
             let (before, after) = self.rosters;
             let (old, new) = (before.ways_to(from, member), after.ways_to(to, member));
@@ -132,7 +121,7 @@ impl<'a> Views<'a> {
                 return None;
             }
         }
-        Some(list)
+        Some(Peers::new(list.into_iter()))
     }
 
     /// In one network all whom somebody sees otherwise do change.
@@ -141,18 +130,11 @@ impl<'a> Views<'a> {
         from: Option<(NetworkId, SectionId)>,
         to: Option<(NetworkId, SectionId)>,
         most: usize,
-    ) -> Option<List> {
-        let Some((network, _)) = from.or(to) else { return Some(List::new()) };
+    ) -> Option<Peers> {
+        let Some((network, _)) = from.or(to) else { return Some(Peers::default()) };
         let section = |place: Option<(NetworkId, SectionId)>| place.map(|(_, section)| section);
         let others = self.otherwise(network, (section(from), section(to)), most)?;
-        let (_, after) = self.rosters;
-        let entry = |(member, there): (MemberId, Option<_>)| {
-            let there = there.and_then(|(section, form)| after.entry_in((network, section, form), member));
-            (member, there.cloned())
-        };
-        let mut list: List = others.into_iter().map(entry).collect();
-        list.sort_unstable_by_key(|(member, _)| *member);
-        Some(list)
+        Some(Peers::new(others.into_iter().map(|(member, seen)| (member, seen.cloned()))))
     }
 
     fn otherwise(
@@ -160,9 +142,9 @@ impl<'a> Views<'a> {
         network: NetworkId,
         sections: (Option<SectionId>, Option<SectionId>),
         most: usize,
-    ) -> Option<Vec<super::shift::Otherwise>> {
+    ) -> Option<Vec<Otherwise<'a>>> {
         match self.shifts.get(&network) {
-            Some(shift) => shift.otherwise(self.rosters, sections, most),
+            Some(shift) => shift.otherwise(sections, most),
             None => Some(Vec::new()),
         }
     }
@@ -195,12 +177,4 @@ fn side_by_side(
         networks.entry(*network).or_default().1 = Some(*section);
     }
     networks.into_iter().map(|(network, (old, new))| (network, old, new))
-}
-
-fn encode(list: &List, but: Option<MemberId>) -> PeersPart {
-    let others = || list.iter().filter(|(member, _)| Some(*member) != but);
-    let changed: Vec<&Entry> = others().filter_map(|(_, entry)| entry.as_ref()).collect();
-    let gone: Vec<MemberId> =
-        others().filter(|(_, entry)| entry.is_none()).map(|(member, _)| *member).collect();
-    PeersPart::new(changed.into_iter(), &gone)
 }

@@ -15,7 +15,7 @@ pub use compare::{Comparison, PairChange, compare};
 pub use explain::{Explanation, Verdict, explain};
 pub use prove::{Failure, run_tests};
 pub use reach::Reach;
-pub(crate) use rules::{Rules, subjects_of};
+pub(crate) use rules::{Rules, Sides, subjects_of};
 
 use crate::Intent;
 

@@ -12,7 +12,16 @@ pub struct Reach {
     by: BTreeMap<Protocol, Vec<PortRange>>,
 }
 
-const ALL_PORTS: (u16, u16) = (0, u16::MAX);
+/// How much of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Nothing,
+    Some,
+    All,
+}
+
+/// What a protocol without ports counts as, too.
+pub(super) const ALL_PORTS: (u16, u16) = (0, u16::MAX);
 
 fn range((first, last): (u16, u16)) -> PortRange {
     PortRange::new(first, last).expect("ranges are made the right way round")
@@ -136,6 +145,24 @@ impl Reach {
     /// Whether all of the other is in this.
     pub fn covers(&self, other: &Self) -> bool {
         other.but(self).is_nothing()
+    }
+
+    /// How much of these ports of a protocol, or of the protocol where it has none, is in this.
+    pub(super) fn over(&self, protocol: Protocol, (first, last): (u16, u16)) -> Part {
+        if self.everything {
+            return Part::All;
+        }
+        let ranges = self.by.get(&protocol).map(Vec::as_slice).unwrap_or_default();
+        match ranges.iter().find(|range| range.last() >= first && range.first() <= last) {
+            None => Part::Nothing,
+            Some(range) if range.first() <= first && last <= range.last() => Part::All,
+            Some(_) => Part::Some,
+        }
+    }
+
+    /// Where what is in this of a protocol begins and ends.
+    pub(super) fn ranges(&self, protocol: Protocol) -> &[PortRange] {
+        self.by.get(&protocol).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Whether something of the other is in this.

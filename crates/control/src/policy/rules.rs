@@ -104,6 +104,16 @@ impl Rules {
         self.by_subject.get_mut(subject).expect("it was put in just now")
     }
 
+    /// What each lets through.
+    pub(super) fn reaches(&self) -> &[Reach] {
+        &self.rules
+    }
+
+    /// The subjects that they name, each with the rules on whose sides it is.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = (&Subject, &Sides)> {
+        self.by_subject.iter()
+    }
+
     /// How many there are, each direction counting.
     pub(crate) const fn len(&self) -> usize {
         self.rules.len()
@@ -112,6 +122,18 @@ impl Rules {
     /// Whether some policy names the subject.
     pub(crate) fn names(&self, subject: &Subject) -> bool {
         self.by_subject.contains_key(subject)
+    }
+
+    /// The subjects that only the ones or only the others name, but for `Everything`.
+    pub(crate) fn named_differently(&self, others: &Self) -> Vec<Subject> {
+        let only = |these: &Self, those: &Self| {
+            let named = these.by_subject.keys().filter(|subject| !those.names(subject));
+            named.cloned().collect::<Vec<_>>()
+        };
+        let mut named = only(self, others);
+        named.extend(only(others, self));
+        named.retain(|subject| *subject != Subject::Everything);
+        named
     }
 
     /// The rules on one side of which members are of whom these subjects speak, and `Everything`.

@@ -174,3 +174,34 @@ fn domains_are_apart_and_answered_by_us() {
     };
     assert_eq!(refused(office.give(create), &["network `office`"]), "domain-taken");
 }
+
+#[test]
+fn a_domain_below_the_servers_is_one_networks_alone() {
+    let mut office = Office::new();
+    let (network, lab) = (office.network, office.server.network("lab", "10.8.0.0/24"));
+    let update = |network, edit| Command::UpdateNetwork { network, edit };
+    let domain = |text: &str| NetworkEdit { domain: Edit::Set(name(text)), ..NetworkEdit::default() };
+    for text in ["lab.netloom.internal", "x.lab.netloom.internal", "netloom.internal"] {
+        let parts = ["`lab.netloom.internal`", "network `lab`", text];
+        assert_eq!(refused(office.give(update(network, domain(text))), &parts), "domain-taken");
+    }
+    let result = upstream(&mut office, network, "dc.lab.netloom.internal", 1);
+    assert_eq!(refused(result, &["network `lab`", "`lab.netloom.internal`"]), "upstream-within");
+    office.give(update(network, domain("home.netloom.internal"))).unwrap();
+    let home: model::NetworkName = "home".parse().unwrap();
+    let parts = ["`home.netloom.internal`", "network `office`"];
+    let create = Command::CreateNetwork {
+        name: home.clone(),
+        ranges: None,
+        keepalive: None,
+        access: None,
+        approval: false,
+        domain: None,
+    };
+    assert_eq!(refused(office.give(create), &parts), "domain-taken");
+    let rename = NetworkEdit { name: Some(home), ..NetworkEdit::default() };
+    assert_eq!(refused(office.give(update(lab, rename.clone())), &parts), "domain-taken");
+    let none = NetworkEdit { domain: Edit::Clear, ..NetworkEdit::default() };
+    office.give(update(network, none)).unwrap();
+    office.give(update(lab, rename)).unwrap();
+}

@@ -3,8 +3,8 @@
 use std::slice::from_ref;
 use std::time::Duration;
 
-use control::{Actor, Change, Command, Edit, NetworkEdit, NodeEdit, Record};
-use model::{Access, Role, Subject};
+use control::{Actor, Change, ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NodeEdit, Record};
+use model::{Access, Role, Router, Subject};
 use wire::Leave;
 
 use crate::office::{Office, refused};
@@ -78,23 +78,24 @@ fn check_without_ada(office: &Office, change: &Change) {
     let intent = &office.server.intent;
     let names: Vec<_> =
         intent.policies_in_network(office.network).map(|policy| policy.name.as_str()).collect();
-    assert_eq!(names, ["from both", "to branch"]);
-    assert!(
-        intent.policies_in_network(office.network).all(|policy| policy.from.len() + policy.to.len() == 2)
-    );
-    assert_eq!(intent.policy_tests_in_network(office.network).count(), 0);
-    let clients: Vec<_> =
-        intent.clients_in_network(office.network).map(|client| client.name.as_str()).collect();
-    assert_eq!((clients, intent.egresses().count()), (vec!["pad"], 0));
+    assert_eq!(names, ["from both", "to van", "to branch"]);
+    assert_eq!(intent.policy_tests_in_network(office.network).count(), 1);
+    let gateways = |name: &str| {
+        let client = intent.client_by_name(office.network, &name.parse().unwrap()).unwrap();
+        (client.enabled, client.gateways.clone())
+    };
+    assert_eq!((gateways("van"), gateways("pad")), ((true, Vec::new()), (true, vec![office.id("bob")])));
+    let branch = intent.egress_by_name(office.network, &"branch".parse().unwrap()).unwrap();
+    assert!(branch.enabled && branch.routers.is_empty());
     assert_eq!((office.node("eve").relay, office.node("cleo").internet), (None, None));
     let mut gone = removed(change);
     gone.sort_unstable();
     gone.retain(|kind| *kind != "host");
-    assert_eq!(gone, ["client", "egress", "node", "policy", "policy", "policy_test"]);
+    assert_eq!(gone, ["node", "policy"]);
 }
 
 #[test]
-fn what_cannot_be_refused_takes_along_what_cannot_be_without() {
+fn what_cannot_be_refused_takes_nobody_along() {
     let mut office = in_need();
     let host = office.host("ada");
     let change = office.give(Command::RemoveHost { host }).unwrap();
@@ -167,4 +168,34 @@ fn an_egress_range_leaves_the_policies_that_speak_of_it() {
     office.policy("shop", &[Subject::Everything], &[Subject::Egress(shop)]);
     let change = office.give(Command::DeleteEgress { egress: shop }).unwrap();
     assert_eq!(removed(&change), ["egress", "policy"]);
+}
+
+#[test]
+fn who_lost_all_gateways_is_changed_as_before_and_works_with_another() {
+    let mut office = in_need();
+    let host = office.host("ada");
+    office.give(Command::RemoveHost { host }).unwrap();
+    let id = |office: &Office, name: &str| {
+        office.server.intent.client_by_name(office.network, &name.parse().unwrap()).unwrap().id
+    };
+    let client = id(&office, "van");
+    let egress = office.server.intent.egress_by_name(office.network, &"branch".parse().unwrap()).unwrap().id;
+    let rename = ClientEdit { name: Some("bus".parse().unwrap()), ..ClientEdit::default() };
+    office.give(Command::UpdateClient { client, edit: rename }).unwrap();
+    let edit = EgressEdit { nat: Some(false), ..EgressEdit::default() };
+    office.give(Command::UpdateEgress { egress, edit }).unwrap();
+    let none = ClientEdit { gateways: Some(Vec::new()), ..ClientEdit::default() };
+    assert_eq!(
+        refused(office.give(Command::UpdateClient { client, edit: none }), &["gateway"]),
+        "none-given"
+    );
+    let none = EgressEdit { routers: Some(Default::default()), ..EgressEdit::default() };
+    assert_eq!(refused(office.give(Command::UpdateEgress { egress, edit: none }), &["router"]), "none-given");
+    let bob = office.id("bob");
+    let back = ClientEdit { gateways: Some(vec![bob]), ..ClientEdit::default() };
+    office.give(Command::UpdateClient { client, edit: back }).unwrap();
+    let routers = [Router { priority: 1, node: bob }].into();
+    let back = EgressEdit { routers: Some(routers), ..EgressEdit::default() };
+    office.give(Command::UpdateEgress { egress, edit: back }).unwrap();
+    assert_eq!(office.server.intent.client(client).unwrap().gateways, [bob]);
 }

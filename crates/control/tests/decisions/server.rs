@@ -52,7 +52,12 @@ impl Server {
             self.random = self.random.wrapping_add(1);
             bytes.fill(self.random);
         };
-        let change = decide(&self.intent, &actor, command, &mut Env { now: self.now, random: &mut random })?;
+        let change = decide(
+            &self.intent,
+            &actor,
+            command,
+            &mut Env { now: self.now, domain: &control::plan::default_domain(), random: &mut random },
+        )?;
         apply(&mut self.intent, &change);
         assert_eq!(self.intent.check(), []);
         Ok(change)

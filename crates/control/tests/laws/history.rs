@@ -190,7 +190,12 @@ impl Brain {
                 *byte = mixed.to_le_bytes()[5];
             }
         };
-        decide(&self.intent, actor, command, &mut Env { now: self.now, random: &mut random })
+        decide(
+            &self.intent,
+            actor,
+            command,
+            &mut Env { now: self.now, domain: &control::plan::default_domain(), random: &mut random },
+        )
     }
 
     /// Does a step.

@@ -48,6 +48,17 @@ fn is_specific(before: &Intent, change: &Change) -> bool {
         && change.records.iter().all(|record| record.before != record.after)
 }
 
+/// No network answers for what another one does, nor asks others for it: with the server's domain, too.
+fn domains_are_apart(intent: &Intent) -> bool {
+    let server = control::plan::default_domain();
+    let domain = |network: &model::Network| network.domain_below(&server);
+    let domains: Vec<_> = intent.networks(None).filter_map(domain).collect();
+    let upstreams = intent.networks(None).flat_map(|network| intent.upstreams_in_network(network.id));
+    let foreign = |upstream: &model::Upstream| domains.iter().all(|own| !upstream.domain.is_within(own));
+    let holds = |own: &model::DnsName| domains.iter().filter(|other| other.is_within(own)).count();
+    domains.iter().all(|own| holds(own) == 1) && upstreams.into_iter().all(foreign)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -63,6 +74,7 @@ proptest! {
             };
             prop_assert!(is_specific(&before, &change), "{change:?}");
             prop_assert_eq!(brain.intent.check(), []);
+            prop_assert!(domains_are_apart(&brain.intent), "{change:?}");
             prop_assert_eq!(brain.intent.seq(), before.seq() + 1);
         }
     }

@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use control::plan::Differing;
 use model::{Generation, Host};
-use wire::{Direction, MapReply, MapRequest, Part, RefusalCode, encode_delta_reply, frames, path};
+use wire::{Direction, MapReply, MapRequest, Part, RefusalCode, frames, path};
 
 use super::signed::Signed;
 use super::turns::Busy;
@@ -65,7 +65,7 @@ async fn short_reply(
     }
     // A host that holds something else than the map of its generation gets what differs.
     let missed = told.missed(host.id, request.have).filter(|_| request.have != generation);
-    let delta = missed.map(|missed| encode_delta_reply(request.have, generation, &missed.own, &missed.peers));
+    let delta = missed.map(|missed| missed.encode_reply(request.have, generation));
     Ok(delta.filter(|delta| delta.len() <= SHORT).map(|delta| ("delta", generation, delta)))
 }
 

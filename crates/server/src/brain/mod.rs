@@ -118,7 +118,7 @@ impl Brain {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let (notices, noticed) = mpsc::channel(MOST_NOTICES);
         let intent = Arc::new(intent);
-        let first = Hub::first_told(Arc::clone(&intent), inventory, links, domain, epoch);
+        let first = Hub::first_told(Arc::clone(&intent), inventory, links, domain.clone(), epoch);
         let (tell, told) = watch::channel(Arc::new(first));
         let intent = Arc::new(ArcSwap::new(intent));
         let hub = HubParts {
@@ -131,7 +131,8 @@ impl Brain {
             coalesce,
         };
         let hub = Hub::new(hub);
-        let writer = Writer { database, intent: Arc::clone(&intent), jobs: waiting, hub: notices.clone() };
+        let (decided_on, hears) = (Arc::clone(&intent), notices.clone());
+        let writer = Writer { database, intent: decided_on, jobs: waiting, hub: hears, domain };
         let tasks = tokio::spawn(async move {
             tokio::join!(writer.run(), hub.run());
         });

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use control::{Change, Env, Intent, decide};
+use control::{Change, Command, Env, Intent, decide};
+use model::DnsName;
 use store::{Commit, CommitError, Database};
 use tokio::sync::mpsc;
 
@@ -19,6 +20,8 @@ pub(super) struct Writer {
     pub(super) intent: Arc<ArcSwap<Intent>>,
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) hub: mpsc::Sender<Notice>,
+    /// The server's domain.
+    pub(super) domain: DnsName,
 }
 
 /// A command that was decided and waits for its commit.
@@ -37,10 +40,21 @@ impl Writer {
         }
     }
 
+    /// None if whoever decided panicked: then nobody is answered, and all askers hear that nothing was changed.
+    async fn decide(&self, intent: Intent, jobs: Vec<Job>) -> Option<(Intent, Vec<Decided>)> {
+        if !jobs.iter().any(|job| runs_tests(&job.command)) {
+            return Some(decide_all(intent, jobs, &self.domain));
+        }
+        let domain = self.domain.clone();
+        tokio::task::spawn_blocking(move || decide_all(intent, jobs, &domain)).await.ok()
+    }
+
     async fn carry_out(&self, jobs: Vec<Job>) {
         let before = self.intent.load_full();
-        let mut after = Intent::clone(&before);
-        let decided: Vec<Decided> = jobs.into_iter().filter_map(|job| decide_one(&mut after, job)).collect();
+        let Some((after, decided)) = self.decide(Intent::clone(&before), jobs).await else {
+            tracing::error!("deciding broke off; nothing was changed");
+            return;
+        };
         let commits = commits(&before, &decided);
         if commits.is_empty() {
             decided.into_iter().for_each(answer);
@@ -67,12 +81,30 @@ impl Writer {
     }
 }
 
-fn decide_one(intent: &mut Intent, job: Job) -> Option<Decided> {
+/// Whether the tests of policies are run for it: in a large network that takes longer than others want to wait for this
+/// thread.
+const fn runs_tests(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::CreatePolicy(_)
+            | Command::UpdatePolicy { .. }
+            | Command::DeletePolicy { .. }
+            | Command::CreatePolicyTest { .. }
+            | Command::UpdateNetwork { .. }
+    )
+}
+
+fn decide_all(mut intent: Intent, jobs: Vec<Job>, domain: &DnsName) -> (Intent, Vec<Decided>) {
+    let decided = jobs.into_iter().filter_map(|job| decide_one(&mut intent, job, domain)).collect();
+    (intent, decided)
+}
+
+fn decide_one(intent: &mut Intent, job: Job, domain: &DnsName) -> Option<Decided> {
     let Job { actor, command, answer } = job;
     let mut random = |bytes: &mut [u8]| {
         getrandom::fill(bytes).expect("the operating system gives randomness: it did at the start");
     };
-    let mut env = Env { now: now(), random: &mut random };
+    let mut env = Env { now: now(), domain, random: &mut random };
     match decide(intent, &actor, command, &mut env) {
         Ok(change) => {
             if !change.is_empty() {

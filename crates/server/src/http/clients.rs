@@ -75,8 +75,6 @@ fn shown_once(
     let inventory = &admin.parts.brain.told().inventory;
     let domain = &admin.parts.settings.domain;
     let private_key = pair.map(|Pair(secret)| secret.to_bytes());
-    let gateway = client.gateways.first().and_then(|gateway| intent.node(*gateway));
-    let gateway = gateway.ok_or_else(|| find::gone("gateway"))?;
     let mut created = CreatedClient {
         client: show(intent, inventory, client)?,
         private_key: private_key.map(|key| data_encoding::BASE64.encode(&key)),
@@ -85,7 +83,9 @@ fn shown_once(
         qr_png: None,
         note: None,
     };
-    let config = match client_config::of((intent, inventory), domain, client, gateway, private_key) {
+    let config = first_gateway(intent, client)
+        .and_then(|gateway| client_config::of((intent, inventory), domain, client, gateway, private_key));
+    let config = match config {
         Ok(config) => config.to_string(),
         Err(problem) => {
             created.note = Some(problem.detail);
@@ -243,7 +243,7 @@ pub(super) async fn patch(
     let command = Command::UpdateClient { client, edit };
     if dry_run {
         let network = network.id;
-        return Ok(Json(Written::Tried(tried(intent, caller.actor, command, network).await?)));
+        return Ok(Json(Written::Tried(tried(&admin, intent, caller.actor, command, network).await?)));
     }
     let committed = admin.submit(caller.actor, command).await?;
     let changed = committed.intent.client(client).ok_or_else(|| find::gone("client"))?;
@@ -329,6 +329,19 @@ fn file_name(network: &Network, client: &model::Client) -> String {
     name.chars().take(15).collect()
 }
 
+/// A client may have lost all of its gateways.
+fn first_gateway<'a>(intent: &'a Intent, client: &model::Client) -> Result<&'a Node, Problem> {
+    let first = client.gateways.first().and_then(|gateway| intent.node(*gateway));
+    first.ok_or_else(|| {
+        let name = &client.name;
+        let detail = format!(
+            "client `{name}` has no gateway any more: the last one was removed; add one \
+             (`netloom client update NETWORK {name} --gateway HOST`), and ask again"
+        );
+        Problem::coded(ProblemKind::Conflict, "client-without-gateway", detail)
+    })
+}
+
 /// The gateway that was asked for, one of the client's; else its first.
 fn chosen<'a>(
     intent: &'a Intent,
@@ -337,8 +350,7 @@ fn chosen<'a>(
     wanted: Option<&HostSelector>,
 ) -> Result<&'a Node, Failure> {
     let Some(wanted) = wanted else {
-        let first = client.gateways.first().and_then(|gateway| intent.node(*gateway));
-        return first.ok_or_else(|| find::gone("gateway"));
+        return Ok(first_gateway(intent, client)?);
     };
     let node = find::node_in(intent, network, wanted)?;
     if !client.gateways.contains(&node.id) {

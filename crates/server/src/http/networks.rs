@@ -79,7 +79,7 @@ pub(super) async fn patch(
     };
     let command = Command::UpdateNetwork { network, edit };
     if dry_run {
-        return Ok(Json(Written::Tried(tried(intent, caller.actor, command, network).await?)));
+        return Ok(Json(Written::Tried(tried(&admin, intent, caller.actor, command, network).await?)));
     }
     let committed = admin.submit(caller.actor, command).await?;
     let changed = committed.intent.network(network).ok_or(Rejection::NoSuchNetwork { network })?;

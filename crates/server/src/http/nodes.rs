@@ -116,7 +116,7 @@ pub(super) async fn patch(
     let (node, network) = (node.id, network.id);
     if dry_run {
         let command = Command::UpdateNode { node, edit };
-        return Ok(Json(Written::Tried(tried(intent, caller.actor, command, network).await?)));
+        return Ok(Json(Written::Tried(tried(&admin, intent, caller.actor, command, network).await?)));
     }
     Ok(Json(Written::Done(update(&admin, &caller, node, edit).await?)))
 }

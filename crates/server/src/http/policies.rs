@@ -61,7 +61,7 @@ pub(super) async fn create(
     let new = NewPolicy { network, name: name.clone(), enabled, from, to, services, both };
     let command = Command::CreatePolicy(new);
     if dry_run {
-        return Ok(Json(tried(intent, caller.actor, command, network).await?).into_response());
+        return Ok(Json(tried(&admin, intent, caller.actor, command, network).await?).into_response());
     }
     let committed = admin.submit(caller.actor, command).await?;
     let made = committed.intent.policy_by_name(network, &name).ok_or_else(|| find::gone("policy"))?;
@@ -101,7 +101,7 @@ pub(super) async fn patch(
     let edit = PolicyEdit { name, enabled, from, to, services, both };
     let command = Command::UpdatePolicy { policy, edit };
     if dry_run {
-        return Ok(Json(Written::Tried(tried(intent, caller.actor, command, network).await?)));
+        return Ok(Json(Written::Tried(tried(&admin, intent, caller.actor, command, network).await?)));
     }
     let committed = admin.submit(caller.actor, command).await?;
     let changed = committed.intent.policy(policy).ok_or_else(|| find::gone("policy"))?;
@@ -124,7 +124,7 @@ pub(super) async fn delete(
     let network = found.id;
     let command = Command::DeletePolicy { policy: find::policy(&intent, found, &policy)?.id };
     if dry_run {
-        return Ok(Json(tried(intent, caller.actor, command, network).await?).into_response());
+        return Ok(Json(tried(&admin, intent, caller.actor, command, network).await?).into_response());
     }
     admin.submit(caller.actor, command).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

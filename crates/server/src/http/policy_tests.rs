@@ -1,5 +1,8 @@
 //! Tests of policies: sentences that must stay true. `control` refuses what would make them wrong.
 
+use std::sync::Arc;
+
+use anyhow::Context as _;
 use api::{CreatePolicyTest, NetworkSelector, Page, Paging, PolicyTest, PolicyTestResult, PolicyTestRun};
 use axum::Json;
 use axum::extract::State;
@@ -89,7 +92,10 @@ pub(super) async fn run(
 ) -> Answer<PolicyTestRun> {
     let intent = &reader.intent;
     let network = find::network(intent, &network)?;
-    let failures = run_tests(intent, network.id);
+    let (at, id) = (Arc::clone(intent), network.id);
+    // In a large network this takes a core for a while.
+    let ran = tokio::task::spawn_blocking(move || run_tests(&at, id)).await;
+    let failures = ran.context("running the tests broke off")?;
     let result = |test: &model::PolicyTest| {
         let failure = failures.iter().find(|failure| failure.test == test.id);
         let detail = failure.map(|failure| {

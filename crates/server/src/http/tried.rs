@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use api::{AccessChange, PairChange};
 use control::policy::{self, Comparison, Member, Reach};
 use control::{Actor, Command, Env, Intent, Rejection, apply, decide};
-use model::NetworkId;
+use model::{DnsName, NetworkId};
 
-use super::{Failure, name};
+use super::{Admin, Failure, name};
 use crate::brain::now;
 
 /// Pairs that are named; all are counted.
@@ -16,18 +16,21 @@ const MOST_PAIRS: usize = 100;
 
 /// What the command would change. Whoever may not give it learns no more than from giving it.
 pub(super) async fn tried(
+    admin: &Admin,
     intent: Arc<Intent>,
     actor: Actor,
     command: Command,
     network: NetworkId,
 ) -> Result<AccessChange, Failure> {
+    let domain = admin.parts.settings.domain.clone();
     // In a large network this takes a core for a while.
-    let looked = tokio::task::spawn_blocking(move || look(&intent, &actor, command, network)).await;
+    let looked =
+        tokio::task::spawn_blocking(move || look((&intent, &domain), &actor, command, network)).await;
     Ok(looked.context("a dry run broke")??)
 }
 
 fn look(
-    intent: &Intent,
+    (intent, domain): (&Intent, &DnsName),
     actor: &Actor,
     command: Command,
     network: NetworkId,
@@ -35,7 +38,7 @@ fn look(
     let mut random = |bytes: &mut [u8]| {
         getrandom::fill(bytes).expect("the operating system gives randomness: it did at the start");
     };
-    let change = decide(intent, actor, command, &mut Env { now: now(), random: &mut random })?;
+    let change = decide(intent, actor, command, &mut Env { now: now(), domain, random: &mut random })?;
     let mut after = intent.clone();
     if !change.is_empty() {
         apply(&mut after, &change);

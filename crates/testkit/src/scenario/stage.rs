@@ -118,7 +118,7 @@ impl Stage {
             self.random = self.random.wrapping_add(1);
             bytes.fill(self.random);
         };
-        let env = &mut Env { now: self.now, random: &mut random };
+        let env = &mut Env { now: self.now, domain: &self.domain, random: &mut random };
         let change = match decide(&self.intent, actor, command, env) {
             Ok(change) => change,
             Err(rejection) => return Ok(Err(rejection)),

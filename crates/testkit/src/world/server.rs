@@ -91,7 +91,7 @@ impl Server {
         now: Duration,
     ) -> Result<Vec<(HostId, Down)>, control::Rejection> {
         let mut fill = |bytes: &mut [u8]| random.fill(bytes);
-        let mut env = Env { now: wall(now), random: &mut fill };
+        let mut env = Env { now: wall(now), domain: &self.domain, random: &mut fill };
         let change = decide(&self.intent, &actor, command, &mut env)?;
         let before = self.intent.clone();
         apply(&mut self.intent, &change);

@@ -23,7 +23,11 @@ pub(super) fn all(clients: &[api::Client], view: &View) -> String {
     )
 }
 
+/// One that lost all of its gateways cannot come in.
 fn gateways(client: &api::Client) -> String {
+    if client.gateways.is_empty() {
+        return "no gateway".to_owned();
+    }
     joined(client.gateways.iter().map(|gateway| &gateway.host_name))
 }
 

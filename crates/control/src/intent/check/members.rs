@@ -47,7 +47,6 @@ impl Findings<'_> {
         if let Some(user) = client.owner {
             self.refers(key, user, self.intent.user(user).is_some());
         }
-        self.rule(key, "a client has a gateway", !client.gateways.is_empty());
         for gateway in &client.gateways {
             self.way(key, client.network, *gateway);
             let Some(node) = self.intent.node(*gateway) else {
@@ -65,7 +64,6 @@ impl Findings<'_> {
     fn egress(&mut self, egress: &Egress) {
         let key: RecordKey = egress.id.into();
         self.lies_in(key, egress.network);
-        self.rule(key, "an egress range has a router", !egress.routers.is_empty());
         for router in &egress.routers {
             self.way(key, egress.network, router.node);
             let times = egress.routers.iter().filter(|other| other.node == router.node).count();

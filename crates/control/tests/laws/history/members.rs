@@ -65,7 +65,9 @@ fn dns_name(number: u8) -> Option<DnsName> {
 }
 
 fn domain(number: u8) -> DnsName {
-    ["office.test", "lab.test", "x.office.test", "test"][usize::from(number % 4)].parse().unwrap()
+    let domains =
+        ["office.test", "lab.test", "x.office.test", "test", "lab.netloom.internal", "netloom.internal"];
+    domains[usize::from(number % 6)].parse().unwrap()
 }
 
 fn data(number: u8) -> RecordData {
