@@ -172,6 +172,7 @@ fn every_message_reads_and_writes_as_it_always_did() {
     holds("map-reply-delta", &MapReply::Delta(join_delta()));
     holds("map-reply-parts", &MapReply::Parts(messages::parts_head()));
     holds("parts", &vec![messages::part()]);
+    holds("peer-relayed", &messages::relayed());
     holds("map-request", &messages::map_request());
     holds("map-request-nothing", &wire::MapRequest::default());
     holds("report", &messages::report());
@@ -268,6 +269,14 @@ fn a_kind_of_nat_of_a_later_version_leaves_the_map_readable() {
     assert_eq!(read.nat, NatMapping::Unknown);
     map.host.nat = NatMapping::Unknown;
     assert_eq!(read, map.host);
+}
+
+#[test]
+fn that_a_node_is_relayed_costs_two_bytes_there_and_none_elsewhere() {
+    let relayed = messages::relayed();
+    let mut client = relayed.clone();
+    client.nodes[0].relayed = false;
+    assert_eq!(wire::encode(&relayed).len() - wire::encode(&client).len(), 2);
 }
 
 #[test]

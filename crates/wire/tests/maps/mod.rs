@@ -49,10 +49,11 @@ fn membership() -> impl Strategy<Value = Membership> {
 
 fn peer() -> impl Strategy<Value = Peer> {
     let via = prop_oneof![3 => Just(vec![]), 1 => prop::collection::vec(host(), 1..3)];
-    let node = (network(), addresses(), via, classes());
-    let node = node.prop_map(|(network, addresses, via, classes)| PeerNode {
+    let node = (network(), addresses(), via, classes(), any::<bool>());
+    let node = node.prop_map(|(network, addresses, via, classes, relayed)| PeerNode {
         via,
         classes,
+        relayed,
         ..PeerNode::new(network, addresses)
     });
     let nodes = prop::collection::vec(node, 0..3);

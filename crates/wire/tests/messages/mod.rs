@@ -239,6 +239,12 @@ fn client() -> Peer {
     peer().by_nodes(vec![node], false)
 }
 
+/// A node that is reached through another one, as that one sees it before it has told anything of itself.
+pub fn relayed() -> Peer {
+    let node = PeerNode { via: vec![OTHER], relayed: true, ..peer().nodes.remove(0) };
+    Peer { nodes: vec![node], seen: vec![], local: vec![], nat: NatMapping::Unknown, ..peer() }
+}
+
 /// A peer as most are: one network with an IPv4 range, behind a home router.
 pub fn peer() -> Peer {
     Peer {
