@@ -261,10 +261,11 @@ proptest! {
                 prop_assert!(has || endpoints == 0);
                 // Who is named as a way is told of as well, or is the host itself; a relay may pause.
                 for node in &peer.nodes {
-                    let relayed = maps.contains_key(&HostId::from_bytes(*id.as_bytes()));
+                    let is_node = maps.contains_key(&HostId::from_bytes(*id.as_bytes()));
+                    prop_assert_eq!(node.relayed, is_node && !node.via.is_empty());
                     for via in &node.via {
                         let known = via == host || map.peers.contains_key(&(*via).into());
-                        prop_assert!(known || relayed, "{host} {id}");
+                        prop_assert!(known || is_node, "{host} {id}");
                     }
                 }
             }
