@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::time::patience;
 use crate::lab::{Link, Machine, Switch, eventually};
 
 /// The name of its interface, and of its configuration.
@@ -74,7 +75,7 @@ impl Foreign {
         // Without the module this is what `wg-quick` falls back to anyway.
         let mut command = self.machine.command("wg-quick")?;
         command.env("WG_QUICK_USERSPACE_IMPLEMENTATION", "wireguard-go").args(["up", APP]);
-        self.machine.finish(&mut command, LIMIT)?.success()?;
+        self.machine.finish(&mut command, patience(LIMIT))?.success()?;
         Ok(())
     }
 
@@ -118,6 +119,6 @@ impl Foreign {
 pub fn dig(machine: &Machine, words: &[&str]) -> Result<Vec<String>> {
     let mut command: Command = machine.command("dig")?;
     command.args(["+short", "+tries=2", "+time=2"]).args(words);
-    let said = machine.finish(&mut command, LIMIT)?.success()?.stdout;
+    let said = machine.finish(&mut command, patience(LIMIT))?.success()?.stdout;
     Ok(said.lines().map(str::to_owned).collect())
 }

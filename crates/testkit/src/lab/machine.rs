@@ -273,6 +273,11 @@ impl Machine {
         Pinger::start(self, address)
     }
 
+    /// The same, one ping in this time.
+    pub fn slow_pinger(&self, address: IpAddr, pause: Duration) -> Result<Pinger> {
+        Pinger::start_slow(self, address, pause)
+    }
+
     /// What programs could have changed on this machine, to be compared with a later look.
     pub fn snapshot(&self) -> Result<MachineState> {
         let output = self.run("bash", ["-c", SNAPSHOT, "snapshot"].iter().chain(&SHOWN))?;

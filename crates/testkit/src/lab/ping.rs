@@ -14,7 +14,10 @@ use super::eventually::eventually;
 use super::machine::Machine;
 use super::process::Daemon;
 
-/// Pings that are being sent, 100 a second.
+/// The time between two pings where nothing else is said.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Pings that are being sent, 100 a second unless that is too much.
 #[derive(Debug)]
 pub struct Pinger {
     daemon: Daemon,
@@ -55,8 +58,13 @@ impl PingReport {
 
 impl Pinger {
     pub(crate) fn start(machine: &Machine, address: IpAddr) -> Result<Self> {
+        Self::start_slow(machine, address, PAUSE)
+    }
+
+    pub(crate) fn start_slow(machine: &Machine, address: IpAddr, pause: Duration) -> Result<Self> {
         let mut command = machine.command("ping")?;
-        command.args(["-n", "-i", "0.01", &address.to_string()]);
+        let pause = pause.as_secs_f64().to_string();
+        command.args(["-n", "-i", &pause, &address.to_string()]);
         let name = format!("ping-{}", address.to_string().replace([':', '.'], "-"));
         let mut pinger = Self { daemon: machine.spawn(&name, &mut command)?, skip: 0 };
         // A pinger to the same address before this one wrote to the same log.

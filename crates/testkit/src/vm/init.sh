@@ -22,6 +22,7 @@ done
 mount -t tmpfs -o mode=755 run $root/run
 for each in proc dev sys; do mount --move /$each $root/$each; done
 mkdir -p $root/dev/pts $root/dev/shm
+for each in fd:fd stdin:fd/0 stdout:fd/1 stderr:fd/2; do /bin/busybox ln -s /proc/self/${each#*:} $root/dev/${each%:*}; done
 mount -t devpts devpts $root/dev/pts
 mount -t tmpfs -o mode=1777 shm $root/dev/shm
 folder=$(sed 's/.*netloom=\([^ ]*\).*/\1/' $root/proc/cmdline)

@@ -10,6 +10,7 @@
 //!          virtiofsd┘      virtio port: the command's output, streamed
 //! ```
 
+mod inside;
 mod kernel;
 
 use std::ffi::{OsStr, OsString};
@@ -24,6 +25,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::lab::{Missing, PATH, eventually, find_tool, require};
 use kernel::Kernel;
+
+pub use inside::{expected_wireguard, is_inside, run_inside};
 
 const GUEST: &str = include_str!("guest.sh");
 const QEMU: &str = "qemu-system-x86_64";

@@ -9,7 +9,7 @@ use serde_json::Value;
 use testkit::house::{House, INTERFACE, KeyPlan, NETWORK, NetworkLook, PeerLook, all_reach_all, patience};
 use testkit::lab::eventually;
 
-use crate::{SOON, public_hosts, vm};
+use crate::{SOON, public_hosts};
 
 #[test]
 fn what_status_list_and_peers_say_is_true() {
@@ -21,7 +21,7 @@ fn what_status_list_and_peers_say_is_true() {
     assert!(look.daemon);
     let interface = look.interface.unwrap();
     assert_eq!((interface.name.as_str(), interface.index), (INTERFACE, a.interface_index().unwrap()));
-    assert_eq!(interface.wireguard, Some(vm::expected_wireguard()));
+    assert_eq!(interface.wireguard, Some(testkit::vm::expected_wireguard()));
     let port = a.machine().run("wg", ["show", INTERFACE, "listen-port"]).unwrap().stdout;
     assert_eq!(port.trim(), interface.port.to_string());
 

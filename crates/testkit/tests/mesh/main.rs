@@ -30,7 +30,7 @@ fn join_all(hosts: &[&Host], token: &str) {
     all_reach_all(hosts, patience(SOON)).unwrap();
     for host in hosts {
         let kind = host.look().unwrap().interface.unwrap().wireguard.unwrap();
-        assert_eq!(kind, vm::expected_wireguard(), "on {}", host.name());
+        assert_eq!(kind, testkit::vm::expected_wireguard(), "on {}", host.name());
     }
 }
 
@@ -50,5 +50,5 @@ fn our_processes(host: &Host) -> Vec<String> {
 }
 
 fn is_userspace() -> bool {
-    vm::expected_wireguard() == LinkKind::Userspace
+    testkit::vm::expected_wireguard() == LinkKind::Userspace
 }
