@@ -20,6 +20,7 @@ mod page;
 mod password;
 mod policy;
 mod problem;
+mod qr;
 mod selector;
 mod server;
 mod session;
@@ -54,6 +55,7 @@ pub use policy::{
     PatchPolicy, Policy, PolicyRef, PolicyTest, PolicyTestResult, PolicyTestRun, Written,
 };
 pub use problem::{FieldError, Problem, ProblemKind, SETUP_NEEDED, WRONG_CODE, WRONG_PASSWORD, read};
+pub use qr::{QrCode, QrCodeError};
 pub use selector::{
     ClientSelector, EgressSelector, HostSelector, KeySelector, NetworkSelector, PolicySelector, Selector,
     SelectorError, UpstreamSelector, UserSelector,

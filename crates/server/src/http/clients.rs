@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use api::{
     Client, ClientSelector, ClientSession, ConfigFormat, ConfigQuery, CreateClient, CreatedClient, DryRun,
-    FieldError, HostSelector, NetworkSelector, Page, Paging, PatchClient, Problem, ProblemKind, Written,
+    FieldError, HostSelector, NetworkSelector, Page, Paging, PatchClient, Problem, ProblemKind, QrCode,
+    QrCodeError, Written,
 };
 use axum::Json;
 use axum::extract::State;
@@ -19,7 +20,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
 use super::tried::tried;
-use super::{Admin, Answer, Failure, Problems, Shared, client_config, find, name, qr};
+use super::{Admin, Answer, Failure, Problems, Shared, client_config, find, name};
 use crate::brain::now;
 use crate::identity::random;
 
@@ -92,23 +93,21 @@ fn shown_once(
             return Ok(created);
         }
     };
-    match (pair, qr::of(&config)) {
+    match (pair, QrCode::of(&config)) {
         (None, _) => {
             let note =
                 "the private key is the client's own: put it into the configuration in place of the comment";
             created.note = Some(note.to_owned());
         }
-        (Some(_), None) => created.note = Some(TOO_LONG.to_owned()),
-        (Some(_), Some(code)) => {
-            created.qr_svg = Some(qr::to_svg(&code));
-            created.qr_png = Some(data_encoding::BASE64.encode(&qr::to_png(&code)?));
+        (Some(_), Err(error)) => created.note = Some(error.to_string()),
+        (Some(_), Ok(code)) => {
+            created.qr_svg = Some(code.to_svg());
+            created.qr_png = Some(data_encoding::BASE64.encode(&code.to_png()));
         }
     }
     created.config = Some(config);
     Ok(created)
 }
-
-const TOO_LONG: &str = "the configuration is too long for a QR code; use its text";
 
 /// The clients of a network
 #[utoipa::path(get, path = "/api/v1/networks/{network}/clients", tag = "clients",
@@ -309,8 +308,10 @@ pub(super) async fn config(
     let domain = &admin.parts.settings.domain;
     let config = client_config::of((intent, inventory), domain, client, gateway, None)?.to_string();
     let code = || {
-        let problem = || Problem::coded(ProblemKind::Conflict, "too-long-for-a-qr-code", TOO_LONG);
-        qr::of(&config).ok_or_else(problem)
+        let problem = |error: QrCodeError| {
+            Problem::coded(ProblemKind::Conflict, "too-long-for-a-qr-code", error.to_string())
+        };
+        QrCode::of(&config).map_err(problem)
     };
     Ok(match query.format.unwrap_or_else(|| accepted(&headers)) {
         ConfigFormat::Conf => {
@@ -318,8 +319,8 @@ pub(super) async fn config(
             let plain = "text/plain; charset=utf-8".to_owned();
             ([(CONTENT_TYPE, plain), (CONTENT_DISPOSITION, file)], config).into_response()
         }
-        ConfigFormat::Png => ([(CONTENT_TYPE, "image/png")], qr::to_png(&code()?)?).into_response(),
-        ConfigFormat::Svg => ([(CONTENT_TYPE, "image/svg+xml")], qr::to_svg(&code()?)).into_response(),
+        ConfigFormat::Png => ([(CONTENT_TYPE, "image/png")], code()?.to_png()).into_response(),
+        ConfigFormat::Svg => ([(CONTENT_TYPE, "image/svg+xml")], code()?.to_svg()).into_response(),
     })
 }
 

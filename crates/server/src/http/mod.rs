@@ -20,7 +20,6 @@ mod passwords;
 mod policies;
 mod policy_tests;
 mod probes;
-mod qr;
 mod server;
 mod sessions;
 mod subjects;

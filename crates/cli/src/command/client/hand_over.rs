@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use api::{CreatedClient, Secret};
+use api::{CreatedClient, QrCode, Secret};
 use clap::Args;
 
 use super::create::Key;
@@ -13,7 +13,7 @@ use super::show;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::private_file::PrivateFile;
-use crate::qr::Code;
+use crate::qr;
 use crate::render::printable;
 
 /// Where a configuration goes; nowhere said: it is printed.
@@ -85,13 +85,13 @@ impl Open {
         let has_code = self.has_code();
         save(self.conf, config.as_bytes())?;
         if has_code {
-            let code = Code::of(config)?;
+            let code = QrCode::of(config).map_err(|error| Failure::Local(error.into()))?;
             if self.png.is_some() {
-                save(self.png, &code.to_png()?)?;
+                save(self.png, &code.to_png())?;
             }
             save(self.svg, code.to_svg().as_bytes())?;
             if self.qr {
-                let text = code.to_text(&console.view())?;
+                let text = qr::on_screen(&code, &console.view())?;
                 console.terminal.print(&text)?;
             }
         }
