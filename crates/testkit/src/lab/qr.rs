@@ -34,6 +34,47 @@ pub fn decode_terminal(shown: &str) -> Result<String> {
     decode(&picture)
 }
 
+/// The text in the QR code of an SVG picture, as far as one needs SVG to draw a code: rectangles as paths, one above the other.
+pub fn decode_svg(picture: &str) -> Result<String> {
+    let folder = tempfile::tempdir().context("cannot make a folder")?;
+    let file = folder.path().join("picture.pgm");
+    std::fs::write(&file, drawn(&rectangles(picture)?)?).context("cannot write a picture")?;
+    decode(&file)
+}
+
+/// What is light in a picture of rectangles, one point for each unit of its view box.
+fn rectangles(picture: &str) -> Result<Vec<Vec<bool>>> {
+    let (_, view) = picture.split_once("viewBox=\"0 0 ").context("it says no size")?;
+    let side: usize = view.split([' ', '"']).next().unwrap_or_default().parse().context("its size")?;
+    ensure!(side < 1_000, "a QR code is not {side} modules wide");
+    let mut light = vec![vec![false; side]; side];
+    for path in picture.split("<path ").skip(1) {
+        let attribute = |name: &str| path.split_once(name)?.1.split('"').next();
+        let (fill, moves) = attribute("fill=\"").zip(attribute(" d=\"")).context("a path is not filled")?;
+        for part in moves.split_terminator('z') {
+            let [x, y, width, height] =
+                rectangle(part).with_context(|| format!("`{part}` is no rectangle"))?;
+            let rows = light.get_mut(y..y + height).context("a rectangle is outside")?;
+            for row in rows {
+                row.get_mut(x..x + width).context("a rectangle is outside")?.fill(fill == "#fff");
+            }
+        }
+    }
+    Ok(light)
+}
+
+/// `M1 2h3v4h-3`: at 1, 2, three wide and four high.
+fn rectangle(part: &str) -> Option<[usize; 4]> {
+    let (x, rest) = part.strip_prefix('M')?.split_once(' ')?;
+    let (y, rest) = rest.split_once('h')?;
+    let (width, rest) = rest.split_once('v')?;
+    let (height, back) = rest.split_once("h-")?;
+    if back != width {
+        return None;
+    }
+    Some([x.parse().ok()?, y.parse().ok()?, width.parse().ok()?, height.parse().ok()?])
+}
+
 /// Two rows for each line: whether the upper and the lower half of each cell are lit.
 fn modules(shown: &str) -> Vec<Vec<bool>> {
     let lines = shown.lines().map(without_colours).filter(|line| line.chars().any(is_block));
@@ -93,5 +134,14 @@ mod tests {
     fn cells_of_a_terminal_are_two_modules_each() {
         let rows = modules("\u{1b}[7m█▀\u{1b}[0m▄ \nwords\n");
         assert_eq!(rows, [[true, true, false, false], [true, false, true, false]]);
+    }
+
+    #[test]
+    fn rectangles_cover_each_other() {
+        let picture = "<svg viewBox=\"0 0 3 3\"><path fill=\"#fff\" d=\"M0 0h3v3h-3z\"/>\
+                       <path fill=\"#000\" d=\"M1 0h2v1h-2zM0 2h1v1h-1z\"/></svg>";
+        let [t, f] = [true, false];
+        assert_eq!(rectangles(picture).unwrap(), [[t, f, f], [t, t, t], [f, t, t]]);
+        assert!(rectangles(&picture.replace("h2", "h9")).is_err());
     }
 }

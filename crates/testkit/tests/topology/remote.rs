@@ -8,10 +8,13 @@ use serde_json::json;
 use testkit::house::{Foreign, Home, Host, House, NETWORK, dig, patience};
 use testkit::lab::{Capture, Load, NatKind, eventually, qr};
 
-use crate::{SOON, ip, join_all, state};
+use crate::{SOON, all_leave, ip, join_all, state};
 
 /// The promise: cut off within one second.
 const CUT_OFF: Duration = Duration::from_secs(1);
+/// A client that comes in by another gateway is found there within moments; within this also where it was at the one before
+/// for a moment only.
+const FOUND: Duration = Duration::from_secs(10);
 
 struct Scene {
     house: House,
@@ -83,12 +86,14 @@ fn a_phone_comes_in_by_its_configuration_and_the_qr_code_says_the_same() {
 fn made_by_command(house: &House) -> String {
     let words =
         ["client", "create", NETWORK, "phone", "--qr", "-o", "/run/phone.conf", "--png", "/run/phone.png"];
+    let words = words.iter().chain(&["--svg", "/run/phone.svg"]);
     let shown = house.administrator().run(words).unwrap().stdout;
     let server = house.server().machine();
     let configuration = server.read("/run/phone.conf").unwrap();
     assert_eq!(qr::decode_terminal(&shown).unwrap(), configuration);
     let picture = server.run("base64", ["-w", "0", "/run/phone.png"]).unwrap().stdout;
     assert_eq!(decoded(house, &picture), configuration);
+    assert_eq!(qr::decode_svg(&server.read("/run/phone.svg").unwrap()).unwrap(), configuration);
     configuration
 }
 
@@ -98,6 +103,7 @@ fn the_server_makes_the_same_kind(house: &House) {
     let made = desk.post("clients", &json!({"name": "tablet"})).unwrap();
     let configuration = made["config"].as_str().unwrap();
     assert_eq!(decoded(house, made["qr_png"].as_str().unwrap()), configuration);
+    assert_eq!(qr::decode_svg(made["qr_svg"].as_str().unwrap()).unwrap(), configuration);
     let private = made["private_key"].as_str().unwrap();
     assert!(configuration.contains(private));
     assert!(!desk.get("clients/tablet/config").unwrap().to_string().contains(private), "it is shown once");
@@ -185,4 +191,44 @@ fn configuration(from_server: &str, private: &str) -> String {
     let lines = from_server.lines().filter(|line| !line.replace(' ', "").contains("PrivateKey="));
     let text: Vec<&str> = lines.collect();
     text.join("\n").replacen("[Interface]", &format!("[Interface]\nPrivateKey = {private}"), 1) + "\n"
+}
+
+#[test]
+fn a_phone_that_comes_in_by_its_second_gateway_is_found_there() {
+    let (house, token) = House::with_network("second").unwrap();
+    let untouched = ["one", "two", "inner"].map(|name| house.public_machine(name).unwrap());
+    let states = untouched.each_ref().map(|host| host.machine().snapshot().unwrap());
+    let [one, two, inner] = &untouched;
+    join_all(&[one, two, inner], &token);
+    let desk = house.desk().unwrap();
+    for gate in ["one", "two"] {
+        desk.node(gate, &json!({"remote_access": true})).unwrap();
+    }
+    let phone = house.foreign("phone").unwrap();
+    let keys = phone.key_pair().unwrap();
+    let body = json!({"name": "phone", "public_key": keys.public, "gateways": ["one", "two"]});
+    let made = desk.post("clients", &body).unwrap();
+    let address = ip(made["client"]["v4"].as_str().unwrap());
+    // It goes as soon as it was answered, and comes back: from elsewhere, as it does by itself, and from where it was.
+    let visits = [("one", 0), ("two", 0), ("one", 0), ("two", 41_000), ("one", 41_000), ("two", 41_000)];
+    for (gate, port) in visits {
+        let text = desk.get(&format!("clients/phone/config?gateway={gate}")).unwrap();
+        let text = configuration(text.as_str().unwrap(), &keys.private);
+        phone.up(&text.replacen("[Interface]", &format!("[Interface]\nListenPort = {port}"), 1)).unwrap();
+        phone.handshaken(patience(SOON)).unwrap();
+        let since = Instant::now();
+        answers(&phone, inner, patience(FOUND));
+        inner.ping_within(address, patience(SOON)).unwrap();
+        println!("found at {gate} after {:?}", since.elapsed());
+        eventually(patience(SOON), || {
+            let session = desk.get("clients/phone")?["session"].take();
+            ensure!(session["gateway"]["host_name"] == gate, "it is not at {gate}: {session}");
+            Ok(())
+        })
+        .unwrap();
+        phone.down().unwrap();
+    }
+    drop(phone);
+    let [a, b, c] = states;
+    all_leave(&[(one, a), (two, b), (inner, c)]);
 }
