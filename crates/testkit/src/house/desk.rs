@@ -32,6 +32,12 @@ impl<'a> Desk<'a> {
         Ok(Self { server, network })
     }
 
+    /// The same about another network.
+    #[must_use]
+    pub const fn about(self, network: &'a str) -> Self {
+        Self { network, ..self }
+    }
+
     /// What is at this place below the network; empty: the network itself.
     pub fn get(&self, place: &str) -> Result<Value> {
         self.send("GET", place, &Value::Null)

@@ -154,8 +154,8 @@ fn party(picture: &Picture, luck: &mut Luck) -> Party {
 }
 
 fn service(luck: &mut Luck, ports: &[&str]) -> Option<Ports> {
-    let protocol = *luck.one_of(&["tcp", "udp"])?;
-    let text = match luck.one_of(ports).filter(|_| luck.below(4) > 0) {
+    let protocol = *luck.one_of(&["tcp", "tcp", "udp", "udp", "icmp"])?;
+    let text = match luck.one_of(ports).filter(|_| luck.below(4) > 0 && protocol != "icmp") {
         Some(ports) => format!("{protocol}/{ports}"),
         None => protocol.to_owned(),
     };

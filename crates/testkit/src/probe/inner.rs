@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use super::echo::echo;
 use super::{Answer, Order, Target, Transport, listen};
 
 /// Ports for attempts are taken from here upwards, and from here again after the last.
@@ -111,6 +112,7 @@ async fn answered(target: Target) {
         let done = match target.transport {
             Transport::Tcp => tcp(target.to).await.is_ok(),
             Transport::Udp => udp(target.to).await.is_ok(),
+            Transport::Icmp => echo(target.to.ip(), next_port(), AGAIN).await.is_ok(),
         };
         if done {
             return;
@@ -144,8 +146,11 @@ async fn udp(to: SocketAddr) -> std::io::Result<()> {
 
 /// Any address of the target's family, with a port that was not used yet.
 fn fresh(to: SocketAddr) -> SocketAddr {
-    let next = |port: u16| Some(if port >= LAST_PORT { FIRST_PORT } else { port + 1 });
-    let port = NEXT_PORT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or(FIRST_PORT);
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    SocketAddr::new(any, port)
+    SocketAddr::new(any, next_port())
+}
+
+fn next_port() -> u16 {
+    let next = |port: u16| Some(if port >= LAST_PORT { FIRST_PORT } else { port + 1 });
+    NEXT_PORT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or(FIRST_PORT)
 }

@@ -3,6 +3,7 @@
 //! Not for judging who should (`oracle`). Keeps true that "reached" means an answer came back, over a flow that no
 //! firewall has seen before, and that "not reached" is said only after everything that should be reached has answered.
 
+mod echo;
 mod inner;
 mod listen;
 
@@ -29,6 +30,8 @@ pub enum Transport {
     Tcp,
     /// A datagram and its echo.
     Udp,
+    /// An echo of ICMP or ICMPv6, which no port has: the kernel answers.
+    Icmp,
 }
 
 /// What is tried.

@@ -1,35 +1,24 @@
-//! Policies, as packets see them: every pair and port, both families, TCP and UDP, against a brute-force evaluator.
+//! Policies, as packets see them: every pair and port, both families, TCP, UDP and ICMP, against a brute-force evaluator.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+mod networks;
+mod places;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
-use serde_json::{Value, json};
-use testkit::house::{Desk, Foreign, Host, House, INTERFACE, KeyPlan, NETWORK, patience};
-use testkit::lab::{Machine, eventually};
-use testkit::oracle::{Change, Luck, Party, Picture, Ports, Rule};
-use testkit::probe::{Part, Probe, Target, Transport, Waiting, round};
+use serde_json::json;
+use testkit::house::{Desk, Foreign, Host, House, INTERFACE, KeyPlan, NETWORK, dig, patience};
+use testkit::lab::eventually;
+use testkit::oracle::{Change, Luck, Picture, Ports};
 
 use crate::{SOON, ip};
+use places::{Place, Spot, agrees, carry_out};
 
-/// What machines answer on; rules name these.
-const PORTS: [u16; 3] = [7000, 7001, 7002];
 const NAMED_PORTS: [&str; 3] = ["7000", "7001-7002", "7002"];
 const CHANGES: usize = 100;
 const SEED: u64 = 4;
-/// How long what must not answer is given, in each round.
-const SETTLE: Duration = Duration::from_millis(150);
-/// How long what must answer is given before the round is judged; a change may still be on its way.
-const ROUND: Duration = Duration::from_millis(700);
-
-/// A machine, and which member of the network each of its addresses belongs to.
-struct Place {
-    name: String,
-    _machine: Machine,
-    members: Vec<(IpAddr, String)>,
-    probe: Probe,
-}
 
 struct Stage {
     house: House,
@@ -53,8 +42,9 @@ fn stage() -> Stage {
     let mut places: Vec<Place> = nodes
         .iter()
         .map(|node| {
-            let name = node.name().to_owned();
-            place(node.machine(), node.addresses().unwrap().iter().map(|address| (*address, name.clone())))
+            let mut place = Place::new(node.machine(), spots(node.name(), node.addresses().unwrap()));
+            place.beside = (node.name() == "n1").then(|| "printer".to_owned());
+            place
         })
         .collect();
 
@@ -66,24 +56,33 @@ fn stage() -> Stage {
     }
     let printer = site.machine(house.lab(), "printer", 11, 1).unwrap();
     let addresses = site.addresses(11).unwrap();
-    places.push(place(&printer, addresses.into_iter().zip(["site4".to_owned(), "site6".to_owned()])));
+    let own = addresses.into_iter().zip(["site4", "site6"]);
+    places.push(Place::new(&printer, own.flat_map(|(address, name)| spots(name, &[address])).collect()));
     let mut phones = BTreeMap::new();
     for (name, user) in [("p1", "ann"), ("p2", "bob")] {
         let body = json!({"name": user, "password": "correct horse battery staple", "role": "auditor"});
         desk.request("POST", "/api/v1/users", &body).unwrap();
-        let phone = house.foreign(name).unwrap();
-        let made = desk.post("clients", &json!({"name": name, "owner": user})).unwrap();
-        // What a policy will allow some day is not in a configuration made today.
-        let configuration = with_ranges(
-            made["config"].as_str().unwrap(),
-            "10.20.0.0/16, fd20::/64, 192.168.7.0/24, fd07::/64",
-        );
-        phone.up(&configuration).unwrap();
-        let addresses = ["v4", "v6"].map(|family| ip(made["client"][family].as_str().unwrap()));
-        places.push(place(phone.machine(), addresses.into_iter().map(|address| (address, name.to_owned()))));
+        let (phone, addresses) =
+            phone(&house, name, Some(user), "10.20.0.0/16, fd20::/64, 192.168.7.0/24, fd07::/64");
+        places.push(Place::new(phone.machine(), spots(name, &addresses)));
         phones.insert(name.to_owned(), phone);
     }
     Stage { house, nodes, phones, places }
+}
+
+/// Addresses of one member of the network [`NETWORK`].
+fn spots(member: &str, addresses: &[IpAddr]) -> Vec<Spot> {
+    let spot = |address: &IpAddr| Spot { network: NETWORK, member: member.to_owned(), address: *address };
+    addresses.iter().map(spot).collect()
+}
+
+/// A client that came in, and its addresses. What a policy will allow some day is not in a configuration made today.
+fn phone(house: &House, name: &str, owner: Option<&str>, ranges: &str) -> (Foreign, Vec<IpAddr>) {
+    let phone = house.foreign(name).unwrap();
+    let made = house.desk().unwrap().post("clients", &json!({"name": name, "owner": owner})).unwrap();
+    phone.up(&with_ranges(made["config"].as_str().unwrap(), ranges)).unwrap();
+    let addresses = ["v4", "v6"].iter().filter_map(|family| made["client"][family].as_str()).map(ip);
+    (phone, addresses.collect())
 }
 
 fn with_ranges(configuration: &str, ranges: &str) -> String {
@@ -92,119 +91,6 @@ fn with_ranges(configuration: &str, ranges: &str) -> String {
         false => format!("{line}\n"),
     });
     lines.collect()
-}
-
-fn place(machine: &Machine, members: impl Iterator<Item = (IpAddr, String)>) -> Place {
-    let members: Vec<(IpAddr, String)> = members.collect();
-    let mut probe = Probe::start(machine).unwrap();
-    let addresses: Vec<IpAddr> = members.iter().map(|(address, _)| *address).collect();
-    probe.listen(&addresses, &PORTS).unwrap();
-    Place { name: machine.name().to_owned(), _machine: machine.clone(), members, probe }
-}
-
-/// A router and the machines behind it reach each other without any tunnel: that is nobody's to judge. And a client has no
-/// firewall of ours: what its gateway itself opens to it is the gateway's own word.
-fn is_not_judged(a: &str, b: &str) -> bool {
-    matches!((a, b), ("n1", "printer" | "p1" | "p2") | ("printer", "n1"))
-}
-
-/// What each place tries, and what of it must answer.
-fn questions(places: &[Place], picture: &Picture) -> Vec<(Vec<Target>, BTreeSet<Target>)> {
-    let of = |from: &Place| {
-        let (mut targets, mut expected) = (Vec::new(), BTreeSet::new());
-        let others = places.iter().filter(|to| to.name != from.name);
-        for to in others.filter(|to| !is_not_judged(&from.name, &to.name)) {
-            for ((_, source), (address, member)) in pairs(from, to) {
-                for (port, transport) in
-                    PORTS.iter().flat_map(|port| [(*port, Transport::Tcp), (*port, Transport::Udp)])
-                {
-                    let target = Target { transport, to: SocketAddr::new(*address, port) };
-                    let protocol = if transport == Transport::Tcp { "tcp" } else { "udp" };
-                    targets.push(target);
-                    if picture.allows(source, member, protocol, port) {
-                        expected.insert(target);
-                    }
-                }
-            }
-        }
-        (targets, expected)
-    };
-    places.iter().map(of).collect()
-}
-
-type Address = (IpAddr, String);
-
-/// Addresses of one family each.
-fn pairs<'a>(from: &'a Place, to: &'a Place) -> impl Iterator<Item = (&'a Address, &'a Address)> {
-    from.members.iter().flat_map(move |source| {
-        to.members
-            .iter()
-            .filter(move |target| target.0.is_ipv4() == source.0.is_ipv4())
-            .map(move |target| (source, target))
-    })
-}
-
-/// Waits until every probe agrees with the evaluator.
-fn agrees(places: &mut [Place], picture: &Picture, limit: Duration) -> Result<usize, String> {
-    let questions = questions(places, picture);
-    let asked = questions.iter().map(|(targets, _)| targets.len()).sum();
-    let deadline = Instant::now() + limit;
-    loop {
-        let mut parts: Vec<Part<'_>> = places
-            .iter_mut()
-            .zip(&questions)
-            .map(|(place, (targets, expected))| Part {
-                probe: &mut place.probe,
-                targets: targets.clone(),
-                expected: expected.clone(),
-            })
-            .collect();
-        let wrong = round(&mut parts, Waiting { at_least: SETTLE, at_most: patience(ROUND) }).unwrap();
-        if wrong.is_empty() {
-            return Ok(asked);
-        }
-        if Instant::now() > deadline {
-            return Err(format!("{} of {asked} probes disagree:\n{}", wrong.len(), wrong.join("\n")));
-        }
-    }
-}
-
-fn body(rule: &Rule) -> Value {
-    let texts = |parties: &BTreeSet<Party>| parties.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let services: Vec<String> = rule.services.iter().map(ToString::to_string).collect();
-    json!({
-        "enabled": rule.enabled, "from": texts(&rule.from), "to": texts(&rule.to), "services": services, "both": rule.both,
-    })
-}
-
-/// Does on the server what the change says.
-fn carry_out(desk: &Desk<'_>, change: &Change, phones: &BTreeMap<String, Foreign>) {
-    match change {
-        Change::Add(name, rule) => {
-            let mut body = body(rule);
-            body["name"] = json!(name);
-            desk.post("policies", &body).unwrap();
-        }
-        Change::Replace(name, rule) => drop(desk.patch(&format!("policies/{name}"), &body(rule)).unwrap()),
-        Change::Remove(name) => drop(desk.delete(&format!("policies/{name}")).unwrap()),
-        Change::Enable(name, enabled) => {
-            desk.patch(&format!("policies/{name}"), &json!({"enabled": enabled})).unwrap();
-        }
-        Change::Tags(name, tags) => {
-            let kind = if phones.contains_key(name) { "clients" } else { "nodes" };
-            desk.patch(&format!("{kind}/{name}"), &json!({"tags": tags})).unwrap();
-        }
-        Change::Groups(user, groups) => {
-            let path = format!("/api/v1/users/{user}/groups");
-            desk.request("PUT", &path, &json!({"groups": groups})).unwrap();
-        }
-        Change::Client(name, enabled) => {
-            desk.patch(&format!("clients/{name}"), &json!({"enabled": enabled})).unwrap();
-            if *enabled {
-                phones[name].renew().unwrap();
-            }
-        }
-    }
 }
 
 /// Ten rules of every kind there is.
@@ -275,16 +161,35 @@ fn traces(stage: &Stage, host: &Host) -> Vec<u8> {
     traces
 }
 
+/// Clients are told to ask their gateway for names, so it answers them, and no node that has nothing to ask there.
+fn names_are_asked_for_by_clients_alone(stage: &Stage) {
+    let gateway = stage.nodes[0].v4().unwrap();
+    let words = [format!("@{gateway}"), "n1.home.netloom.internal".to_owned()];
+    let words = [&words[0], &words[1], "+time=1", "+tries=1"].map(|word: &str| word);
+    eventually(patience(SOON), || {
+        let said = dig(stage.phones["p1"].machine(), &words)?;
+        anyhow::ensure!(said == [gateway.to_string()], "{said:?}");
+        Ok(())
+    })
+    .unwrap();
+    for words in [&words[..], &[&words[..], &["+tcp"]].concat()] {
+        let asked = stage.nodes[1].machine().attempt("dig", words).unwrap();
+        assert!(asked.success().is_err(), "a node asks another one's gateway by {words:?}");
+    }
+}
+
 #[test]
 fn what_passes_is_what_policies_allow_after_each_of_a_hundred_changes() {
     let mut stage = stage();
     let nothing = stage.house.desk().unwrap().answers().unwrap().picture().unwrap();
-    agrees(&mut stage.places, &nothing, patience(SOON)).unwrap();
+    agrees(&mut stage.places, &BTreeMap::from([(NETWORK, nothing)]), patience(SOON)).unwrap();
     ten_rules(&stage.house.desk().unwrap());
     let mut picture = stage.house.desk().unwrap().answers().unwrap().picture().unwrap();
     assert_eq!(picture.rules.len(), 10);
-    let asked = agrees(&mut stage.places, &picture, patience(SOON)).unwrap();
-    assert!(asked >= 450, "{asked} probes");
+    let asked =
+        agrees(&mut stage.places, &BTreeMap::from([(NETWORK, picture.clone())]), patience(SOON)).unwrap();
+    assert!(asked >= 550, "{asked} probes");
+    names_are_asked_for_by_clients_alone(&stage);
     strangers_keys_are_nowhere(&stage, &picture);
     eventually(patience(SOON), || stage.nodes[0].machine().run("nft", ["list", "table", "inet", "netloom"]))
         .unwrap();
@@ -296,7 +201,8 @@ fn what_passes_is_what_policies_allow_after_each_of_a_hundred_changes() {
         carry_out(&stage.house.desk().unwrap(), &change, &stage.phones);
         change.apply(&mut picture);
         let begin = Instant::now();
-        if let Err(wrong) = agrees(&mut stage.places, &picture, patience(SOON)) {
+        let pictures = BTreeMap::from([(NETWORK, picture.clone())]);
+        if let Err(wrong) = agrees(&mut stage.places, &pictures, patience(SOON)) {
             panic!(
                 "after change {number} (seed {SEED}), {change:?}, {wrong}\nthe rules: {:#?}",
                 picture.rules
