@@ -179,6 +179,14 @@ fn router(router: &api::Router) -> String {
     format!("{}:{} ({})", router.node.host_name, router.priority, online(router.online))
 }
 
+/// A range that lost all of its routers cannot be reached.
+fn routers_shown(egress: &api::Egress) -> String {
+    match egress.routers.is_empty() {
+        true => "no router".to_owned(),
+        false => joined(egress.routers.iter().map(router)),
+    }
+}
+
 fn all(egresses: &[api::Egress], view: &View) -> String {
     table(
         view,
@@ -189,7 +197,7 @@ fn all(egresses: &[api::Egress], view: &View) -> String {
                 egress.name.to_string(),
                 egress.range.to_string(),
                 egress.reached_as.to_string(),
-                joined(egress.routers.iter().map(router)),
+                routers_shown(egress),
                 yes_no(egress.nat),
                 yes_no(egress.enabled),
             ]
@@ -208,7 +216,10 @@ fn one(egress: &api::Egress, view: &View) -> String {
         ("NAT", yes_no(egress.nat)),
         ("Enabled", yes_no(egress.enabled)),
     ];
-    lines.extend(egress.routers.iter().map(|one| ("Router", router(one))));
+    match egress.routers.is_empty() {
+        true => lines.push(("Router", "no router".to_owned())),
+        false => lines.extend(egress.routers.iter().map(|one| ("Router", router(one)))),
+    }
     lines.push(("Created", view.moment(egress.created)));
     details(view, &lines)
 }

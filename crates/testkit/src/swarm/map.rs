@@ -235,8 +235,13 @@ impl Map {
             let came = buckets.iter().filter(|bucket| bucket.network == network);
             if whole.contains(&held.network) {
                 held.replace_all(came, own, &mut look);
-            } else {
-                came.for_each(|bucket| held.replace(bucket, own, &mut look));
+                continue;
+            }
+            // Members of a bucket that policy tells apart come in parts of their own.
+            let mut parts: BTreeMap<u8, Vec<&Bucket>> = BTreeMap::new();
+            came.for_each(|bucket| parts.entry(bucket.bucket).or_default().push(bucket));
+            for (bucket, parts) in parts {
+                held.replace(bucket, &parts, own, &mut look);
             }
         }
     }
@@ -270,15 +275,16 @@ impl Held {
         }
     }
 
-    /// The bucket holds what came, and nothing else.
-    fn replace(&mut self, bucket: &Bucket, own: MemberId, look: &mut Look<'_>) {
+    /// The bucket holds what came in all of its parts, and nothing else.
+    fn replace(&mut self, bucket: u8, parts: &[&Bucket], own: MemberId, look: &mut Look<'_>) {
         let pages = look.pages;
-        let known = bucket.numbers.iter().filter_map(|number| Some((pages.known(*number)?, *number)));
+        let numbers = parts.iter().flat_map(|part| part.numbers.iter());
+        let known = numbers.filter_map(|number| Some((pages.known(*number)?, *number)));
         let came: BTreeMap<Place, Number> = known
             .filter(|(known, _)| known.host != own)
             .map(|(known, number)| (known.place, number))
             .collect();
-        let places = pages.places(self.network).map_or(&[][..], |places| places.bucket(bucket.bucket));
+        let places = pages.places(self.network).map_or(&[][..], |places| places.bucket(bucket));
         for place in places {
             self.put(*place, came.get(place).copied().unwrap_or(0), look);
         }

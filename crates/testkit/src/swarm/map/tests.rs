@@ -73,12 +73,13 @@ fn parts(to: &HostMap, held: &MapRequest) -> (PartsHead, Vec<Part>) {
         all.get(network).and_then(|digests| digests.0.get(bucket)).copied()
     };
     buckets.retain(|at, _| digest(&now, at) != digest(&held.digests, at));
-    let part = |((network, bucket), entries): ((NetworkId, u8), Vec<Entry>)| Part {
-        network,
-        bucket,
-        packed: pack(entries.iter()),
+    // Each member is in a section of its own: a bucket comes in several parts.
+    let split = |((network, bucket), entries): ((NetworkId, u8), Vec<Entry>)| {
+        let empty = entries.is_empty().then(|| pack([].iter()));
+        let packed = entries.chunks(1).map(|entries| pack(entries.iter())).chain(empty);
+        packed.map(|packed| Part { network, bucket, packed }).collect::<Vec<_>>()
     };
-    let parts: Vec<Part> = buckets.into_iter().map(part).collect();
+    let parts: Vec<Part> = buckets.into_iter().flat_map(split).collect();
     let HostMap { generation, host, server, networks, peers: _ } = to.clone();
     let whole = networks.keys().filter(|network| !held.digests.contains_key(network)).copied().collect();
     let count = u32::try_from(parts.len()).unwrap();
