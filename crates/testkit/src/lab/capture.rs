@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,6 +21,8 @@ const FILE_HEADER: usize = 24;
 const PACKET_HEADER: usize = 16;
 const ETHERNET: usize = 14;
 const LIMIT: Duration = Duration::from_secs(20);
+/// Logs are added to, and no capture may begin with what an earlier one of its name saw.
+static CAPTURES: AtomicU32 = AtomicU32::new(0);
 
 /// Packets of one kind: the protocol's number in IP, and who spoke to whom; ports are 0 where the protocol has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,7 +157,8 @@ impl Capture {
         let script = r#"exec tcpdump -n -Z root -i "$1" -s 128 -U --immediate-mode -w - 2> /dev/null"#;
         let mut command = machine.command("sh")?;
         command.args(["-c", script, "capture", interface]);
-        let mut daemon = machine.spawn(&format!("capture-{name}"), &mut command)?;
+        let number = CAPTURES.fetch_add(1, Ordering::Relaxed);
+        let mut daemon = machine.spawn(&format!("capture-{name}-{number}"), &mut command)?;
         eventually(LIMIT, || {
             ensure!(daemon.is_running(), "tcpdump does not run on {}", machine.name());
             ensure!(bytes(&daemon)?.len() >= FILE_HEADER, "tcpdump has not begun on {}", machine.name());
