@@ -171,6 +171,7 @@ impl Host {
             default,
             ephemeral,
             rotate,
+            rotate_at,
             created,
         } = host;
         Self {
@@ -181,7 +182,7 @@ impl Host {
             static_endpoint: *static_endpoint,
             default: *default,
             ephemeral: *ephemeral,
-            rotating: *rotate,
+            rotating: *rotate || rotate_at.is_some(),
             networks,
             inventory,
             created: *created,

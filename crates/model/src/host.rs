@@ -41,6 +41,9 @@ pub struct Host {
     /// Whether it is to make itself a new WireGuard key; over when it registers one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rotate: bool,
+    /// From when on it is to be asked for that: hosts are asked one after another. None where it does not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate_at: Option<Timestamp>,
     /// When it first registered.
     pub created: Timestamp,
 }

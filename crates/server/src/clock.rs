@@ -1,5 +1,5 @@
 //! The server's clock: what happens because time has passed. Nodes and clients end when they expire, ephemeral hosts when
-//! they have been away for too long.
+//! they have been away for too long, and hosts are asked for new keys when it is their turn.
 //!
 //! Not for deciding: it gives commands like everybody else, as the system. It keeps true that nobody is removed for having
 //! been away before the server has run for as long as that takes: after a start all have time to come back.
@@ -44,7 +44,8 @@ impl Agenda {
         let mut agenda = Self::default();
         let nodes = intent.nodes(None).filter_map(|node| node.expires);
         let clients = intent.clients().filter(|client| client.enabled).filter_map(|client| client.expires);
-        for end in nodes.chain(clients) {
+        let turns = intent.hosts(None).filter_map(|host| host.rotate_at);
+        for end in nodes.chain(clients).chain(turns) {
             let at = if end <= memory.swept { memory.swept + AGAIN } else { end };
             match at <= now {
                 true => agenda.sweep = true,
@@ -88,7 +89,7 @@ pub async fn run(brain: Brain, ephemeral_after: Option<Duration>) {
         if agenda.sweep {
             memory.swept = at;
             if let Err(refused) = brain.submit(Actor::System, Command::Sweep).await {
-                tracing::warn!("what has expired was not ended: {refused}");
+                tracing::warn!("what was due was not done: {refused}");
             }
         }
         for host in &agenda.away {
@@ -152,6 +153,7 @@ mod tests {
             default: false,
             ephemeral,
             rotate: false,
+            rotate_at: None,
             created: at(0),
         };
         let network = Network {

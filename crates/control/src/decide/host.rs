@@ -62,15 +62,6 @@ pub(super) fn own_settings(intent: &Intent, host: HostId, settings: HostSettings
     update(intent, host, Edited { name, mtu, static_endpoint, ..Edited::default() })
 }
 
-/// Asks one host, or all of them, for a new WireGuard key. It is over for each when it registers one.
-pub(super) fn rotate(intent: &Intent, host: Option<HostId>) -> Decision {
-    let asked = |host: &Host| changed(host, Host { rotate: true, ..host.clone() });
-    match host {
-        Some(host) => Ok(asked(find(intent, host)?)),
-        None => Ok(intent.hosts(None).flat_map(asked).collect()),
-    }
-}
-
 /// Removes a host with its nodes: it cannot be refused, for the machine may be gone.
 pub(super) fn remove(intent: &Intent, host: HostId) -> Decision {
     find(intent, host)?;

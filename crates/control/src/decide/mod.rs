@@ -18,6 +18,7 @@ mod outside;
 mod policy;
 mod register;
 mod removal;
+mod rotation;
 mod sweep;
 mod token;
 mod upstream;
@@ -76,7 +77,7 @@ fn dispatch(intent: &Intent, actor: &Actor, command: Command, env: &mut Env<'_>)
         Command::UpdateHost { host, name, mtu, static_endpoint, default, ephemeral } => {
             host::update(intent, host, host::Edited { name, mtu, static_endpoint, default, ephemeral })
         }
-        Command::RotateKeys { host } => host::rotate(intent, host),
+        Command::RotateKeys { host } => rotation::ask(intent, host, env.now),
         Command::RemoveHost { host } => host::remove(intent, host),
         Command::AddNode { host, network, addresses, tags } => {
             node::add(intent, node::New { host, network, addresses, tags }, env)

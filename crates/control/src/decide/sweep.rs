@@ -1,8 +1,9 @@
-//! Sweeping: nodes are removed, and clients switched off, whose time has come. A host whose last node goes stays.
+//! Sweeping: nodes are removed, clients switched off, and hosts asked for new keys, whose time has come. A host whose last
+//! node goes stays.
 
 use model::{Client, NodeId, Timestamp};
 
-use super::{Decision, draft::Draft, removal};
+use super::{Decision, draft::Draft, removal, rotation};
 use crate::Intent;
 
 pub(super) fn sweep(intent: &Intent, now: Timestamp) -> Decision {
@@ -16,5 +17,6 @@ pub(super) fn sweep(intent: &Intent, now: Timestamp) -> Decision {
     for client in clients {
         draft.put(Client { enabled: false, ..client });
     }
+    rotation::sweep(&mut draft, now);
     Ok(draft.finish())
 }

@@ -13,5 +13,6 @@ mod networks;
 mod office;
 mod policies;
 mod removal;
+mod rotation;
 mod server;
 mod ways;

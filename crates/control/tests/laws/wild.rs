@@ -135,6 +135,7 @@ fn host(number: u8) -> Host {
         default: false,
         ephemeral: false,
         rotate: false,
+        rotate_at: None,
         created: NOW,
     }
 }

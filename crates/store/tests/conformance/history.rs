@@ -140,6 +140,7 @@ fn host(id: u8, name: &str, key: [u8; 32], created: Timestamp) -> Host {
         default: true,
         ephemeral: false,
         rotate: false,
+        rotate_at: None,
         created,
     }
 }

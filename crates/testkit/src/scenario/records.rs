@@ -89,6 +89,7 @@ impl Stage {
                 ("default", flag(host.default)),
                 ("ephemeral", flag(host.ephemeral)),
                 ("rotate", flag(host.rotate)),
+                ("rotate_at", option(host.rotate_at)),
             ],
             Record::Node(node) => self.node(node),
             Record::EnrollmentKey(key) => vec![
