@@ -118,9 +118,9 @@ pub struct Engine {
     prober: Option<Prober>,
     /// When addresses that could not be had are tried again.
     listen_at: Option<Duration>,
-    /// When the server is asked again which of two keys it has.
+    /// When there is something to be settled about keys.
     key_at: Option<Duration>,
-    changing_key: bool,
+    telling_key: Option<rotate::Purpose>,
     /// The machine's own addresses.
     addresses: BTreeSet<IpNet>,
     rendezvous: BTreeMap<WgPublicKey, Endpoint>,
@@ -201,7 +201,7 @@ impl Engine {
             prober: (mode == Mode::Daemon).then(|| Prober::new(PROBE_PORT)),
             listen_at: None,
             key_at,
-            changing_key: false,
+            telling_key: None,
             state,
             options,
             session,
@@ -272,6 +272,7 @@ impl Engine {
 
     /// Says farewell to the broker. Tunnels stay; names are answered by nobody any more, and the resolver is told.
     pub async fn close(mut self) {
+        self.end_change().await;
         if let Some(names) = &mut self.names {
             names.end().await;
         }
@@ -285,7 +286,8 @@ impl Engine {
         match &self.asked {
             None => false,
             Some(Err(_)) => true,
-            Some(Ok(())) if self.asking || self.reporting || self.agent.has_news() => false,
+            Some(Ok(())) if self.asking || self.reporting || self.telling_key.is_some() => false,
+            Some(Ok(())) if self.agent.has_news() => false,
             Some(Ok(())) => self.reported && (!self.is_trying() || self.now() > Duration::from_secs(4)),
         }
     }
@@ -329,7 +331,7 @@ impl Engine {
                 self.keeper.paths.handle_server_back(self.now());
                 self.resolve();
             }
-            AgentAction::Rotate => self.rotate().await,
+            AgentAction::Rotate => self.rotate(),
             AgentAction::Ask { have } => self.ask(have),
             AgentAction::Report(report) => self.report(report),
         }
@@ -407,7 +409,7 @@ impl Engine {
             self.listen_for_probes().await;
         }
         if self.key_at.take_if(|at| *at <= now).is_some() {
-            self.settle_key();
+            self.settle_key().await;
         }
         if self.names.as_ref().and_then(NameService::poll_deadline).is_some_and(|at| at <= now) {
             self.settle_names().await;

@@ -1,13 +1,17 @@
 //! A new WireGuard key: made here, on disk before the device has it, on the device before the server hears of it.
 //!
 //! ```text
-//!  the map asks ─▶ next key on disk ─▶ device has it ─▶ the server is told ─┬─ yes ─▶ it is the key; all peers are called
-//!                                                                           ├─ no ──▶ device back, next key forgotten
-//!                                        nobody knows: asked again later ◀──┴─ no answer ─▶ device back
+//!  the map asks ─▶ the server answers ─▶ next key on disk ─▶ device has it ─▶ the server is told ─┬─ yes ─▶ it is the key
+//!                        │ no                                                                     ├─ no ──▶ device back, forgotten
+//!                        ▼                                       device back, still waiting ◀─────┴─ a second without an answer
+//!                  nothing is done                                  └─ yes: device has it again; no: forgotten; never: asked again
 //! ```
 //!
+//! Between the device's switch and the peers' all that this host sends waits (ADR 19): so the server is first told the key it
+//! has, which shows that it takes keys at the moment and leaves a connection that stands.
+//!
 //! Not for when (`reconcile::Agent`). It keeps true that at every moment, a crash included, both keys that the server may have
-//! are on disk, and that a next key is forgotten only when the server has said that it does not have it (ADR 19).
+//! are on disk, and that a next key is forgotten only when the server has said that it does not have it.
 
 use std::time::Duration;
 
@@ -20,17 +24,29 @@ use super::{Engine, Session};
 use crate::state::random;
 use crate::talk::TalkError;
 
-/// How long the server may take while the device has a key that its peers do not know.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long it may take to say which of two keys it has.
-const PATIENCE_LATER: Duration = Duration::from_secs(10);
-/// When it is asked that again.
+/// How long the device keeps a key that its peers may not know. WireGuard holds back 128 packets for a peer and not more.
+const HOLD: Duration = Duration::from_secs(1);
+/// How long the server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// When it is told again which key the device has.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// Why the server is told a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It has this one: to see whether it answers.
+    Probe,
+    /// This one is to be the key, and the device has it for a while.
+    Change,
+    /// It may have another one than the device, and is to have the device's.
+    Agree,
+}
 
 /// What came of telling the server a key.
 #[derive(Debug)]
 pub(super) struct KeyTold {
     key: WgSecret,
+    purpose: Purpose,
     answer: Answer,
 }
 
@@ -48,29 +64,31 @@ pub(super) fn is_open(session: &Session) -> bool {
 }
 
 impl Engine {
-    /// Makes a key, or takes the one that was made before, and has device and server take it.
-    pub(super) async fn rotate(&mut self) {
-        if self.changing_key {
+    /// Makes a key and has device and server take it, if the server is there.
+    pub(super) fn rotate(&mut self) {
+        if self.telling_key.is_some() || is_open(&self.session) {
             return self.rotation_failed("an earlier change of keys is not over");
         }
-        match self.next_key() {
-            Ok(key) => {
-                self.switch_device(&key).await;
-                if !self.keeper.has_its_key() && self.keeper.actual().link.is_some() {
-                    self.switch_back().await;
-                    return self.rotation_failed("the WireGuard device did not take the new key");
-                }
-                self.tell_key(key, PATIENCE);
-            }
-            Err(error) => self.rotation_failed(&format!("{error:#}")),
+        self.tell_key(self.session.identity.wireguard.clone(), Purpose::Probe);
+    }
+
+    /// The server is there.
+    async fn change_key(&mut self) {
+        let next = match self.make_key() {
+            Ok(next) => next,
+            Err(error) => return self.rotation_failed(&format!("{error:#}")),
+        };
+        self.switch_device(&next).await;
+        if !self.keeper.has_its_key() && self.keeper.actual().link.is_some() {
+            self.forget_next().await;
+            return self.rotation_failed("the WireGuard device did not take the new key");
         }
+        self.key_at = Some(self.now() + HOLD);
+        self.tell_key(next, Purpose::Change);
     }
 
     /// The key that is to come: on disk from now on.
-    fn next_key(&mut self) -> anyhow::Result<WgSecret> {
-        if let Some(next) = &self.session.identity.next {
-            return Ok(next.clone());
-        }
+    fn make_key(&mut self) -> anyhow::Result<WgSecret> {
         let next = WgSecret::from_random(random()?);
         self.session.identity.next = Some(next.clone());
         self.state
@@ -79,63 +97,83 @@ impl Engine {
         Ok(next)
     }
 
-    async fn switch_device(&mut self, key: &WgSecret) {
-        if self.keeper.local().key != key.public() {
+    /// Whether the device had another key.
+    async fn switch_device(&mut self, key: &WgSecret) -> bool {
+        let switches = self.keeper.local().key != key.public();
+        if switches {
             self.keeper.set_key(key.clone());
             self.settle().await;
         }
+        switches
     }
 
-    /// The device has the key that counts until it is known better.
+    /// The device has the key that counts until it is known better. Nobody but this host knows that there is reason to shake
+    /// hands.
     async fn switch_back(&mut self) {
         let key = self.session.identity.wireguard.clone();
-        self.switch_device(&key).await;
+        if self.switch_device(&key).await {
+            self.keeper.poke_all().await;
+        }
     }
 
-    fn tell_key(&mut self, key: WgSecret, patience: Duration) {
-        self.changing_key = true;
-        self.key_at = None;
+    /// The server does not have the next key, and never will.
+    async fn forget_next(&mut self) {
+        self.switch_back().await;
+        self.session.identity.next = None;
+        self.keep_identity();
+    }
+
+    fn tell_key(&mut self, key: WgSecret, purpose: Purpose) {
+        self.telling_key = Some(purpose);
         let client = self.session.client.clone();
         let change = KeyChange::prove(self.session.record.host, &key, &self.session.record.key);
         self.tasks.spawn(async move {
-            let answer = match timeout(patience, client.change_key(&change)).await {
+            let answer = match timeout(PATIENCE, client.change_key(&change)).await {
                 Ok(said) => answer_of(said),
                 Err(_) => Answer::None("the server did not answer in time".to_owned()),
             };
-            Done::KeyTold(KeyTold { key, answer })
+            Done::KeyTold(KeyTold { key, purpose, answer })
         });
     }
 
-    /// Asks the server to take the key about which it is not known whether it has it, or the one that counts: it may have
-    /// been changed with another server.
-    pub(super) fn settle_key(&mut self) {
-        if !self.changing_key && is_open(&self.session) {
-            let identity = &self.session.identity;
-            let key = identity.next.as_ref().unwrap_or(&identity.wireguard).clone();
-            self.tell_key(key, PATIENCE_LATER);
+    /// It is time: a device that was lent a key has its own again, and a server that may have another one is told.
+    pub(super) async fn settle_key(&mut self) {
+        match self.telling_key {
+            Some(Purpose::Change) => self.switch_back().await,
+            Some(Purpose::Probe | Purpose::Agree) => {}
+            None if is_open(&self.session) => {
+                let identity = &self.session.identity;
+                let next = identity.next.as_ref().filter(|next| next.public() == self.keeper.local().key);
+                let key = next.unwrap_or(&identity.wireguard).clone();
+                self.tell_key(key, Purpose::Agree);
+            }
+            None => {}
         }
     }
 
     pub(super) async fn key_told(&mut self, told: KeyTold) {
-        self.changing_key = false;
-        let KeyTold { key, answer } = told;
+        self.telling_key = None;
+        self.key_at = None;
+        let KeyTold { key, purpose, answer } = told;
         let is_next = self.session.identity.next.as_ref() == Some(&key);
-        match answer {
-            Answer::Yes => {
+        match (purpose, answer) {
+            (Purpose::Probe, Answer::Yes) => self.change_key().await,
+            (Purpose::Probe, Answer::No(why) | Answer::None(why)) => self.rotation_failed(&why),
+            (Purpose::Change | Purpose::Agree, Answer::Yes) => {
                 self.take_key(key).await;
                 if is_next {
                     tracing::info!("this machine has a new WireGuard key");
                     self.agent.handle(AgentEvent::Rotated, self.now());
                 }
             }
-            Answer::No(why) if is_next => {
-                self.switch_back().await;
-                self.session.identity.next = None;
-                self.keep_identity();
+            (Purpose::Change | Purpose::Agree, Answer::No(why)) if is_next => {
+                self.forget_next().await;
                 self.rotation_failed(&why);
             }
-            Answer::No(why) => tracing::warn!("the server did not take this machine's key: {why}"),
-            Answer::None(why) => {
+            (Purpose::Change | Purpose::Agree, Answer::No(why)) => {
+                tracing::warn!("the server did not take this machine's key: {why}");
+            }
+            (Purpose::Change | Purpose::Agree, Answer::None(why)) => {
                 self.key_at = Some(self.now() + AGAIN);
                 if is_next {
                     self.switch_back().await;
@@ -147,15 +185,28 @@ impl Engine {
 
     /// The task that told the server broke.
     pub(super) fn key_told_nothing(&mut self) {
-        if std::mem::take(&mut self.changing_key) {
-            self.key_at = Some(self.now() + AGAIN);
+        if self.telling_key.take().is_some() {
+            self.key_at = Some(self.now());
             self.rotation_failed("the change of keys was broken off");
         }
     }
 
-    /// The server has this key: it is the one that counts.
+    /// The loop ends: a device that was lent a key is not left with it.
+    pub(super) async fn end_change(&mut self) {
+        let until = tokio::time::Instant::now() + HOLD;
+        while self.telling_key == Some(Purpose::Change) {
+            match tokio::time::timeout_at(until, self.tasks.join_next()).await {
+                Ok(Some(Ok(Done::KeyTold(told)))) => self.key_told(told).await,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return self.switch_back().await,
+            }
+        }
+    }
+
+    /// The server has this key: it is the one that counts. Peers shake hands as soon as they have it; where the device has
+    /// it only now, they may have tried in vain.
     async fn take_key(&mut self, key: WgSecret) {
-        self.switch_device(&key).await;
+        let is_late = self.switch_device(&key).await;
         self.session.record.host_key = Some(key.public());
         if let Err(error) = self.note_servers() {
             tracing::warn!("{error:#}");
@@ -163,8 +214,9 @@ impl Engine {
         self.session.identity.wireguard = key;
         self.session.identity.next = None;
         self.keep_identity();
-        // Those who have the key by now shake hands; the others do when they have it.
-        self.keeper.poke_all().await;
+        if is_late {
+            self.keeper.poke_all().await;
+        }
         self.tell_outcome();
     }
 
