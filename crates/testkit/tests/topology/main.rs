@@ -11,6 +11,7 @@ mod names;
 mod policies;
 mod relay;
 mod remote;
+mod rotation;
 mod sites;
 
 use std::net::{IpAddr, SocketAddr};
