@@ -219,7 +219,7 @@ impl Engine {
     pub(super) fn follow_tunnel(&mut self) {
         let Some(map) = self.agent.map() else { return };
         let gateway = gateway(map);
-        let outside = gateway.and_then(|_| self.names.as_ref()).map(NameService::upstreams);
+        let outside = gateway.and(self.names.as_ref()).map(NameService::upstreams);
         self.session.dialer.book().set_resolvers(outside.unwrap_or_default());
         if !self.session.goes_through(gateway) {
             return;

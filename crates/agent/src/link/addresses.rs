@@ -20,8 +20,11 @@ use super::road::{Road, datagrams};
 
 /// How long the machine's own resolver is waited for before others are asked too.
 const HEAD_START: Duration = Duration::from_millis(500);
-/// How long anybody is waited for.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// How long all of them are waited for before what was right the last time is tried. A machine whose first name server is dead
+/// needs longer for each name.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long they are waited for where nothing is known.
+const LONGEST: Duration = Duration::from_secs(10);
 /// After the first addresses, those of the other family are waited for this long.
 const THE_OTHER: Duration = Duration::from_millis(300);
 /// So many resolvers are asked, at most.
@@ -65,26 +68,30 @@ impl AddressBook {
         }
     }
 
-    /// The addresses of a name, or of an address itself.
+    /// Where a name led the last time.
+    pub(super) fn remembered(&self, host: &str) -> Vec<IpAddr> {
+        self.entries().known.get(host).into_iter().flatten().copied().collect()
+    }
+
+    /// The addresses of a name, of an address itself, or those of the last time.
     pub async fn find(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let known = self.remembered(host);
+        let patience = if known.is_empty() { LONGEST } else { PATIENCE };
+        match timeout(patience, self.ask(host)).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(_)) | Err(_) if !known.is_empty() => Ok(known),
+            Ok(Err(error)) => Err(error),
+            Err(_late) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, format!("nobody says where {host} is")))
+            }
+        }
+    }
+
+    /// The addresses of a name as somebody says them now, or of an address itself.
+    pub(super) async fn ask(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         if let Some(address) = literal(host) {
             return Ok(vec![address]);
         }
-        let asked = timeout(PATIENCE, self.ask(host)).await;
-        let error = match asked {
-            Ok(Ok(found)) => return Ok(found),
-            Ok(Err(error)) => error,
-            Err(_late) => io::Error::new(io::ErrorKind::TimedOut, format!("nobody says where {host} is")),
-        };
-        let known: Vec<IpAddr> = self.entries().known.get(host).into_iter().flatten().copied().collect();
-        if known.is_empty() {
-            return Err(error);
-        }
-        tracing::debug!(%error, "the server is looked for where it was the last time");
-        Ok(known)
-    }
-
-    async fn ask(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         let resolvers = self.entries().resolvers.clone();
         let mut system = pin!(system(host));
         if resolvers.is_empty() {

@@ -14,7 +14,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,11 +24,11 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::LinkError;
-use super::addresses::{AddressBook, KnownAddresses};
+use super::addresses::{AddressBook, KnownAddresses, PATIENCE};
 use super::error::{root_cause, tls_cause};
 use super::road::{self, Road};
 
@@ -71,9 +71,36 @@ impl Dialer {
         tls: Option<&Arc<ClientConfig>>,
     ) -> Result<Stream, LinkError> {
         let host = host.trim_matches(['[', ']']);
-        let unreachable = |error: io::Error| LinkError::Unreachable(error.to_string());
-        let addresses = self.book.find(host).await.map_err(unreachable)?;
-        let (stream, road) = first(attempts(&addresses, port, Road::all_to)).await.map_err(unreachable)?;
+        let known = self.book.remembered(host);
+        let unknown = |error: io::Error| LinkError::Unreachable(error.to_string());
+        let mut asking = pin!(self.book.ask(host));
+        match timeout(PATIENCE, &mut asking).await {
+            Ok(Ok(addresses)) => return self.reach(host, addresses, port, tls).await,
+            Ok(Err(error)) if known.is_empty() => return Err(unknown(error)),
+            Ok(Err(_)) => return self.reach(host, known, port, tls).await,
+            Err(_late) => {}
+        }
+        let asked = async { self.reach(host, asking.await.map_err(unknown)?, port, tls).await };
+        if known.is_empty() {
+            return asked.await;
+        }
+        tokio::select! {
+            Ok(stream) = self.reach(host, known, port, tls) => Ok(stream),
+            Ok(stream) = asked => Ok(stream),
+            else => Err(LinkError::Unreachable(format!("{host} is neither where it was nor where it is said to be"))),
+        }
+    }
+
+    /// A connection to a host that has these addresses.
+    async fn reach(
+        &self,
+        host: &str,
+        addresses: Vec<IpAddr>,
+        port: u16,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Stream, LinkError> {
+        let connected = first(attempts(&addresses, port, Road::all_to)).await;
+        let (stream, road) = connected.map_err(|error| LinkError::Unreachable(error.to_string()))?;
         let Some(tls) = tls else {
             return Ok(Stream::new(stream, road));
         };

@@ -251,8 +251,7 @@ impl Link {
             Err(_late) => return Outcome::Failed(late()),
         };
         let (reports, mut waiting) = mpsc::channel(REPORTS);
-        let standing = Standing { reports, road: talk.road() };
-        let mut standing = Some(standing);
+        let mut standing = Some(Standing { reports, road: talk.road() });
         let mut ping_at = Instant::now() + self.keepalive();
         loop {
             let done = tokio::select! {
@@ -265,7 +264,7 @@ impl Link {
                     self.publish(&mut talk, TopicKind::Report, report).await
                 }
                 () = sleep_until(ping_at) => {
-                    ping_at += self.keepalive();
+                    ping_at = Instant::now() + self.keepalive();
                     talk.ping().await.map_err(Outcome::Failed)
                 }
                 () = stopped(&mut stop) => {

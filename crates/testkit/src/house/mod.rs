@@ -69,11 +69,20 @@ impl House {
 
     /// The same, with environment variables for the server.
     pub fn with_settings(name: &str, settings: &[(&'static str, &'static str)]) -> Result<Self> {
+        Self::build(name, server::URL, settings)
+    }
+
+    /// The same, with a server that is known by this address: one of its own, or a name that its own machine knows.
+    pub fn with_server_at(name: &str, url: &'static str) -> Result<Self> {
+        Self::build(name, url, &[])
+    }
+
+    fn build(name: &str, url: &'static str, settings: &[(&'static str, &'static str)]) -> Result<Self> {
         let alone = alone();
         let lab = Lab::new(name)?;
         let internet = lab.switch()?;
-        let server =
-            Server::start(lab.machine("server")?, &internet, settings).context("cannot start the server")?;
+        let server = Server::start(lab.machine("server")?, &internet, url, settings)
+            .context("cannot start the server")?;
         let house = Self { server, internet, numbers: AtomicU8::new(1), lab, _alone: alone };
         house.administrator().set_up().context("cannot set up the server")?;
         Ok(house)

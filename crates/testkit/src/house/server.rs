@@ -15,6 +15,8 @@ use crate::programs;
 
 /// Where the server keeps its data on its machine.
 pub(super) const DATA: &str = "/var/lib/netloom";
+/// Its address, as tokens name it unless the house says otherwise.
+pub(super) const URL: &str = "https://203.0.113.1:8443";
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A machine with `netloom-server`.
@@ -23,6 +25,7 @@ pub struct Server {
     machine: Machine,
     link: Link,
     program: PathBuf,
+    url: &'static str,
     settings: Vec<(&'static str, &'static str)>,
     daemon: Mutex<Option<Daemon>>,
 }
@@ -31,18 +34,23 @@ impl Server {
     pub(super) fn start(
         machine: Machine,
         internet: &Switch,
+        url: &'static str,
         settings: &[(&'static str, &'static str)],
     ) -> Result<Self> {
         let link = machine.attach(internet, &["203.0.113.1/24", "2001:db8::1/64"], &[])?;
         let program = programs::find("netloom-server")?;
-        let server = Self { machine, link, program, settings: settings.to_vec(), daemon: Mutex::new(None) };
+        // Here, where the administrator sits, names of its own need no name server.
+        let hosts = machine.read("/etc/hosts")?;
+        machine.write("/etc/hosts", &format!("{hosts}203.0.113.1 vpn.example\n"))?;
+        let (settings, daemon) = (settings.to_vec(), Mutex::new(None));
+        let server = Self { machine, link, program, url, settings, daemon };
         server.run()?;
         Ok(server)
     }
 
     /// Its address, as tokens name it.
     pub fn url(&self) -> &'static str {
-        "https://203.0.113.1:8443"
+        self.url
     }
 
     /// The machine it runs on.

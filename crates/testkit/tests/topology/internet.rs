@@ -1,5 +1,7 @@
 //! Internet gateways: everything leaves through one, nothing beside it.
 
+mod lifeline;
+
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};

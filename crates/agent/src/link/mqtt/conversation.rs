@@ -169,3 +169,123 @@ fn accepted(code: ConnectReturnCode) -> Result<(), LinkError> {
 fn confused() -> LinkError {
     LinkError::Lost("the broker broke the protocol".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::{ConnAck, SubAck};
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+
+    type Broker = Framed<DuplexStream, Codec>;
+
+    const SIZE: usize = 4096;
+
+    /// A conversation with a broker that has answered with this.
+    async fn greeted(code: ConnectReturnCode) -> (Result<Conversation, LinkError>, Broker) {
+        let (ours, theirs) = duplex(SIZE);
+        let mut broker = Framed::new(theirs, Codec { max_incoming_size: SIZE, max_outgoing_size: SIZE });
+        let patience = Duration::from_secs(60);
+        let stream = Stream::new(ours, Road::Beside);
+        let opening = Conversation::open(stream, Connect::new("host"), [SIZE; 2], patience);
+        let answering = async {
+            assert!(
+                matches!(heard(&mut broker).await, Packet::Connect(greeting) if greeting.client_id == "host")
+            );
+            broker.send(Packet::ConnAck(ConnAck::new(code, false))).await.unwrap();
+        };
+        let (talk, ()) = tokio::join!(opening, answering);
+        (talk, broker)
+    }
+
+    async fn started() -> (Conversation, Broker) {
+        let (talk, broker) = greeted(ConnectReturnCode::Success).await;
+        (talk.unwrap(), broker)
+    }
+
+    async fn heard(broker: &mut Broker) -> Packet {
+        broker.next().await.unwrap().unwrap()
+    }
+
+    /// What the conversation makes of a packet.
+    async fn said(talk: &mut Conversation, broker: &mut Broker, packet: Packet) -> Result<Said, LinkError> {
+        broker.send(packet).await.unwrap();
+        let packet = talk.read().await?;
+        talk.take(packet).await
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_refuses_is_told_apart_from_one_that_cannot() {
+        let refused = |code| async move { greeted(code).await.0.err().unwrap() };
+        assert_eq!(refused(ConnectReturnCode::NotAuthorized).await, LinkError::NotAuthorised);
+        let full = refused(ConnectReturnCode::ServiceUnavailable).await;
+        assert!(matches!(full, LinkError::Refused(_)), "{full}");
+    }
+
+    #[tokio::test]
+    async fn no_more_is_on_its_way_than_was_left_unconfirmed_and_a_confirmation_makes_room() {
+        let (mut talk, mut broker) = started().await;
+        let mut numbers = Vec::new();
+        while talk.has_room() {
+            talk.publish("t", vec![7]).await.unwrap();
+            let Packet::Publish(message) = heard(&mut broker).await else { panic!("no message") };
+            numbers.push(message.pkid);
+        }
+        assert_eq!(numbers, (1..=32).collect::<Vec<u16>>());
+        said(&mut talk, &mut broker, Packet::PubAck(PubAck::new(5))).await.unwrap();
+        assert!(talk.has_room());
+        talk.publish("t", vec![7]).await.unwrap();
+        assert!(matches!(heard(&mut broker).await, Packet::Publish(message) if message.pkid == 5));
+    }
+
+    #[tokio::test]
+    async fn what_was_not_asked_for_ends_the_connection() {
+        for strange in [0, 1, 33, u16::MAX] {
+            let (mut talk, mut broker) = started().await;
+            let taken = said(&mut talk, &mut broker, Packet::PubAck(PubAck::new(strange))).await;
+            assert!(matches!(taken, Err(LinkError::Lost(_))), "a confirmation of {strange}");
+        }
+        let (mut talk, mut broker) = started().await;
+        let taken = said(&mut talk, &mut broker, Packet::PingReq).await;
+        assert!(matches!(taken, Err(LinkError::Lost(_))), "a ping of the broker's own");
+    }
+
+    #[tokio::test]
+    async fn a_message_is_handed_on_and_confirmed_where_the_broker_asks_for_it() {
+        let (mut talk, mut broker) = started().await;
+        talk.subscribe("t", QoS::AtLeastOnce).await.unwrap();
+        let Packet::Subscribe(asked) = heard(&mut broker).await else { panic!("no subscription") };
+        let granted = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)];
+        let answer = Packet::SubAck(SubAck::new(asked.pkid, granted));
+        assert!(matches!(said(&mut talk, &mut broker, answer).await, Ok(Said::Subscribed)));
+        let mut message = Publish::new("t", QoS::AtLeastOnce, "map");
+        message.pkid = 9;
+        let taken = said(&mut talk, &mut broker, Packet::Publish(message)).await.unwrap();
+        assert!(
+            matches!(taken, Said::Message { topic, payload } if topic == "t" && payload == b"map".as_slice())
+        );
+        assert_eq!(heard(&mut broker).await, Packet::PubAck(PubAck::new(9)));
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_does_not_answer_between_two_pings_is_lost() {
+        let (mut talk, mut broker) = started().await;
+        talk.ping().await.unwrap();
+        assert_eq!(heard(&mut broker).await, Packet::PingReq);
+        said(&mut talk, &mut broker, Packet::PingResp).await.unwrap();
+        talk.ping().await.unwrap();
+        assert!(matches!(talk.ping().await, Err(LinkError::Lost(_))));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_is_lost_and_one_that_was_never_begun_was_out_of_reach() {
+        let (mut talk, broker) = started().await;
+        drop(broker);
+        assert!(matches!(talk.read().await, Err(LinkError::Lost(_))));
+        let (ours, theirs) = duplex(SIZE);
+        drop(theirs);
+        let stream = Stream::new(ours, Road::Beside);
+        let opened = Conversation::open(stream, Connect::new("host"), [SIZE; 2], Duration::from_secs(60));
+        assert!(matches!(opened.await, Err(LinkError::Unreachable(_))));
+    }
+}
