@@ -145,6 +145,12 @@ impl House {
         Host::create(self.lab.machine(name)?, &self.internet, &addresses, &[])
     }
 
+    /// A machine with a public address of IPv6 alone; its agent runs and has joined nothing.
+    pub fn public_by_ipv6(&self, name: &str) -> Result<Host> {
+        let address = format!("2001:db8::{}/64", 10 + self.next());
+        Host::create(self.lab.machine(name)?, &self.internet, &[&address], &[])?.with_agent()
+    }
+
     /// A machine behind a NAT; its agent runs and has joined nothing.
     pub fn behind(&self, home: &Home, name: &str) -> Result<Host> {
         self.machine_behind(home, name)?.with_agent()

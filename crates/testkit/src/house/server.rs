@@ -66,7 +66,8 @@ impl Server {
     /// Starts the program, and waits until it listens.
     pub fn run(&self) -> Result<()> {
         let mut command = self.machine.command(&self.program)?;
-        command.args(["--data", DATA, "--url", self.url()]).envs(self.settings.iter().copied());
+        // Before what the caller sets, so that tokens may name it otherwise.
+        command.args(["--data", DATA]).env("NETLOOM_URL", self.url()).envs(self.settings.iter().copied());
         let mut daemon = self.machine.spawn("server", &mut command)?;
         let listens = r#"exec 3<> /dev/tcp/203.0.113.1/8443"#;
         eventually(patience(LIMIT), || {

@@ -31,6 +31,29 @@ fn a_host_waits_until_it_is_let_in() {
 }
 
 #[test]
+fn a_host_has_the_tags_of_its_key_while_it_waits_and_policies_speak_of_them_once_it_is_in() {
+    let (house, _token, hosts) = public_hosts("tagged", &["a"]);
+    let desk = house.desk().unwrap();
+    desk.patch("", &json!({"access": "deny", "approval": true})).unwrap();
+    let policy = json!({"name": "builders", "from": ["tag:ci"], "to": ["node:a"]});
+    desk.post("policies", &policy).unwrap();
+    let key = json!({"title": "tagged", "networks": [NETWORK], "tags": ["ci", "linux"]});
+    let made = desk.request("POST", "/api/v1/keys", &key).unwrap();
+    let builder = house.public("builder").unwrap();
+    let said = builder.attempt(["join", "-t", made["token"].as_str().unwrap()]).unwrap();
+    let waiting = desk.get("nodes/builder").unwrap();
+    assert_eq!((&waiting["pending"], &waiting["tags"]), (&json!(true), &json!(["ci", "linux"])), "{said}");
+    let address = waiting["v4"].as_str().unwrap().parse().unwrap();
+    assert!(!hosts[0].knows(address).unwrap());
+    desk.request("POST", &format!("/api/v1/networks/{NETWORK}/nodes/builder/approve"), &json!({})).unwrap();
+    builder.ping_within(hosts[0].v4().unwrap(), patience(SOON)).unwrap();
+    builder.ping_within(hosts[0].v6().unwrap(), patience(SOON)).unwrap();
+    hosts[0].machine().cannot_ping(address).unwrap();
+    desk.node("builder", &json!({"tags": ["linux"]})).unwrap();
+    eventually(patience(SOON), || builder.machine().cannot_ping(hosts[0].v4()?)).unwrap();
+}
+
+#[test]
 fn a_node_that_expires_is_gone() {
     let (house, _token, hosts) = public_hosts("expiry", &["a", "b", "c"]);
     let [a, b, c] = &hosts[..] else { unreachable!("three were made") };

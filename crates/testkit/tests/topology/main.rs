@@ -5,7 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, and so do its parts")]
 
+mod clients;
 mod internet;
+mod joining;
 mod life;
 mod names;
 mod policies;
