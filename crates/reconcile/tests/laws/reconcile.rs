@@ -233,9 +233,16 @@ proptest! {
     }
 
     #[test]
-    fn without_the_firewall_that_it_needs_nothing_opens_and_what_is_open_is_shut(desired in wanted(), actual in machine()) {
+    fn without_the_firewall_that_it_needs_nothing_opens_and_what_is_open_is_shut(
+        desired in wanted(), mut actual in machine(), stood in any::<bool>(),
+    ) {
         if conflict(&desired, &actual).is_some() || actual.device().is_some_and(|device| device.key != Some(OURS)) {
             return Ok(());
+        }
+        if stood {
+            // Everything was as it should be, until somebody removed the firewall.
+            actual = after(&actual, &reconcile(&desired, &actual));
+            actual.surroundings.firewall = actual.surroundings.firewall.map(|_| FirewallLook::Absent);
         }
         let ops = reconcile(&desired, &actual);
         let kept = desired.kept.before(&desired.link, &ops, &actual.surroundings);
