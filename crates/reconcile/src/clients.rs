@@ -189,7 +189,7 @@ impl Clients {
 
 #[cfg(test)]
 mod tests {
-    use model::{Addresses, Endpoint, Generation, HostId, HostName, Mtu, NetworkId, Ranges, WgPublicKey};
+    use model::{Addresses, Generation, HostId, HostName, Mtu, NetworkId, Ranges, WgPublicKey};
     use wire::{Membership, NatMapping, OwnHost, Peer, PeerNode, ServerLinks};
 
     use super::*;
