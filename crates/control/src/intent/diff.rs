@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use imbl::ordmap::DiffItem;
-use model::{ClientId, HostId, NetworkId, NodeId};
+use model::{ClientId, DnsName, DnsRecord, HostId, NetworkId, NodeId};
 
 use super::{Intent, Table};
 
@@ -20,8 +20,8 @@ pub struct Differences {
     pub nodes: BTreeSet<NodeId>,
     /// Clients.
     pub clients: BTreeSet<ClientId>,
-    /// Networks of which a DNS record differs.
-    pub dns_records: BTreeSet<NetworkId>,
+    /// The names at which DNS records differ, in which network; none is its domain itself.
+    pub dns_records: BTreeSet<(NetworkId, Option<DnsName>)>,
 }
 
 fn keys<'a, I: Ord + Copy, T: PartialEq>(
@@ -37,16 +37,17 @@ impl Intent {
     /// What differs from an earlier intent.
     pub fn differences(&self, before: &Self) -> Differences {
         let records = before.dns_records.diff(&self.dns_records);
-        let networks = records.flat_map(|item| match item {
-            DiffItem::Add(_, record) | DiffItem::Remove(_, record) => vec![record.network],
-            DiffItem::Update { old: (_, old), new: (_, new) } => vec![old.network, new.network],
+        let at = |record: &DnsRecord| (record.network, record.name.clone());
+        let names = records.flat_map(|item| match item {
+            DiffItem::Add(_, record) | DiffItem::Remove(_, record) => vec![at(record)],
+            DiffItem::Update { old: (_, old), new: (_, new) } => vec![at(old), at(new)],
         });
         Differences {
             networks: keys(&before.networks, &self.networks).collect(),
             hosts: keys(&before.hosts, &self.hosts).collect(),
             nodes: keys(&before.nodes, &self.nodes).collect(),
             clients: keys(&before.clients, &self.clients).collect(),
-            dns_records: networks.collect(),
+            dns_records: names.collect(),
         }
     }
 }

@@ -310,3 +310,22 @@ async fn a_private_key_is_in_no_database_no_journal_and_no_log() {
     assert!(holds(b"log-in refused"), "and what was logged is in it");
     assert!(!holds(key.as_bytes()) && !holds(&raw));
 }
+
+#[tokio::test]
+async fn a_client_stays_when_its_last_gateway_goes_and_comes_in_by_another() {
+    let ready = start().await;
+    let token = ready.network("home", "10.1.0.0/16").await;
+    gateway(&ready, &token, "gw", "203.0.113.7:51820").await;
+    let _created: CreatedClient = ready.admin.post(&clients(), &named("phone")).await.unwrap();
+    ready.admin.delete(&path::fill(path::HOST, &["gw"])).await.unwrap();
+    let client: Client = ready.admin.get(&at(path::CLIENT)).await.unwrap();
+    assert!(client.gateways.is_empty() && client.enabled && !client.session.online);
+    let refused = ready.admin.get::<String>(&at(path::CLIENT_CONFIG)).await.unwrap_err();
+    assert_eq!((refused.status(), refused.code()), (409, "client-without-gateway"));
+    assert!(refused.to_string().contains("client `phone` has no gateway any more"), "{refused}");
+
+    gateway(&ready, &token, "next", "203.0.113.8:51820").await;
+    let patch = PatchClient { gateways: Some(vec!["next".parse().unwrap()]), ..PatchClient::default() };
+    let _client: Client = ready.admin.patch(&at(path::CLIENT), &patch).await.unwrap();
+    assert_eq!(value(&text(&ready, &at(path::CLIENT_CONFIG)).await, "Endpoint"), "203.0.113.8:51820");
+}
