@@ -5,6 +5,7 @@
 
 mod check;
 mod diff;
+mod follow;
 mod index;
 mod read;
 mod read_members;
