@@ -28,6 +28,7 @@ const EDGES: &[Edge] = &[
     ("api", "model", "the admin contract is about the nouns"),
     ("store", "model", "keeps the nouns"),
     ("store", "control", "commits changes"),
+    ("store", "tls", "proves database servers by their certificates"),
     ("dns", "model", "records as people wrote them"),
     ("platform", "model", "hands WireGuard keys to the kernel"),
     ("platform", "reconcile", "observes and executes its types"),

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use server::serve::Server;
 use server::settings::{Flags, Settings};
 use server::telemetry::{self, Telemetry};
+use store::Existing;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The server of Netloom: private WireGuard networks
@@ -27,10 +28,13 @@ enum Command {
     Run,
     /// Print the OpenAPI document of the API
     Openapi,
-    /// Put a backup's database into an empty data folder
+    /// Put a backup into the database, whichever database it is from; no server may use it meanwhile
     Restore {
         /// The file that `netloom backup` wrote
         backup: PathBuf,
+        /// Replace what the database holds already (a SQLite file is put aside)
+        #[arg(long)]
+        replace: bool,
     },
 }
 
@@ -51,10 +55,14 @@ fn perform(arguments: Arguments) -> Result<()> {
             let document = server::http::document()?;
             std::io::stdout().write_all(document.as_bytes()).context("the document cannot be printed")
         }
-        Some(Command::Restore { backup }) => {
+        Some(Command::Restore { backup, replace }) => {
             let settings = Settings::load(&arguments.flags)?;
             server::identity::create_private_folder(&settings.data)?;
-            Ok(store::restore(&backup, &settings.data.join("netloom.db"))?)
+            server::front::install_crypto_provider();
+            let existing = if replace { Existing::Replace } else { Existing::Keep };
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+            let runtime = runtime.context("the runtime cannot be started")?;
+            Ok(runtime.block_on(store::restore(&backup, &settings.database, existing))?)
         }
     }
 }

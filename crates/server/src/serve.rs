@@ -14,7 +14,7 @@ use control::Door;
 use dataplane::rendezvous::Rendezvous;
 use model::{Digest, Endpoint, WgPublicKey};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use store::{Database, Sqlite};
+use store::Database;
 use tokio::task::JoinHandle;
 use tower_http::timeout::TimeoutLayer;
 
@@ -72,7 +72,7 @@ impl Server {
         let urls = settings.urls.clone();
         let doors = bind_doors(&settings, &identity)?;
         let ports = [doors[0].local_addr().port(), doors[1].local_addr().port()];
-        let database: Arc<dyn Database> = Arc::new(Sqlite::open(&settings.data.join("netloom.db"))?);
+        let database = store::open(&settings.database).await?;
 
         let gate = Arc::new(OnceLock::new());
         let limits = crate::broker::Limits::default();

@@ -10,11 +10,15 @@ use anyhow::{Context, Result};
 use ipnet::IpNet;
 use model::{DnsName, HostName, Keepalive};
 use settings::{Layers, parse_bool};
+use store::{Access, Address, Password};
 
 use crate::names::{self, DnsSettings};
 
 /// Where the file is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/netloom/server.toml";
+
+/// The database in the data folder, where no other is named.
+const DATABASE_FILE: &str = "netloom.db";
 
 /// How the HTTPS port gets its certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +56,9 @@ pub struct Flags {
     /// The folder for the database, keys and certificate
     #[arg(long, value_name = "FOLDER", global = true)]
     pub data: Option<String>,
+    /// The database: a file, postgres://user@host/database, or rqlite://user@host:4001; by default a file in the data folder
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    pub database: Option<String>,
     /// Address and port of HTTPS (API, agents, broker); by default port 8443 on every address
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
@@ -73,6 +80,8 @@ pub struct Settings {
     pub name: HostName,
     /// The data folder.
     pub data: PathBuf,
+    /// The database.
+    pub database: Address,
     /// HTTPS.
     pub listen: SocketAddr,
     /// Addresses that go into tokens, best first.
@@ -115,6 +124,7 @@ impl Settings {
         let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
         let mut layers = Layers::new("NETLOOM_", environment(), file);
         layers.flag("data", flags.data.clone());
+        layers.flag("database", flags.database.clone());
         layers.flag("listen", flags.listen.clone());
         layers.flag("url", flags.url.clone());
         layers.flag("ephemeral_after", flags.ephemeral_after.clone());
@@ -128,9 +138,11 @@ impl Settings {
         let listen = layers.one("listen", address).unwrap_or_else(|| SocketAddr::from((everywhere(), 8443)));
         let tls = tls(&mut layers);
         let urls = layers.list("url", url).unwrap_or_else(|| vec![default_url(listen, &tls)]);
+        let data = layers.one("data", folder).unwrap_or_else(default_data);
         let settings = Self {
             name: layers.one("name", str::parse).unwrap_or_else(machine_name),
-            data: layers.one("data", folder).unwrap_or_else(default_data),
+            database: database(&mut layers, &data),
+            data,
             listen,
             urls,
             trusted_proxies: layers.list("trusted_proxies", network).unwrap_or_default(),
@@ -188,6 +200,25 @@ fn read_file(named: Option<&Path>) -> Result<Option<(String, String)>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the settings file {}", path.display()))?;
     Ok(Some((path.display().to_string(), text)))
+}
+
+/// The file in the data folder, or what was named. A password belongs into a file of its own.
+fn database(layers: &mut Layers, data: &Path) -> Address {
+    let access = Access {
+        password: layers.one("database_password_file", password),
+        authority: layers.one("database_ca_file", folder),
+    };
+    let address = layers.one("database", |text| Address::parse(text, Access::default()));
+    address.unwrap_or_else(|| Address::file(&data.join(DATABASE_FILE))).with(access)
+}
+
+/// The first line of a file.
+fn password(file: &str) -> Result<Password, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("`{file}` cannot be read: {error}"))?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(Password::new(line.to_owned())),
+        Some(_) | None => Err(format!("`{file}` has no password in its first line")),
+    }
 }
 
 fn tls(layers: &mut Layers) -> Tls {
@@ -386,6 +417,25 @@ mod tests {
         for wrong in ["10", "m", "400d", "1w", "-1s", "99999999999999999999d"] {
             assert!(span(wrong).unwrap_err().to_string().contains("is no span"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_database_is_a_file_in_the_data_folder_or_what_is_named() {
+        let place = |file: &str| check(file).map(|settings| settings.database.place().to_string());
+        assert_eq!(place("data = \"/srv/netloom\"").unwrap(), "/srv/netloom/netloom.db");
+        let url = "database = \"postgres://anna@db.example/netloom\"";
+        assert_eq!(place(url).unwrap(), "postgres://db.example:5432/netloom");
+        let error = place("database = \"mysql://anna:hunter2@db/netloom\"").unwrap_err().to_string();
+        assert!(error.contains("postgres://") && !error.contains("hunter2"), "{error}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        std::fs::write(&file, "hunter2\n").unwrap();
+        let with = format!("{url}\ndatabase_password_file = \"{}\"", file.display());
+        let settings = check(&with).unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2") && !format!("{settings:?}").contains("anna"));
+        std::fs::write(&file, "").unwrap();
+        assert!(check(&with).unwrap_err().to_string().contains("no password"));
     }
 
     #[test]

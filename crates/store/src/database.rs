@@ -5,11 +5,12 @@
 
 use std::path::Path;
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use control::{Change, Record, RecordKey};
 use model::{Epoch, HostId, Timestamp};
 
-use crate::{CommitError, JournalEntry, StoreError};
+use crate::{CommitError, JournalEntry, Place, StoreError};
 
 /// What a database answers, in time. Whoever stops waiting does not stop what was asked for.
 pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
@@ -68,8 +69,30 @@ pub struct InventoryRow {
     pub json: Option<String>,
 }
 
+/// The right to do some work that must be done by one server at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Until then it is certainly ours. Counted from before it was asked for, so that no clock but the database's decides.
+    pub until: Instant,
+}
+
+impl Lease {
+    /// What was asked for at this instant and granted.
+    pub(crate) fn granted(asked: Instant, lifetime: Duration) -> Self {
+        Self { until: asked + lifetime }
+    }
+
+    /// Whether it is still ours.
+    pub fn is_held(&self) -> bool {
+        Instant::now() < self.until
+    }
+}
+
 /// A database. All of it can be asked at the same time by many; commits are done in the order in which they were asked for.
 pub trait Database: Send + Sync {
+    /// Where it is.
+    fn place(&self) -> &Place;
+
     /// All of intent.
     fn load(&self) -> Answer<'_, Loaded>;
 
@@ -79,6 +102,15 @@ pub trait Database: Send + Sync {
 
     /// What was committed after this number.
     fn follow(&self, after: u64) -> Answer<'_, Followed>;
+
+    /// Waits until the last commit's number is greater than this one, whoever committed, and says which it is.
+    fn changed(&self, after: u64) -> Answer<'_, u64>;
+
+    /// Takes or renews a lease by the database's own clock; none while somebody else holds it.
+    fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Option<Lease>>;
+
+    /// Gives a lease back before its time. Nothing happens when it is not this holder's.
+    fn release(&self, name: &str, holder: &str) -> Answer<'_, ()>;
 
     /// The journal's newest entries before this number, newest first; from the end when there is no number.
     fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>>;
@@ -96,7 +128,8 @@ pub trait Database: Send + Sync {
     /// What is known of all hosts.
     fn inventory(&self) -> Answer<'_, Vec<InventoryRow>>;
 
-    /// Writes a consistent copy into a new file, while commits go on.
+    /// Writes a consistent copy into a new file, while commits go on. The file is the same whichever database it is from:
+    /// what is known and kept by a server, as a SQLite database.
     fn backup(&self, to: &Path) -> Answer<'_, ()>;
 
     /// Whether the database answers; the last commit's number.

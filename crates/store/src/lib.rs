@@ -13,13 +13,22 @@
 //! records, and whoever follows derives the rest (whom it touches, what is planned) from the records before, which it has,
 //! and after, which it is given.
 
+mod address;
+mod commit;
 mod database;
 mod error;
 mod journal;
+mod neutral;
+mod place;
+mod postgres;
 mod record;
+mod rows;
+mod rqlite;
 mod sqlite;
 
-pub use database::{Answer, Commit, Current, Database, Followed, InventoryRow, Loaded};
+pub use address::{Access, Address, Existing, Password, open, restore};
+pub use database::{Answer, Commit, Current, Database, Followed, InventoryRow, Lease, Loaded};
 pub use error::{CommitError, StoreError};
 pub use journal::{JournalEntry, JournalRecord};
-pub use sqlite::{Sqlite, restore};
+pub use place::Place;
+pub use sqlite::Sqlite;

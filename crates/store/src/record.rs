@@ -1,10 +1,8 @@
 //! Records as a database keeps them: kind, id and JSON, all text.
 
-use std::path::Path;
-
 use control::{Kind, Record, RecordKey};
 
-use crate::StoreError;
+use crate::{Place, StoreError};
 
 /// A record's value as JSON.
 pub(crate) fn to_json(record: &Record) -> String {
@@ -12,9 +10,9 @@ pub(crate) fn to_json(record: &Record) -> String {
 }
 
 /// The record that this row holds.
-pub(crate) fn from_row(path: &Path, kind: &str, id: &str, json: &str) -> Result<Record, StoreError> {
+pub(crate) fn from_row(place: &Place, kind: &str, id: &str, json: &str) -> Result<Record, StoreError> {
     let unreadable =
-        |detail: String| StoreError::Record { path: path.to_owned(), key: format!("{kind}/{id}"), detail };
+        |detail: String| StoreError::Record { place: place.clone(), key: format!("{kind}/{id}"), detail };
     let key = key_of(kind, id).map_err(unreadable)?;
     let mut from = serde_json::Deserializer::from_str(json);
     let record =
@@ -33,6 +31,8 @@ pub(crate) fn key_of(kind: &str, id: &str) -> Result<RecordKey, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use model::NetworkId;
 
     use super::*;
@@ -41,7 +41,8 @@ mod tests {
     fn a_row_that_cannot_be_read_is_named() {
         let id = NetworkId::from_bytes([1; 16]).to_string();
         for (kind, json) in [("network", "{}"), ("network", "{"), ("spaceship", "{}")] {
-            let error = from_row(Path::new("/x/netloom.db"), kind, &id, json).unwrap_err().to_string();
+            let error =
+                from_row(&Place::from(Path::new("/x/netloom.db")), kind, &id, json).unwrap_err().to_string();
             assert!(error.contains("/x/netloom.db") && error.contains(&format!("{kind}/{id}")), "{error}");
         }
     }

@@ -4,24 +4,54 @@
 //! disk has it (write-ahead log, `synchronous=FULL`). Commits become fast by grouping: a group costs one wait for the disk.
 
 mod backup;
-mod failure;
-mod file;
-mod schema;
+pub(crate) mod failure;
+pub(crate) mod file;
+pub(crate) mod schema;
 mod statements;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use model::{Epoch, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-pub use backup::restore;
 use failure::{Failed, of_file};
-use statements::{Committed, PRUNED_AT_ONCE, Statements};
+use statements::{PRUNED_AT_ONCE, Statements};
 
+use crate::address::{Address, Backend, Existing, Url};
+use crate::neutral::blocking;
+use crate::rows::{Written, inventory_rows, keepable};
 use crate::{
-    Answer, Commit, CommitError, Database, Followed, InventoryRow, JournalEntry, Loaded, StoreError,
+    Answer, Commit, CommitError, Database, Followed, InventoryRow, JournalEntry, Lease, Loaded, Place,
+    StoreError,
 };
+
+/// What stands before a file's path in an address.
+pub(crate) const SCHEME: &str = "sqlite";
+
+/// SQLite among the backends.
+pub(crate) const BACKEND: Backend = Backend {
+    schemes: &[SCHEME],
+    example: "sqlite:/var/lib/netloom/netloom.db",
+    place: |url| match url.rest() {
+        "" => Err("`sqlite:` needs the path of a file behind it".to_owned()),
+        path => Ok(Place::from(Path::new(path))),
+    },
+    open: |address| {
+        let path = path_of(&address.url);
+        Box::pin(blocking(move || Ok(Arc::new(Sqlite::open(&path)?) as Arc<dyn Database>)))
+    },
+    restore: |address: &Address, backup, existing: Existing| {
+        let (backup, path) = (backup.to_owned(), path_of(&address.url));
+        Box::pin(blocking(move || backup::restore(&backup, &path, existing)))
+    },
+};
+
+fn path_of(url: &Url) -> PathBuf {
+    PathBuf::from(url.rest())
+}
 
 /// How many requests wait for the thread before those who ask have to wait.
 const QUEUE: usize = 64;
@@ -32,6 +62,9 @@ type Job = Box<dyn FnOnce(&mut Statements) + Send>;
 #[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
+    place: Place,
+    /// The last commit's number.
+    last: watch::Sender<u64>,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -40,12 +73,18 @@ impl Sqlite {
     /// Opens the file; it and its folder are made when missing. Blocks for a moment: to be called at start.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let claim = file::claim(path)?;
-        let statements = Statements::open(path).map_err(|failed| failed.at(path))?;
-        Self::run(statements, claim)
+        let place = Place::from(path);
+        let mut statements = Statements::open(path).map_err(|failed| failed.at(&place))?;
+        let last = statements.check().map_err(|failed| failed.at(&place))?;
+        let (jobs, thread) = Self::run(statements, claim).map_err(|error| of_file(path, &error))?;
+        let (jobs, thread, last) = (Some(jobs), Some(thread), watch::Sender::new(last));
+        Ok(Self { path: path.to_owned(), place, last, jobs, thread })
     }
 
-    fn run(mut statements: Statements, claim: impl Send + 'static) -> Result<Self, StoreError> {
-        let path = statements.path().to_owned();
+    fn run(
+        mut statements: Statements,
+        claim: impl Send + 'static,
+    ) -> std::io::Result<(mpsc::Sender<Job>, JoinHandle<()>)> {
         let (jobs, mut waiting) = mpsc::channel::<Job>(QUEUE);
         let work = move || {
             while let Some(job) = waiting.blocking_recv() {
@@ -54,9 +93,8 @@ impl Sqlite {
             drop(statements);
             drop(claim);
         };
-        let thread = std::thread::Builder::new().name("database".to_owned()).spawn(work);
-        let thread = thread.map_err(|error| of_file(&path, &error))?;
-        Ok(Self { path, jobs: Some(jobs), thread: Some(thread) })
+        let thread = std::thread::Builder::new().name("database".to_owned()).spawn(work)?;
+        Ok((jobs, thread))
     }
 
     async fn ask<T: Send + 'static>(
@@ -65,7 +103,7 @@ impl Sqlite {
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |statements| {
-            let result = question(statements).map_err(|failed| failed.at(statements.path()));
+            let result = question(statements).map_err(|failed| failed.at(statements.place()));
             // Nobody waits any more: what was asked for is done all the same.
             drop(answer.send(result));
         });
@@ -84,21 +122,57 @@ impl Drop for Sqlite {
 }
 
 impl Database for Sqlite {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn load(&self) -> Answer<'_, Loaded> {
         Box::pin(self.ask(Statements::load))
     }
 
     fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError> {
         Box::pin(async move {
-            match self.ask(move |statements| statements.commit(&group)).await? {
-                Committed::Done => Ok(()),
-                Committed::Conflict { given, next } => Err(CommitError::Conflict { given, next }),
-            }
+            let Some(group) = Written::of(&group)? else {
+                return Ok(());
+            };
+            let last = group.last;
+            // Told by the thread: whoever asked may have stopped waiting.
+            let tell = self.last.clone();
+            let commit = move |statements: &mut Statements| {
+                let committed = statements.commit(&group)?;
+                if committed.is_ok() {
+                    tell.send_replace(last);
+                }
+                Ok(committed)
+            };
+            self.ask(commit).await?
         })
     }
 
     fn follow(&self, after: u64) -> Answer<'_, Followed> {
         Box::pin(self.ask(move |statements| statements.follow(after)))
+    }
+
+    fn changed(&self, after: u64) -> Answer<'_, u64> {
+        let mut last = self.last.subscribe();
+        Box::pin(async move {
+            let seen = last.wait_for(|last| *last > after).await;
+            seen.map(|last| *last).map_err(|_| StoreError::Gone)
+        })
+    }
+
+    fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Option<Lease>> {
+        let (name, holder, asked) = (name.to_owned(), holder.to_owned(), Instant::now());
+        Box::pin(async move {
+            keepable("the name of a lease", &name)?;
+            let granted = self.ask(move |statements| statements.lease(&name, &holder, lifetime)).await?;
+            Ok(granted.then(|| Lease::granted(asked, lifetime)))
+        })
+    }
+
+    fn release(&self, name: &str, holder: &str) -> Answer<'_, ()> {
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        Box::pin(self.ask(move |statements| statements.release(&name, &holder)))
     }
 
     fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>> {
@@ -123,7 +197,10 @@ impl Database for Sqlite {
     }
 
     fn put_inventory(&self, hosts: Vec<InventoryRow>) -> Answer<'_, ()> {
-        Box::pin(self.ask(move |statements| statements.put_inventory(&hosts)))
+        Box::pin(async move {
+            let (put, gone) = inventory_rows(hosts)?;
+            self.ask(move |statements| statements.put_inventory(&put, &gone)).await
+        })
     }
 
     fn inventory(&self) -> Answer<'_, Vec<InventoryRow>> {

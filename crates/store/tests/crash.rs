@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use conformance::history::{Records, change, history, plain_wishes, time_of};
+use conformance::history::{Records, change, expected, plain_wishes, time_of};
 use conformance::wait;
 use store::{Commit, CommitError, Database, Loaded, Sqlite, StoreError};
 
@@ -24,13 +24,6 @@ fn random(below: u64) -> u64 {
 
 fn records_of(loaded: Loaded) -> Records {
     loaded.records.into_iter().map(|record| (record.key(), record)).collect()
-}
-
-/// What a plain history holds after this many commits.
-fn expected(seq: u64) -> Records {
-    let from = seq.saturating_sub(1);
-    let wishes: Vec<_> = (from..seq).map(plain_wishes).collect();
-    history(&wishes).1.pop().unwrap()
 }
 
 fn next_commit(records: &mut Records, seq: u64) -> Commit {
@@ -120,7 +113,7 @@ fn child_that_fills_its_disk() {
             }
         }
     };
-    let full = CommitError::Store(StoreError::Full(folder.join("netloom.db")));
+    let full = CommitError::Store(StoreError::Full(store::Place::from(folder.join("netloom.db").as_path())));
     assert_eq!(error, full);
     assert!(error.to_string().contains("make room"), "{error}");
     let loaded = wait(database.load()).unwrap();

@@ -5,11 +5,10 @@ mod conformance;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use conformance::history::plain;
 use conformance::{Place, wait};
-use store::{Database, Sqlite, StoreError, restore};
+use store::{Address, Database as _, Existing, Sqlite, StoreError};
 use tempfile::TempDir;
 
 struct Folder {
@@ -27,14 +26,12 @@ impl Place for Folder {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn open(&self) -> Arc<dyn Database> {
-        Arc::new(Sqlite::open(&self.file()).unwrap())
+    fn address(&self) -> Address {
+        Address::file(&self.file())
     }
 
-    fn restored(backup: &Path) -> Self {
-        let place = Self::empty();
-        restore(backup, &place.file()).unwrap();
-        place
+    fn is_for_several() -> bool {
+        false
     }
 }
 
@@ -42,6 +39,14 @@ conformance!(Folder);
 
 fn refusal(path: &Path) -> StoreError {
     Sqlite::open(path).unwrap_err()
+}
+
+fn restore(backup: &Path, to: &Path) -> Result<(), StoreError> {
+    wait(store::restore(backup, &Address::file(to), Existing::Keep))
+}
+
+fn at(path: &Path) -> store::Place {
+    store::Place::from(path)
 }
 
 fn mode(path: &Path) -> u32 {
@@ -85,7 +90,7 @@ fn a_file_of_something_else_is_left_alone() {
     let other = place.folder.path().join("songs.db");
     rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
     let before = std::fs::read(&other).unwrap();
-    assert_eq!(refusal(&other), StoreError::Foreign(other.clone()));
+    assert_eq!(refusal(&other), StoreError::Foreign(at(&other)));
     assert_eq!(std::fs::read(&other).unwrap(), before);
 }
 
@@ -130,7 +135,7 @@ fn a_record_that_cannot_be_read_is_named() {
 #[test]
 fn every_released_version_opens_and_moves_forward() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    for fixture in std::fs::read_dir(fixtures).unwrap() {
+    for fixture in std::fs::read_dir(fixtures.join("sqlite")).unwrap() {
         let fixture = fixture.unwrap().path();
         let place = Folder::empty();
         let raw = rusqlite::Connection::open(place.file()).unwrap();
@@ -152,23 +157,23 @@ fn restoring_overwrites_nothing_and_leaves_nothing_behind() {
     let database = place.open();
     wait(database.backup(&backup)).unwrap();
     drop(database);
-    assert_eq!(restore(&backup, &place.file()), Err(StoreError::Exists(place.file())));
+    assert_eq!(restore(&backup, &place.file()), Err(StoreError::Exists(at(&place.file()))));
 
     let log = place.folder.path().join("netloom.db-wal");
     std::fs::remove_file(place.file()).unwrap();
     std::fs::write(&log, "left behind").unwrap();
-    assert_eq!(restore(&backup, &place.file()), Err(StoreError::Exists(log)));
+    assert_eq!(restore(&backup, &place.file()), Err(StoreError::Exists(at(&log))));
 
     let letter = place.folder.path().join("letter");
     std::fs::write(&letter, "dear".repeat(1_000)).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let to = elsewhere.path().join("netloom.db");
-    assert!(matches!(restore(&letter, &to), Err(StoreError::Damaged { path, .. }) if path == letter));
+    assert!(matches!(restore(&letter, &to), Err(StoreError::Damaged { place, .. }) if place == at(&letter)));
     let missing = place.folder.path().join("nothing");
-    assert!(matches!(restore(&missing, &to), Err(StoreError::Open { path, .. }) if path == missing));
+    assert!(matches!(restore(&missing, &to), Err(StoreError::Open { place, .. }) if place == at(&missing)));
     let other = place.folder.path().join("songs.db");
     rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
-    assert_eq!(restore(&other, &to), Err(StoreError::Foreign(other)));
+    assert_eq!(restore(&other, &to), Err(StoreError::Foreign(at(&other))));
     let left: Vec<_> =
         std::fs::read_dir(&elsewhere).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name == "netloom.db.lock"), "{left:?}");

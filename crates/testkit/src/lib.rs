@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod demo;
+pub mod engines;
 pub mod fleet;
 pub mod fleet_bench;
 pub mod house;

@@ -43,12 +43,21 @@ pub enum Refused {
     /// Refused by the rules.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// The database could not take it. Nothing was changed.
-    #[error("the change was not saved, nothing was changed: {0}")]
+    /// The database could not take it. Nothing was changed, unless it says itself that this is not known.
+    #[error("{}", unavailable(.0))]
     Unavailable(store::CommitError),
     /// Too much is waiting already. Nothing was changed.
     #[error("the server has too much to do; nothing was changed, try again in a few seconds")]
     Overloaded,
+}
+
+fn unavailable(error: &store::CommitError) -> String {
+    match error {
+        store::CommitError::Unknown { .. } => error.to_string(),
+        store::CommitError::Conflict { .. } | store::CommitError::Store(_) => {
+            format!("the change was not saved, nothing was changed: {error}")
+        }
+    }
 }
 
 /// A command that was carried out.
@@ -132,7 +141,8 @@ impl Brain {
         };
         let hub = Hub::new(hub);
         let (decided_on, hears) = (Arc::clone(&intent), notices.clone());
-        let writer = Writer { database, intent: decided_on, jobs: waiting, hub: hears, domain };
+        let writer =
+            Writer { database, intent: decided_on, jobs: waiting, hub: hears, domain, must_look: false };
         let tasks = tokio::spawn(async move {
             tokio::join!(writer.run(), hub.run());
         });

@@ -53,7 +53,9 @@ impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Rejected(rejection) => rejection.into(),
-            Refused::Unavailable(CommitError::Conflict { .. } | CommitError::Store(_))
+            Refused::Unavailable(
+                CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Store(_),
+            )
             | Refused::Overloaded => Self::busy(refused.to_string()),
         }
     }

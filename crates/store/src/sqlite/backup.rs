@@ -1,70 +1,96 @@
-//! Copies of a database: out of a running one, and back into an empty folder.
+//! Copies of a database file: out of a running one, and back into a folder.
 //!
-//! Neither ever overwrites a file, and a copy that was not finished never has the name that was asked for.
+//! Neither overwrites a file, and a copy that was not finished never has the name that was asked for. A database that is to
+//! be replaced is put aside.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
 
 use super::failure::{Failed, of_file};
 use super::file::{beside, claim, create_private};
 use super::statements::{Statements, connect};
-use crate::StoreError;
+use crate::neutral::{EPOCHS_SINCE, LAST_EPOCH, sound};
+use crate::{Existing, Place, StoreError};
 
-/// What a restored database's epoch is counted up by. The server may have been started that often since the backup was made:
-/// the generations of host maps must be higher than all that agents have seen, or they would refuse them.
-const EPOCHS_SINCE: u32 = 4_096;
+/// What lies beside a database's name when it is there.
+const FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 /// Copies the database, as it is at one instant, into a new file. Commits go on meanwhile.
 pub(super) fn backup(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let source = connect(from).map_err(|error| Failed::from(error).at(from))?;
+    let source = connect(from).map_err(|error| Failed::from(error).at(&Place::from(from)))?;
     into_new_file(&source, from, to, |_| Ok(()))
 }
 
-/// Makes a database of a backup. There must be none yet. Blocks: a shell calls it before the server starts.
-pub fn restore(backup: &Path, database: &Path) -> Result<(), StoreError> {
-    let refuse = |error: rusqlite::Error| Failed::from(error).at(backup);
-    std::fs::metadata(backup).map_err(|error| of_file(backup, &error))?;
-    let source = Connection::open_with_flags(backup, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(refuse)?;
-    let sound: String = source.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(refuse)?;
-    if sound != "ok" {
-        return Err(StoreError::Damaged { path: backup.to_owned(), detail: sound });
-    }
+/// Makes a database of a backup. What is there already is kept, or put aside with `.old` behind its name. Blocks: a shell
+/// calls it before the server starts.
+pub(super) fn restore(backup: &Path, database: &Path, existing: Existing) -> Result<(), StoreError> {
+    let source = sound(backup)?;
     // A log that an earlier database left behind would be taken for the restored one's.
-    let names = ["", "-wal", "-journal"].map(|suffix| beside(database, suffix));
-    if let Some(there) = names.into_iter().find(|path| path.exists()) {
-        return Err(StoreError::Exists(there));
+    let there = || {
+        ["", "-wal", "-journal"].map(|suffix| beside(database, suffix)).into_iter().find(|path| path.exists())
+    };
+    if let (Some(there), Existing::Keep) = (there(), existing) {
+        return Err(StoreError::Exists(Place::from(there.as_path())));
     }
-    let folder = claim_empty(database)?;
-    into_new_file(&source, backup, database, |copy| later_epoch(copy, backup))?;
+    let aside = match there() {
+        Some(_) => beside(database, ".old"),
+        None => PathBuf::new(),
+    };
+    let folder = claim_empty(database, &aside)?;
+    let restored = into_new_file(&source, backup, database, |copy| later_epoch(copy, backup));
+    if restored.is_err() && !aside.as_os_str().is_empty() {
+        // Back as it was; if that fails too, the files are there under their other names, and the error says what is wrong.
+        drop(rename_all(&aside, database));
+    }
     drop(folder);
-    Ok(())
+    restored
 }
 
-/// Claims the database's name for the time of the restore, without leaving the empty file that a claim makes.
-fn claim_empty(database: &Path) -> Result<impl Sized + use<>, StoreError> {
+/// Claims the database's name for the time of the restore, with no file under it.
+fn claim_empty(database: &Path, aside: &Path) -> Result<impl Sized + use<>, StoreError> {
     let claim = claim(database)?;
-    std::fs::remove_file(database).map_err(|error| of_file(database, &error))?;
+    if aside.as_os_str().is_empty() {
+        std::fs::remove_file(database).map_err(|error| of_file(database, &error))?;
+        return Ok(claim);
+    }
+    if let Some(there) = FILES.map(|suffix| beside(aside, suffix)).into_iter().find(|path| path.exists()) {
+        return Err(StoreError::Exists(Place::from(there.as_path())));
+    }
+    rename_all(database, aside)?;
     Ok(claim)
 }
 
-/// Checks that the copy is a database of ours, and counts its epoch up.
+fn rename_all(from: &Path, to: &Path) -> Result<(), StoreError> {
+    for suffix in FILES {
+        let (from, to) = (beside(from, suffix), beside(to, suffix));
+        if from.exists() {
+            std::fs::rename(&from, &to).map_err(|error| of_file(&from, &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the copy is a database of ours, and counts its epoch up. Leases are not restored: their holders are gone.
 fn later_epoch(copy: &Path, backup: &Path) -> Result<(), StoreError> {
-    let statements = Statements::open(copy).map_err(|failed| named(failed.at(copy), backup))?;
-    let sql = "UPDATE meta SET value = min(CAST(value AS INTEGER) + ?1, 16777214) WHERE key = 'epoch'";
-    let done =
-        statements.connection.execute(sql, [EPOCHS_SINCE]).and_then(|_| one_file(&statements.connection));
-    done.map_err(|error| Failed::from(error).at(copy))
+    let statements = Statements::open(copy).map_err(|failed| named(failed.at(&Place::from(copy)), backup))?;
+    let sql = "UPDATE meta SET value = min(CAST(value AS INTEGER) + ?1, ?2) WHERE key = 'epoch'";
+    let connection = &statements.connection;
+    let done = connection
+        .execute(sql, [EPOCHS_SINCE, LAST_EPOCH])
+        .and_then(|_| connection.execute("DELETE FROM leases", []))
+        .and_then(|_| one_file(connection));
+    done.map_err(|error| Failed::from(error).at(&Place::from(copy)))
 }
 
 /// The same error, told of the backup: its copy is gone when somebody reads this.
 fn named(error: StoreError, backup: &Path) -> StoreError {
-    let path = backup.to_owned();
+    let place = Place::from(backup);
     match error {
-        StoreError::Foreign(_) => StoreError::Foreign(path),
-        StoreError::Newer { found, known, .. } => StoreError::Newer { path, found, known },
-        StoreError::Damaged { detail, .. } => StoreError::Damaged { path, detail },
+        StoreError::Foreign(_) => StoreError::Foreign(place),
+        StoreError::Newer { found, known, .. } => StoreError::Newer { place, found, known },
+        StoreError::Damaged { detail, .. } => StoreError::Damaged { place, detail },
         other => other,
     }
 }
@@ -92,16 +118,16 @@ fn into_new_file(
 }
 
 fn copy(source: &Connection, from: &Path, part: &Path) -> Result<(), StoreError> {
-    let refuse = |error: rusqlite::Error| Failed::from(error).at(part);
+    let refuse = |error: rusqlite::Error| Failed::from(error).at(&Place::from(part));
     create_private(part).map_err(|error| of_file(part, &error))?;
     let mut target = connect(part).map_err(refuse)?;
     // All pages in one step: that is one read transaction, which with a write-ahead log holds up nobody.
     let step = Backup::new(source, &mut target).and_then(|backup| backup.step(-1)).map_err(refuse)?;
     match step {
         StepResult::Done => one_file(&target).map_err(refuse),
-        StepResult::Busy | StepResult::Locked => Err(StoreError::Busy(from.to_owned())),
+        StepResult::Busy | StepResult::Locked => Err(StoreError::Busy(Place::from(from))),
         // `step(-1)` is never `More`, and the enum is not ours to list.
-        _ => Err(StoreError::Other { path: from.to_owned(), detail: "the copy ended early".to_owned() }),
+        _ => Err(StoreError::Other { place: Place::from(from), detail: "the copy ended early".to_owned() }),
     }
 }
 

@@ -1,15 +1,15 @@
 //! What SQLite and the file system say, as errors that a person can act on.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-use crate::StoreError;
+use crate::{Place, StoreError};
 
 /// What went wrong inside a job, before it is known to which file it happened.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub(crate) enum Failed {
     /// SQLite said so.
     Sql(rusqlite::Error),
     /// We found it.
@@ -30,40 +30,39 @@ impl From<StoreError> for Failed {
 
 impl Failed {
     /// The error, of this file.
-    pub(super) fn at(self, path: &Path) -> StoreError {
+    pub(crate) fn at(self, place: &Place) -> StoreError {
         match self {
-            Self::Sql(error) => of_sql(path, &error),
+            Self::Sql(error) => of_sql(place.clone(), &error),
             Self::Store(error) => error,
         }
     }
 }
 
-fn of_sql(path: &Path, error: &rusqlite::Error) -> StoreError {
-    let path = path.to_owned();
+fn of_sql(place: Place, error: &rusqlite::Error) -> StoreError {
     let detail = error.to_string();
     let Some(failure) = error.sqlite_error() else {
-        return StoreError::Other { path, detail };
+        return StoreError::Other { place, detail };
     };
     match failure.code {
-        ErrorCode::DiskFull => StoreError::Full(path),
-        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => StoreError::ReadOnly(path),
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Busy(path),
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => StoreError::Damaged { path, detail },
-        ErrorCode::CannotOpen => StoreError::Open { path, reason: detail },
-        ErrorCode::SystemIoFailure => StoreError::Disk { path, detail },
+        ErrorCode::DiskFull => StoreError::Full(place),
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => StoreError::ReadOnly(place),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Busy(place),
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => StoreError::Damaged { place, detail },
+        ErrorCode::CannotOpen => StoreError::Open { place, reason: detail },
+        ErrorCode::SystemIoFailure => StoreError::Disk { place, detail },
         // Not ours to list: the enum is SQLite's and grows.
-        _ => StoreError::Other { path, detail },
+        _ => StoreError::Other { place, detail },
     }
 }
 
 /// The error of a file or folder that could not be made, opened or read.
-pub(super) fn of_file(path: &Path, error: &io::Error) -> StoreError {
-    let path: PathBuf = path.to_owned();
+pub(crate) fn of_file(path: &Path, error: &io::Error) -> StoreError {
+    let place = Place::from(path);
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(path),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(path),
-        io::ErrorKind::AlreadyExists => StoreError::Exists(path),
-        _ => StoreError::Open { path, reason: error.to_string() },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(place),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(place),
+        io::ErrorKind::AlreadyExists => StoreError::Exists(place),
+        _ => StoreError::Open { place, reason: error.to_string() },
     }
 }
 
@@ -87,7 +86,7 @@ mod tests {
         ];
         for (code, expected) in cases {
             let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-            let text = Failed::from(error).at(Path::new("/var/lib/netloom/netloom.db")).to_string();
+            let text = Failed::from(error).at(&Place::named("/var/lib/netloom/netloom.db")).to_string();
             assert!(
                 text.contains("/var/lib/netloom/netloom.db") && text.contains(expected),
                 "{code}: {text}"
@@ -100,6 +99,6 @@ mod tests {
         let connection = rusqlite::Connection::open_in_memory().unwrap();
         connection.execute_batch("PRAGMA query_only = ON").unwrap();
         let error = connection.execute_batch("CREATE TABLE t (c)").unwrap_err();
-        assert_eq!(Failed::from(error).at(Path::new("x")), StoreError::ReadOnly("x".into()));
+        assert_eq!(Failed::from(error).at(&Place::named("x")), StoreError::ReadOnly(Place::named("x")));
     }
 }

@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::failure::of_file;
-use crate::StoreError;
+use crate::{Place, StoreError};
 
 /// The right to use a database file. It ends with the process, however that ends.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Claim {
 }
 
 /// The path with something behind its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
@@ -49,7 +49,7 @@ fn lock(path: &Path) -> Result<Claim, StoreError> {
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            return Err(StoreError::InUse { path: path.to_owned(), holder: holder(&mut lock) });
+            return Err(StoreError::InUse { place: Place::from(path), holder: holder(&mut lock) });
         }
         Err(error) => return Err(of_file(&lock_path, &error.into())),
     }
@@ -94,7 +94,7 @@ fn take_others_rights(path: &Path) -> Result<(), StoreError> {
 }
 
 /// A new file for its owner alone.
-pub(super) fn create_private(path: &Path) -> io::Result<File> {
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 

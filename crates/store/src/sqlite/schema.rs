@@ -3,12 +3,10 @@
 //! A step that was released is never changed: a new one is added behind it. All steps that are missing are done in one
 //! transaction when the database is opened; it is then at the newest version, or as it was.
 
-use std::path::Path;
-
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 use super::failure::Failed;
-use crate::StoreError;
+use crate::{Place, StoreError};
 
 const V1: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -22,22 +20,28 @@ const V1: &str = "
     INSERT INTO meta VALUES ('epoch', '0'), ('server', lower(hex(randomblob(16))));
 ";
 
-/// From each version to the next; the first makes version 1 of an empty file.
-const STEPS: &[&str] = &[V1];
+/// Leases, and in the journal what tells a commit from another that wanted the same number.
+const V2: &str = "
+    ALTER TABLE journal ADD COLUMN mark TEXT;
+    CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
 
-/// Refuses a file that is not ours or too new, before anything in it is changed.
-pub(super) fn recognise(connection: &Connection, path: &Path) -> Result<(), Failed> {
-    recognise_by(connection, path, STEPS).map(drop)
+/// From each version to the next; the first makes version 1 of an empty file.
+const STEPS: &[&str] = &[V1, V2];
+
+/// Refuses a file that is not ours or too new, before anything in it is changed. Says which version it is; 0 when empty.
+pub(crate) fn recognise(connection: &Connection, place: &Place) -> Result<u32, Failed> {
+    recognise_by(connection, place, STEPS).map(|(found, _)| found)
 }
 
 /// Brings the tables to the newest version.
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failed> {
-    migrate_by(connection, path, STEPS)
+pub(crate) fn migrate(connection: &mut Connection, place: &Place) -> Result<(), Failed> {
+    migrate_by(connection, place, STEPS)
 }
 
-fn migrate_by(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), Failed> {
+fn migrate_by(connection: &mut Connection, place: &Place, steps: &[&str]) -> Result<(), Failed> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (found, known) = recognise_by(&transaction, path, steps)?;
+    let (found, known) = recognise_by(&transaction, place, steps)?;
     if found == known {
         return Ok(());
     }
@@ -51,17 +55,17 @@ fn migrate_by(connection: &mut Connection, path: &Path, steps: &[&str]) -> Resul
 }
 
 /// The version that is there, and the newest there is.
-fn recognise_by(connection: &Connection, path: &Path, steps: &[&str]) -> Result<(u32, u32), Failed> {
-    let found = version(connection, path)?;
+fn recognise_by(connection: &Connection, place: &Place, steps: &[&str]) -> Result<(u32, u32), Failed> {
+    let found = version(connection, place)?;
     let known = u32::try_from(steps.len()).expect("there are few steps");
     if found > known {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known }.into());
+        return Err(StoreError::Newer { place: place.clone(), found, known }.into());
     }
     Ok((found, known))
 }
 
 /// The version of the tables; 0 of an empty file.
-fn version(connection: &Connection, path: &Path) -> Result<u32, Failed> {
+fn version(connection: &Connection, place: &Place) -> Result<u32, Failed> {
     let tables = |name: &str| {
         let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE ?1 AND name NOT LIKE 'sqlite%'";
         connection.query_row(sql, [name], |row| row.get::<_, u32>(0))
@@ -70,23 +74,24 @@ fn version(connection: &Connection, path: &Path) -> Result<u32, Failed> {
         return Ok(0);
     }
     if tables("meta")? == 0 || tables("records")? == 0 {
-        return Err(StoreError::Foreign(path.to_owned()).into());
+        return Err(StoreError::Foreign(place.clone()).into());
     }
     let kept = connection
         .query_row("SELECT value FROM meta WHERE key = 'schema'", [], |row| row.get::<_, String>(0));
     let version = kept.optional()?.and_then(|text| text.parse().ok());
     let detail = "its schema version is missing or no number".to_owned();
-    version.ok_or_else(|| StoreError::Damaged { path: path.to_owned(), detail }.into())
+    version.ok_or_else(|| StoreError::Damaged { place: place.clone(), detail }.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const V2: &str = "ALTER TABLE records ADD COLUMN colour TEXT NOT NULL DEFAULT 'none'";
+    const COLOUR: &str = "ALTER TABLE records ADD COLUMN colour TEXT NOT NULL DEFAULT 'none'";
 
     fn at(path: &str, connection: &mut Connection, steps: &[&str]) -> Result<(), StoreError> {
-        migrate_by(connection, Path::new(path), steps).map_err(|failed| failed.at(Path::new(path)))
+        let place = Place::named(path);
+        migrate_by(connection, &place, steps).map_err(|failed| failed.at(&place))
     }
 
     fn schema(connection: &Connection) -> String {
@@ -103,15 +108,15 @@ mod tests {
     #[test]
     fn an_empty_file_becomes_the_newest_version() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection, Path::new("x")).unwrap();
+        migrate(&mut connection, &Place::named("x")).unwrap();
         assert_eq!(schema(&connection), STEPS.len().to_string());
-        migrate(&mut connection, Path::new("x")).unwrap();
+        migrate(&mut connection, &Place::named("x")).unwrap();
     }
 
     #[test]
     fn an_older_version_moves_forward_and_keeps_what_it_holds() {
         let mut connection = older();
-        at("x", &mut connection, &[V1, V2]).unwrap();
+        at("x", &mut connection, &[V1, COLOUR]).unwrap();
         let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
         let row = connection.query_row("SELECT id, colour FROM records", [], read).unwrap();
         assert_eq!((row.0.as_str(), row.1.as_str(), schema(&connection).as_str()), ("1", "none", "2"));
@@ -120,7 +125,7 @@ mod tests {
     #[test]
     fn a_step_that_fails_leaves_the_version_before() {
         let mut connection = older();
-        at("x", &mut connection, &[V1, V2, "CREATE TABLE broken"]).unwrap_err();
+        at("x", &mut connection, &[V1, COLOUR, "CREATE TABLE broken"]).unwrap_err();
         assert_eq!(schema(&connection), "1");
         assert!(connection.prepare("SELECT colour FROM records").is_err());
     }
@@ -128,7 +133,7 @@ mod tests {
     #[test]
     fn a_newer_version_is_refused_with_both_numbers() {
         let mut connection = older();
-        at("x", &mut connection, &[V1, V2]).unwrap();
+        at("x", &mut connection, &[V1, COLOUR]).unwrap();
         let error = at("/var/lib/netloom/netloom.db", &mut connection, &[V1]).unwrap_err();
         assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
     }

@@ -128,7 +128,8 @@ pub fn decided(wishes: &[Wish]) -> (Vec<Commit>, Vec<Intent>) {
         let Some((actor, command)) = command(&intent, *wish) else {
             continue;
         };
-        let mut env = Env { now: time_of(step), domain: &control::plan::default_domain(), random: &mut random };
+        let mut env =
+            Env { now: time_of(step), domain: &control::plan::default_domain(), random: &mut random };
         let Ok(change) = decide(&intent, &actor, command, &mut env) else {
             continue;
         };

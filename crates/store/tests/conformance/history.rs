@@ -208,3 +208,16 @@ pub fn plain_wishes(index: u64) -> Vec<Wish> {
     let version = u8::try_from(1 + index % 200).unwrap();
     vec![(0, 1, version), (4, 1, version), (5, 1, version)]
 }
+
+/// The commit with this number of a plain history.
+pub fn one(seq: u64) -> Vec<Commit> {
+    let wishes: Vec<_> = (seq.saturating_sub(2)..seq).map(plain_wishes).collect();
+    let commit = history(&wishes).0.pop().unwrap();
+    vec![Commit { seq, time: time_of(seq), ..commit }]
+}
+
+/// The records after so many commits of a plain history.
+pub fn expected(seq: u64) -> Records {
+    let wishes: Vec<_> = (seq.saturating_sub(1)..seq).map(plain_wishes).collect();
+    history(&wishes).1.pop().unwrap()
+}

@@ -15,11 +15,11 @@ use super::decided::{decided, wishes as wishes_of_all_kinds};
 use super::history::{Records, SECRET, history, plain, record, time_of, wishes};
 use super::{Place, wait};
 
-fn records_of(loaded: Loaded) -> Records {
+pub fn records_of(loaded: Loaded) -> Records {
     loaded.records.into_iter().map(|record| (record.key(), record)).collect()
 }
 
-fn commit_in_groups(database: &dyn Database, commits: &[Commit], size: usize) {
+pub fn commit_in_groups(database: &dyn Database, commits: &[Commit], size: usize) {
     for group in commits.chunks(size) {
         wait(database.commit(group.to_vec())).unwrap();
     }
@@ -286,7 +286,7 @@ pub fn a_backup_overwrites_nothing<P: Place>() {
     std::fs::write(&to, "dear").unwrap();
     let place = P::empty();
     let database = place.open();
-    assert_eq!(wait(database.backup(&to)), Err(StoreError::Exists(to.clone())));
+    assert_eq!(wait(database.backup(&to)), Err(StoreError::Exists(store::Place::from(to.as_path()))));
     assert_eq!(std::fs::read_to_string(&to).unwrap(), "dear");
     let nowhere = folder.path().join("no/such/folder");
     let error = wait(database.backup(&nowhere)).unwrap_err().to_string();

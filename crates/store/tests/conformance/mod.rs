@@ -4,31 +4,65 @@
     clippy::unwrap_used,
     unreachable_pub,
     dead_code,
+    unused_imports,
     reason = "tests: each binary uses the part it needs"
 )]
 
+pub mod contents;
 pub mod decided;
 pub mod history;
 pub mod laws;
+pub mod several;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use store::Database;
+use store::{Address, Database, Existing};
+use tokio::runtime::Runtime;
 
 /// A place where one database lives.
 pub trait Place: Sized {
     /// A new place without anything in it.
     fn empty() -> Self;
-    /// The database there, made when it is missing. The one opened before must be gone.
-    fn open(&self) -> Arc<dyn Database>;
+    /// Its address.
+    fn address(&self) -> Address;
+    /// Whether several servers can use it at once.
+    fn is_for_several() -> bool;
+
+    /// The database there, made when it is missing. Where only one server can use it, the one opened before must be gone.
+    fn open(&self) -> Arc<dyn Database> {
+        wait(store::open(&self.address())).unwrap()
+    }
+
     /// A new place with what the backup holds.
-    fn restored(backup: &Path) -> Self;
+    fn restored(backup: &Path) -> Self {
+        let place = Self::empty();
+        wait(store::restore(backup, &place.address(), Existing::Keep)).unwrap();
+        place
+    }
 }
 
-/// Waits for an answer on a small runtime of its own.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+});
+
+/// Waits for an answer. Connections live on from one to the next.
 pub fn wait<T>(answer: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(answer)
+    RUNTIME.block_on(answer)
+}
+
+/// Has this done meanwhile.
+pub fn spawn<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    RUNTIME.spawn(work)
+}
+
+/// Every law, whatever file it is in.
+pub mod all {
+    pub use super::contents::*;
+    pub use super::laws::*;
+    pub use super::several::*;
 }
 
 /// Makes a test of each law, for this kind of place.
@@ -38,7 +72,7 @@ macro_rules! conformance {
         $(
             #[test]
             fn $law() {
-                $crate::conformance::laws::$law::<$place>();
+                $crate::conformance::all::$law::<$place>();
             }
         )*
     };
@@ -58,6 +92,16 @@ macro_rules! conformance {
             a_backup_is_one_instant_of_a_running_database
             a_backup_overwrites_nothing
             a_restored_database_goes_on_in_a_later_epoch
+            who_waits_is_told_of_a_commit
+            a_lease_is_held_by_one_renewed_given_back_and_ends_by_itself
+            of_many_who_want_a_lease_one_gets_it
+            servers_that_race_for_numbers_lose_nothing_and_use_none_twice
+            another_server_follows_and_hears_of_every_commit
+            many_servers_that_start_at_once_make_the_tables_once
+            texts_of_every_kind_come_back_as_they_were
+            a_character_that_cannot_be_kept_is_refused
+            large_groups_and_none_are_committed
+            a_database_that_holds_something_is_not_overwritten_by_a_backup_unasked
         }
     };
 }

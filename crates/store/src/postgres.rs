@@ -1,0 +1,183 @@
+//! PostgreSQL, 15 or newer: one connection for commits in their order, one for everything else, one that listens for what
+//! other servers commit.
+//!
+//! Not for poolers that hand each transaction another connection. It keeps true that a commit is one statement and one round
+//! trip, whatever the size of its group, and that nobody waits for ever.
+
+mod connect;
+mod copy;
+mod failure;
+mod line;
+mod listen;
+mod schema;
+mod statements;
+mod target;
+mod tls;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::{Epoch, Timestamp};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+
+use crate::address::{Address, Backend, Existing};
+use crate::commit::{Patience, commit};
+use crate::rows::{Written, inventory_rows, keepable};
+use crate::{
+    Answer, Commit, CommitError, Database, Followed, InventoryRow, JournalEntry, Lease, Loaded, Place,
+    StoreError,
+};
+use line::CommitLine;
+use statements::{PRUNED_AT_ONCE, Side};
+use target::Target;
+
+/// PostgreSQL among the backends.
+pub(crate) const BACKEND: Backend = Backend {
+    schemes: &["postgres", "postgresql"],
+    example: "postgres://user@host:5432/database",
+    place: target::place,
+    open: |address| {
+        Box::pin(async move { Ok(Arc::new(Postgres::open(address).await?) as Arc<dyn Database>) })
+    },
+    restore: |address: &Address, backup, existing: Existing| {
+        Box::pin(async move { copy::restore(&Target::of(address)?, backup, existing).await })
+    },
+};
+
+/// A database on a PostgreSQL server.
+struct Postgres {
+    target: Arc<Target>,
+    commits: Arc<Mutex<CommitLine>>,
+    side: Mutex<Side>,
+    last: Arc<watch::Sender<u64>>,
+    listener: JoinHandle<()>,
+}
+
+impl Postgres {
+    async fn open(address: &Address) -> Result<Self, StoreError> {
+        let target = Arc::new(Target::of(address)?);
+        schema::prepare(&target).await?;
+        let mut side = Side::new(Arc::clone(&target));
+        let last = Arc::new(watch::Sender::new(side.check().await?));
+        let listener = tokio::spawn(listen::run(Arc::clone(&target), Arc::clone(&last)));
+        let commits = Arc::new(Mutex::new(CommitLine::new(Arc::clone(&target))));
+        Ok(Self { target, commits, side: Mutex::new(side), last, listener })
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+/// The last commit's number never goes back.
+fn tell(last: &watch::Sender<u64>, seq: u64) {
+    last.send_if_modified(|last| {
+        let is_later = seq > *last;
+        *last = seq.max(*last);
+        is_later
+    });
+}
+
+impl Database for Postgres {
+    fn place(&self) -> &Place {
+        &self.target.place
+    }
+
+    fn load(&self) -> Answer<'_, Loaded> {
+        Box::pin(async { self.side.lock().await.load().await })
+    }
+
+    fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError> {
+        Box::pin(async move {
+            let Some(group) = Written::of(&group)? else {
+                return Ok(());
+            };
+            let mut line = Arc::clone(&self.commits).lock_owned().await;
+            let last = Arc::clone(&self.last);
+            // On its own: whoever stops waiting does not stop it half way.
+            let work = tokio::spawn(async move {
+                let place = line.place().clone();
+                commit(&mut *line, &place, &group, Patience::USUAL).await?;
+                tell(&last, group.last);
+                Ok(())
+            });
+            work.await.map_err(|_| StoreError::Gone)?
+        })
+    }
+
+    fn follow(&self, after: u64) -> Answer<'_, Followed> {
+        Box::pin(async move { self.side.lock().await.follow(after).await })
+    }
+
+    fn changed(&self, after: u64) -> Answer<'_, u64> {
+        let mut last = self.last.subscribe();
+        Box::pin(async move {
+            let seen = last.wait_for(|last| *last > after).await;
+            seen.map(|last| *last).map_err(|_| StoreError::Gone)
+        })
+    }
+
+    fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Option<Lease>> {
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        Box::pin(async move {
+            keepable("the name of a lease", &name)?;
+            let mut side = self.side.lock().await;
+            let asked = Instant::now();
+            let granted = side.lease(&name, &holder, lifetime).await?;
+            Ok(granted.then(|| Lease::granted(asked, lifetime)))
+        })
+    }
+
+    fn release(&self, name: &str, holder: &str) -> Answer<'_, ()> {
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        Box::pin(async move { self.side.lock().await.release(&name, &holder).await })
+    }
+
+    fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>> {
+        Box::pin(async move { self.side.lock().await.journal(before, most).await })
+    }
+
+    fn prune(&self, older_than: Timestamp) -> Answer<'_, u64> {
+        Box::pin(async move {
+            let mut total = 0;
+            loop {
+                let removed = self.side.lock().await.prune(older_than).await?;
+                total += removed;
+                if removed < PRUNED_AT_ONCE {
+                    return Ok(total);
+                }
+            }
+        })
+    }
+
+    fn next_epoch(&self) -> Answer<'_, Epoch> {
+        Box::pin(async { self.side.lock().await.next_epoch().await })
+    }
+
+    fn put_inventory(&self, hosts: Vec<InventoryRow>) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let (put, gone) = inventory_rows(hosts)?;
+            self.side.lock().await.put_inventory(&put, &gone).await
+        })
+    }
+
+    fn inventory(&self) -> Answer<'_, Vec<InventoryRow>> {
+        Box::pin(async { self.side.lock().await.inventory().await })
+    }
+
+    fn backup(&self, to: &std::path::Path) -> Answer<'_, ()> {
+        let to = to.to_owned();
+        Box::pin(async move { copy::backup(&self.target, &to).await })
+    }
+
+    fn check(&self) -> Answer<'_, u64> {
+        Box::pin(async {
+            let seq = self.side.lock().await.check().await?;
+            tell(&self.last, seq);
+            Ok(seq)
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! Backups of PostgreSQL, and back: all of it as it is at one instant, on a connection of its own.
+//!
+//! Not for other formats: `crate::neutral` is the one there is. It keeps true that a restore is one transaction.
+
+use std::path::Path;
+
+use tokio_postgres::Row;
+
+use super::connect::{LONG_ANSWER, Session};
+use super::failure::Failure;
+use super::schema;
+use super::statements::entry;
+use super::target::Target;
+use crate::neutral::{AT_ONCE, Carried, Identity, NewBackup, Rows, blocking};
+use crate::rows::unguessable;
+use crate::{Existing, StoreError};
+
+const PATIENT: &str = "SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '10min'";
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// Writes a backup into a new file.
+pub(super) async fn backup(target: &Target, to: &Path) -> Result<(), StoreError> {
+    let to = to.to_owned();
+    let mut new = blocking(move || NewBackup::create(&to)).await?;
+    let certain = |failed: Failure| failed.error;
+    let session = Session::connect(target).await.map_err(certain)?;
+    session.run(target, PATIENT).await.map_err(certain)?;
+    session.run(target, SNAPSHOT).await.map_err(certain)?;
+    let identity = identity(&session, target).await?;
+    new = put(new, move |new| new.identify(&identity)).await?;
+    let mut page =
+        Page { session: &session, target, seq: -1, record: Default::default(), host: String::new() };
+    loop {
+        let rows = page.next().await.map_err(certain)?;
+        if rows.is_empty() {
+            break;
+        }
+        new = put(new, move |new| new.put(&rows)).await?;
+    }
+    blocking(move || new.publish()).await
+}
+
+async fn put(
+    mut new: NewBackup,
+    work: impl FnOnce(&mut NewBackup) -> Result<(), StoreError> + Send + 'static,
+) -> Result<NewBackup, StoreError> {
+    blocking(move || {
+        work(&mut new)?;
+        Ok(new)
+    })
+    .await
+}
+
+async fn identity(session: &Session, target: &Target) -> Result<Identity, StoreError> {
+    let sql = "
+        SELECT (SELECT value FROM meta WHERE key = 'server'), (SELECT value FROM meta WHERE key = 'epoch')";
+    let found = session.ask(target, sql, &[], LONG_ANSWER).await.map_err(|failed| failed.error)?;
+    let text = |at| found.first().and_then(|row| row.get::<_, Option<String>>(at));
+    let detail = "it does not say whose it is".to_owned();
+    match (text(0), text(1).and_then(|epoch| epoch.parse().ok())) {
+        (Some(server), Some(epoch)) => Ok(Identity { server, epoch }),
+        _ => Err(StoreError::Damaged { place: target.place.clone(), detail }),
+    }
+}
+
+/// Where reading is in each table.
+struct Page<'a> {
+    session: &'a Session,
+    target: &'a Target,
+    seq: i64,
+    record: (String, String),
+    host: String,
+}
+
+impl Page<'_> {
+    async fn next(&mut self) -> Result<Rows, Failure> {
+        let most = i64::from(AT_ONCE);
+        let (kind, id) = &self.record;
+        let records = "
+            SELECT kind, id, json FROM records WHERE (kind, id) > ($1, $2) ORDER BY kind, id LIMIT $3";
+        let records = self.session.ask(self.target, records, &[kind, id, &most], LONG_ANSWER).await?;
+        let journal = "
+            SELECT seq, time, actor, command, records FROM journal WHERE seq > $1 ORDER BY seq LIMIT $2";
+        let journal = self.session.ask(self.target, journal, &[&self.seq, &most], LONG_ANSWER).await?;
+        let inventory = "SELECT host, json FROM inventory WHERE host > $1 ORDER BY host LIMIT $2";
+        let inventory = self.session.ask(self.target, inventory, &[&self.host, &most], LONG_ANSWER).await?;
+        let three = |row: &Row| (row.get(0), row.get(1), row.get(2));
+        let rows = Rows {
+            records: records.iter().map(three).collect(),
+            journal: journal.iter().map(entry).collect(),
+            inventory: inventory.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        };
+        if let Some((kind, id, _)) = rows.records.last() {
+            self.record = (kind.clone(), id.clone());
+        }
+        self.seq = rows.journal.last().map_or(self.seq, |row| row.seq);
+        if let Some((host, _)) = rows.inventory.last() {
+            self.host.clone_from(host);
+        }
+        Ok(rows)
+    }
+}
+
+/// Fills the database from a backup, in one transaction.
+pub(super) async fn restore(target: &Target, backup: &Path, existing: Existing) -> Result<(), StoreError> {
+    let (mut carried, identity) = Carried::open(backup).await?;
+    schema::prepare(target).await?;
+    let certain = |failed: Failure| failed.error;
+    let session = Session::connect(target).await.map_err(certain)?;
+    session.run(target, PATIENT).await.map_err(certain)?;
+    session.run(target, "BEGIN").await.map_err(certain)?;
+    schema::migrate(&session, target).await.map_err(certain)?;
+    if existing == Existing::Keep && holds_something(&session, target).await.map_err(certain)? {
+        return Err(StoreError::NotEmpty(target.place.clone()));
+    }
+    // The fence first: a commit that is on its way ends before it, or does nothing.
+    let fence = "UPDATE meta SET value = $1 WHERE key = 'fence'";
+    session.change(target, fence, &[&unguessable()]).await.map_err(certain)?;
+    let empty = "DELETE FROM records; DELETE FROM journal; DELETE FROM inventory; DELETE FROM leases";
+    session.run(target, empty).await.map_err(certain)?;
+    while let Some(rows) = carried.next().await? {
+        fill(&session, target, &rows).await.map_err(certain)?;
+    }
+    let Identity { server, epoch } = identity;
+    let meta = "UPDATE meta SET value = $2 WHERE key = $1";
+    session.change(target, meta, &[&"server", &server]).await.map_err(certain)?;
+    session.change(target, meta, &[&"epoch", &epoch.to_string()]).await.map_err(certain)?;
+    session.run(target, "NOTIFY netloom; COMMIT").await.map_err(certain)
+}
+
+async fn holds_something(session: &Session, target: &Target) -> Result<bool, Failure> {
+    let sql = "SELECT EXISTS (SELECT FROM records) OR EXISTS (SELECT FROM journal)";
+    let found = session.ask(target, sql, &[], LONG_ANSWER).await?;
+    Ok(found.first().is_some_and(|row| row.get(0)))
+}
+
+async fn fill(session: &Session, target: &Target, rows: &Rows) -> Result<(), Failure> {
+    let [mut kinds, mut ids, mut values] = [const { Vec::<&str>::new() }; 3];
+    for (kind, id, json) in &rows.records {
+        kinds.push(kind);
+        ids.push(id);
+        values.push(json);
+    }
+    let sql = "INSERT INTO records (kind, id, json) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])";
+    session.ask(target, sql, &[&kinds, &ids, &values], LONG_ANSWER).await?;
+
+    let numbers: [Vec<i64>; 2] =
+        [rows.journal.iter().map(|row| row.seq).collect(), rows.journal.iter().map(|row| row.time).collect()];
+    let texts: [Vec<&str>; 3] = [
+        rows.journal.iter().map(|row| row.actor.as_str()).collect(),
+        rows.journal.iter().map(|row| row.command.as_str()).collect(),
+        rows.journal.iter().map(|row| row.records.as_str()).collect(),
+    ];
+    let sql = "
+        INSERT INTO journal (seq, time, actor, command, records)
+        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[])";
+    let columns: [super::connect::Parameter<'_>; 5] =
+        [&numbers[0], &numbers[1], &texts[0], &texts[1], &texts[2]];
+    session.ask(target, sql, &columns, LONG_ANSWER).await?;
+
+    let (hosts, values): (Vec<&str>, Vec<&str>) =
+        rows.inventory.iter().map(|(host, json)| (host.as_str(), json.as_str())).unzip();
+    let sql = "INSERT INTO inventory (host, json) SELECT * FROM unnest($1::text[], $2::text[])";
+    session.ask(target, sql, &[&hosts, &values], LONG_ANSWER).await.map(drop)
+}

@@ -1,0 +1,282 @@
+//! What is asked of PostgreSQL beside commits, one function for each function of the trait.
+//!
+//! Not for commits. All of it may be done twice without harm, so what fails with its connection is tried again on a new one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Epoch, Timestamp};
+use tokio_postgres::Row;
+
+use super::connect::{ANSWER, LONG_ANSWER, Parameter, Session};
+use super::failure::Failure;
+use super::target::Target;
+use crate::rows::{self, JournalRow, MOST_FOLLOWED, RecordRow, number};
+use crate::{Followed, InventoryRow, JournalEntry, Loaded, Place, StoreError};
+
+/// How many entries of the journal one transaction removes.
+pub(super) const PRUNED_AT_ONCE: u64 = 5_000;
+/// How often something is tried when connections are lost.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+
+const LAST_SEQ: &str = "SELECT coalesce(max(seq), 0) FROM journal";
+/// One statement, so that all of it is of one instant. The first rows have no kind.
+const LOAD: &str = "
+    SELECT '', '', coalesce(max(seq), 0)::text FROM journal
+    UNION ALL SELECT '', key, value FROM meta WHERE key = 'server'
+    UNION ALL SELECT kind, id, json FROM records";
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const JOURNAL: &str = "
+    SELECT seq, time, actor, command, records FROM journal WHERE seq < $1 ORDER BY seq DESC LIMIT $2";
+const PRUNE: &str = "
+    DELETE FROM journal WHERE seq < least(
+        coalesce((SELECT min(seq) FROM journal WHERE time >= $1), (SELECT max(seq) FROM journal)),
+        (SELECT min(seq) FROM journal) + $2
+    )";
+const NEXT_EPOCH: &str = "
+    UPDATE meta SET value = (value::bigint + 1)::text
+    WHERE key = 'epoch' AND value::bigint < 16777215 RETURNING value::bigint";
+const PUT_INVENTORY: &str = "
+    WITH gone AS (DELETE FROM inventory WHERE host = ANY ($3::text[]))
+    INSERT INTO inventory (host, json) SELECT host, json FROM unnest($1::text[], $2::text[]) AS new (host, json)
+    ON CONFLICT (host) DO UPDATE SET json = excluded.json";
+/// By the server's clock, in milliseconds since 1970.
+const LEASE: &str = "
+    INSERT INTO leases AS held (name, holder, until)
+    VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $3)
+    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+    WHERE held.holder = excluded.holder
+        OR held.until <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
+/// The connection for everything but commits.
+pub(super) struct Side {
+    target: Arc<Target>,
+    session: Option<Session>,
+}
+
+impl Side {
+    pub(super) fn new(target: Arc<Target>) -> Self {
+        Self { target, session: None }
+    }
+
+    /// The connection that is there, or a new one. Whoever stops waiting in the middle takes it along: what is half done on
+    /// it ends with it.
+    async fn session(&mut self) -> Result<Session, Failure> {
+        match self.session.take().filter(|session| !session.is_closed()) {
+            Some(session) => Ok(session),
+            None => Session::connect(&self.target).await,
+        }
+    }
+
+    /// Keeps the connection, unless it was lost.
+    fn keep<T>(&mut self, session: Session, done: &Result<T, Failure>) {
+        if !done.as_ref().is_err_and(|failed| failed.is_lost) {
+            self.session = Some(session);
+        }
+    }
+
+    /// The answer; nothing when it is to be tried again on another connection.
+    async fn or_again<T>(done: Result<T, Failure>, tries: &mut u32) -> Result<Option<T>, StoreError> {
+        match done {
+            Ok(value) => Ok(Some(value)),
+            Err(Failure { is_lost: true, .. }) if *tries < TRIES => {
+                tokio::time::sleep(PAUSE * *tries).await;
+                *tries += 1;
+                Ok(None)
+            }
+            Err(failed) => Err(failed.error),
+        }
+    }
+
+    async fn try_ask(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+        within: Duration,
+    ) -> Result<Vec<Row>, Failure> {
+        let session = self.session().await?;
+        let done = session.ask(&self.target, sql, parameters, within).await;
+        self.keep(session, &done);
+        done
+    }
+
+    async fn ask(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+        within: Duration,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut tries = 1;
+        loop {
+            let done = self.try_ask(sql, parameters, within).await;
+            if let Some(rows) = Self::or_again(done, &mut tries).await? {
+                return Ok(rows);
+            }
+        }
+    }
+
+    async fn try_change(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, Failure> {
+        let session = self.session().await?;
+        let done = session.change(&self.target, sql, parameters).await;
+        self.keep(session, &done);
+        done
+    }
+
+    async fn change(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, StoreError> {
+        let mut tries = 1;
+        loop {
+            let done = self.try_change(sql, parameters).await;
+            if let Some(count) = Self::or_again(done, &mut tries).await? {
+                return Ok(count);
+            }
+        }
+    }
+
+    pub(super) async fn load(&mut self) -> Result<Loaded, StoreError> {
+        let found = self.ask(LOAD, &[], LONG_ANSWER).await?;
+        let (mut seq, mut server, mut records) = (None, None, Vec::with_capacity(found.len()));
+        for row in found {
+            let (kind, id, value): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+            match (kind.as_str(), id.as_str()) {
+                ("", "") => seq = value.parse().ok(),
+                ("", _) => server = Some(value),
+                _ => records.push((kind, id, value)),
+            }
+        }
+        let place = &self.target.place;
+        let detail = "it does not say whose it is".to_owned();
+        let (Some(seq), Some(server)) = (seq, server) else {
+            return Err(StoreError::Damaged { place: place.clone(), detail });
+        };
+        rows::loaded(place, seq, server, records)
+    }
+
+    pub(super) async fn follow(&mut self, after: u64) -> Result<Followed, StoreError> {
+        let mut tries = 1;
+        loop {
+            let done = self.try_follow(after).await;
+            if let Some(followed) = Self::or_again(done, &mut tries).await? {
+                return followed;
+            }
+        }
+    }
+
+    async fn try_follow(&mut self, after: u64) -> Result<Result<Followed, StoreError>, Failure> {
+        let (session, target) = (self.session().await?, Arc::clone(&self.target));
+        let done = async {
+            session.run(&target, SNAPSHOT).await?;
+            let followed = follow(&session, &target, after).await;
+            session.run(&target, "COMMIT").await?;
+            followed
+        };
+        let done = done.await;
+        self.keep(session, &done);
+        done
+    }
+
+    pub(super) async fn journal(
+        &mut self,
+        before: Option<u64>,
+        most: u32,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        let (before, most) = (number(before.unwrap_or(u64::MAX)), i64::from(most));
+        let found = self.ask(JOURNAL, &[&before, &most], LONG_ANSWER).await?;
+        found.iter().map(|row| entry(row).read(&self.target.place)).collect()
+    }
+
+    /// Removes the oldest entries, no more than fit one short transaction.
+    pub(super) async fn prune(&mut self, older_than: Timestamp) -> Result<u64, StoreError> {
+        self.change(PRUNE, &[&older_than.as_millis(), &number(PRUNED_AT_ONCE)]).await
+    }
+
+    pub(super) async fn next_epoch(&mut self) -> Result<Epoch, StoreError> {
+        let found = self.ask(NEXT_EPOCH, &[], ANSWER).await?;
+        let number = found.first().and_then(|row| u32::try_from(row.get::<_, i64>(0)).ok());
+        let detail = || "no epoch is left".to_owned();
+        let used_up = || StoreError::Damaged { place: self.target.place.clone(), detail: detail() };
+        Ok(Epoch::new(number.ok_or_else(used_up)?))
+    }
+
+    pub(super) async fn put_inventory(
+        &mut self,
+        put: &[(String, String)],
+        gone: &[String],
+    ) -> Result<(), StoreError> {
+        let (hosts, values): (Vec<&str>, Vec<&str>) =
+            put.iter().map(|(host, json)| (host.as_str(), json.as_str())).unzip();
+        self.change(PUT_INVENTORY, &[&hosts, &values, &gone]).await.map(drop)
+    }
+
+    pub(super) async fn inventory(&mut self) -> Result<Vec<InventoryRow>, StoreError> {
+        let sql = "SELECT host, json FROM inventory";
+        let found = self.ask(sql, &[], LONG_ANSWER).await?;
+        rows::inventory(&self.target.place, found.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// Takes or renews a lease; false while another holds it.
+    pub(super) async fn lease(
+        &mut self,
+        name: &str,
+        holder: &str,
+        lifetime: Duration,
+    ) -> Result<bool, StoreError> {
+        let millis = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX / 2);
+        Ok(self.change(LEASE, &[&name, &holder, &millis]).await? > 0)
+    }
+
+    pub(super) async fn release(&mut self, name: &str, holder: &str) -> Result<(), StoreError> {
+        let sql = "DELETE FROM leases WHERE name = $1 AND holder = $2";
+        self.change(sql, &[&name, &holder]).await.map(drop)
+    }
+
+    pub(super) async fn check(&mut self) -> Result<u64, StoreError> {
+        let found = self.ask(LAST_SEQ, &[], ANSWER).await?;
+        Ok(found.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()))
+    }
+}
+
+/// A row of the journal.
+pub(super) fn entry(row: &Row) -> JournalRow {
+    JournalRow {
+        seq: row.get(0),
+        time: row.get(1),
+        actor: row.get(2),
+        command: row.get(3),
+        records: row.get(4),
+    }
+}
+
+/// Within one snapshot: which records changed, and what they are now.
+async fn follow(
+    session: &Session,
+    target: &Target,
+    after: u64,
+) -> Result<Result<Followed, StoreError>, Failure> {
+    let bounds = "SELECT coalesce(max(seq), 0), coalesce(min(seq), 1) FROM journal";
+    let bounds = session.ask(target, bounds, &[], ANSWER).await?;
+    let bound = |at| bounds.first().map_or(0, |row| row.get::<_, i64>(at).unsigned_abs());
+    let (last, oldest) = (bound(0), bound(1));
+    if after > last || after + 1 < oldest || last - after > MOST_FOLLOWED {
+        return Ok(Ok(Followed::TooFar));
+    }
+    let entries = "SELECT seq, records FROM journal WHERE seq > $1";
+    let entries = session.ask(target, entries, &[&number(after)], LONG_ANSWER).await?;
+    let keys = rows::touched(&target.place, entries.iter().map(|row| (row.get(0), row.get(1))));
+    let keys = match keys {
+        Ok(keys) => keys,
+        Err(error) => return Ok(Err(error)),
+    };
+    let kinds: Vec<&str> = keys.iter().map(|key| key.kind.as_str()).collect();
+    let ids: Vec<String> = keys.iter().map(control::RecordKey::id_text).collect();
+    let now = "
+        SELECT kind, id, records.json FROM unnest($1::text[], $2::text[]) AS touched (kind, id)
+        LEFT JOIN records USING (kind, id)";
+    let now = session.ask(target, now, &[&kinds, &ids], LONG_ANSWER).await?;
+    Ok(current(&target.place, &now).map(|records| Followed::Changed { seq: last, records }))
+}
+
+fn current(place: &Place, found: &[Row]) -> Result<Vec<crate::Current>, StoreError> {
+    let row = |row: &Row| RecordRow { kind: row.get(0), id: row.get(1), json: row.get(2) };
+    found.iter().map(|found| rows::current(place, &row(found))).collect()
+}

@@ -1,0 +1,184 @@
+//! rqlite, 8 or newer: SQLite on several machines that agree by Raft, asked over HTTP.
+//!
+//! It knows no transactions that take several requests: a commit is one request, and the guard is in its SQL. It keeps true
+//! that nothing depends on which node answers: reads that decide anything are asked for at the level `strong`.
+
+mod copy;
+mod http;
+mod line;
+mod schema;
+mod statements;
+mod target;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::{Epoch, Timestamp};
+use tokio::sync::{Mutex, watch};
+
+use crate::address::{Address, Backend, Existing};
+use crate::commit::{Patience, commit};
+use crate::rows::{Written, inventory_rows, keepable};
+use crate::{
+    Answer, Commit, CommitError, Database, Followed, InventoryRow, JournalEntry, Lease, Loaded, Place,
+    StoreError,
+};
+use http::Http;
+use line::CommitLine;
+use statements::PRUNED_AT_ONCE;
+
+/// rqlite among the backends.
+pub(crate) const BACKEND: Backend = Backend {
+    schemes: &["rqlite", "rqlites"],
+    example: "rqlite://user@host:4001,host:4001 (rqlites: with TLS)",
+    place: target::place,
+    open: |address| Box::pin(async move { Ok(Arc::new(Rqlite::open(address).await?) as Arc<dyn Database>) }),
+    restore: |address: &Address, backup, existing: Existing| {
+        Box::pin(async move { copy::restore(&target::http(address)?, backup, existing).await })
+    },
+};
+
+/// How often is asked for what others committed.
+const ASK: Duration = Duration::from_millis(250);
+
+/// A database on an rqlite cluster.
+struct Rqlite {
+    http: Arc<Http>,
+    commits: Arc<Mutex<CommitLine>>,
+    /// The last number that was committed or seen here.
+    last: Arc<watch::Sender<u64>>,
+}
+
+impl Rqlite {
+    async fn open(address: &Address) -> Result<Self, StoreError> {
+        let http = Arc::new(target::http(address)?);
+        schema::prepare(&http).await?;
+        let last = Arc::new(watch::Sender::new(statements::check(&http).await?));
+        let commits = Arc::new(Mutex::new(CommitLine::new(Arc::clone(&http))));
+        Ok(Self { http, commits, last })
+    }
+
+    fn tell(&self, seq: u64) {
+        tell(&self.last, seq);
+    }
+}
+
+/// The last commit's number never goes back.
+fn tell(last: &watch::Sender<u64>, seq: u64) {
+    last.send_if_modified(|last| {
+        let is_later = seq > *last;
+        *last = seq.max(*last);
+        is_later
+    });
+}
+
+impl Database for Rqlite {
+    fn place(&self) -> &Place {
+        &self.http.place
+    }
+
+    fn load(&self) -> Answer<'_, Loaded> {
+        Box::pin(statements::load(&self.http))
+    }
+
+    fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError> {
+        Box::pin(async move {
+            let Some(group) = Written::of(&group)? else {
+                return Ok(());
+            };
+            let mut line = Arc::clone(&self.commits).lock_owned().await;
+            let (last, place) = (Arc::clone(&self.last), self.http.place.clone());
+            // On its own: whoever stops waiting does not stop it half way.
+            let work = tokio::spawn(async move {
+                commit(&mut *line, &place, &group, Patience::USUAL).await?;
+                tell(&last, group.last);
+                Ok(())
+            });
+            work.await.map_err(|_| StoreError::Gone)?
+        })
+    }
+
+    fn follow(&self, after: u64) -> Answer<'_, Followed> {
+        Box::pin(statements::follow(&self.http, after))
+    }
+
+    fn changed(&self, after: u64) -> Answer<'_, u64> {
+        let mut last = self.last.subscribe();
+        Box::pin(async move {
+            loop {
+                let seen = *last.borrow_and_update();
+                if seen > after {
+                    return Ok(seen);
+                }
+                if tokio::time::timeout(ASK, last.changed()).await.is_err() {
+                    // What cannot be reached now is asked again: whoever waits here waits for commits, not for errors.
+                    match statements::check(&self.http).await {
+                        Ok(seq) => self.tell(seq),
+                        Err(error) => tracing::debug!(%error, "not hearing of others' commits; asking again"),
+                    }
+                }
+            }
+        })
+    }
+
+    fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Option<Lease>> {
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        Box::pin(async move {
+            keepable("the name of a lease", &name)?;
+            let asked = Instant::now();
+            let granted = statements::lease(&self.http, &name, &holder, lifetime).await?;
+            Ok(granted.then(|| Lease::granted(asked, lifetime)))
+        })
+    }
+
+    fn release(&self, name: &str, holder: &str) -> Answer<'_, ()> {
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        Box::pin(async move { statements::release(&self.http, &name, &holder).await })
+    }
+
+    fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>> {
+        Box::pin(statements::journal(&self.http, before, most))
+    }
+
+    fn prune(&self, older_than: Timestamp) -> Answer<'_, u64> {
+        Box::pin(async move {
+            let mut total = 0;
+            loop {
+                let removed = statements::prune(&self.http, older_than).await?;
+                total += removed;
+                if removed < PRUNED_AT_ONCE {
+                    return Ok(total);
+                }
+            }
+        })
+    }
+
+    fn next_epoch(&self) -> Answer<'_, Epoch> {
+        Box::pin(statements::next_epoch(&self.http))
+    }
+
+    fn put_inventory(&self, hosts: Vec<InventoryRow>) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let (put, gone) = inventory_rows(hosts)?;
+            statements::put_inventory(&self.http, &put, &gone).await
+        })
+    }
+
+    fn inventory(&self) -> Answer<'_, Vec<InventoryRow>> {
+        Box::pin(statements::inventory(&self.http))
+    }
+
+    fn backup(&self, to: &Path) -> Answer<'_, ()> {
+        let to = to.to_owned();
+        Box::pin(async move { copy::backup(&self.http, &to).await })
+    }
+
+    fn check(&self) -> Answer<'_, u64> {
+        Box::pin(async {
+            let seq = statements::check(&self.http).await?;
+            self.tell(seq);
+            Ok(seq)
+        })
+    }
+}

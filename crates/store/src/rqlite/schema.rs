@@ -1,0 +1,102 @@
+//! The tables in rqlite, and the way from each older version of them to the newest.
+//!
+//! A step that was released is never changed: a new one is added behind it. Each step is one transaction that fails as a
+//! whole where another server was faster.
+
+use serde_json::json;
+
+use super::http::{Failure, Http, Level, Statement, statement};
+use super::statements::text;
+use crate::StoreError;
+use crate::rows::unguessable;
+
+const TABLES: [&str; 5] = [
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE records (
+        kind TEXT NOT NULL, id TEXT NOT NULL, json TEXT NOT NULL, PRIMARY KEY (kind, id)
+    ) STRICT, WITHOUT ROWID",
+    "CREATE TABLE journal (
+        seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, actor TEXT NOT NULL, command TEXT NOT NULL,
+        records TEXT NOT NULL, mark TEXT
+    ) STRICT",
+    "CREATE TABLE inventory (host TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+];
+const IDENTITY: &str =
+    "INSERT INTO meta (key, value) VALUES ('epoch', '0'), ('schema', '1'), ('server', ?1), ('fence', ?2)";
+/// The newest version. A step from an older one begins with a statement that fails unless it is that version, and ends with
+/// one that says the new version.
+const NEWEST: u32 = 1;
+/// How often another server may be faster.
+const TRIES: u32 = 5;
+/// The key in `meta` that stands there while a restore is not finished.
+pub(super) const RESTORING: &str = "restoring";
+
+/// Brings the tables to the newest version, and refuses what cannot be used.
+pub(super) async fn prepare(http: &Http) -> Result<(), StoreError> {
+    match migrate(http).await? {
+        State::Whole => Ok(()),
+        State::HalfRestored => Err(StoreError::HalfRestored(http.place.clone())),
+    }
+}
+
+/// Whether what is there is all that should be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is.
+    Whole,
+    /// A restore was not finished.
+    HalfRestored,
+}
+
+/// Brings the tables to the newest version.
+pub(super) async fn migrate(http: &Http) -> Result<State, StoreError> {
+    let mut tries = 1;
+    loop {
+        let (found, state) = version(http).await?;
+        if found == NEWEST {
+            return Ok(state);
+        }
+        if found > NEWEST {
+            return Err(StoreError::Newer { place: http.place.clone(), found, known: NEWEST });
+        }
+        match http.once(&first()).await {
+            Ok(_) => {}
+            // Another server was faster, or nobody knows: we look again.
+            Err(Failure::Statement(_) | Failure::Lost(_) | Failure::Unsent(_)) if tries < TRIES => tries += 1,
+            Err(failure) => return Err(failure.error(&http.place)),
+        }
+    }
+}
+
+/// Makes version 1 of an empty database; fails where there are tables.
+fn first() -> Vec<Statement> {
+    let mut statements: Vec<Statement> = TABLES.iter().map(|table| statement(table, [])).collect();
+    statements.push(statement(IDENTITY, [json!(unguessable()), json!(unguessable())]));
+    statements
+}
+
+/// The version of the tables; 0 where there are none.
+async fn version(http: &Http) -> Result<(u32, State), StoreError> {
+    let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
+    let names = http.query(Level::Strong, &[statement(tables, [])]).await?;
+    let names: Vec<String> =
+        names.iter().flat_map(|answered| &answered.values).filter_map(|row| row.first()).map(text).collect();
+    let has = |name: &str| names.iter().any(|there| there == name);
+    if names.is_empty() {
+        return Ok((0, State::Whole));
+    }
+    if !has("meta") || !has("records") {
+        return Err(StoreError::Foreign(http.place.clone()));
+    }
+    let meta = "SELECT key, value FROM meta WHERE key IN ('schema', ?1)";
+    let meta = http.query(Level::Strong, &[statement(meta, [json!(RESTORING)])]).await?;
+    let value = |key: &str| {
+        let rows = meta.iter().flat_map(|answered| &answered.values);
+        rows.filter(|row| row.len() == 2 && row[0] == key).map(|row| text(&row[1])).next()
+    };
+    let detail = "its schema version is missing or no number".to_owned();
+    let damaged = || StoreError::Damaged { place: http.place.clone(), detail };
+    let version = value("schema").and_then(|text| text.parse().ok()).ok_or_else(damaged)?;
+    Ok((version, if value(RESTORING).is_some() { State::HalfRestored } else { State::Whole }))
+}
