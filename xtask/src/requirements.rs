@@ -1,6 +1,6 @@
 //! What the tests and the demo need beside Rust: installed where that is possible, named where it is not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -43,6 +43,7 @@ const TESTS: &[Need] = &[
     need("faketime", "faketime", "sets a machine's clock a day off"),
     need("iperf3", "iperf3", "loads tunnels with TCP"),
     need("named-checkzone", "bind9-utils", "judges the zone files that we write for other DNS servers"),
+    need("postgres", "postgresql", "a database server that a test starts in a folder of its own"),
     need("strace", "strace", "kills a process at each of its steps in turn"),
     need("tcpdump", "tcpdump", "sees what really leaves a machine"),
     need("unbound", "unbound", "serves the zone files that we write, and stands for others' name servers"),
@@ -67,6 +68,10 @@ const VIRTIOFSD: &str = "virtiofsd";
 const VIRTIOFSD_BEFORE: &str = "qemu-system-common";
 /// Where programs lie that only other programs call.
 const INNER_FOLDERS: [&str; 2] = ["/usr/lib/qemu", "/usr/libexec"];
+/// Where Debian puts each version of PostgreSQL: below it `15/bin`, and so on.
+const POSTGRES_FOLDER: &str = "/usr/lib/postgresql";
+/// Services that their packages would start as the machine's own.
+const SERVICES: [(&str, &str); 2] = [("unbound", "unbound.service"), ("postgres", "postgresql.service")];
 
 /// For building alone.
 pub(crate) fn for_build() -> Result<()> {
@@ -80,20 +85,28 @@ pub(crate) fn for_demo() -> Result<()> {
 
 /// For building and for the figures of the DNS server.
 pub(crate) fn for_dns_bench() -> Result<()> {
-    provide_unbound_too(&[BUILD, DNS_BENCH].concat_needs())
+    provide_without_services(&[BUILD, DNS_BENCH].concat_needs())
 }
 
-/// Installing `unbound` would start it as the machine's own server: while it is installed, systemd is told not to.
-fn provide_unbound_too(needs: &[&Need]) -> Result<()> {
-    let systemctl = |word: &str| {
+/// Installing a server would start it as the machine's own: while it is installed, systemd is told not to.
+fn provide_without_services(needs: &[&Need]) -> Result<()> {
+    let systemctl = |word: &str, service: &str| {
         let mut command = Command::new("systemctl");
-        command.args([word, "--runtime", "unbound.service"]);
+        command.args([word, "--runtime", service]);
         output(command)
     };
-    let is_held = !is_there("unbound") && systemctl("mask").is_some();
+    let missing = SERVICES.iter().filter(|(program, _)| !has_program(program));
+    let held: Vec<&str> = missing
+        .filter(|(_, service)| systemctl("mask", service).is_some())
+        .map(|(_, service)| *service)
+        .collect();
     let provided = provide(needs);
-    if is_held && systemctl("unmask").is_none() {
-        say("systemd still holds unbound: `systemctl unmask --runtime unbound.service` lets it go");
+    for service in held {
+        if systemctl("unmask", service).is_none() {
+            say(&format!(
+                "systemd still holds {service}: `systemctl unmask --runtime {service}` lets it go"
+            ));
+        }
     }
     provided
 }
@@ -101,7 +114,7 @@ fn provide_unbound_too(needs: &[&Need]) -> Result<()> {
 /// For every test.
 pub(crate) fn for_tests(with_vm: bool) -> Result<()> {
     let vm: &[Need] = if with_vm { VM } else { &[] };
-    provide_unbound_too(&[BUILD, LAB, TESTS, vm].concat_needs())
+    provide_without_services(&[BUILD, LAB, TESTS, vm].concat_needs())
 }
 
 trait ConcatNeeds {
@@ -141,8 +154,19 @@ fn provide(needs: &[&Need]) -> Result<()> {
 }
 
 fn is_met(need: &Need) -> bool {
-    is_there(need.program)
-        || INNER_FOLDERS.iter().any(|folder| Path::new(folder).join(need.program).is_file())
+    has_program(need.program)
+}
+
+fn has_program(program: &str) -> bool {
+    is_there(program)
+        || INNER_FOLDERS.iter().any(|folder| Path::new(folder).join(program).is_file())
+        || postgres_folders().iter().any(|folder| folder.join(program).is_file())
+}
+
+/// Debian keeps the versions of PostgreSQL apart, and none of them in the path.
+fn postgres_folders() -> Vec<PathBuf> {
+    let versions = std::fs::read_dir(POSTGRES_FOLDER).into_iter().flatten().filter_map(|entry| entry.ok());
+    versions.map(|entry| entry.path().join("bin")).collect()
 }
 
 /// The package as this release of the system calls it.
