@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use testkit::house::{Host, all_reach_all, patience};
+use testkit::house::{Host, House, all_reach_all, patience};
 use testkit::lab::eventually;
 
 use crate::{SOON, public_hosts};
@@ -34,23 +34,32 @@ fn eventually_hops(from: &Host, to: &Host, wanted: u32) {
 fn hub_and_spoke_is_one_setting_of_a_network() {
     let (house, _token, hosts) = public_hosts("hub", &["hub", "a", "b", "c"]);
     let [hub, a, b, c] = &hosts[..] else { unreachable!("four were made") };
+    is_a_star_and_a_mesh_again(&house, hub, &[a, b, c]);
+}
+
+/// All go through the hub while the network has one.
+pub(crate) fn is_a_star_and_a_mesh_again(house: &House, hub: &Host, spokes: &[&Host]) {
     let desk = house.desk().unwrap();
+    let [a, b, ..] = spokes else { unreachable!("a star has two spokes") };
+    let c = spokes[spokes.len() - 1];
+    let all: Vec<&Host> = [hub].into_iter().chain(spokes.iter().copied()).collect();
     eventually_hops(a, b, 0);
-    desk.patch("", &json!({"hub": "hub"})).unwrap();
+    desk.patch("", &json!({"hub": hub.name()})).unwrap();
     eventually_hops(a, b, 1);
-    eventually_hops(b, c, 1);
+    eventually_hops(c, a, 1);
     eventually_hops(c, hub, 0);
-    all_reach_all(&[hub, a, b, c], patience(SOON)).unwrap();
-    for spoke in [a, b, c] {
+    all_reach_all(&all, patience(SOON)).unwrap();
+    for spoke in spokes {
         let peers = spoke.wg().unwrap();
         assert_eq!(peers.len(), 1, "{} has the hub for its only peer: {peers:?}", spoke.name());
     }
     // What is reached through others leads to nobody.
-    let reason = desk.refused("PATCH", "nodes/b", &json!({"relay": "a"})).unwrap();
+    let relayed = format!("nodes/{}", b.name());
+    let reason = desk.refused("PATCH", &relayed, &json!({"relay": a.name()})).unwrap();
     assert!(!reason.is_empty());
     desk.patch("", &json!({"hub": Value::Null})).unwrap();
     eventually_hops(a, b, 0);
-    all_reach_all(&[hub, a, b, c], patience(SOON)).unwrap();
+    all_reach_all(&all, patience(SOON)).unwrap();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Remote access: plain WireGuard comes in through a gateway.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -35,7 +36,7 @@ fn scene(name: &str) -> Scene {
     Scene { house, gate, inner, phone, _homes: homes }
 }
 
-fn answers(phone: &Foreign, host: &Host, limit: Duration) {
+pub(crate) fn answers(phone: &Foreign, host: &Host, limit: Duration) {
     for address in host.addresses().unwrap() {
         eventually(limit, || phone.machine().ping(*address)).unwrap();
     }
@@ -117,24 +118,24 @@ fn decoded(house: &House, picture: &str) -> String {
     qr::decode(&file).unwrap()
 }
 
-fn gate_address(gate: &Host) -> std::net::IpAddr {
+fn gate_address(gate: &Host) -> IpAddr {
     let said = gate.machine().run("ip", ["-o", "-4", "address", "show", "dev", "eth0"]).unwrap().stdout;
     ip(said.split_whitespace().nth(3).unwrap().split('/').next().unwrap())
 }
 
 /// Names of hosts for the phone, as its configuration set it up; the phone's name for hosts; both ways back.
-fn names(phone: &Foreign, inner: &Host, gate: &Host, addresses: &[String; 2]) {
+pub(crate) fn names(phone: &Foreign, inner: &Host, gate: &Host, addresses: &[String; 2]) {
     let set = phone.machine().read("/etc/resolv.conf").unwrap();
     assert!(set.contains("nameserver") && set.contains("search"), "{set}");
     let domain = set.lines().find_map(|line| line.strip_prefix("search ")).unwrap();
     let domain = domain.split_whitespace().next().unwrap();
-    let inner_name = format!("inner.{domain}");
+    let inner_name = format!("{}.{domain}", inner.name());
     assert_eq!(phone.dig(&[&inner_name, "A"]).unwrap(), [inner.v4().unwrap().to_string()]);
     assert_eq!(phone.dig(&[&inner_name, "AAAA"]).unwrap(), [inner.v6().unwrap().to_string()]);
     let back = phone.dig(&["-x", &inner.v6().unwrap().to_string()]).unwrap();
     assert_eq!(back, [format!("{inner_name}.")]);
     let server = format!("@{}", gate.v4().unwrap());
-    let name = format!("phone.{domain}");
+    let name = format!("{}.{domain}", phone.machine().name());
     assert_eq!(dig(gate.machine(), &[&server, &name, "A"]).unwrap(), [addresses[0].clone()]);
     assert_eq!(dig(gate.machine(), &[&server, &name, "AAAA"]).unwrap(), [addresses[1].clone()]);
 }
@@ -144,37 +145,11 @@ fn a_client_that_is_disabled_is_cut_off_within_a_second_and_may_come_back() {
     let Scene { house, gate, inner, phone, _homes } = scene("disable");
     let desk = house.desk().unwrap();
     let before = [&gate, &inner].map(|host| state(host.machine()).unwrap());
-    // Its private key never leaves it.
-    let keys = phone.key_pair().unwrap();
-    let made = desk.post("clients", &json!({"name": "phone", "public_key": keys.public})).unwrap();
-    assert!(made.get("private_key").is_none(), "{made}");
-    let configuration = configuration(made["config"].as_str().unwrap(), &keys.private);
-    phone.up(&configuration).unwrap();
+    let client = comes_in(&house, &phone);
     answers(&phone, &inner, patience(SOON));
-
-    desk.patch("clients/phone", &json!({"enabled": false})).unwrap();
-    let since = Instant::now();
-    let is_known = || Ok::<_, anyhow::Error>(gate.wg()?.iter().any(|peer| peer.key == keys.public));
-    eventually(patience(CUT_OFF), || {
-        ensure!(!is_known()?, "the gateway still lets it in");
-        Ok(())
-    })
-    .unwrap();
-    assert!(since.elapsed() <= patience(CUT_OFF) + Duration::from_millis(500));
-    phone.machine().cannot_ping(gate.v4().unwrap()).unwrap();
-    phone.machine().cannot_ping(inner.v6().unwrap()).unwrap();
-    inner.machine().cannot_ping(ip(made["client"]["v4"].as_str().unwrap())).unwrap();
-
-    desk.patch("clients/phone", &json!({"enabled": true})).unwrap();
-    phone.down().unwrap();
-    phone.up(&configuration).unwrap();
-    answers(&phone, &inner, patience(SOON));
+    is_cut_off_and_comes_back(&house, &client, &phone, &gate, &inner);
     desk.delete("clients/phone").unwrap();
-    eventually(patience(CUT_OFF), || {
-        ensure!(!is_known()?, "the gateway still lets it in");
-        Ok(())
-    })
-    .unwrap();
+    is_not_let_in(&client, &gate);
     desk.node("gate", &json!({"remote_access": false})).unwrap();
     eventually(patience(SOON), || {
         for (host, before) in [&gate, &inner].iter().zip(&before) {
@@ -184,6 +159,58 @@ fn a_client_that_is_disabled_is_cut_off_within_a_second_and_may_come_back() {
         Ok(())
     })
     .unwrap();
+}
+
+/// A client that the server knows by its public key.
+pub(crate) struct Client {
+    key: String,
+    configuration: String,
+    pub(crate) addresses: [IpAddr; 2],
+}
+
+/// Makes a client of a machine, whose private key never leaves it, and brings it in.
+pub(crate) fn comes_in(house: &House, phone: &Foreign) -> Client {
+    let keys = phone.key_pair().unwrap();
+    let body = json!({"name": phone.machine().name(), "public_key": keys.public});
+    let made = house.desk().unwrap().post("clients", &body).unwrap();
+    assert!(made.get("private_key").is_none(), "{made}");
+    let configuration = configuration(made["config"].as_str().unwrap(), &keys.private);
+    phone.up(&configuration).unwrap();
+    let addresses = ["v4", "v6"].map(|family| ip(made["client"][family].as_str().unwrap()));
+    Client { key: keys.public, configuration, addresses }
+}
+
+/// The promise of a second, counted from now.
+fn is_not_let_in(client: &Client, gate: &Host) {
+    let since = Instant::now();
+    eventually(patience(CUT_OFF), || {
+        ensure!(gate.wg()?.iter().all(|peer| peer.key != client.key), "the gateway still lets it in");
+        Ok(())
+    })
+    .unwrap();
+    assert!(since.elapsed() <= patience(CUT_OFF + Duration::from_millis(500)));
+}
+
+/// Disabled, the client reaches nobody and nobody reaches it; enabled, it may come in again.
+pub(crate) fn is_cut_off_and_comes_back(
+    house: &House,
+    client: &Client,
+    phone: &Foreign,
+    gate: &Host,
+    inner: &Host,
+) {
+    let desk = house.desk().unwrap();
+    let place = format!("clients/{}", phone.machine().name());
+    desk.patch(&place, &json!({"enabled": false})).unwrap();
+    is_not_let_in(client, gate);
+    phone.machine().cannot_ping(gate.v4().unwrap()).unwrap();
+    phone.machine().cannot_ping(inner.v6().unwrap()).unwrap();
+    inner.machine().cannot_ping(client.addresses[0]).unwrap();
+
+    desk.patch(&place, &json!({"enabled": true})).unwrap();
+    phone.down().unwrap();
+    phone.up(&client.configuration).unwrap();
+    answers(phone, inner, patience(SOON));
 }
 
 /// The configuration with the private key where the server left a place for it.

@@ -17,12 +17,12 @@ const SECOND: u64 = 100;
 const LONG: Duration = Duration::from_secs(90);
 
 /// The key that the device has.
-fn key(host: &Host) -> String {
+pub(crate) fn key(host: &Host) -> String {
     host.machine().run("wg", ["show", INTERFACE, "public-key"]).unwrap().stdout.trim().to_owned()
 }
 
 /// The key that the server tells the others.
-fn told_key(house: &House, host: &Host) -> String {
+pub(crate) fn told_key(house: &House, host: &Host) -> String {
     house.administrator().host(host.name()).unwrap().wireguard_key.to_string()
 }
 

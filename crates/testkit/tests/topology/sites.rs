@@ -76,17 +76,28 @@ fn two_sites_that_know_nothing_of_netloom_reach_one_another() {
 #[test]
 fn two_sites_with_the_same_range_reach_one_another_by_mapped_ranges() {
     let (house, _token, routers) = public_hosts("mapped", &["r1", "r2", "plain"]);
-    let sites = [(); 2].map(|()| house.site("192.168.7.0/24", "fd07::/64").unwrap());
-    for (site, router) in sites.iter().zip(&routers) {
+    let [near, far, plain] = &routers[..] else { unreachable!("three were made") };
+    let sites = twin_sites(&house, [near, far]);
+    twins_reach_one_another(&house, &sites, [near, far], plain);
+}
+
+/// Two sites with the same range, each behind one of these.
+pub(crate) fn twin_sites(house: &House, routers: [&Host; 2]) -> [Site; 2] {
+    routers.map(|router| {
+        let site = house.site("192.168.7.0/24", "fd07::/64").unwrap();
         site.router(router, 1).unwrap();
-    }
-    let near = pair(&house, &sites[0], ["near-1", "near-2"]);
-    let far = pair(&house, &sites[1], ["far-1", "far-2"]);
-    for (name, router, v4, v6) in
-        [("near", "r1", "10.77.1.0/24", "fd77:1::/64"), ("far", "r2", "10.77.2.0/24", "fd77:2::/64")]
-    {
-        egress(&house, &format!("{name}4"), "192.168.7.0/24", Some(v4), &[router], true);
-        egress(&house, &format!("{name}6"), "fd07::/64", Some(v6), &[router], true);
+        site
+    })
+}
+
+/// They are reached by ranges of their own, by one another and by a third host.
+pub(crate) fn twins_reach_one_another(house: &House, sites: &[Site; 2], routers: [&Host; 2], third: &Host) {
+    let near = pair(house, &sites[0], ["near-1", "near-2"]);
+    let far = pair(house, &sites[1], ["far-1", "far-2"]);
+    let mapped = [("near", "10.77.1.0/24", "fd77:1::/64"), ("far", "10.77.2.0/24", "fd77:2::/64")];
+    for ((name, v4, v6), router) in mapped.into_iter().zip(routers) {
+        egress(house, &format!("{name}4"), "192.168.7.0/24", Some(v4), &[router.name()], true);
+        egress(house, &format!("{name}6"), "fd07::/64", Some(v6), &[router.name()], true);
     }
     let _ears = [&near, &far].map(|machines| ears(&machines[0], &sites[0].addresses(11).unwrap()));
     let reach = |machine: &Machine, addresses: [&str; 2]| {
@@ -97,8 +108,8 @@ fn two_sites_with_the_same_range_reach_one_another_by_mapped_ranges() {
         let mut probe = Probe::start(machine).unwrap();
         reaches(&mut probe, &addresses);
     };
-    reach(routers[2].machine(), ["10.77.1.11", "fd77:1::b"]);
-    reach(routers[2].machine(), ["10.77.2.11", "fd77:2::b"]);
+    reach(third.machine(), ["10.77.1.11", "fd77:1::b"]);
+    reach(third.machine(), ["10.77.2.11", "fd77:2::b"]);
     reach(&near[1], ["10.77.2.11", "fd77:2::b"]);
     reach(&far[1], ["10.77.1.11", "fd77:1::b"]);
     // Each site still reaches its own.

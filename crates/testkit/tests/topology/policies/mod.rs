@@ -14,7 +14,9 @@ use testkit::lab::eventually;
 use testkit::oracle::{Change, Luck, Picture, Ports};
 
 use crate::{SOON, ip};
-use places::{Place, Spot, agrees, carry_out};
+use places::{Spot, carry_out};
+
+pub(crate) use places::{Place, agrees};
 
 const NAMED_PORTS: [&str; 3] = ["7000", "7001-7002", "7002"];
 const CHANGES: usize = 100;
@@ -71,7 +73,7 @@ fn stage() -> Stage {
 }
 
 /// Addresses of one member of the network [`NETWORK`].
-fn spots(member: &str, addresses: &[IpAddr]) -> Vec<Spot> {
+pub(crate) fn spots(member: &str, addresses: &[IpAddr]) -> Vec<Spot> {
     let spot = |address: &IpAddr| Spot { network: NETWORK, member: member.to_owned(), address: *address };
     addresses.iter().map(spot).collect()
 }

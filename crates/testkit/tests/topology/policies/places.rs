@@ -21,14 +21,14 @@ const SETTLE: Duration = Duration::from_millis(150);
 const ROUND: Duration = Duration::from_millis(700);
 
 /// An address, and whose it is in which network.
-pub(super) struct Spot {
+pub(crate) struct Spot {
     pub(super) network: &'static str,
     pub(super) member: String,
     pub(super) address: IpAddr,
 }
 
 /// A machine, and which member of which network each of its addresses belongs to.
-pub(super) struct Place {
+pub(crate) struct Place {
     name: String,
     _machine: Machine,
     spots: Vec<Spot>,
@@ -38,7 +38,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(machine: &Machine, spots: Vec<Spot>) -> Self {
+    pub(crate) fn new(machine: &Machine, spots: Vec<Spot>) -> Self {
         let mut probe = Probe::start(machine).unwrap();
         let addresses: Vec<IpAddr> = spots.iter().map(|spot| spot.address).collect();
         probe.listen(&addresses, &PORTS).unwrap();
@@ -90,7 +90,7 @@ fn questions(
 }
 
 /// Waits until every probe agrees with the evaluator; how many there were.
-pub(super) fn agrees(
+pub(crate) fn agrees(
     places: &mut [Place],
     pictures: &BTreeMap<&'static str, Picture>,
     limit: Duration,
@@ -108,7 +108,8 @@ pub(super) fn agrees(
                 expected: expected.clone(),
             })
             .collect();
-        let wrong = round(&mut parts, Waiting { at_least: SETTLE, at_most: patience(ROUND) }).unwrap();
+        let wrong =
+            round(&mut parts, Waiting { at_least: patience(SETTLE), at_most: patience(ROUND) }).unwrap();
         if wrong.is_empty() {
             return Ok(asked);
         }
