@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use testkit::lab::{Capture, Daemon, Flow, Machine, NatKind, eventually};
 use super::{Scene, WEB, scene, seen_from, strange};
 use crate::{SOON, ip, join_all, state};
 
-/// What an agent hears of its server it hears within this, also without a gateway. A name that nobody tells takes four
+/// What an agent hears of its server it hears within this, also without a gateway. A name that nobody tells takes two
 /// seconds of it.
 const PROMPT: Duration = Duration::from_secs(10);
 const V6: &str = "2001:db8::1";
@@ -45,19 +45,20 @@ impl Stage<'_> {
         seen_from(self.web, host.machine(), WEB[0]).unwrap()
     }
 
-    /// The server says something new, and the node does it.
+    /// The server says something new, the node does it, and the server hears of that: words go both ways.
     fn hears(&self, mtu: Option<u16>) {
-        let since = Instant::now();
         let body = json!({"mtu": mtu});
         self.house.desk().unwrap().request("PATCH", "/api/v1/hosts/node", &body).unwrap();
         let wanted = format!(" mtu {} ", mtu.unwrap_or(1420));
         eventually(patience(PROMPT), || {
             let said = self.node.machine().run("ip", ["-o", "link", "show", "dev", "netloom0"])?.stdout;
             ensure!(said.contains(&wanted), "not{wanted}but {said}");
+            let seen = self.house.administrator().host("node")?.inventory;
+            let done = seen.wanted_generation.is_some() && seen.wanted_generation == seen.applied_generation;
+            ensure!(done, "the server does not know that it was done: {seen:?}");
             Ok(())
         })
         .unwrap();
-        println!("heard of an MTU of {mtu:?} after {:?}", since.elapsed());
     }
 
     /// The agent ends as by `kill -9`, starts anew, and is back.
@@ -65,10 +66,8 @@ impl Stage<'_> {
         self.node.kill_agent().unwrap();
         let administrator = self.house.administrator();
         administrator.wait_for_presence("node", false, patience(SOON)).unwrap();
-        let since = Instant::now();
         self.node.start_agent().unwrap();
         administrator.wait_for_presence("node", true, patience(PROMPT)).unwrap();
-        println!("back after {:?}", since.elapsed());
     }
 
     fn goes_nowhere(&self) {
@@ -93,10 +92,8 @@ impl Stage<'_> {
         self.goes_nowhere();
         let strange = strange(capture.stop().unwrap(), self.node).without(is_allowed);
         assert!(strange.is_empty(), "beside the tunnel there is:\n{strange}");
-        let since = Instant::now();
         self.tunnel(false);
         self.is_seen_at(&direct);
-        println!("out by itself after {:?}", since.elapsed());
         self.hears(None);
         eventually(patience(SOON), || {
             let difference = before.diff(&state(self.node.machine())?);
@@ -132,6 +129,7 @@ fn a_connection_lives_through_a_tunnel_that_is_switched_on_and_off() {
         stage.is_seen_at(seen);
         let now = connections(&node).unwrap();
         assert!(!now.is_disjoint(&before), "{now:?} are other connections than {before:?}");
+        stage.hears(Some(if on { 1380 } else { 1340 }));
     }
 }
 
@@ -214,12 +212,10 @@ fn a_server_that_only_the_gateway_reaches_is_reached_through_the_tunnel() {
     stage.tunnel(false);
     stage.is_seen_at(&direct);
     home.nat().set_kind(NatKind::PortRestricted).unwrap();
-    let since = Instant::now();
     eventually(patience(SOON), || {
         ensure!(!connections(&node)?.is_empty(), "it is not connected");
         Ok(())
     })
     .unwrap();
-    println!("connected beside where the tunnel was after {:?}", since.elapsed());
     stage.hears(Some(1340));
 }
