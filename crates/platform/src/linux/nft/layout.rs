@@ -19,6 +19,8 @@
 //!         ── to those towards whom it is judged ─▶ output_judged ── reply … ── drop
 //! ```
 
+mod translations;
+
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
@@ -132,7 +134,7 @@ impl<'a> Plan<'a> {
         if !rules.is_empty() {
             // This machine speaks to itself by its own addresses, which are inside.
             rules.insert(0, Rule::default().came_from_itself().then(Target::Accept));
-            behind = self.from_behind();
+            behind = self.let_in_from_behind();
             rules.extend_from_slice(&behind);
             rules.extend(self.others_with(End::Destination).map(|rule| rule.counter().then(Target::Drop)));
         }
@@ -150,7 +152,7 @@ impl<'a> Plan<'a> {
     }
 
     /// What came over other links from behind this machine to what is inside: judged as what came over ours.
-    fn from_behind(&mut self) -> Vec<Rule> {
+    fn let_in_from_behind(&mut self) -> Vec<Rule> {
         let target = match &self.firewall.input {
             Filter::Open => Target::Accept,
             Filter::Only(_) => Target::Jump(JUDGED_INPUT),
@@ -344,60 +346,4 @@ impl<'a> Plan<'a> {
 /// What answers passes.
 fn answers() -> [Rule; 2] {
     [Rule::default().reply(), Rule::default().related()].map(|rule| rule.then(Target::Accept))
-}
-
-mod translations {
-    //! The chains of translations.
-
-    use reconcile::{PrefixMap, Translation};
-
-    use super::{AddressSet, End, Family, POSTROUTING, PREROUTING, Plan, Rule, Side};
-
-    impl<'a> Plan<'a> {
-        pub(super) fn translations(&mut self) {
-            let (mut arriving, mut leaving) = (Vec::new(), Vec::new());
-            for translation in &self.firewall.translations {
-                match translation {
-                    Translation::Masquerade { from, to } => leaving.extend(self.masquerade(from, to)),
-                    Translation::Map(map) => {
-                        arriving.push(self.to_real(map));
-                        leaving.push(self.to_mapped(map));
-                    }
-                }
-            }
-            if !arriving.is_empty() {
-                self.chain("prerouting".to_owned(), Some(PREROUTING), arriving);
-            }
-            if !leaving.is_empty() {
-                self.chain("postrouting".to_owned(), Some(POSTROUTING), leaving);
-            }
-        }
-
-        fn masquerade(&mut self, from: &'a Side, to: &'a AddressSet) -> Vec<Rule> {
-            let mut rules = Vec::new();
-            for family in Family::ALL {
-                let start = Rule::default().came_over(self.link).leaves_otherwise(self.link).family(family);
-                for rule in self.matches(start, End::Source, from, family) {
-                    let destinations = self.list(to, family);
-                    rules.extend(destinations.into_iter().map(|name| {
-                        let rule = rule.clone();
-                        rule.address_in(End::Destination, family, name.length, &name.to_string()).masquerade()
-                    }));
-                }
-            }
-            rules
-        }
-
-        fn to_real(&self, map: &PrefixMap) -> Rule {
-            let family = Family::of(map.mapped().addr());
-            let start = Rule::default().came_over(self.link).family(family);
-            start.address_within(End::Destination, map.mapped()).moved(End::Destination, map.real())
-        }
-
-        fn to_mapped(&self, map: &PrefixMap) -> Rule {
-            let family = Family::of(map.mapped().addr());
-            let start = Rule::default().leaves_over(self.link).family(family);
-            start.address_within(End::Source, map.real()).moved(End::Source, map.mapped())
-        }
-    }
 }

@@ -1,0 +1,55 @@
+//! The chains of translations.
+//!
+//! Not for whether a packet passes. It keeps true that only what comes over our link or leaves over it is translated.
+
+use reconcile::{PrefixMap, Translation};
+
+use super::{AddressSet, End, Family, POSTROUTING, PREROUTING, Plan, Rule, Side};
+
+impl<'a> Plan<'a> {
+    pub(super) fn translations(&mut self) {
+        let (mut arriving, mut leaving) = (Vec::new(), Vec::new());
+        for translation in &self.firewall.translations {
+            match translation {
+                Translation::Masquerade { from, to } => leaving.extend(self.masquerade(from, to)),
+                Translation::Map(map) => {
+                    arriving.push(self.to_real(map));
+                    leaving.push(self.to_mapped(map));
+                }
+            }
+        }
+        if !arriving.is_empty() {
+            self.chain("prerouting".to_owned(), Some(PREROUTING), arriving);
+        }
+        if !leaving.is_empty() {
+            self.chain("postrouting".to_owned(), Some(POSTROUTING), leaving);
+        }
+    }
+
+    fn masquerade(&mut self, from: &'a Side, to: &'a AddressSet) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for family in Family::ALL {
+            let start = Rule::default().came_over(self.link).leaves_otherwise(self.link).family(family);
+            for rule in self.matches(start, End::Source, from, family) {
+                let destinations = self.list(to, family);
+                rules.extend(destinations.into_iter().map(|name| {
+                    let rule = rule.clone();
+                    rule.address_in(End::Destination, family, name.length, &name.to_string()).masquerade()
+                }));
+            }
+        }
+        rules
+    }
+
+    fn to_real(&self, map: &PrefixMap) -> Rule {
+        let family = Family::of(map.mapped().addr());
+        let start = Rule::default().came_over(self.link).family(family);
+        start.address_within(End::Destination, map.mapped()).moved(End::Destination, map.real())
+    }
+
+    fn to_mapped(&self, map: &PrefixMap) -> Rule {
+        let family = Family::of(map.mapped().addr());
+        let start = Rule::default().leaves_over(self.link).family(family);
+        start.address_within(End::Source, map.real()).moved(End::Source, map.mapped())
+    }
+}
