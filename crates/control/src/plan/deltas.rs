@@ -53,11 +53,16 @@ pub fn deltas_within(
     let mut selves = Selves::new((before, after), rosters, touched);
     let shifted = shifts.iter().filter(|(_, shift)| !shift.is_empty());
     let audience = shifted.flat_map(|(network, _)| others(after.intent, *network, None));
-    let audience = sorted(audience.map(|node| node.host).chain(selves.looked_at()).collect());
+    let looked_at = sorted(selves.looked_at().collect());
+    let audience = sorted(audience.map(|node| node.host).chain(looked_at.iter().copied()).collect());
     let mut views = Views::new((*before, *after), rosters, shifts, most);
     let mut deltas = Deltas { changed: Vec::with_capacity(audience.len()), ..Deltas::default() };
+    let mut looked_at = looked_at.into_iter().peekable();
     for host in audience {
-        let there = |picture: &Picture<'_>| picture.intent.host(host).is_some();
+        let is_looked_at = looked_at.next_if_eq(&host).is_some();
+        // Most only hear of others: they are there, and nothing else is asked about them.
+        let comes_or_goes = is_looked_at && touched.own.contains(&host);
+        let there = |picture: &Picture<'_>| !comes_or_goes || picture.intent.host(host).is_some();
         match (there(before), there(after)) {
             (false, false) => {}
             (false, true) => deltas.new.push(host),
@@ -66,7 +71,8 @@ pub fn deltas_within(
                 // Its own part comes with the rest.
                 View::TooMuch => deltas.new.push(host),
                 View::Part(peers) => {
-                    let delta = HostDelta { own: selves.of(host), peers };
+                    let own = is_looked_at.then(|| selves.of(host)).flatten().map(Box::new);
+                    let delta = HostDelta { own, peers };
                     deltas.changed.extend((!delta.is_empty()).then_some((host, delta)));
                 }
             },

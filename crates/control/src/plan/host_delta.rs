@@ -17,24 +17,29 @@ use super::own::{Offer, Shared};
 /// What changes for one host. What many hosts see alike they share.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostDelta {
-    pub(super) own: Own,
+    /// None: nothing.
+    pub(super) own: Option<Box<Own>>,
     pub(super) peers: Arc<Peers>,
 }
 
 impl HostDelta {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
-        self.own == Own::default() && self.peers.len() == 0
+        self.own.is_none() && self.peers.len() == 0
+    }
+
+    fn own_part(&self) -> OwnPart {
+        self.own.as_deref().map(Own::to_part).unwrap_or_default()
     }
 
     /// The encoded `Down::Delta` that leads from one generation to another.
     pub fn encode(&self, base: Generation, generation: Generation) -> Vec<u8> {
-        encode_delta(base, generation, &self.own.to_part(), self.peers.part())
+        encode_delta(base, generation, &self.own_part(), self.peers.part())
     }
 
     /// The encoded `MapReply::Delta` that leads from one generation to another.
     pub fn encode_reply(&self, base: Generation, generation: Generation) -> Vec<u8> {
-        encode_delta_reply(base, generation, &self.own.to_part(), self.peers.part())
+        encode_delta_reply(base, generation, &self.own_part(), self.peers.part())
     }
 
     /// The delta as it is read by whom it is sent to.

@@ -216,5 +216,5 @@ pub fn catch_up(
         networks: parts(now, roster, host),
         networks_gone: Vec::new(),
     };
-    Some(HostDelta { own, peers: Arc::new(peers) })
+    Some(HostDelta { own: Some(Box::new(own)), peers: Arc::new(peers) })
 }

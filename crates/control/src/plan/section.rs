@@ -93,12 +93,7 @@ impl Signature {
     /// Of a member that is there.
     pub(super) fn of(picture: &Picture<'_>, guard: &Guard, member: Member) -> Self {
         let intent = picture.intent;
-        let mut subjects = Vec::new();
-        if guard.access == Access::Deny {
-            subjects = subjects_of(intent, member);
-            subjects.retain(|subject| guard.rules.names(subject));
-            subjects.sort_unstable();
-        }
+        let subjects = named(intent, guard, member);
         let mut via: Vec<HostId> = carriers(intent, member).map(|node| node.host).collect();
         via.sort_unstable();
         via.dedup();
@@ -117,6 +112,11 @@ impl Signature {
             Member::Egress(_) => Kind::Egress,
         };
         Self { kind, subjects, duties, via, uses }
+    }
+
+    /// The same member's, of which nothing changed but what policies name it by.
+    pub(super) fn renamed(&self, intent: &Intent, guard: &Guard, member: Member) -> Self {
+        Self { subjects: named(intent, guard, member), via: self.via.clone(), ..*self }
     }
 
     pub(super) fn id(&self, network: NetworkId) -> SectionId {
@@ -142,6 +142,17 @@ impl Signature {
         self.uses.iter().for_each(|host| put(9, host.as_bytes()));
         SectionId(Class::new(network, "section", &text))
     }
+}
+
+/// What policies name the member by.
+fn named(intent: &Intent, guard: &Guard, member: Member) -> Vec<Subject> {
+    if guard.access == Access::Allow {
+        return Vec::new();
+    }
+    let mut subjects = subjects_of(intent, member);
+    subjects.retain(|subject| guard.rules.names(subject));
+    subjects.sort_unstable();
+    subjects
 }
 
 /// Where a host is: its section in each network in which it takes part, by network.

@@ -58,8 +58,8 @@ impl<'a> Selves<'a> {
         self.networks.iter().flat_map(members).chain(self.touched.own.iter().copied())
     }
 
-    /// What changes for this host, which is there before and after.
-    pub(super) fn of(&mut self, host: HostId) -> Own {
+    /// What changes for this host, which is there before and after, if anything does.
+    pub(super) fn of(&mut self, host: HostId) -> Option<Own> {
         let whole = self.touched.own.contains(&host);
         let [before, after] = self.pictures;
         let mut part = Own::default();
@@ -92,7 +92,7 @@ impl<'a> Selves<'a> {
             }
         }
         part.server = (looked_at && self.links).then(|| after.links.clone());
-        part
+        (part != Own::default()).then_some(part)
     }
 
     /// What the host is told of its part in a network, if that is something else than before. `whole`: it was touched itself.

@@ -34,6 +34,15 @@ pub(super) struct Cell<'a> {
     pub(super) members: Vec<Moved<'a>>,
 }
 
+/// Where a cell's sections are before and after; beyond all places, where they are not.
+#[derive(Debug)]
+struct At {
+    was: usize,
+    is: usize,
+    /// Whether somebody in it is seen differently where the form is the same.
+    differs: bool,
+}
+
 /// Members who stay in a section and are seen differently in one form.
 #[derive(Debug)]
 pub(super) struct Altered<'a> {
@@ -51,8 +60,8 @@ pub(super) struct Shift<'a> {
     before: Option<&'a NetworkRoster>,
     after: Option<&'a NetworkRoster>,
     pub(super) cells: Vec<Cell<'a>>,
-    /// The places of the cells before and after, close together: each host looks at all of them.
-    places: Vec<(usize, usize)>,
+    /// The places of the cells, close together: each host looks at all of them.
+    places: Vec<At>,
     pub(super) altered: Vec<Altered<'a>>,
     /// Sections that there are before and after, as runs of places: in the one layout, in the other, how many.
     runs: Vec<(usize, usize, usize)>,
@@ -74,6 +83,38 @@ fn place(roster: Option<&NetworkRoster>, section: Option<SectionId>) -> Option<u
     roster?.layout().at(section?)
 }
 
+/// Who changes, by where they were and are.
+#[derive(Default)]
+struct Sorted<'a> {
+    cells: BTreeMap<(Option<SectionId>, Option<SectionId>), Vec<Moved<'a>>>,
+    altered: BTreeMap<(SectionId, Form), Vec<Otherwise<'a>>>,
+}
+
+impl<'a> Sorted<'a> {
+    fn look(
+        &mut self,
+        (before, after): (Option<&'a NetworkRoster>, Option<&'a NetworkRoster>),
+        member: MemberId,
+    ) {
+        let section = |roster: Option<&NetworkRoster>| roster?.section(member);
+        let (old, new) = (section(before), section(after));
+        let (was_at, is_at) = (place(before, old), place(after, new));
+        let was = Form::BOTH.map(|form| before?.entry(was_at?, form, member));
+        let now = Form::BOTH.map(|form| after?.entry(is_at?, form, member));
+        let differs = Form::BOTH
+            .map(|form| was[form as usize].zip(now[form as usize]).is_some_and(|(was, now)| was != now));
+        match (old, new) {
+            (Some(section), Some(same)) if section == same => {
+                for form in Form::BOTH.into_iter().filter(|form| differs[*form as usize]) {
+                    self.altered.entry((section, form)).or_default().push((member, now[form as usize]));
+                }
+            }
+            (None, None) => {}
+            _ => self.cells.entry((old, new)).or_default().push(Moved { member, now, differs }),
+        }
+    }
+}
+
 impl<'a> Shift<'a> {
     pub(super) fn between(
         before: &'a Roster,
@@ -82,53 +123,29 @@ impl<'a> Shift<'a> {
         network: NetworkId,
     ) -> Self {
         let (before, after) = (before.network(network), after.network(network));
-        let mut cells: BTreeMap<(Option<SectionId>, Option<SectionId>), Vec<Moved<'a>>> = BTreeMap::new();
-        let mut altered: BTreeMap<(SectionId, Form), Vec<Otherwise<'a>>> = BTreeMap::new();
-        let section = |roster: Option<&NetworkRoster>, member| roster?.section(member);
-        let look = |member: MemberId| {
-            let (old, new) = (section(before, member), section(after, member));
-            let (was_at, is_at) = (place(before, old), place(after, new));
-            let was = Form::BOTH.map(|form| before?.entry(was_at?, form, member));
-            let now = Form::BOTH.map(|form| after?.entry(is_at?, form, member));
-            let differ = |form: usize| was[form].zip(now[form]).is_some_and(|(was, now)| was != now);
-            let differs = [differ(0), differ(1)];
-            match (old, new) {
-                (Some(section), Some(same)) if section == same => {
-                    for (form, now) in
-                        Form::BOTH.into_iter().zip(now).filter(|(form, _)| differs[*form as usize])
-                    {
-                        altered.entry((section, form)).or_default().push((member, now));
-                    }
-                }
-                (None, None) => {}
-                _ => cells.entry((old, new)).or_default().push(Moved { member, now, differs }),
-            }
-        };
+        let mut sorted = Sorted::default();
+        let look = |member| sorted.look((before, after), member);
         match touched.relaid.contains(&network) {
             true => relaid(before, after, touched, network).into_iter().for_each(look),
             false => touched.seen_in(network).for_each(look),
         }
-        let nowhere = usize::MAX;
-        let places = cells.keys().map(|(old, new)| {
-            (place(before, *old).unwrap_or(nowhere), place(after, *new).unwrap_or(nowhere))
-        });
-        let places = places.collect();
+        let Sorted { cells, altered } = sorted;
+        let nowhere = |place: Option<usize>| place.unwrap_or(usize::MAX);
+        let at = |((old, new), members): (&(_, _), &Vec<Moved<'_>>)| At {
+            was: nowhere(place(before, *old)),
+            is: nowhere(place(after, *new)),
+            differs: members.iter().any(|moved| moved.differs.contains(&true)),
+        };
+        let places = cells.iter().map(at).collect();
         let cell = |((old, new), members)| Cell { old, new, members };
         let alter = |((section, form), members)| {
             let (was_at, is_at) = place(before, Some(section)).zip(place(after, Some(section)))?;
             Some(Altered { section, form, was_at, is_at, members })
         };
-        let mut shift = Self {
-            before,
-            after,
-            cells: cells.into_iter().map(cell).collect(),
-            places,
-            altered: altered.into_iter().filter_map(alter).collect(),
-            runs: Vec::new(),
-            gone: Bits::none(0),
-            come: Bits::none(0),
-            staying: Vec::new(),
-        };
+        let cells = cells.into_iter().map(cell).collect();
+        let altered = altered.into_iter().filter_map(alter).collect();
+        let (runs, staying, gone, come) = (Vec::new(), Vec::new(), Bits::none(0), Bits::none(0));
+        let mut shift = Self { before, after, cells, places, altered, runs, gone, come, staying };
         shift.align();
         shift
     }
@@ -169,8 +186,8 @@ impl<'a> Shift<'a> {
             }
         }
         self.staying = self.after.iter().flat_map(|it| (0..after.len()).map(|at| it.size(at))).collect();
-        for (cell, (_, place)) in self.cells.iter().zip(&self.places) {
-            if let Some(staying) = self.staying.get_mut(*place) {
+        for (cell, at) in self.cells.iter().zip(&self.places) {
+            if let Some(staying) = self.staying.get_mut(at.is) {
                 *staying -= cell.members.len();
             }
         }
@@ -268,8 +285,13 @@ impl<'a> Shift<'a> {
 
     /// Those who moved, and those who stay and are seen differently.
     fn movers(&self, old: &Row, new: &Row, found: &mut Found<'a>) -> Option<()> {
-        for (cell, (was_at, is_at)) in self.cells.iter().zip(&self.places) {
-            match (old.form(*was_at), new.form(*is_at)) {
+        for (number, at) in self.places.iter().enumerate() {
+            let forms = (old.form(at.was), new.form(at.is));
+            if forms.0 == forms.1 && !at.differs {
+                continue;
+            }
+            let cell = &self.cells[number];
+            match forms {
                 (None, None) => {}
                 (Some(form), Some(same)) if form == same => {
                     let differ = cell.members.iter().filter(|moved| moved.differs[form as usize]);

@@ -52,8 +52,7 @@ impl NetworkRoster {
         };
         let seen: BTreeSet<MemberId> = touched.seen_in(network).collect();
         let old = old.map(Arc::as_ref);
-        let (moves, sizes) =
-            moves(old, after, network, &guard, looked_at(old, after, network, &guard, &seen));
+        let (moves, sizes) = moves(old, after, network, &guard, &seen);
         let mut next = Self::arranged(old, guard, &moves, sizes);
         if let Some(next) = &mut next {
             let placed = next.placed(after, network, old, &seen, &moves);
@@ -118,26 +117,39 @@ impl NetworkRoster {
             if entered.get(at + 1).is_some_and(|next| next.member == *member) {
                 continue;
             }
+            let known = |at: (&Self, usize), form| at.0.entry(at.1, form, *member).cloned();
+            let made = |form| entry(after, network, *member, form);
             let from_at = from.zip(old).and_then(|(from, old)| Some((old, old.layout.at(from)?)));
-            let to_at = to.and_then(|to| self.layout.at(to));
-            let left = from.and_then(|from| self.layout.at(from));
-            let before = |form: Form| from_at.is_some_and(|(old, at)| old.layout.tells(at, form));
-            let now = |form: Form| to_at.is_some_and(|at| self.layout.tells(at, form));
-            let put =
-                |at, form, entry| Placed { at, form, bucket: bucket_of(*member), member: *member, entry };
-            for form in Form::BOTH {
-                let stays = from == to && now(form);
-                if let Some(at) = left.filter(|_| before(form) && !stays) {
-                    placed.push(put(at, form, None));
-                }
-                let Some(at) = to_at.filter(|_| now(form)) else { continue };
-                let known = from_at.filter(|_| !seen.contains(member));
-                let known = known.and_then(|(old, at)| old.entry(at, form, *member));
-                let made = || entry(after, network, *member, form);
-                placed.push(put(at, form, known.cloned().or_else(made)));
-            }
+            let stays_same = !seen.contains(member);
+            let now =
+                |form| from_at.filter(|_| stays_same).and_then(|at| known(at, form)).or_else(|| made(form));
+            self.place(&mut placed, *member, (*from, *to), from_at, now);
         }
         placed
+    }
+
+    /// Where the entries of one member that was in the one section and is in the other belong. `now`: as it is seen.
+    fn place(
+        &self,
+        placed: &mut Vec<Placed>,
+        member: MemberId,
+        (from, to): (Option<SectionId>, Option<SectionId>),
+        from_at: Option<(&Self, usize)>,
+        now: impl Fn(Form) -> Option<Entry>,
+    ) {
+        let [left, there] = [from, to].map(|section| section.and_then(|section| self.layout.at(section)));
+        let bucket = bucket_of(member);
+        for form in Form::BOTH {
+            let was_told = from_at.is_some_and(|(old, at)| old.layout.tells(at, form));
+            let there = there.filter(|at| self.layout.tells(*at, form));
+            let stays = from == to && there.is_some();
+            if let Some(at) = left.filter(|_| was_told && !stays) {
+                placed.push(Placed { at, form, bucket, member, entry: None });
+            }
+            if let Some(at) = there {
+                placed.push(Placed { at, form, bucket, member, entry: now(form) });
+            }
+        }
     }
 
     /// The members of sections of which somebody is told in other forms than before.
@@ -204,12 +216,18 @@ fn moves(
     old: Option<&NetworkRoster>,
     after: &Picture<'_>,
     network: NetworkId,
-    guard: &Guard,
-    looked_at: BTreeSet<MemberId>,
+    guard: &Arc<Guard>,
+    seen: &BTreeSet<MemberId>,
 ) -> (Vec<Move>, Sizes) {
     let (mut moves, mut sizes) = (Vec::new(), Sizes::new());
-    for member in looked_at {
-        let now = member_of(after.intent, network, member).map(|it| Signature::of(after, guard, it));
+    // By whom those are carried who were not touched themselves, and whom they carry, is as it was.
+    let as_it_was = old.filter(|old| old.guard.access == guard.access);
+    for member in looked_at(old, after, network, guard, seen) {
+        let known = as_it_was.filter(|_| !seen.contains(&member)).and_then(|old| old.signature(member));
+        let now = member_of(after.intent, network, member).map(|it| match known {
+            Some(known) => known.renamed(after.intent, guard, it),
+            None => Signature::of(after, guard, it),
+        });
         let new = now.as_ref().map(|signature| signature.id(network));
         let old = old.and_then(|old| old.section(member));
         if old == new {

@@ -9,7 +9,7 @@ use model::MemberId;
 use wire::{Entry, bucket_of};
 
 use crate::plan::bucket::Bucket;
-use crate::plan::layout::Layout;
+use crate::plan::layout::{Layout, Row};
 use crate::plan::section::{Form, Guard, SectionId, Signature};
 
 /// One network's members as its others see them.
@@ -116,6 +116,12 @@ impl NetworkRoster {
         self.members.get(&member).copied()
     }
 
+    /// What tells a member apart from others.
+    pub(super) fn signature(&self, member: MemberId) -> Option<&Signature> {
+        let at = self.layout.at(self.section(member)?)?;
+        Some(&self.sections[at].signature)
+    }
+
     /// How many members the section at this place has.
     pub(in crate::plan) fn size(&self, at: usize) -> usize {
         self.sections[at].size
@@ -134,7 +140,7 @@ impl NetworkRoster {
     /// The buckets of which a host in this section is told, with their numbers.
     pub(in crate::plan) fn told_to(&self, section: SectionId) -> Vec<(u8, &Arc<Bucket>)> {
         let mut told = Vec::new();
-        for (at, form) in self.layout.row(section).into_iter().flat_map(|row| row.told()) {
+        for (at, form) in self.layout.row(section).into_iter().flat_map(Row::told) {
             told.extend(self.sections[at].buckets(form).iter().map(|(number, bucket)| (*number, bucket)));
         }
         told
