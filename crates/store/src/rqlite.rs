@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use model::{Epoch, Timestamp};
 use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
 
 use crate::address::{Address, Backend, Existing};
 use crate::commit::{Patience, commit};
@@ -48,6 +49,7 @@ struct Rqlite {
     commits: Arc<Mutex<CommitLine>>,
     /// The last number that was committed or seen here.
     last: Arc<watch::Sender<u64>>,
+    asker: JoinHandle<()>,
 }
 
 impl Rqlite {
@@ -56,11 +58,26 @@ impl Rqlite {
         schema::prepare(&http).await?;
         let last = Arc::new(watch::Sender::new(statements::check(&http).await?));
         let commits = Arc::new(Mutex::new(CommitLine::new(Arc::clone(&http))));
-        Ok(Self { http, commits, last })
+        let asker = tokio::spawn(ask(Arc::clone(&http), Arc::clone(&last)));
+        Ok(Self { http, commits, last, asker })
     }
+}
 
-    fn tell(&self, seq: u64) {
-        tell(&self.last, seq);
+impl Drop for Rqlite {
+    fn drop(&mut self) {
+        self.asker.abort();
+    }
+}
+
+/// Asks for what others committed until it is aborted, however often those who wait for it begin anew.
+async fn ask(http: Arc<Http>, last: Arc<watch::Sender<u64>>) {
+    loop {
+        tokio::time::sleep(ASK).await;
+        match statements::check(&http).await {
+            Ok(seq) => tell(&last, seq),
+            // Whoever waits here waits for commits, not for errors.
+            Err(error) => tracing::debug!(%error, "not hearing of others' commits; asking again"),
+        }
     }
 }
 
@@ -106,19 +123,8 @@ impl Database for Rqlite {
     fn changed(&self, after: u64) -> Answer<'_, u64> {
         let mut last = self.last.subscribe();
         Box::pin(async move {
-            loop {
-                let seen = *last.borrow_and_update();
-                if seen > after {
-                    return Ok(seen);
-                }
-                if tokio::time::timeout(ASK, last.changed()).await.is_err() {
-                    // What cannot be reached now is asked again: whoever waits here waits for commits, not for errors.
-                    match statements::check(&self.http).await {
-                        Ok(seq) => self.tell(seq),
-                        Err(error) => tracing::debug!(%error, "not hearing of others' commits; asking again"),
-                    }
-                }
-            }
+            let seen = last.wait_for(|last| *last > after).await;
+            seen.map(|last| *last).map_err(|_| StoreError::Gone)
         })
     }
 
@@ -177,7 +183,7 @@ impl Database for Rqlite {
     fn check(&self) -> Answer<'_, u64> {
         Box::pin(async {
             let seq = statements::check(&self.http).await?;
-            self.tell(seq);
+            tell(&self.last, seq);
             Ok(seq)
         })
     }
