@@ -77,12 +77,13 @@ impl Ground {
     /// Two for whom the test does not hold.
     fn fails(&self, test: &PolicyTest) -> Option<Pair> {
         let (from, to) = (self.spoken_of.get(&test.from)?, self.spoken_of.get(&test.to)?);
-        let ports = test.service.ports().first().map_or(ALL_PORTS, |range| (range.first(), range.last()));
         let protocol = test.service.protocol();
-        match test.expect {
+        let ports = test.service.ports().iter().map(|range| (range.first(), range.last()));
+        let all = test.service.ports().is_empty().then_some(ALL_PORTS);
+        all.into_iter().chain(ports).find_map(|ports| match test.expect {
             Access::Deny => self.reaches(from, to, protocol, ports),
             Access::Allow => self.lacks(from, to, protocol, ports),
-        }
+        })
     }
 
     /// One of the ones and one of the others whom a rule lets through by some of this.
