@@ -1,5 +1,6 @@
 //! How many changes a second the database takes, one at a time and in groups, beside bare SQLite writing the same rows on
-//! the same disk: `cargo run --release -p store --example commits [FOLDER]`. The ratio is what can be compared between machines.
+//! the same disk: `cargo run --release -p store --example commits [FOLDER | ADDRESS]`. The ratio is what can be compared between
+//! machines. With the address of an empty database server, such as `postgres://user@host/database`, that is measured alone.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program that measures and tells")]
 
 use std::path::{Path, PathBuf};
@@ -8,11 +9,12 @@ use std::time::Instant;
 use control::{ActorName, Change, RecordChange};
 use model::{Keepalive, Network, NetworkId, Ranges, Timestamp};
 use rusqlite::{Connection, TransactionBehavior, params};
-use store::{Commit, Database, Sqlite};
+use store::{Access, Address, Commit};
 
 const SINGLE: u64 = 500;
 const GROUPED: u64 = 20_000;
 const GROUP: usize = 100;
+const RUNS: [(&str, u64, usize); 2] = [("one by one", SINGLE, 1), ("in groups", GROUPED, GROUP)];
 
 fn network(seq: u64) -> Network {
     let bytes = u128::from(seq).to_be_bytes();
@@ -44,10 +46,11 @@ fn per_second(count: u64, work: impl FnOnce()) -> f64 {
     f64::from(u32::try_from(count).unwrap()) / start.elapsed().as_secs_f64()
 }
 
-fn ours(path: &Path, count: u64, group: usize) -> f64 {
-    let database = Sqlite::open(path).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let commits: Vec<Commit> = (1..=count).map(commit).collect();
+fn ours(address: &Address, count: u64, group: usize) -> f64 {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let database = runtime.block_on(store::open(address)).unwrap();
+    let last = runtime.block_on(database.check()).unwrap();
+    let commits: Vec<Commit> = (last + 1..=last + count).map(commit).collect();
     per_second(count, || {
         for group in commits.chunks(group) {
             runtime.block_on(database.commit(group.to_vec())).unwrap();
@@ -82,15 +85,25 @@ fn bare(path: &Path, count: u64, group: usize) -> f64 {
     })
 }
 
+fn of_server(address: &Address) {
+    println!("{:<12}{:>16}", "", "commits/s");
+    for (name, count, group) in RUNS {
+        println!("{name:<12}{:>16.0}", ours(address, count, group));
+    }
+}
+
 fn main() {
-    let folder = match std::env::args_os().nth(1) {
+    let folder = match std::env::args().nth(1) {
+        Some(text) if text.contains("://") => {
+            return of_server(&Address::parse(&text, Access::default()).unwrap());
+        }
         Some(folder) => tempfile::tempdir_in(PathBuf::from(folder)).unwrap(),
         None => tempfile::tempdir().unwrap(),
     };
     let file = |name: &str| folder.path().join(name);
     println!("{:<12}{:>16}{:>16}{:>8}", "", "commits/s", "bare SQLite/s", "ratio");
-    for (name, count, group) in [("one by one", SINGLE, 1), ("in groups", GROUPED, GROUP)] {
-        let ours = ours(&file(&format!("ours-{group}")), count, group);
+    for (name, count, group) in RUNS {
+        let ours = ours(&Address::file(&file(&format!("ours-{group}"))), count, group);
         let bare = bare(&file(&format!("bare-{group}")), count, group);
         println!("{name:<12}{ours:>16.0}{bare:>16.0}{:>8.2}", ours / bare);
     }
