@@ -165,7 +165,7 @@ fn has_program(program: &str) -> bool {
 
 /// Debian keeps the versions of PostgreSQL apart, and none of them in the path.
 fn postgres_folders() -> Vec<PathBuf> {
-    let versions = std::fs::read_dir(POSTGRES_FOLDER).into_iter().flatten().filter_map(|entry| entry.ok());
+    let versions = std::fs::read_dir(POSTGRES_FOLDER).into_iter().flatten().filter_map(Result::ok);
     versions.map(|entry| entry.path().join("bin")).collect()
 }
 
