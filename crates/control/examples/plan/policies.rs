@@ -135,10 +135,10 @@ fn tests() {
     let test = |test: u32| PolicyTest {
         id: PolicyTestId::from_bytes(bytes(14, test)),
         network: network(0).id,
-        from: if test % 20 == 0 { everything.clone() } else { Subject::Tag(tag(number(15, test))) },
-        to: if test % 40 == 0 { everything.clone() } else { Subject::Tag(tag(number(16, test))) },
-        service: if test % 3 == 0 { "tcp/443" } else { "tcp/22" }.parse().unwrap(),
-        expect: if test % 2 == 0 { Access::Deny } else { Access::Allow },
+        from: if test.is_multiple_of(20) { everything.clone() } else { Subject::Tag(tag(number(15, test))) },
+        to: if test.is_multiple_of(40) { everything.clone() } else { Subject::Tag(tag(number(16, test))) },
+        service: if test.is_multiple_of(3) { "tcp/443" } else { "tcp/22" }.parse().unwrap(),
+        expect: if test.is_multiple_of(2) { Access::Deny } else { Access::Allow },
         created: NOW,
     };
     for (what, open) in [
