@@ -58,19 +58,25 @@ fn the_part_that_runs_inside() {
 
     is_a_star_and_a_mesh_again(&house, &gate, &[&other, &inner]);
     println!("a hub and its spokes, and a mesh again");
-    new_keys_cost_no_ping(&house, hosts);
+    a_new_key_costs_no_ping(&house, hosts);
+    println!("no ping was lost while a host changed its key");
+    all_keys_change(&house, hosts);
+    println!("all hosts changed their keys");
     twins_reach_one_another(&house, &sites, [&gate, &other], &inner);
     println!("two sites with the same range reach one another");
 
     let phone = house.foreign("p1").unwrap();
     let phone_before = phone.machine().snapshot().unwrap();
     let client = a_phone_comes_in(&house, &phone, &gate, &inner);
-    policies_hold(&house, hosts, &phone, &client);
+    println!("a phone comes in, knows names, is cut off and comes back");
+    let asked = policies_hold(&house, hosts, &phone, &client);
+    println!("{asked} probes see what policies say");
     phone.down().unwrap();
     phone.machine().run("rm", ["-r", "/etc/wireguard"]).unwrap();
     as_before(phone.machine(), &phone_before);
 
     a_full_tunnel_does_not_leak(&house, &gate, &inner);
+    println!("nothing leaked when the internet gateway died");
     gate.reboot().unwrap();
     eventually(patience(SOON), || gate.machine().ping(other.v4()?)).unwrap();
     machines_are_what_they_were(hosts, before);
@@ -94,11 +100,12 @@ fn have_new_keys(house: &House, former: &[(&Host, String)]) {
     }
 }
 
-/// Of one host, then of all. Turns are two seconds, too short for an emulated processor: keys of all may cost pings here.
-fn new_keys_cost_no_ping(house: &House, hosts: [&Host; 3]) {
+fn ask(house: &House, path: &str) {
+    house.desk().unwrap().request("POST", path, &Value::Null).unwrap();
+}
+
+fn a_new_key_costs_no_ping(house: &House, hosts: [&Host; 3]) {
     let [gate, other, inner] = hosts;
-    let keys = || hosts.map(|host| (host, key(host)));
-    let ask = |path: &str| drop(house.desk().unwrap().request("POST", path, &Value::Null).unwrap());
     let pingers = [
         (gate, other.v4().unwrap()),
         (other, gate.v6().unwrap()),
@@ -108,21 +115,22 @@ fn new_keys_cost_no_ping(house: &House, hosts: [&Host; 3]) {
     .map(|(from, to)| from.machine().slow_pinger(to, PAUSE).unwrap());
     let go_on = |pings| pingers.iter().for_each(|pinger| pinger.wait_for(pings, patience(SOON)).unwrap());
     go_on(5);
-    let former = keys();
-    ask(&format!("/api/v1/hosts/{}/rotate-key", gate.name()));
+    let former = hosts.map(|host| (host, key(host)));
+    ask(house, &format!("/api/v1/hosts/{}/rotate-key", gate.name()));
     have_new_keys(house, &former[..1]);
     go_on(10);
     for pinger in pingers {
         pinger.stop().unwrap().none_lost().unwrap();
     }
     assert_eq!([key(other), key(inner)], [former[1].1.clone(), former[2].1.clone()], "nobody asked them");
-    println!("no ping was lost while a host changed its key");
+}
 
-    let former = keys();
-    ask("/api/v1/hosts/rotate-keys");
+/// Their turns are two seconds apart, too little for an emulated processor: pings may be lost here.
+fn all_keys_change(house: &House, hosts: [&Host; 3]) {
+    let former = hosts.map(|host| (host, key(host)));
+    ask(house, "/api/v1/hosts/rotate-keys");
     have_new_keys(house, &former);
     all_reach_all(&hosts, patience(SOON)).unwrap();
-    println!("all hosts changed their keys");
 }
 
 /// As `wg-quick` does it with the kernel's WireGuard; names by its gateway.
@@ -138,12 +146,11 @@ fn a_phone_comes_in(house: &House, phone: &Foreign, gate: &Host, inner: &Host) -
     }
     names(phone, inner, gate, &client.addresses.map(|address| address.to_string()));
     is_cut_off_and_comes_back(house, &client, phone, gate, inner);
-    println!("a phone comes in, knows names, is cut off and comes back");
     client
 }
 
 /// Nothing is allowed, then what a few rules say, by both families, TCP and UDP.
-fn policies_hold(house: &House, hosts: [&Host; 3], phone: &Foreign, client: &Client) {
+fn policies_hold(house: &House, hosts: [&Host; 3], phone: &Foreign, client: &Client) -> usize {
     let place = |machine: &Machine, addresses: &[_]| Place::new(machine, spots(machine.name(), addresses));
     let mut places: Vec<Place> =
         hosts.iter().map(|host| place(host.machine(), host.addresses().unwrap())).collect();
@@ -170,7 +177,7 @@ fn policies_hold(house: &House, hosts: [&Host; 3], phone: &Foreign, client: &Cli
     agree();
     desk.patch("", &json!({"access": "allow"})).unwrap();
     agree();
-    println!("{asked} probes see what policies say");
+    asked
 }
 
 fn a_full_tunnel_does_not_leak(house: &House, gate: &Host, inner: &Host) {
@@ -179,5 +186,4 @@ fn a_full_tunnel_does_not_leak(house: &House, gate: &Host, inner: &Host) {
     web.attach(house.internet(), &addresses.each_ref().map(String::as_str), &[]).unwrap();
     house.desk().unwrap().node(gate.name(), &json!({"internet_gateway": true})).unwrap();
     nothing_leaks_when_the_gateway_dies(house, gate, inner, &web);
-    println!("nothing leaked when the internet gateway died");
 }
