@@ -7,6 +7,7 @@
 
 mod answer;
 mod bucket;
+mod client;
 mod deltas;
 mod host_delta;
 mod layout;
@@ -28,6 +29,7 @@ use wire::{HostMap, Membership, Peer, PeerNode, ServerLinks, Way};
 
 pub use answer::Differing;
 pub use bucket::Bucket;
+pub use client::{NoEndpoint, client_endpoint, client_ranges};
 pub use deltas::{Deltas, MOST_TOLD, deltas, deltas_within};
 pub use host_delta::HostDelta;
 pub use log::{Log, catch_up};

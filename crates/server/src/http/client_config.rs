@@ -1,15 +1,14 @@
 //! What goes into a client's configuration: looked up in intent and inventory, for one of its gateways.
 //!
-//! Not for its text (`api::WgQuick`). It keeps true that a client is given no range that policy keeps from it.
+//! Not for its text (`api::WgQuick`), nor for where the gateway is and what is sent there (`control::plan`). It keeps true that
+//! whoever asks is told what to do where nobody knows where the gateway is.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use api::{Problem, ProblemKind, WgQuick};
-use control::policy::{Member, may_talk};
+use control::plan::{NoEndpoint, client_endpoint, client_ranges};
 use control::{HostInventory, Intent, Inventory};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use model::{Client, DnsName, Endpoint, HostName, Network, Node};
-use wire::NatMapping;
+use model::{Client, DnsName, Endpoint, HostName, Node};
 
 /// The configuration of a client that comes in by this gateway.
 pub(super) fn of(
@@ -33,7 +32,7 @@ pub(super) fn of(
         mtu: client.mtu,
         gateway_key: host.wireguard_key,
         endpoint: endpoint(&host.name, host.static_endpoint, inventory.host(host.id))?,
-        allowed: allowed(intent, client, network),
+        allowed: client_ranges(intent, client, network),
         keepalive: client.keepalive.unwrap_or(network.keepalive),
     })
 }
@@ -44,52 +43,25 @@ fn dns(client: &Client, gateway: &Node) -> Vec<IpAddr> {
     client.dns.clone().unwrap_or_else(|| gateway.addresses.iter().filter(own).collect())
 }
 
-/// Where the gateway can be reached: as people said, else where it is seen, IPv4 first. What is seen of one behind a NAT with a
-/// mapping for each destination helps no client.
+/// Where the gateway can be reached, or what to do where nobody knows.
 fn endpoint(
     name: &HostName,
     fixed: Option<Endpoint>,
     seen: Option<&HostInventory>,
 ) -> Result<Endpoint, Problem> {
-    if let Some(fixed) = fixed {
-        return Ok(fixed);
-    }
-    let set = format!("set an endpoint (`netloom host update {name} --static-endpoint ADDRESS:PORT`)");
-    let refused = |detail| Err(Problem::coded(ProblemKind::Conflict, "gateway-without-endpoint", detail));
-    if seen.is_some_and(|seen| seen.nat() == NatMapping::PerDestination) {
-        return refused(format!(
+    let set = || format!("set an endpoint (`netloom host update {name} --static-endpoint ADDRESS:PORT`)");
+    let refused = |detail| Problem::coded(ProblemKind::Conflict, "gateway-without-endpoint", detail);
+    client_endpoint(fixed, seen).map_err(|why| match why {
+        NoEndpoint::PerDestination => refused(format!(
             "nobody can tell where the gateway `{name}` can be reached: its NAT has another mapping for every \
-             destination; forward a port there and {set}, or name another gateway, and ask again"
-        ));
-    }
-    match seen.and_then(|seen| seen.seen().into_iter().next()) {
-        Some(endpoint) => Ok(endpoint),
-        None => refused(format!(
-            "nobody knows yet where the gateway `{name}` can be reached: start its agent, or {set}, and ask again"
+             destination; forward a port there and {}, or name another gateway, and ask again",
+            set()
         )),
-    }
-}
-
-/// What the client sends to its gateway: the network's ranges, and those outside and behind other clients with whom policy
-/// lets it talk, or everything. All of both families then: what the gateway does not let through goes nowhere else.
-fn allowed(intent: &Intent, client: &Client, network: &Network) -> Vec<IpNet> {
-    if client.full_tunnel {
-        let v4 = Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0);
-        return vec![v4.into(), Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0).into()];
-    }
-    let talks = |other| may_talk(intent, network.id, Member::Client(client.id), other);
-    let egresses = intent.egresses_in_network(network.id);
-    let outside = egresses.filter(|egress| talks(Member::Egress(egress.id))).map(model::Egress::reached_as);
-    let others = intent.clients_in_network(network.id).filter(|other| other.id != client.id);
-    let others = others.filter(|other| talks(Member::Client(other.id)));
-    let behind = others.flat_map(|other| other.ranges.iter().copied());
-    let mut ranges: Vec<IpNet> = network.ranges.iter().collect();
-    for range in outside.chain(behind) {
-        if !ranges.iter().any(|known| known.contains(&range)) {
-            ranges.push(range);
-        }
-    }
-    ranges
+        NoEndpoint::Unseen => refused(format!(
+            "nobody knows yet where the gateway `{name}` can be reached: start its agent, or {}, and ask again",
+            set()
+        )),
+    })
 }
 
 #[cfg(test)]
