@@ -19,7 +19,8 @@ use wire::{HostMap, Membership, Outcome, Peer};
 use crate::access::{Shape, Standing, carries_always};
 use crate::reach::{Claim, Ground, Reach, duties, taken_part};
 use crate::{
-    Family, Firewall, FirewallDigest, Kept, LinkKind, LinkName, LocalSettings, Need, Route, TUNNEL_TABLE,
+    Family, Firewall, FirewallDigest, Kept, LinkKind, LinkName, LocalSettings, Need, ROUTE_METRIC,
+    ROUTE_PROTOCOL, Route, TUNNEL_TABLE,
 };
 
 /// What is known only while the agent runs, besides the map and the settings.
@@ -168,7 +169,18 @@ impl Interface {
             let defaults = tunnel.sources.iter().map(|(family, source)| (family.everything(), *source));
             ranges.chain(defaults)
         });
-        main.chain(tunnel.map(|(to, source)| Route::ours(to, source).in_table(TUNNEL_TABLE)))
+        let tunnel = tunnel.map(|(to, source)| Route::ours(to, source).in_table(TUNNEL_TABLE));
+        main.chain(tunnel).chain(self.tunnel_of_nobody())
+    }
+
+    /// Where the tunnel is for IPv6 alone, IPv4 goes into it and to no peer. Were it `unreachable`, a kernel that checks where
+    /// packets come from, strictly or not, would drop the tunnel's own datagrams that come in over IPv4.
+    fn tunnel_of_nobody(&self) -> Option<Route> {
+        let tunnel = self.tunnel.as_ref()?;
+        let destination = Family::V4.everything();
+        let (metric, protocol, table) = (ROUTE_METRIC, ROUTE_PROTOCOL, TUNNEL_TABLE);
+        let nobody = Route { destination, source: None, metric, protocol, table };
+        (!tunnel.sources.contains_key(&Family::V4)).then_some(nobody)
     }
 
     /// Allows a peer what is claimed, with a route if there is none yet; whether there is such a peer.
