@@ -1,11 +1,13 @@
 //! The World under any trouble: machines join, leave, roam, crash and reboot, connections break, datagrams get lost, the
-//! server comes and goes. When it has come to rest, every map is the definition's and every pair is probed.
+//! server comes and goes, and people change rules, gateways, clients, ranges and keys meanwhile. Nothing gets through that no
+//! intent allows that may still count; and when the world has come to rest, every map is the definition's and every pair is
+//! asked for everything.
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use testkit::world::{Border, NETWORKS, World};
+use testkit::world::{Border, NETWORKS, Numbers, Wish, World};
 
 const MOST_HOSTS: usize = 5;
 const SITES: usize = 4;
@@ -20,6 +22,7 @@ enum Step {
     RestartNat(usize),
     Loss(u64),
     Wait(u64),
+    Wish(Wish, Numbers),
 }
 
 /// What may happen to a host.
@@ -51,8 +54,35 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
+fn wish() -> impl Strategy<Value = Wish> {
+    prop_oneof![
+        6 => Just(Wish::Policy),
+        2 => Just(Wish::Access),
+        2 => Just(Wish::Tags),
+        1 => Just(Wish::Groups),
+        4 => Just(Wish::Duties),
+        3 => Just(Wish::Relay),
+        3 => Just(Wish::Internet),
+        4 => Just(Wish::Client),
+        2 => Just(Wish::ClientRest),
+        3 => Just(Wish::Import),
+        4 => Just(Wish::Egress),
+        2 => Just(Wish::EgressRest),
+        1 => Just(Wish::Expiry),
+        1 => Just(Wish::Approval),
+        1 => Just(Wish::Rotate),
+        1 => Just(Wish::Renumber),
+    ]
+}
+
+fn wish_step() -> impl Strategy<Value = Step> {
+    let numbers = (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(a, b, c)| Numbers { a, b, c });
+    (wish(), numbers).prop_map(|(wish, numbers)| Step::Wish(wish, numbers))
+}
+
 fn step() -> impl Strategy<Value = Step> {
-    let networks = select(vec![[true, false], [false, true], [true, true]]);
+    let networks =
+        select(vec![[true, false, false], [false, true, false], [true, true, false], [false, true, true]]);
     prop_oneof![
         6 => (0..SITES, networks).prop_map(|(site, networks)| Step::Join { site, networks }),
         16 => (0..MOST_HOSTS, happening()).prop_map(|(host, happening)| Step::Host(host, happening)),
@@ -92,7 +122,15 @@ fn take(world: &mut World, members: &mut Members, step: Step) {
         Step::StartServer { forgets } => world.start_server(forgets),
         Step::RestartNat(site) => world.restart_nat(site),
         Step::Loss(percent) => (world.loss, world.twice) = (percent, percent),
-        Step::Wait(millis) => world.run(Duration::from_millis(millis)),
+        Step::Wait(millis) => {
+            world.ask_around(12);
+            world.run(Duration::from_millis(millis));
+        }
+        Step::Wish(wish, numbers) => {
+            if world.server_is_up() {
+                world.wish(wish, numbers);
+            }
+        }
     }
 }
 
@@ -132,6 +170,30 @@ proptest! {
         let mut members = Members::default();
         for step in steps {
             take(&mut world, &mut members, step);
+        }
+        world.settle();
+        world.check();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_wished_meanwhile_nothing_gets_through_that_nobody_allows_and_in_the_end_all_that_somebody_does(
+        seed in 0u64..1_000,
+        sites in proptest::collection::vec(0..SITES, 2..MOST_HOSTS),
+        steps in proptest::collection::vec(prop_oneof![1 => step(), 2 => wish_step()], 1..60),
+    ) {
+        let borders = [Border::Open, Border::OneMapping, Border::Open, Border::PerDestination];
+        let mut world = World::new(seed, &borders);
+        let mut members = Members::default();
+        for site in sites {
+            take(&mut world, &mut members, Step::Join { site, networks: [true, site % 2 == 0, site == 0] });
+        }
+        for step in steps {
+            take(&mut world, &mut members, step);
+            world.check_keys();
         }
         world.settle();
         world.check();

@@ -1,84 +1,34 @@
-//! What must be true when the world has come to rest, and the reference model that says so.
-//!
-//! The model knows what was asked for and where machines are, and nothing of maps, deltas, ops or paths.
+//! What must be true when the world has come to rest: each machine has what the definition and the model say, and each pair
+//! of ends reaches each other exactly for what the model says.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use model::WgPublicKey;
+use reconcile::FirewallLook;
 
-use super::net::Border;
+use super::ask::End;
+use super::model::{Member, Model};
+use super::packet::Service;
 use super::server::DOORS;
 use super::{NETWORKS, World};
 
-#[derive(Debug, Clone)]
-struct Machine {
-    member: bool,
-    /// For each network: whether it is in it, and takes part.
-    networks: [Option<bool>; NETWORKS],
-    site: Option<usize>,
-}
+/// What is asked for: rules of random histories name some of it.
+pub(super) const SERVICES: [Service; 3] = [Service::Ping, Service::Tcp(80), Service::Udp(500)];
 
-/// Who should be able to talk to whom.
-#[derive(Debug, Clone)]
-pub(super) struct Model {
-    borders: Vec<Border>,
-    machines: Vec<Machine>,
-}
-
-impl Model {
-    pub(super) fn new(borders: &[Border]) -> Self {
-        Self { borders: borders.to_vec(), machines: Vec::new() }
-    }
-
-    pub(super) fn join(&mut self, networks: [bool; NETWORKS]) {
-        let networks = networks.map(|is_in| is_in.then_some(true));
-        self.machines.push(Machine { member: true, networks, site: None });
-    }
-
-    pub(super) fn leave(&mut self, machine: usize) {
-        self.machines[machine].member = false;
-    }
-
-    pub(super) fn switch(&mut self, machine: usize, network: usize, connected: bool) {
-        self.machines[machine].networks[network] = Some(connected);
-    }
-
-    pub(super) fn move_to(&mut self, machine: usize, site: Option<usize>) {
-        self.machines[machine].site = site;
-    }
-
-    fn takes_part(&self, machine: usize, network: usize) -> bool {
-        let machine = &self.machines[machine];
-        machine.member && machine.networks[network] == Some(true)
-    }
-
-    fn may_talk_in(&self, one: usize, other: usize, network: usize) -> bool {
-        one != other && self.takes_part(one, network) && self.takes_part(other, network)
-    }
-
-    fn may_talk(&self, one: usize, other: usize) -> bool {
-        (0..NETWORKS).any(|network| self.may_talk_in(one, other, network))
-    }
-
-    /// Whether what stands between two machines lets them reach each other without a relay.
-    fn can_reach(&self, one: usize, other: usize) -> bool {
-        let (Some(one), Some(other)) = (self.machines[one].site, self.machines[other].site) else {
-            return false;
-        };
-        match (self.borders[one], self.borders[other]) {
-            _ if one == other => true,
-            (Border::Open, _) | (_, Border::Open) => true,
-            (Border::OneMapping, Border::OneMapping) => true,
-            (Border::PerDestination, Border::OneMapping | Border::PerDestination)
-            | (Border::OneMapping, Border::PerDestination) => false,
-        }
-    }
+/// What is expected of a question.
+struct Expected {
+    number: u64,
+    from: End,
+    to: End,
+    address: IpAddr,
+    service: Service,
+    answered: bool,
 }
 
 impl World {
-    /// Ends all trouble, and lets everything settle.
+    /// Ends all trouble, has every client import what it is to have, and lets everything settle.
     pub fn settle(&mut self) {
         (self.loss, self.twice) = (0, 0);
         if !self.server.up {
@@ -92,6 +42,12 @@ impl World {
         }
         // Longer than the longest pause before a peer that did not answer is tried again, and all its rounds.
         self.run(Duration::from_secs(400));
+        for client in 0..self.clients.len() {
+            self.import(client);
+        }
+        if !self.clients.is_empty() {
+            self.run(Duration::from_secs(60));
+        }
     }
 
     /// Checks everything that must be true at rest.
@@ -99,95 +55,150 @@ impl World {
         for host in 0..self.hosts.len() {
             self.check_host(host);
         }
-        self.check_pairs();
+        self.check_paths();
+        self.check_questions();
     }
 
     /// Checks that the machine has what it must have, and nothing else.
     fn check_host(&self, host: usize) {
         let machine = &self.hosts[host];
-        let member = self.model.machines[host].member;
-        let placed = machine.place.is_some();
-        assert_eq!(self.server.intent.host(machine.id).is_some(), member, "host {host} exists");
-        if !placed {
+        let member = self.server.intent.host(machine.id);
+        if machine.place.is_none() {
             return;
         }
-        if !member {
+        let Some(member) = member else {
             assert!(machine.removed, "host {host} knows that it was removed");
-            assert_eq!(machine.kernel.actual.link, None, "host {host} has nothing of ours any more");
-            assert_eq!(machine.disk, None);
+            assert!(
+                machine.kernel.is_untouched(),
+                "host {host} is as it was before us: {:?}",
+                machine.kernel.actual
+            );
+            assert!(machine.disk.map.is_none() && machine.disk.kept.0.is_empty());
             return;
-        }
+        };
         let map = machine.map().unwrap_or_else(|| panic!("host {host} has a map"));
         let definition = self.server.definition(machine.id, map.generation);
         assert_eq!(Some(map), definition.as_ref(), "host {host} has the map that the definition says");
-        assert_eq!(machine.disk.as_ref(), Some(map), "host {host} has it on disk");
+        assert_eq!(machine.disk.map.as_ref(), Some(map), "host {host} has it on disk");
         assert!(!machine.wants_broker(), "host {host} is connected");
+        assert_eq!(machine.left_to_do(self.now), [], "host {host} has nothing left to do");
+        let look = machine
+            .kernel
+            .firewall
+            .as_ref()
+            .map_or(FirewallLook::Absent, |it| FirewallLook::Intact(it.digest()));
+        assert_eq!(
+            machine.kernel.actual.surroundings.firewall,
+            Some(look),
+            "host {host}'s firewall is what it shows"
+        );
 
-        let device = machine.kernel.actual.link.as_ref().and_then(|link| link.device.as_ref());
-        let peers: BTreeSet<WgPublicKey> = device.expect("the device").peers.keys().copied().collect();
-        let others = (0..self.hosts.len()).filter(|other| self.model.may_talk(host, *other));
-        let expected: BTreeSet<WgPublicKey> =
-            others.map(|other| self.hosts[other].key).chain(DOORS.map(|(key, _, _)| key)).collect();
-        assert_eq!(peers, expected, "host {host} has the peers it may talk to, and no others");
+        assert_eq!(
+            machine.kernel.key(),
+            Some(member.wireguard_key),
+            "host {host} has the key that others know"
+        );
+        assert!(!member.rotate && machine.keys.next.is_none(), "host {host} has the key it was to make");
+        let peers: BTreeSet<WgPublicKey> =
+            machine.kernel.peers().expect("the device").keys().copied().collect();
+        let mut expected = Model::new(self, &self.server.intent).keys_of(host);
+        expected.extend(DOORS.map(|(key, _, _)| key));
+        assert_eq!(peers, expected, "host {host} has sessions with those it is to have, and no others");
     }
 
-    /// Probes every pair in every network.
-    fn check_pairs(&mut self) {
-        let mut expected = Vec::new();
-        for one in 0..self.hosts.len() {
+    /// Checks that each host says of its paths what is so.
+    fn check_paths(&self) {
+        let model = Model::new(self, &self.server.intent);
+        for one in (0..self.hosts.len()).filter(|host| self.hosts[*host].place.is_some()) {
+            let keys = model.keys_of(one);
             for other in 0..self.hosts.len() {
-                for network in 0..NETWORKS {
-                    let Some(address) = self.address(other, network) else { continue };
-                    let number = expected.len() as u64;
-                    self.ping(one, address, number);
-                    let may = self.model.may_talk_in(one, other, network);
-                    expected.push((one, other, network, may && self.model.can_reach(one, other), may));
+                let known = self.server.intent.host(self.hosts[other].id);
+                if known.is_none_or(|known| !keys.contains(&known.wireguard_key)) {
+                    continue;
+                }
+                let path = self.path(one, other);
+                let talks = model.can_reach(one, other);
+                let live = !path.starts_with("unreachable") && !path.starts_with("trying");
+                assert_eq!(live, talks, "the path from {one} to {other}: {path}");
+                assert!(talks || path.starts_with("unreachable"), "the path from {one} to {other}: {path}");
+            }
+        }
+    }
+
+    pub(super) fn ends(&self) -> Vec<End> {
+        let hosts =
+            (0..self.hosts.len()).filter(|host| self.server.intent.host(self.hosts[*host].id).is_some());
+        let clients = (0..self.clients.len()).map(End::Client);
+        hosts.map(End::Host).chain(clients).chain((0..self.annexes.len()).map(End::Annex)).collect()
+    }
+
+    /// By what an end is asked in a network.
+    pub(super) fn addresses(&self, model: &Model<'_>, end: End, network: usize) -> Vec<IpAddr> {
+        match model.member(end, network) {
+            Some(Member::Node(node)) => node.addresses.iter().collect(),
+            Some(Member::Client(client)) => client.addresses.iter().collect(),
+            Some(Member::Egress(egress)) => {
+                let End::Annex(annex) = end else { return Vec::new() };
+                let real = self.annexes[annex].machine();
+                let mapped =
+                    egress.mapped.and_then(|mapped| reconcile::PrefixMap::new(mapped, egress.range).ok());
+                vec![mapped.and_then(|map| map.to_mapped(real)).unwrap_or(real)]
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Asks everybody for everything, by every address.
+    fn check_questions(&mut self) {
+        let intent = self.server.intent.clone();
+        let mut wanted = Vec::new();
+        let model = Model::new(self, &intent);
+        let ends = self.ends();
+        for (from, to) in ends.iter().flat_map(|from| ends.iter().map(move |to| (*from, *to))) {
+            if from == to || model.is_near(from, to) {
+                continue;
+            }
+            let tunnels = (0..NETWORKS).any(|network| model.uses_gateway(from, network));
+            for network in 0..NETWORKS {
+                // A gateway may itself be in the other network, and answer to any of its addresses what it answers to one.
+                if tunnels && model.member(from, network).is_none() {
+                    continue;
+                }
+                for address in self.addresses(&model, to, network) {
+                    // Ranges are of IPv4.
+                    if address.is_ipv6() && matches!(from, End::Annex(_)) {
+                        continue;
+                    }
+                    for service in SERVICES {
+                        let may = model.reaches(from, to, network, service);
+                        wanted.push((from, to, address, service, may));
+                    }
                 }
             }
         }
-        self.run(Duration::from_secs(10));
-        let mut answered = BTreeSet::new();
-        for host in &mut self.hosts {
-            answered.extend(std::mem::take(&mut host.kernel.pongs));
+        for from in ends.iter().copied().filter(|end| !matches!(end, End::Annex(_))) {
+            let leaves = model.leaves_by(from).is_some();
+            wanted.push((from, End::Outside, self.outside(), Service::Tcp(443), leaves));
         }
-        for (number, (one, other, network, talks, may)) in expected.into_iter().enumerate() {
-            let path = self.hosts[one].path(&self.hosts[other].key);
+        drop(model);
+        self.ask_all(wanted);
+    }
+
+    fn ask_all(&mut self, wanted: Vec<(End, End, IpAddr, Service, bool)>) {
+        self.forget_questions();
+        let mut expected = Vec::new();
+        for (from, to, address, service, answered) in wanted {
+            let number = self.ask(from, address, service);
+            expected.push(Expected { number, from, to, address, service, answered });
+        }
+        self.run(Duration::from_secs(8));
+        for question in expected {
+            let Expected { number, from, to, address, service, answered } = question;
             assert_eq!(
-                answered.contains(&(number as u64)),
-                talks,
-                "host {one} reaches host {other} in network {network} (it may: {may}); its path: {path}"
+                self.is_answered_by(number, to),
+                answered,
+                "{from:?} asks {to:?} at {address} for {service:?}, and should be answered: {answered}"
             );
-            if talks {
-                assert!(
-                    !path.starts_with("unreachable") && !path.starts_with("trying"),
-                    "{one} to {other}: {path}"
-                );
-            }
-            if may && !talks && self.hosts[one].place.is_some() {
-                assert!(path.starts_with("unreachable"), "{one} to {other}: {path}");
-            }
         }
-    }
-
-    /// A host's address in a network.
-    pub fn address(&self, host: usize, network: usize) -> Option<IpAddr> {
-        let node = self.server.intent.node_of(self.hosts[host].id, self.networks[network])?;
-        node.addresses.v4.map(IpAddr::from)
-    }
-
-    /// Sends a ping from a host; `pongs` tells which were answered.
-    pub fn ping(&mut self, host: usize, to: IpAddr, number: u64) {
-        self.hosts[host].kernel.ping(to, number, self.now);
-        self.transmit(host);
-    }
-
-    /// The numbers of a host's pings that were answered since this was last asked.
-    pub fn pongs(&mut self, host: usize) -> Vec<u64> {
-        std::mem::take(&mut self.hosts[host].kernel.pongs)
-    }
-
-    /// How a host sees its path to another, in words.
-    pub fn path(&self, host: usize, other: usize) -> String {
-        self.hosts[host].path(&self.hosts[other].key)
     }
 }

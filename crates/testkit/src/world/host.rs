@@ -1,20 +1,21 @@
-//! A simulated machine: a kernel, a disk, and an agent made of the real brain (`reconcile`) in the thinnest of shells.
+//! A simulated machine with an agent: a kernel, a disk, and the real brain (`reconcile`) in the thinnest of shells.
+//!
+//! What the brain wants done is in `shell`, its keys in `rotation`. It keeps true that what is not on disk is gone when the
+//! agent dies, and what is not in the kernel's hands when the machine reboots.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use model::{Generation, HostId, WgPublicKey};
-use reconcile::{
-    Agent, AgentAction, AgentEvent, Changed, Circumstances, Derived, Desired, LinkKind, LinkName,
-    LocalSettings, Op, PathAction, Paths, reconcile, reconcile_followed,
-};
-use wire::{HostMap, Outcome, Report};
+use reconcile::{Agent, AgentEvent, Clients, Derived, Kept, Own, Paths, Routers};
+use wire::{HostMap, Report};
 
+use super::PORT;
+use super::kernel::Kernel;
 use super::net::{Place, endpoint};
-use super::server::DOORS;
-use super::wireguard::Kernel;
-use super::{PORT, SERVER};
+use super::packet::Word;
+use super::rotation::Keys;
 
 /// What an agent wants from the server.
 #[derive(Debug, Clone)]
@@ -22,29 +23,44 @@ pub(super) enum Request {
     Connect(u64),
     Ask { have: Generation, held: Option<Box<HostMap>> },
     Report(Box<Report>),
+    Key(WgPublicKey),
 }
 
 /// A running agent.
 #[derive(Debug)]
-struct Running {
-    agent: Agent,
-    paths: Paths,
-    derived: Option<Derived>,
-    highest: Generation,
+pub(super) struct Running {
+    pub(super) agent: Agent,
+    pub(super) paths: Paths,
+    pub(super) routers: Routers,
+    pub(super) clients: Clients,
+    pub(super) derived: Option<Derived>,
+    pub(super) highest: Generation,
+    /// How it stands with the key that is being changed.
+    pub(super) changing_key: bool,
+    pub(super) key_at: Option<Duration>,
+}
+
+/// What an agent has on disk.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    pub(super) map: Option<HostMap>,
+    pub(super) kept: Kept,
 }
 
 /// A machine.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) id: HostId,
-    pub(super) key: WgPublicKey,
+    pub(super) keys: Keys,
     pub(super) kernel: Kernel,
     pub(super) place: Option<Place>,
     pub(super) local: BTreeSet<IpNet>,
-    pub(super) disk: Option<HostMap>,
+    pub(super) disk: Disk,
+    /// The maps all of whose ops were carried out on this kernel, and when.
+    applied: Vec<(Duration, Generation)>,
     /// Counts the agent's starts: what was meant for an earlier one is lost.
     pub(super) run: u64,
-    running: Option<Running>,
+    pub(super) running: Option<Running>,
     /// Counts its connections: nothing of an earlier one is heard.
     pub(super) attempts: u64,
     /// After this many ops the agent dies.
@@ -57,11 +73,12 @@ impl Host {
     pub(super) fn new(id: HostId, key: WgPublicKey, number: u64) -> Self {
         Self {
             id,
-            key,
-            kernel: Kernel::new(key, number),
+            keys: Keys::new(key),
+            kernel: Kernel::new(number),
             place: None,
             local: BTreeSet::new(),
-            disk: None,
+            disk: Disk::default(),
+            applied: Vec::new(),
             run: 0,
             running: None,
             attempts: 0,
@@ -72,14 +89,39 @@ impl Host {
 
     pub(super) fn start(&mut self, seed: u64, now: Duration) {
         self.run += 1;
-        let agent = Agent::new(self.disk.clone(), seed, now);
-        let highest = self.disk.as_ref().map_or(Generation::NONE, |map| map.generation);
-        self.running = Some(Running { agent, paths: Paths::new(), derived: None, highest });
+        let map = self.disk.map.clone();
+        let highest = map.as_ref().map_or(Generation::NONE, |map| map.generation);
+        self.running = Some(Running {
+            agent: Agent::new(map, seed, now),
+            paths: Paths::new(),
+            routers: Routers::new(seed.rotate_left(32)),
+            clients: Clients::new(),
+            derived: None,
+            highest,
+            changing_key: false,
+            key_at: self.keys.is_open().then_some(now),
+        });
         self.tell_local(now);
     }
 
     pub(super) fn stop(&mut self) {
         self.running = None;
+    }
+
+    /// A map has been carried out.
+    pub(super) fn has_applied(&mut self, generation: Generation, now: Duration) {
+        self.applied.push((now, generation));
+    }
+
+    /// The machine has been switched off and on.
+    pub(super) fn forget_applied(&mut self) {
+        self.applied.clear();
+    }
+
+    /// The map that was the newest to be carried out at this time.
+    pub(super) fn applied_at(&self, at: Duration) -> Generation {
+        let newest = self.applied.iter().rev().find(|(then, _)| *then <= at);
+        newest.map_or(Generation::NONE, |(_, generation)| *generation)
     }
 
     pub(super) const fn runs(&self) -> bool {
@@ -104,6 +146,10 @@ impl Host {
     pub(super) fn moved(&mut self, place: Option<Place>, local: Option<IpNet>, now: Duration) {
         self.place = place;
         self.local = local.into_iter().collect();
+        self.kernel.wires.uplink = local.and_then(|local| match local {
+            IpNet::V4(lan) => Some((lan.addr(), lan)),
+            IpNet::V6(_) => None,
+        });
         self.tell_local(now);
     }
 
@@ -114,8 +160,13 @@ impl Host {
             std::net::IpAddr::V6(_) => None,
         });
         running.agent.handle(AgentEvent::Local(local.collect()), now);
-        if let Some(map) = running.agent.map() {
-            running.paths.handle_own(reconcile::Own::new(map, self.local.clone()), now);
+        let Some(map) = running.agent.map() else { return };
+        running.paths.handle_own(Own::new(map, self.local.clone()), now);
+        // A range behind somebody may be this machine's own LAN now, or no more.
+        if running.derived.is_some()
+            && map.peers.values().any(|peer| peer.nodes.iter().any(|node| !node.ranges.is_empty()))
+        {
+            self.settle(now);
         }
     }
 
@@ -126,24 +177,36 @@ impl Host {
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let agent = self.running.as_ref().and_then(|running| running.agent.poll_deadline()).map(|(at, _)| at);
-        let paths = self.running.as_ref().and_then(|running| running.paths.poll_deadline()).map(|(at, _)| at);
-        agent.into_iter().chain(paths).chain(self.kernel.deadline()).min()
+        let brain = self.running.as_ref().and_then(|running| {
+            let agent = running.agent.poll_deadline().map(|(at, _)| at);
+            let paths = running.paths.poll_deadline().map(|(at, _)| at);
+            let rest = [running.routers.poll_deadline(), running.clients.poll_deadline(), running.key_at];
+            agent.into_iter().chain(paths).chain(rest.into_iter().flatten()).min()
+        });
+        brain.into_iter().chain(self.kernel.deadline()).min()
     }
 
     /// Lets everything act whose time has come; what it wants from the server.
     pub(super) fn act(&mut self, now: Duration) -> Vec<Request> {
         self.kernel.tick(now);
+        let mut requests = Vec::new();
         if let Some(running) = self.running.as_mut() {
             running.agent.handle_deadline(now);
             running.paths.handle_deadline(now);
+            running.routers.handle_deadline(now);
+            if running.clients.poll_deadline().is_some_and(|at| at <= now) {
+                self.look(now);
+            }
         }
-        let mut requests = Vec::new();
+        requests.extend(self.settle_key(now));
+        self.answer_probes(now);
         while let Some(running) = self.running.as_mut() {
             if let Some(action) = running.agent.poll_action() {
                 requests.extend(self.carry_out(action, now));
             } else if let Some(action) = running.paths.poll_action() {
                 self.follow(&action, now);
+            } else if let Some(action) = running.routers.poll_action() {
+                self.follow_router(&action, now);
             } else {
                 break;
             }
@@ -151,115 +214,21 @@ impl Host {
         requests
     }
 
-    fn settings(&self) -> LocalSettings {
-        LocalSettings {
-            link: LinkName::default(),
-            kind: LinkKind::Kernel,
-            key: self.key,
-            former: None,
-            port: PORT,
-            mtu: None,
-        }
-    }
-
-    fn carry_out(&mut self, action: AgentAction, now: Duration) -> Option<Request> {
-        let running = self.running.as_mut()?;
-        match action {
-            AgentAction::Store => {
-                let map = running.agent.map().cloned();
-                let generation = map.as_ref().map_or(Generation::NONE, |map| map.generation);
-                assert!(generation > running.highest, "{} moves back to {generation}", self.id);
-                running.highest = generation;
-                self.disk = map;
-            }
-            AgentAction::CarryOut(changed) => self.apply(&changed, now),
-            AgentAction::TakeDown => {
-                let absent = Desired::absent(LinkName::default(), self.key);
-                let ops = reconcile(&absent, &self.kernel.observe(now));
-                // In this order: who dies in between is told again when it starts.
-                if self.execute(&ops, now) {
-                    self.disk = None;
-                    self.removed = true;
-                    self.running = None;
+    /// Probes of other agents are answered while this one runs, where it leads to something; answers are for the brain.
+    fn answer_probes(&mut self, now: Duration) {
+        for packet in std::mem::take(&mut self.kernel.probes) {
+            let Some(running) = self.running.as_mut() else { continue };
+            match packet.word {
+                Word::Answer => running.routers.handle_answer(packet.flow.source, packet.number, now),
+                Word::Question => {
+                    let networks = running.agent.map().map(|map| map.networks.values()).into_iter().flatten();
+                    let mut leading = networks.filter(|of| of.takes_part() && !of.egress.is_empty());
+                    let own = packet.flow.destination;
+                    if leading.any(|of| of.addresses.iter().any(|ip| ip == own)) {
+                        self.kernel.pass(packet.answer(), super::passage::Came::Itself, now);
+                    }
                 }
             }
-            AgentAction::ConnectBroker => {
-                self.attempts += 1;
-                return Some(Request::Connect(self.attempts));
-            }
-            AgentAction::ServerBack => running.paths.handle_server_back(now),
-            AgentAction::Ask { have } => {
-                let held = running.agent.map().cloned().map(Box::new);
-                return Some(Request::Ask { have, held });
-            }
-            AgentAction::Rotate => {
-                let error = "machines of this world keep their keys".to_owned();
-                let failure = Outcome { op: "change the WireGuard key".to_owned(), error };
-                running.agent.handle(AgentEvent::RotationFailed(failure), now);
-            }
-            AgentAction::Report(report) => return Some(Request::Report(Box::new(report))),
         }
-        None
-    }
-
-    /// Makes the machine what the map says.
-    fn apply(&mut self, changed: &Changed, now: Duration) {
-        let settings = self.settings();
-        let Some(running) = self.running.as_mut() else { return };
-        let Some(map) = running.agent.map() else { return };
-        let generation = map.generation;
-        let actual = self.kernel.observe(now);
-        let ops = match (changed, &mut running.derived) {
-            (Changed::Peers { members, keys }, Some(derived)) if actual.device().is_some() => {
-                running.paths.handle_map_peers(map, members, keys, now);
-                let followed = derived.follow(map, members, |key| running.paths.endpoint(key));
-                reconcile_followed(derived.desired(), &actual, &followed)
-            }
-            (Changed::Everything | Changed::Peers { .. }, _) => {
-                running.paths.handle_map(map, self.local.clone(), now);
-                let doors: BTreeMap<_, _> =
-                    DOORS.iter().map(|(key, port, _)| (*key, endpoint(SERVER, *port))).collect();
-                running.paths.handle_rendezvous(doors, now);
-                let endpoints = running.paths.endpoints();
-                let circumstances = Circumstances { endpoints, ..Circumstances::default() };
-                let derived = Derived::new(map, &settings, &circumstances);
-                let ops = reconcile(derived.desired(), &actual);
-                running.derived = Some(derived);
-                ops
-            }
-        };
-        if self.execute(&ops, now) {
-            self.hear(AgentEvent::CarriedOut(generation, vec![]), now);
-        }
-    }
-
-    fn follow(&mut self, action: &PathAction, now: Duration) {
-        let Some(running) = self.running.as_mut() else { return };
-        if *action == PathAction::Look {
-            let actual = self.kernel.observe(now);
-            if let Some(device) = actual.link.as_ref().and_then(|link| link.device.as_ref()) {
-                running.paths.handle_observed(device, Duration::ZERO, now);
-            }
-            return;
-        }
-        let interface = running.derived.as_ref().and_then(Derived::interface);
-        let ops = interface.map(|interface| action.ops(interface)).unwrap_or_default();
-        self.execute(&ops, now);
-    }
-
-    /// Carries ops out; whether the agent lived to see the end.
-    fn execute(&mut self, ops: &[Op], now: Duration) -> bool {
-        for op in ops {
-            if let Some(left) = self.dies_after.as_mut() {
-                if *left == 0 {
-                    self.dies_after = None;
-                    self.running = None;
-                    return false;
-                }
-                *left -= 1;
-            }
-            self.kernel.execute(op, now);
-        }
-        true
     }
 }

@@ -1,50 +1,91 @@
 //! The World: the real brains of server and agents (`control`, `reconcile`) on simulated machines, in virtual time, with
-//! NATs, loss, broken connections, crashes and restarts. The same seed and the same steps give the same world.
+//! NATs, loss, broken connections, crashes and restarts; plain WireGuard clients, machines behind routers, and somebody in
+//! the internet. The same seed and the same steps give the same world.
 //!
-//! Not for sockets, encodings or kernels: the lab is. What must be true at rest is in `check`, against a reference model
-//! that knows nothing of how it comes about.
+//! Not for sockets, encodings or kernels: the lab is. What must be true at rest is in `check`, and what must be true of each
+//! packet in `law`, both against a reference model (`model`, `picture`) that knows intents and places, and nothing of how
+//! things come about.
 
+mod annex;
+mod ask;
 mod check;
+mod client;
+mod connections;
+mod exchange;
 mod host;
+mod kernel;
+mod law;
+mod model;
 mod net;
+mod packet;
+mod passage;
+mod picture;
 mod random;
+mod rotation;
+mod routing;
 mod server;
+mod shell;
+mod sight;
 mod steps;
+mod transport;
 mod wireguard;
+mod wish;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use control::{Actor, Command};
-use model::{Digest, HostId, NetworkId, Ranges, Uses};
-use reconcile::{AgentEvent, AskFailure};
-use wire::Down;
+use ::model::{Digest, HostId, NetworkId, NodeId, Ranges, Timestamp, Uses, WgPublicKey};
+use control::{Actor, Command, Rejection};
+use reconcile::AgentEvent;
 
+pub use ask::End;
 pub use net::{Border, Place};
+pub use packet::Service;
+pub use wish::{Numbers, Wish};
 
-use check::Model;
+use annex::Annex;
+use ask::Asked;
+use client::Client;
 use host::{Host, Request};
-use net::{Envelope, Net, Scope, endpoint};
+use law::History;
+use net::{Envelope, Net};
+use packet::Packet;
 use random::Random;
 use server::Server;
-use wireguard::Packet;
+use transport::Wire;
 
 /// The server's address.
 const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 250);
-/// The UDP port of every host.
+/// Somebody in the internet, in no network.
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
+/// The UDP port of every host and client.
 const PORT: u16 = 51_820;
-/// How many networks there are.
-pub const NETWORKS: usize = 2;
+/// How many networks there are: of IPv4, of both families, and of IPv6.
+pub const NETWORKS: usize = 3;
 
 enum Event {
-    Datagram(Envelope, Packet),
+    Datagram(Envelope, Wire),
+    /// To a machine of an annex, or from one of them to a host.
+    Annex {
+        annex: usize,
+        host: usize,
+        inwards: bool,
+        packet: Packet,
+    },
     /// To the `run`th agent of a host, over this connection if over one.
     Agent {
         host: usize,
         run: u64,
         link: Option<u64>,
         event: AgentEvent,
+    },
+    /// What the server said of a key, if it said anything.
+    KeyTold {
+        host: usize,
+        run: u64,
+        key: WgPublicKey,
+        answer: Option<bool>,
     },
     /// A connection, or the attempt to make one, has failed.
     Down {
@@ -68,7 +109,14 @@ pub struct World {
     networks: Vec<NetworkId>,
     hosts: Vec<Host>,
     by_id: BTreeMap<HostId, usize>,
-    model: Model,
+    borders: Vec<Border>,
+    clients: Vec<Client>,
+    annexes: Vec<Annex>,
+    /// Every intent that there was.
+    history: History,
+    /// What was asked, by number.
+    asked: BTreeMap<u64, Asked>,
+    questions: u64,
     /// Connections to the broker, by host.
     links: BTreeMap<usize, u64>,
     /// When the last message of a connection arrives: they keep their order.
@@ -92,7 +140,12 @@ impl World {
             networks: Vec::new(),
             hosts: Vec::new(),
             by_id: BTreeMap::new(),
-            model: Model::new(borders),
+            borders: borders.to_vec(),
+            clients: Vec::new(),
+            annexes: Vec::new(),
+            history: History::default(),
+            asked: BTreeMap::new(),
+            questions: 0,
             links: BTreeMap::new(),
             last_push: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -100,47 +153,50 @@ impl World {
             loss: 0,
             twice: 0,
         };
-        for number in 0..NETWORKS {
-            let ranges =
-                Ranges::new(Some(format!("10.{}.0.0/24", number + 1).parse().expect("a range")), None);
-            let name = format!("net{number}").parse().expect("a name");
-            world.command(
-                Actor::System,
-                Command::CreateNetwork {
-                    name,
-                    ranges: ranges.ok(),
-                    keepalive: None,
-                    access: None,
-                    approval: false,
-                    domain: None,
-                },
-            );
-        }
-        world.networks = world.server.intent.networks(None).map(|network| network.id).collect();
-        for (number, networks) in [(1, vec![0]), (2, vec![1]), (3, vec![0, 1])] {
-            let networks = networks.into_iter().map(|at: usize| world.networks[at]).collect();
-            let title = format!("key {number}").parse().expect("a title");
-            let digest = Digest::from_bytes([number; 32]);
-            let uses = Uses::Unlimited;
-            world.command(
-                Actor::System,
-                Command::CreateEnrollmentKey {
-                    title,
-                    digest,
-                    networks,
-                    uses,
-                    expires: None,
-                    tags: Default::default(),
-                    ephemeral: false,
-                },
-            );
-        }
+        world.make_networks();
         world
+    }
+
+    fn make_networks(&mut self) {
+        for number in 0..NETWORKS {
+            let v4 = (number < 2).then(|| format!("10.{}.0.0/24", number + 1).parse().expect("a range"));
+            let v6 = (number > 0).then(|| format!("fd00:{}::/64", number + 1).parse().expect("a range"));
+            let ranges = Ranges::new(v4, v6);
+            self.command(Command::CreateNetwork {
+                name: format!("net{number}").parse().expect("a name"),
+                ranges: ranges.ok(),
+                keepalive: None,
+                access: None,
+                approval: false,
+                domain: None,
+            });
+        }
+        let named = |number: usize| format!("net{number}").parse().expect("a name");
+        let of = |number| self.server.intent.network_by_name(&named(number)).expect("it was made").id;
+        self.networks = (0..NETWORKS).map(of).collect();
+        for number in 1..1 << NETWORKS {
+            let networks =
+                (0..NETWORKS).filter(|at| number >> at & 1 == 1).map(|at| self.networks[at]).collect();
+            self.command(Command::CreateEnrollmentKey {
+                title: format!("key {number}").parse().expect("a title"),
+                digest: Digest::from_bytes([number; 32]),
+                networks,
+                uses: Uses::Unlimited,
+                expires: None,
+                tags: Default::default(),
+                ephemeral: false,
+            });
+        }
     }
 
     /// The time since the world began.
     pub const fn now(&self) -> Duration {
         self.now
+    }
+
+    /// The wall clock.
+    pub fn clock(&self) -> Timestamp {
+        kernel::wall(self.now)
     }
 
     /// Whether the server is there.
@@ -156,19 +212,37 @@ impl World {
         }
         loop {
             let event = self.events.first_key_value().map(|((at, _), _)| *at);
-            let hosts = self.hosts.iter().filter_map(Host::deadline).min();
-            let Some(next) = event.into_iter().chain(hosts).min().filter(|at| *at <= end) else { break };
+            let hosts = self.hosts.iter().filter_map(Host::deadline);
+            let clients = self.clients.iter().filter_map(|client| client.kernel.deadline());
+            let rest = hosts.chain(clients).chain(self.sweep_at()).min();
+            let Some(next) = event.into_iter().chain(rest).min().filter(|at| *at <= end) else { break };
             self.now = self.now.max(next);
             if event == Some(next) {
                 let (_, event) = self.events.pop_first().expect("there is one");
                 self.happen(event);
             } else {
-                let due = |host: &Host| host.deadline().is_some_and(|at| at <= next);
-                let due: Vec<usize> = (0..self.hosts.len()).filter(|at| due(&self.hosts[*at])).collect();
-                due.into_iter().for_each(|host| self.act(host));
+                self.fall_due(next);
             }
         }
         self.now = end;
+    }
+
+    fn fall_due(&mut self, at: Duration) {
+        let due = |deadline: Option<Duration>| deadline.is_some_and(|due| due <= at);
+        for host in 0..self.hosts.len() {
+            if due(self.hosts[host].deadline()) {
+                self.act(host);
+            }
+        }
+        for client in 0..self.clients.len() {
+            if due(self.clients[client].kernel.deadline()) {
+                self.clients[client].kernel.tick(self.now);
+                self.transmit_client(client);
+            }
+        }
+        if due(self.sweep_at()) {
+            self.sweep();
+        }
     }
 
     fn after(&mut self, delay: Duration, event: Event) {
@@ -176,50 +250,61 @@ impl World {
         self.events.insert((self.now + delay, self.count), event);
     }
 
-    fn send_to_agent(&mut self, host: usize, delay: Duration, link: Option<u64>, event: AgentEvent) {
-        let run = self.hosts[host].run;
-        self.after(delay, Event::Agent { host, run, link, event });
+    /// Gives a command as an administrator; the server must be up. It must be possible.
+    pub fn command(&mut self, command: Command) {
+        let said = self.give(Actor::System, command);
+        said.unwrap_or_else(|refused| panic!("the world asks only for what is possible: {refused}"));
     }
 
-    fn down(&mut self, host: usize, delay: Duration, attempt: u64) {
-        let run = self.hosts[host].run;
-        self.after(delay, Event::Down { host, run, attempt });
+    /// Gives a command that may be refused; the server must be up.
+    pub fn try_command(&mut self, command: Command) -> Result<(), Rejection> {
+        self.give(Actor::System, command)
     }
 
-    fn command(&mut self, actor: Actor, command: Command) {
+    fn give(&mut self, actor: Actor, command: Command) -> Result<(), Rejection> {
         assert!(self.server.up, "commands need a server");
-        let messages = self.server.command(actor, command, &mut self.random, self.now);
-        self.push(messages.expect("the world asks only for what is possible"));
+        let messages = self.server.command(actor, command, &mut self.random, self.now, &mut self.history)?;
+        self.push(messages);
+        Ok(())
     }
 
-    /// Messages go to those who are connected; a connection may break, a message may come twice.
-    fn push(&mut self, messages: Vec<(HostId, Down)>) {
-        for (id, message) in messages {
-            let Some(&host) = self.by_id.get(&id) else { continue };
-            let Some(&link) = self.links.get(&host) else { continue };
-            if self.random.happens(self.loss) {
-                self.break_link(host);
-                continue;
-            }
-            let times = if self.random.happens(self.twice) { 2 } else { 1 };
-            for _ in 0..times {
-                let soon = self.now + self.random.about(Duration::from_millis(15));
-                let last = self.last_push.get(&host).copied().unwrap_or_default();
-                let at = soon.max(last + Duration::from_micros(1));
-                self.last_push.insert(host, at);
-                let event = AgentEvent::Pushed(message.clone());
-                self.send_to_agent(host, at - self.now, Some(link), event);
-            }
-        }
+    /// What people want.
+    pub fn intent(&self) -> &control::Intent {
+        &self.server.intent
+    }
+
+    /// The id of a host's node in a network.
+    pub fn node(&self, host: usize, network: usize) -> NodeId {
+        let node = self.server.intent.node_of(self.hosts[host].id, self.networks[network]);
+        node.expect("the host is in the network").id
+    }
+
+    /// The id of a host.
+    pub fn host(&self, host: usize) -> HostId {
+        self.hosts[host].id
+    }
+
+    /// The id of a network.
+    pub fn network(&self, number: usize) -> NetworkId {
+        self.networks[number]
     }
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Datagram(envelope, packet) => self.arrive(&envelope, packet),
+            Event::Datagram(envelope, wire) => self.arrive(&envelope, wire),
+            Event::Annex { annex, host, inwards, packet } => {
+                self.arrive_at_annex(annex, host, inwards, packet);
+            }
             Event::Agent { host, run, link, event } => {
                 let broken = link.is_some_and(|link| self.links.get(&host) != Some(&link));
                 if self.hosts[host].run == run && !broken {
                     self.hosts[host].hear(event, self.now);
+                    self.act(host);
+                }
+            }
+            Event::KeyTold { host, run, key, answer } => {
+                if self.hosts[host].run == run {
+                    self.hosts[host].key_told(key, answer, self.now);
                     self.act(host);
                 }
             }
@@ -233,41 +318,6 @@ impl World {
         }
     }
 
-    /// A request comes to the server, or to nobody.
-    fn serve(&mut self, host: usize, run: u64, request: Request) {
-        if self.hosts[host].run != run {
-            return;
-        }
-        let reachable = self.server.up && self.hosts[host].place.is_some();
-        let id = self.hosts[host].id;
-        let delay = self.random.about(Duration::from_millis(15));
-        let (link, event) = match request {
-            Request::Connect(attempt) if !reachable || self.server.intent.host(id).is_none() => {
-                return self.down(host, Duration::from_secs(1), attempt);
-            }
-            Request::Connect(attempt) if attempt != self.hosts[host].attempts => return,
-            Request::Connect(_) => {
-                self.count += 1;
-                self.links.insert(host, self.count);
-                (Some(self.count), AgentEvent::BrokerUp)
-            }
-            Request::Ask { .. } if !reachable => (None, AgentEvent::AskFailed(AskFailure::Unreachable)),
-            Request::Ask { have, held } => match self.server.answer(id, have, held.as_deref()) {
-                Some(reply) => (None, AgentEvent::Answered(reply)),
-                None => (None, AgentEvent::AskFailed(AskFailure::Removed)),
-            },
-            Request::Report(_) if !reachable => (None, AgentEvent::ReportFailed),
-            Request::Report(report) => {
-                let messages = self.server.report(id, &report, self.now);
-                self.push(messages);
-                (None, AgentEvent::Reported)
-            }
-        };
-        // Who gets no answer waits for a while.
-        let delay = if reachable { delay } else { Duration::from_secs(2) };
-        self.send_to_agent(host, delay, link, event);
-    }
-
     fn act(&mut self, host: usize) {
         let requests = self.hosts[host].act(self.now);
         if !self.hosts[host].runs() {
@@ -279,44 +329,5 @@ impl World {
             self.after(delay, Event::Server { host, run, request });
         }
         self.transmit(host);
-    }
-
-    fn transmit(&mut self, host: usize) {
-        let place = self.hosts[host].place;
-        for (to, packet) in std::mem::take(&mut self.hosts[host].kernel.out) {
-            let Some(place) = place else { continue };
-            if let Some(envelope) = self.net.send(place, PORT, to, self.now) {
-                self.travel(envelope, packet);
-            }
-        }
-    }
-
-    fn travel(&mut self, envelope: Envelope, packet: Packet) {
-        if self.random.happens(self.loss) {
-            return;
-        }
-        let delay = self.random.about(Duration::from_millis(10));
-        self.after(delay, Event::Datagram(envelope, packet));
-    }
-
-    fn arrive(&mut self, envelope: &Envelope, packet: Packet) {
-        let Envelope { scope: _, from, to } = *envelope;
-        if to.ip() == SERVER {
-            if self.server.up {
-                let (answer, messages) = self.server.receive(from, to.port(), packet, self.now);
-                if let Some(answer) = answer {
-                    let back =
-                        Envelope { scope: Scope::Internet, from: endpoint(SERVER, to.port()), to: from };
-                    self.travel(back, answer);
-                }
-                self.push(messages);
-            }
-            return;
-        }
-        let Some((place, PORT)) = self.net.arrive(envelope, self.now) else { return };
-        if let Some(host) = self.hosts.iter().position(|host| host.place == Some(place)) {
-            self.hosts[host].kernel.receive(from, packet, self.now);
-            self.transmit(host);
-        }
     }
 }

@@ -12,8 +12,10 @@ use model::{DnsName, Endpoint, Epoch, Generation, HostId, WgPublicKey};
 use reconcile::Answer;
 use wire::{Down, HostMap, MapRequest, Part, Rendezvous, Report, ServerLinks, assemble};
 
+use super::kernel::wall;
+use super::law::History;
 use super::random::Random;
-use super::wireguard::{Packet, wall};
+use super::wireguard::Datagram;
 
 /// The most peers that a delta names, the flushes and the hosts that the log remembers: so few that worlds of a handful of
 /// machines get beyond them.
@@ -68,7 +70,7 @@ impl Server {
     }
 
     /// It starts anew: intent is what was committed, the rest may be lost.
-    pub(super) fn restart(&mut self, forgets: bool) {
+    pub(super) fn restart(&mut self, forgets: bool, history: &mut History) {
         self.up = true;
         self.epoch += 1;
         self.sessions.clear();
@@ -79,7 +81,9 @@ impl Server {
         self.last = self.first;
         self.generations.clear();
         self.log = Log::bounded(self.first, MOST_FLUSHES, MOST_NAMED);
+        self.inventory.forget_presence();
         self.roster = Roster::of(&self.picture());
+        history.generation(self.first);
     }
 
     /// Decides and commits; what the hosts are to be told.
@@ -89,6 +93,7 @@ impl Server {
         command: Command,
         random: &mut Random,
         now: Duration,
+        history: &mut History,
     ) -> Result<Vec<(HostId, Down)>, control::Rejection> {
         let mut fill = |bytes: &mut [u8]| random.fill(bytes);
         let mut env = Env { now: wall(now), domain: &self.domain, random: &mut fill };
@@ -96,9 +101,12 @@ impl Server {
         let before = self.intent.clone();
         apply(&mut self.intent, &change);
         assert_eq!(self.intent.check(), [], "intent holds together");
+        history.add(&self.intent);
         let touched = Touched::by_change(&before, &self.intent, &change);
         let inventory = self.inventory.clone();
-        Ok(self.tell(&before, &inventory, &touched))
+        let messages = self.tell(&before, &inventory, &touched);
+        history.generation(self.last);
+        Ok(messages)
     }
 
     /// A host's report came.
@@ -144,26 +152,26 @@ impl Server {
         &mut self,
         from: Endpoint,
         port: u16,
-        packet: Packet,
+        packet: Datagram,
         now: Duration,
-    ) -> (Option<Packet>, Vec<(HostId, Down)>) {
+    ) -> (Option<Datagram>, Vec<(HostId, Down)>) {
         let Some((key, _, door)) = DOORS.into_iter().find(|(_, other, _)| *other == port) else {
             return (None, vec![]);
         };
         match packet {
-            Packet::Initiation { from: peer, to, handshake } if to == key => {
+            Datagram::Initiation { from: peer, to, handshake } if to == key => {
                 let Some(host) = self.intent.host_by_wireguard_key(&peer).map(|host| host.id) else {
                     return (None, vec![]);
                 };
                 self.ids += 1;
                 self.sessions.insert(self.ids, host);
-                (Some(Packet::Response { handshake, session: self.ids }), vec![])
+                (Some(Datagram::Response { handshake, session: self.ids }), vec![])
             }
-            Packet::Data { session, .. } => {
+            Datagram::Data { session, .. } => {
                 let Some(host) = self.sessions.get(&session).copied() else { return (None, vec![]) };
                 (None, self.observed(host, |inventory| inventory.observe_seen(host, door, from, wall(now))))
             }
-            Packet::Initiation { .. } | Packet::Response { .. } => (None, vec![]),
+            Datagram::Initiation { .. } | Datagram::Response { .. } => (None, vec![]),
         }
     }
 

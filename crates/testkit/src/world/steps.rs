@@ -8,7 +8,6 @@ use reconcile::{AgentEvent, AskFailure};
 use wire::{HostSettings, Leave};
 
 use super::host::Host;
-use super::wireguard::Kernel;
 use super::{NETWORKS, World};
 
 impl World {
@@ -16,7 +15,8 @@ impl World {
     pub fn join(&mut self, site: usize, networks: [bool; NETWORKS]) -> usize {
         let number = self.hosts.len();
         let byte = u8::try_from(number + 1).expect("few machines");
-        let enrollment = u8::from(networks[0]) + 2 * u8::from(networks[1]);
+        let bits = networks.iter().enumerate().map(|(at, is_in)| u8::from(*is_in) << at);
+        let enrollment: u8 = bits.sum();
         let registration = Register {
             enrollment: Some(Digest::from_bytes([enrollment; 32])),
             hostname: HostName::nearest(&format!("host{number}")),
@@ -28,11 +28,11 @@ impl World {
             addresses: Vec::new(),
         };
         let (key, signing) = (registration.wireguard_key, registration.signing_key);
-        self.command(Actor::Registrant, Command::Register(registration));
+        let said = self.give(Actor::Registrant, Command::Register(registration));
+        said.unwrap_or_else(|refused| panic!("a machine is let in: {refused}"));
         let id = self.server.intent.host_by_signing_key(&signing).expect("it has just registered").id;
         self.hosts.push(Host::new(id, key, number as u64 + 1));
         self.by_id.insert(id, number);
-        self.model.join(networks);
         self.move_to(number, Some(site));
         self.start(number);
         number
@@ -41,16 +41,15 @@ impl World {
     /// The machine leaves everything, of its own will. The server must be up.
     pub fn leave(&mut self, host: usize) {
         let id = self.hosts[host].id;
-        self.command(Actor::Host(id), Command::OwnLeave(Leave::Server));
+        let said = self.give(Actor::Host(id), Command::OwnLeave(Leave::Server));
+        said.unwrap_or_else(|refused| panic!("a machine may leave: {refused}"));
         self.hosts[host].hear(AgentEvent::AskFailed(AskFailure::Removed), self.now);
-        self.model.leave(host);
     }
 
     /// An administrator removes the machine. The server must be up.
     pub fn remove(&mut self, host: usize) {
         let host_id = self.hosts[host].id;
-        self.command(Actor::System, Command::RemoveHost { host: host_id });
-        self.model.leave(host);
+        self.command(Command::RemoveHost { host: host_id });
     }
 
     /// A node takes part, or pauses. The server must be up.
@@ -58,14 +57,8 @@ impl World {
         let node =
             self.server.intent.node_of(self.hosts[host].id, self.networks[network]).map(|node| node.id);
         if let Some(node) = node {
-            self.command(
-                Actor::System,
-                Command::UpdateNode {
-                    node,
-                    edit: NodeEdit { connected: Some(connected), ..NodeEdit::default() },
-                },
-            );
-            self.model.switch(host, network, connected);
+            let edit = NodeEdit { connected: Some(connected), ..NodeEdit::default() };
+            self.command(Command::UpdateNode { node, edit });
         }
     }
 
@@ -75,7 +68,6 @@ impl World {
         let place = site.map(|site| self.net.place(site, host));
         let local = place.map(|place| self.net.local(place));
         self.hosts[host].moved(place, local, self.now);
-        self.model.move_to(host, site);
     }
 
     /// The NAT of a site forgets its mappings.
@@ -106,7 +98,9 @@ impl World {
     /// The machine is switched off and on: what is in the kernel is gone, what is on disk stays.
     pub fn reboot(&mut self, host: usize) {
         let machine = &mut self.hosts[host];
-        machine.kernel = Kernel::new(machine.key, 1_000 * (machine.run + 1) + host as u64);
+        machine.kernel.reboot(1_000 * (machine.run + 1) + host as u64);
+        machine.keys.rebooted();
+        machine.forget_applied();
         self.start(host);
     }
 
@@ -129,6 +123,6 @@ impl World {
     /// The server starts anew, with or without what it had observed.
     pub fn start_server(&mut self, forgets: bool) {
         self.stop_server();
-        self.server.restart(forgets);
+        self.server.restart(forgets, &mut self.history);
     }
 }

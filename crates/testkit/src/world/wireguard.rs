@@ -1,16 +1,21 @@
-//! A simulated kernel with WireGuard in it: ops change it, datagrams and time drive it.
+//! WireGuard in a simulated kernel: sessions, and when it speaks.
 //!
 //! No cryptography: a key is a name and a session a number. What counts here is when WireGuard speaks: a handshake at once
 //! for a peer with a keepalive and then every five seconds only, endpoints that follow authenticated datagrams, sessions
-//! that end, and a responder that takes its first data before it counts the session as made.
+//! that end, a responder that takes its first data before it counts the session as made, and a private key that is
+//! exchanged: what sessions there are go on receiving, and what is sent waits for new ones.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use model::{Endpoint, Keepalive, Timestamp, WgPublicKey};
-use reconcile::{Actual, ActualPeer, Op};
+use model::{Endpoint, Keepalive, WgPublicKey};
+use reconcile::ActualPeer;
+
+use super::kernel::{Kernel, Out, wall};
+use super::packet::Packet;
+use super::passage::Came;
+use super::routing::{Look, Way};
 
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 const MOST_TRIES: u32 = 18;
@@ -24,13 +29,12 @@ const MOST_STAGED: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Payload {
     Keepalive,
-    Ping { from: IpAddr, to: IpAddr, number: u64 },
-    Pong { from: IpAddr, to: IpAddr, number: u64 },
+    Packet(Packet),
 }
 
 /// A WireGuard datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packet {
+pub(super) enum Datagram {
     Initiation { from: WgPublicKey, to: WgPublicKey, handshake: u64 },
     Response { handshake: u64, session: u64 },
     Data { session: u64, payload: Payload },
@@ -41,6 +45,8 @@ struct Session {
     id: u64,
     born: Duration,
     initiator: bool,
+    /// Whether it is of a private key that is no more: it receives, and does not send.
+    expired: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +56,9 @@ struct Handshake {
     tries: u32,
 }
 
+/// What WireGuard knows of a peer besides what it shows.
 #[derive(Debug, Clone, Default)]
-struct Sim {
+pub(super) struct Sim {
     current: Option<Session>,
     previous: Option<Session>,
     next: Option<Session>,
@@ -72,81 +79,7 @@ impl Sim {
     }
 }
 
-/// One machine's kernel, as far as it is ours.
-#[derive(Debug, Clone)]
-pub(super) struct Kernel {
-    pub(super) actual: Actual,
-    key: WgPublicKey,
-    sims: BTreeMap<WgPublicKey, Sim>,
-    /// Datagrams to send.
-    pub(super) out: Vec<(Endpoint, Packet)>,
-    /// Numbers of pings that were answered.
-    pub(super) pongs: Vec<u64>,
-    ids: u64,
-}
-
-/// The wall clock of every machine.
-pub(super) fn wall(now: Duration) -> Timestamp {
-    Timestamp::from_millis(1_800_000_000_000) + now
-}
-
 impl Kernel {
-    /// A machine that has just started. `number` makes its sessions' numbers its own.
-    pub(super) fn new(key: WgPublicKey, number: u64) -> Self {
-        let actual = Actual::default();
-        Self { actual, key, sims: BTreeMap::new(), out: Vec::new(), pongs: Vec::new(), ids: number << 32 }
-    }
-
-    pub(super) fn observe(&self, now: Duration) -> Actual {
-        let mut actual = self.actual.clone();
-        if let Some(device) = actual.link.as_mut().and_then(|link| link.device.as_mut()) {
-            device.at = wall(now);
-        }
-        actual
-    }
-
-    pub(super) fn execute(&mut self, op: &Op, now: Duration) {
-        let was_up = self.is_up();
-        self.actual.apply(op);
-        let peers: Vec<WgPublicKey> =
-            self.device().map(|device| device.keys().copied().collect()).unwrap_or_default();
-        self.sims.retain(|key, _| peers.contains(key));
-        for key in peers {
-            self.sims.entry(key).or_default();
-        }
-        match op {
-            Op::AddPeer(key, _) | Op::Poke(key, _) => self.send(*key, Payload::Keepalive, now),
-            Op::SetUp if !was_up => {
-                for key in self.sims.keys().copied().collect::<Vec<_>>() {
-                    self.send(key, Payload::Keepalive, now);
-                }
-            }
-            Op::CreateLink(_)
-            | Op::DeleteLink
-            | Op::SetKey(_)
-            | Op::SetPort(_)
-            | Op::SetMtu(_)
-            | Op::SetUp
-            | Op::AddAddress(_)
-            | Op::RemoveAddress(_)
-            | Op::AddRoute(_)
-            | Op::RemoveRoute(_)
-            | Op::RemovePeer(_)
-            | Op::AllowMore(..)
-            | Op::SetAllowed(..)
-            | Op::SetKeepalive(..)
-            | Op::SetEndpoint(..)
-            | Op::SetMark(_)
-            | Op::Around(_) => {}
-        }
-    }
-
-    /// Sends a ping, as a program on the machine would; whether there was a route and a peer for it.
-    pub(super) fn ping(&mut self, to: IpAddr, number: u64, now: Duration) -> bool {
-        let Some(from) = self.source_for(to) else { return false };
-        self.route(Payload::Ping { from, to, number }, to, now)
-    }
-
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.sims.iter().filter_map(|(key, sim)| self.sim_deadline(key, sim)).min()
     }
@@ -157,22 +90,42 @@ impl Kernel {
         }
     }
 
-    pub(super) fn receive(&mut self, from: Endpoint, packet: Packet, now: Duration) {
-        match packet {
-            Packet::Initiation { from: peer, to, handshake } if to == self.key => {
+    /// A datagram came to its port.
+    pub(super) fn receive(&mut self, from: Endpoint, datagram: Datagram, now: Duration) {
+        if !self.believes_uplink(from.ip()) {
+            return;
+        }
+        match datagram {
+            Datagram::Initiation { from: peer, to, handshake } if Some(to) == self.key() => {
                 self.initiation(from, peer, handshake, now);
             }
-            Packet::Initiation { .. } => {}
-            Packet::Response { handshake, session } => self.response(from, handshake, session, now),
-            Packet::Data { session, payload } => self.data(from, session, payload, now),
+            Datagram::Initiation { .. } => {}
+            Datagram::Response { handshake, session } => self.response(from, handshake, session, now),
+            Datagram::Data { session, payload } => self.data(from, session, payload, now),
         }
     }
 
-    fn is_up(&self) -> bool {
+    /// The private key was exchanged.
+    pub(super) fn expire(&mut self) {
+        for sim in self.sims.values_mut() {
+            sim.handshake = None;
+            sim.initiated = None;
+            sim.next = None;
+            for session in [&mut sim.current, &mut sim.previous].into_iter().flatten() {
+                session.expired = true;
+            }
+        }
+    }
+
+    pub(super) fn key(&self) -> Option<WgPublicKey> {
+        self.actual.link.as_ref()?.device.as_ref()?.key
+    }
+
+    pub(super) fn is_up(&self) -> bool {
         self.actual.link.as_ref().is_some_and(|link| link.up)
     }
 
-    fn device(&self) -> Option<&BTreeMap<WgPublicKey, ActualPeer>> {
+    pub(super) fn peers(&self) -> Option<&BTreeMap<WgPublicKey, ActualPeer>> {
         self.actual.link.as_ref()?.device.as_ref().map(|device| &device.peers)
     }
 
@@ -181,7 +134,7 @@ impl Kernel {
     }
 
     fn keepalive(&self, key: &WgPublicKey) -> Option<Duration> {
-        let seconds = self.device()?.get(key)?.keepalive.map(Keepalive::get)?;
+        let seconds = self.peers()?.get(key)?.keepalive.map(Keepalive::get)?;
         Some(Duration::from_secs(u64::from(seconds)))
     }
 
@@ -217,21 +170,31 @@ impl Kernel {
         }
     }
 
-    fn source_for(&self, to: IpAddr) -> Option<IpAddr> {
-        let link = self.actual.link.as_ref().filter(|link| link.up)?;
-        let route = link.routes.iter().find(|route| route.destination.contains(&to))?;
-        let source = route.source?;
-        link.addresses.contains(&IpNet::from(source)).then_some(source)
+    /// The peer that an address is allowed for: the longest prefix.
+    fn owner(&self, ip: IpAddr) -> Option<WgPublicKey> {
+        let all =
+            self.peers()?.iter().flat_map(|(key, peer)| peer.allowed.iter().map(move |net| (net, *key)));
+        all.filter(|(net, _)| net.contains(&ip)).max_by_key(|(net, _)| net.prefix_len()).map(|(_, key)| key)
     }
 
-    fn route(&mut self, payload: Payload, to: IpAddr, now: Duration) -> bool {
-        let owner = self.device().and_then(|peers| {
-            peers.iter().find(|(_, peer)| peer.allowed.contains(&IpNet::from(to))).map(|(key, _)| *key)
-        });
-        owner.map(|key| self.send(key, payload, now)).is_some()
+    /// A packet leaves over our link; whether there is a peer for it.
+    pub(super) fn encrypt(&mut self, packet: Packet, now: Duration) -> bool {
+        let owner = self.owner(packet.flow.destination);
+        owner.map(|key| self.send(key, Payload::Packet(packet), now)).is_some()
     }
 
-    fn send(&mut self, key: WgPublicKey, payload: Payload, now: Duration) {
+    /// A datagram leaves, if the machine's routes let it leave for the internet: one that went into the tunnel would go in
+    /// circles.
+    fn emit(&mut self, to: Endpoint, datagram: Datagram) {
+        let device = self.actual.link.as_ref().and_then(|link| link.device.as_ref());
+        let Some((mark, port)) = device.map(|device| (device.mark, device.port)) else { return };
+        let look = Look { to: to.ip(), mark, udp: Some((port, to.port())) };
+        if matches!(self.way(look), Way::Uplink(_)) {
+            self.out.push(Out::Sealed(to, datagram));
+        }
+    }
+
+    pub(super) fn send(&mut self, key: WgPublicKey, payload: Payload, now: Duration) {
         if !self.is_up() {
             return;
         }
@@ -240,7 +203,8 @@ impl Kernel {
         sim.forget_old(now);
         sim.sent = now;
         sim.owes = None;
-        let (Some(session), Some(endpoint)) = (sim.current, endpoint) else {
+        let (Some(session), Some(endpoint)) = (sim.current.filter(|session| !session.expired), endpoint)
+        else {
             if payload != Payload::Keepalive && sim.staged.len() < MOST_STAGED {
                 sim.staged.push(payload);
             }
@@ -249,7 +213,7 @@ impl Kernel {
         if payload != Payload::Keepalive {
             sim.unanswered.get_or_insert(now);
         }
-        self.out.push((endpoint, Packet::Data { session: session.id, payload }));
+        self.emit(endpoint, Datagram::Data { session: session.id, payload });
         if session.initiator && now >= session.born + REKEY_AFTER {
             self.initiate(key, 0, now);
         }
@@ -257,7 +221,7 @@ impl Kernel {
 
     fn initiate(&mut self, key: WgPublicKey, tries: u32, now: Duration) {
         self.ids += 1;
-        let (id, from) = (self.ids, self.key);
+        let (id, Some(from)) = (self.ids, self.key()) else { return };
         let Some(endpoint) = self.peer(&key).and_then(|peer| peer.endpoint) else { return };
         let Some(sim) = self.sims.get_mut(&key) else { return };
         if sim.initiated.is_some_and(|at| now < at + REKEY_TIMEOUT) {
@@ -265,7 +229,7 @@ impl Kernel {
         }
         sim.initiated = Some(now);
         sim.handshake = Some(Handshake { id, at: now, tries });
-        self.out.push((endpoint, Packet::Initiation { from, to: key, handshake: id }));
+        self.emit(endpoint, Datagram::Initiation { from, to: key, handshake: id });
     }
 
     fn initiation(&mut self, from: Endpoint, key: WgPublicKey, handshake: u64, now: Duration) {
@@ -276,9 +240,9 @@ impl Kernel {
             return;
         }
         sim.consumed = Some(now);
-        sim.next = Some(Session { id, born: now, initiator: false });
+        sim.next = Some(Session { id, born: now, initiator: false, expired: false });
         self.heard(&key, from, 148);
-        self.out.push((from, Packet::Response { handshake, session: id }));
+        self.emit(from, Datagram::Response { handshake, session: id });
     }
 
     fn response(&mut self, from: Endpoint, handshake: u64, id: u64, now: Duration) {
@@ -287,7 +251,7 @@ impl Kernel {
         let key = *key;
         sim.handshake = None;
         sim.unanswered = None;
-        sim.previous = sim.current.replace(Session { id, born: now, initiator: true });
+        sim.previous = sim.current.replace(Session { id, born: now, initiator: true, expired: false });
         let staged = std::mem::take(&mut sim.staged);
         self.heard(&key, from, 92);
         self.made(&key, now);
@@ -320,7 +284,7 @@ impl Kernel {
         for payload in staged {
             self.send(key, payload, now);
         }
-        self.deliver(&key, payload, now);
+        self.decrypted(&key, payload, now);
     }
 
     fn heard(&mut self, key: &WgPublicKey, from: Endpoint, bytes: u64) {
@@ -337,22 +301,11 @@ impl Kernel {
     }
 
     /// What came through a tunnel: taken only from the peer that the source address is allowed for.
-    fn deliver(&mut self, key: &WgPublicKey, payload: Payload, now: Duration) {
-        let (from, to) = match payload {
-            Payload::Keepalive => return,
-            Payload::Ping { from, to, .. } | Payload::Pong { from, to, .. } => (from, to),
-        };
-        let allowed = self.peer(key).is_some_and(|peer| peer.allowed.contains(&IpNet::from(from)));
-        let own = self.actual.link.as_ref().is_some_and(|link| link.addresses.contains(&IpNet::from(to)));
-        if !allowed || !own {
-            return;
-        }
-        match payload {
-            Payload::Keepalive => {}
-            Payload::Ping { number, .. } => {
-                self.route(Payload::Pong { from: to, to: from, number }, from, now);
-            }
-            Payload::Pong { number, .. } => self.pongs.push(number),
+    fn decrypted(&mut self, key: &WgPublicKey, payload: Payload, now: Duration) {
+        let Payload::Packet(packet) = payload else { return };
+        let source = packet.flow.source;
+        if self.owner(source) == Some(*key) && self.believes_link(source) {
+            self.pass(packet, Came::Link, now);
         }
     }
 }

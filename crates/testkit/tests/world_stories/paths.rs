@@ -1,42 +1,35 @@
-//! Stories of the World: what must go fast and what must not be lost, in virtual time.
+//! Stories of paths: joining, roaming, restarts.
 
 use std::time::Duration;
 
-use testkit::world::{Border, World};
+use testkit::world::{Border, End, Service, World};
 
-const BOTH: [bool; 2] = [true, true];
-const FIRST: [bool; 2] = [true, false];
-
-fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
+use crate::{BOTH, FIRST, millis};
 
 /// Lets two hosts ping each other ten times a second, both ways, for as long as `during` takes; how many were lost.
 fn pings_lost(world: &mut World, one: usize, other: usize, during: &mut dyn FnMut(&mut World, u64)) -> u64 {
     let (there, back) =
         (world.address(other, 0).expect("an address"), world.address(one, 0).expect("an address"));
-    let mut sent = 0;
+    let mut sent = Vec::new();
     for tick in 0..600 {
         during(world, tick);
-        world.ping(one, there, tick);
-        world.ping(other, back, tick);
-        sent += 2;
+        sent.push(world.ask(End::Host(one), there, Service::Ping));
+        sent.push(world.ask(End::Host(other), back, Service::Ping));
         world.run(millis(100));
     }
     world.run(millis(1_000));
-    let answered = world.pongs(one).len() + world.pongs(other).len();
-    sent - answered as u64
+    sent.into_iter().filter(|ping| !world.is_answered(*ping)).count() as u64
 }
 
 /// How long it takes until a ping from one host to another is answered.
 fn time_to_ping(world: &mut World, one: usize, other: usize) -> Duration {
     let start = world.now();
-    world.pongs(one);
-    for number in 0..2_000 {
+    let mut sent = Vec::new();
+    for _ in 0..2_000 {
         let Some(there) = world.address(other, 0) else { panic!("no address") };
-        world.ping(one, there, number);
+        sent.push(world.ask(End::Host(one), there, Service::Ping));
         world.run(millis(10));
-        if !world.pongs(one).is_empty() {
+        if sent.iter().any(|ping| world.is_answered(*ping)) {
             return world.now() - start;
         }
     }

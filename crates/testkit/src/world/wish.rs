@@ -1,0 +1,399 @@
+//! What people may wish of a world, from a few numbers: for random histories.
+//!
+//! Not for machines and their trouble (`steps`). It keeps true that a wish which the server refuses changes nothing, and that
+//! machines stand where the wish needs them: at the range that they are to lead to, or with a configuration at hand.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use control::{
+    ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NewClient, NewEgress, NewPolicy, NodeEdit, PolicyEdit,
+};
+use model::{
+    Access, ClientId, EgressId, GroupName, InternetUse, NodeId, PasswordHash, Role, Router, Service, Subject,
+    Tag, UserId,
+};
+
+use super::kernel::wall;
+use super::{NETWORKS, World};
+
+const MOST_CLIENTS: usize = 3;
+const RANGES: [&str; 2] = ["172.16.1.0/24", "172.16.2.0/24"];
+
+/// What somebody wishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Another rule, or the end of one, or that it counts or not.
+    Policy,
+    /// What no rule speaks of passes, or not.
+    Access,
+    /// Tags of a node or client.
+    Tags,
+    /// Groups of a person, who is made if need be.
+    Groups,
+    /// What a node does for others.
+    Duties,
+    /// The node through which another is reached, or all are.
+    Relay,
+    /// The way to the internet.
+    Internet,
+    /// A client, or its end.
+    Client,
+    /// Another client than before.
+    ClientRest,
+    /// A client gets its configuration anew.
+    Import,
+    /// A range, or its end.
+    Egress,
+    /// Another range than before.
+    EgressRest,
+    /// A time at which somebody's time is over.
+    Expiry,
+    /// Whether newcomers wait, and that those who wait are let in.
+    Approval,
+    /// New keys.
+    Rotate,
+    /// Another address.
+    Renumber,
+}
+
+/// One of them, and numbers that say of whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbers {
+    /// Mostly whom.
+    pub a: u8,
+    /// Mostly who else.
+    pub b: u8,
+    /// Mostly what.
+    pub c: u8,
+}
+
+fn pick<T: Copy>(all: &[T], number: u8) -> Option<T> {
+    (!all.is_empty()).then(|| all[usize::from(number) % all.len()])
+}
+
+fn tags(bits: u8) -> BTreeSet<Tag> {
+    let names = ["red", "blue"].iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
+    names.map(|(_, name)| name.parse().expect("a tag")).collect()
+}
+
+fn group(number: u8) -> GroupName {
+    ["staff", "guests"][usize::from(number % 2)].parse().expect("a group")
+}
+
+fn services(number: u8) -> BTreeSet<Service> {
+    let texts: &[&str] = match number % 5 {
+        0 => &["icmp"],
+        1 => &["tcp/80,443"],
+        2 => &["udp/1-600", "icmp"],
+        _ => &[],
+    };
+    texts.iter().map(|text| text.parse().expect("a service")).collect()
+}
+
+impl World {
+    /// Wishes something of the server, which must be up; whether it was granted.
+    pub fn wish(&mut self, wish: Wish, numbers: Numbers) -> bool {
+        let Some(command) = self.command_for(wish, numbers) else { return false };
+        self.try_command(command).is_ok()
+    }
+
+    fn command_for(&mut self, wish: Wish, numbers: Numbers) -> Option<Command> {
+        let Numbers { a, b, c } = numbers;
+        match wish {
+            Wish::Policy => self.policy(numbers),
+            Wish::Access => {
+                let access = Some(if c % 3 == 0 { Access::Allow } else { Access::Deny });
+                Some(self.network_edit(a, NetworkEdit { access, ..NetworkEdit::default() }))
+            }
+            Wish::Tags => match pick(&self.client_ids(None), b).filter(|_| c.is_multiple_of(2)) {
+                Some(client) => {
+                    let edit = ClientEdit { tags: Some(tags(a)), ..ClientEdit::default() };
+                    Some(Command::UpdateClient { client, edit })
+                }
+                None => self.node_edit(a, NodeEdit { tags: Some(tags(c)), ..NodeEdit::default() }),
+            },
+            Wish::Groups => self.groups(numbers),
+            Wish::Duties => {
+                let (remote_access, internet_gateway) = (Some(c % 4 != 0), Some(c % 2 == 0));
+                self.node_edit(a, NodeEdit { remote_access, internet_gateway, ..NodeEdit::default() })
+            }
+            Wish::Relay | Wish::Internet => self.way_edit(wish, numbers),
+            Wish::Client => self.client(numbers),
+            Wish::ClientRest => self.client_edit(numbers),
+            Wish::Import => {
+                let client = usize::from(a) % self.clients.len().max(1);
+                if client < self.clients.len() {
+                    self.import_by(client, usize::from(b % 2));
+                }
+                None
+            }
+            Wish::Egress => self.egress(numbers),
+            Wish::EgressRest => self.egress_edit(numbers),
+            Wish::Expiry => {
+                let expires = Edit::Set(wall(self.now) + Duration::from_secs(1 + u64::from(c)));
+                match pick(&self.client_ids(None), b).filter(|_| c.is_multiple_of(2)) {
+                    Some(client) => {
+                        let edit = ClientEdit { expires, ..ClientEdit::default() };
+                        Some(Command::UpdateClient { client, edit })
+                    }
+                    None => self.node_edit(a, NodeEdit { expires, ..NodeEdit::default() }),
+                }
+            }
+            Wish::Approval if c.is_multiple_of(2) => {
+                let approval = Some(c.is_multiple_of(4));
+                Some(self.network_edit(a, NetworkEdit { approval, ..NetworkEdit::default() }))
+            }
+            Wish::Approval => self.node_edit(a, NodeEdit { approve: true, ..NodeEdit::default() }),
+            Wish::Rotate => {
+                let hosts: Vec<_> = self.server.intent.hosts(None).map(|host| host.id).collect();
+                Some(Command::RotateKeys { host: pick(&hosts, a).filter(|_| c % 4 != 0) })
+            }
+            Wish::Renumber => {
+                let node = self.server.intent.node(pick(&self.node_ids(None), a)?)?;
+                let v4 = node.addresses.v4.map(|v4| {
+                    let [x, y, z, _] = v4.octets();
+                    std::net::Ipv4Addr::new(x, y, z, 100 + c % 100)
+                })?;
+                let addresses = Some(model::Addresses { v4: Some(v4), v6: None });
+                Some(Command::UpdateNode {
+                    node: node.id,
+                    edit: NodeEdit { addresses, ..NodeEdit::default() },
+                })
+            }
+        }
+    }
+
+    fn network_edit(&self, number: u8, edit: NetworkEdit) -> Command {
+        Command::UpdateNetwork { network: self.networks[usize::from(number) % NETWORKS], edit }
+    }
+
+    fn node_edit(&self, number: u8, edit: NodeEdit) -> Option<Command> {
+        Some(Command::UpdateNode { node: pick(&self.node_ids(None), number)?, edit })
+    }
+
+    fn node_ids(&self, network: Option<usize>) -> Vec<NodeId> {
+        let network = network.map(|network| self.networks[network]);
+        let nodes = self.server.intent.nodes(None);
+        nodes
+            .filter(|node| network.is_none_or(|network| node.network == network))
+            .map(|node| node.id)
+            .collect()
+    }
+
+    fn client_ids(&self, network: Option<usize>) -> Vec<ClientId> {
+        let network = network.map(|network| self.networks[network]);
+        let clients = self.server.intent.clients();
+        let clients = clients.filter(|client| network.is_none_or(|network| client.network == network));
+        clients.map(|client| client.id).collect()
+    }
+
+    fn egress_ids(&self) -> Vec<EgressId> {
+        self.server.intent.egresses().map(|egress| egress.id).collect()
+    }
+
+    fn user(&self, number: u8) -> Option<UserId> {
+        let users: Vec<UserId> = self.server.intent.users(None).map(|user| user.id).collect();
+        pick(&users, number)
+    }
+
+    fn subject(&self, network: usize, number: u8) -> Subject {
+        let of = number / 8;
+        let egresses = self.server.intent.egresses_in_network(self.networks[network]);
+        let egresses: Vec<EgressId> = egresses.map(|egress| egress.id).collect();
+        let subject = match number % 8 {
+            0 => None,
+            1 | 2 => pick(&self.node_ids(Some(network)), of).map(Subject::Node),
+            3 => pick(&self.client_ids(Some(network)), of).map(Subject::Client),
+            4 => pick(&egresses, of).map(Subject::Egress),
+            5 => self.user(of).map(Subject::User),
+            6 => Some(Subject::Group(group(of))),
+            _ => tags(1 + of % 2).into_iter().next().map(Subject::Tag),
+        };
+        subject.unwrap_or(Subject::Everything)
+    }
+
+    fn policy(&self, numbers: Numbers) -> Option<Command> {
+        let Numbers { a, b, c } = numbers;
+        let policies: Vec<_> = self.server.intent.networks(None).collect();
+        let policies = policies.iter().flat_map(|network| self.server.intent.policies_in_network(network.id));
+        let policies: Vec<_> = policies.map(|policy| (policy.id, policy.enabled)).collect();
+        match (pick(&policies, a), c % 4) {
+            (Some((policy, _)), 0) => Some(Command::DeletePolicy { policy }),
+            (Some((policy, enabled)), 1) => {
+                let edit = PolicyEdit { enabled: Some(!enabled), ..PolicyEdit::default() };
+                Some(Command::UpdatePolicy { policy, edit })
+            }
+            (_, _) => {
+                let network = usize::from(a) % NETWORKS;
+                Some(Command::CreatePolicy(NewPolicy {
+                    network: self.networks[network],
+                    name: format!("rule {a} {b} {c}").parse().ok()?,
+                    enabled: true,
+                    from: BTreeSet::from([self.subject(network, b)]),
+                    to: BTreeSet::from([self.subject(network, c), self.subject(network, c.rotate_left(3))]),
+                    services: services(a ^ b),
+                    both: c % 8 > 5,
+                }))
+            }
+        }
+    }
+
+    fn groups(&self, numbers: Numbers) -> Option<Command> {
+        let Numbers { a, b, c } = numbers;
+        let count = self.server.intent.users(None).count();
+        if count < 2 {
+            let name = ["ann", "bob"][count].parse().expect("a name");
+            let password = PasswordHash::from_phc("$argon2id$".to_owned());
+            return Some(Command::CreateUser { name, password, role: Role::Auditor });
+        }
+        let groups = (0..2).filter(|bit| c >> bit & 1 == 1).map(group).collect();
+        Some(Command::SetGroups { user: self.user(a ^ b)?, groups })
+    }
+
+    fn way_edit(&self, wish: Wish, numbers: Numbers) -> Option<Command> {
+        let Numbers { a, b, c } = numbers;
+        let node = self.server.intent.node(pick(&self.node_ids(None), a)?)?;
+        let network = self.networks.iter().position(|network| *network == node.network)?;
+        let other = pick(&self.node_ids(Some(network)), b)?;
+        let set = c % 4 != 0;
+        if wish == Wish::Relay && c % 8 > 5 {
+            let hub = if set { Edit::Set(other) } else { Edit::Clear };
+            let edit = NetworkEdit { hub, ..NetworkEdit::default() };
+            return Some(Command::UpdateNetwork { network: node.network, edit });
+        }
+        let edit = match wish {
+            Wish::Relay => {
+                NodeEdit { relay: if set { Edit::Set(other) } else { Edit::Clear }, ..NodeEdit::default() }
+            }
+            _ => {
+                let used = InternetUse { gateway: other, lan: true };
+                NodeEdit { internet: if set { Edit::Set(used) } else { Edit::Clear }, ..NodeEdit::default() }
+            }
+        };
+        Some(Command::UpdateNode { node: node.id, edit })
+    }
+
+    /// Nodes of one network, which let clients in where they are to.
+    fn gateways(&self, numbers: Numbers) -> Option<(usize, Vec<NodeId>)> {
+        let Numbers { a, b, c } = numbers;
+        let network = usize::from(c) % NETWORKS;
+        let nodes = self.server.intent.nodes_in_network(self.networks[network], None);
+        let nodes: Vec<NodeId> = nodes.filter(|node| node.duties.remote_access).map(|node| node.id).collect();
+        let mut gateways = vec![pick(&nodes, a)?, pick(&nodes, b)?];
+        gateways.dedup();
+        Some((network, gateways))
+    }
+
+    fn client(&mut self, numbers: Numbers) -> Option<Command> {
+        let Numbers { a, b, c } = numbers;
+        if let Some(client) = pick(&self.client_ids(None), a).filter(|_| c.is_multiple_of(5)) {
+            return Some(Command::DeleteClient { client });
+        }
+        let (network, gateways) = self.gateways(numbers)?;
+        let idle =
+            self.clients.iter().position(|client| self.server.intent.client_by_key(&client.key).is_none());
+        let key = match idle {
+            Some(idle) => self.clients[idle].key,
+            None if self.clients.len() < MOST_CLIENTS => {
+                let sites = self.borders.len();
+                self.foreign(usize::from(b) % sites).1
+            }
+            None => return None,
+        };
+        let number = self.server.intent.clients().count();
+        Some(Command::CreateClient(NewClient {
+            network: self.networks[network],
+            name: format!("phone-{number}-{c}").parse().ok()?,
+            key,
+            addresses: None,
+            gateways,
+            owner: self.user(b).filter(|_| a.is_multiple_of(2)),
+            tags: tags(a),
+            expires: None,
+            ranges: BTreeSet::new(),
+            full_tunnel: b.is_multiple_of(4),
+            dns: None,
+            mtu: None,
+            keepalive: None,
+        }))
+    }
+
+    fn client_edit(&self, numbers: Numbers) -> Option<Command> {
+        let Numbers { a, b, c } = numbers;
+        let client = pick(&self.client_ids(None), a)?;
+        let edit = match c % 4 {
+            0 => ClientEdit { enabled: Some(b % 3 != 0), ..ClientEdit::default() },
+            1 => ClientEdit { owner: Edit::from(Some(self.user(b))), ..ClientEdit::default() },
+            2 => ClientEdit { full_tunnel: Some(b.is_multiple_of(2)), ..ClientEdit::default() },
+            _ => ClientEdit {
+                gateways: self.gateways(numbers).map(|(_, gateways)| gateways),
+                ..ClientEdit::default()
+            },
+        };
+        Some(Command::UpdateClient { client, edit })
+    }
+
+    /// Routers among a network's nodes, attached to the range that they lead to.
+    fn routers(&mut self, annex: usize, network: usize, (b, c): (u8, u8)) -> Option<BTreeSet<Router>> {
+        let nodes = self.node_ids(Some(network));
+        let mut chosen = vec![pick(&nodes, b)?, pick(&nodes, c)?];
+        chosen.dedup();
+        let hosts = chosen.iter().filter_map(|node| self.server.intent.node(*node));
+        let hosts: Vec<usize> = hosts.filter_map(|node| self.by_id.get(&node.host).copied()).collect();
+        hosts.into_iter().for_each(|host| self.attach(annex, host));
+        Some(chosen.into_iter().zip(1..).map(|(node, priority)| Router { priority, node }).collect())
+    }
+
+    fn egress(&mut self, numbers: Numbers) -> Option<Command> {
+        let Numbers { a, b, c } = numbers;
+        if let Some(egress) = pick(&self.egress_ids(), a).filter(|_| c.is_multiple_of(5)) {
+            return Some(Command::DeleteEgress { egress });
+        }
+        while self.annexes.len() < RANGES.len() {
+            self.annex(RANGES[self.annexes.len()], &[]);
+        }
+        // Of IPv4, where the network has it.
+        let (annex, network) = (usize::from(a) % RANGES.len(), usize::from(b) % 2);
+        // One router that maps a range for one network maps it for all (what it asks there comes from the mapped one).
+        let range: ipnet::IpNet = RANGES[annex].parse().ok()?;
+        if self.server.intent.egresses().any(|egress| egress.range == range) {
+            return None;
+        }
+        let routers = self.routers(annex, network, (b, c))?;
+        Some(Command::CreateEgress(NewEgress {
+            network: self.networks[network],
+            name: format!("site-{annex}").parse().ok()?,
+            range,
+            mapped: c.is_multiple_of(3).then(|| format!("100.64.{annex}.0/24").parse().ok()).flatten(),
+            routers,
+            nat: c.is_multiple_of(2),
+            enabled: true,
+        }))
+    }
+
+    fn egress_edit(&mut self, numbers: Numbers) -> Option<Command> {
+        let Numbers { a, b, c } = numbers;
+        let egress = self.server.intent.egress(pick(&self.egress_ids(), a)?)?.clone();
+        let edit = match c % 4 {
+            0 => EgressEdit { enabled: Some(b % 3 != 0), ..EgressEdit::default() },
+            1 => EgressEdit { nat: Some(!egress.nat), ..EgressEdit::default() },
+            2 => EgressEdit {
+                mapped: match egress.mapped {
+                    Some(_) => Edit::Clear,
+                    None => Edit::Set(format!("100.64.{}.0/24", b % 4).parse().ok()?),
+                },
+                ..EgressEdit::default()
+            },
+            _ => {
+                let annex = self.annexes.iter().position(|annex| egress.range == annex.range.into())?;
+                let network = self.networks.iter().position(|network| *network == egress.network)?;
+                EgressEdit {
+                    routers: self.routers(annex, network, (b, c.rotate_left(4))),
+                    ..EgressEdit::default()
+                }
+            }
+        };
+        Some(Command::UpdateEgress { egress: egress.id, edit })
+    }
+}
