@@ -103,9 +103,7 @@ fn provide_without_services(needs: &[&Need]) -> Result<()> {
     let provided = provide(needs);
     for service in held {
         if systemctl("unmask", service).is_none() {
-            say(&format!(
-                "systemd still holds {service}: `systemctl unmask --runtime {service}` lets it go"
-            ));
+            say(&format!("systemd still holds {service}: `systemctl unmask --runtime {service}` lets it go"));
         }
     }
     provided
