@@ -4,7 +4,7 @@
 //! that a change of many peers goes out in messages that the kernel takes, and that a list which changed while it was
 //! read is read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -196,7 +196,7 @@ fn messages(interface: &str, change: &DeviceChange) -> Vec<Vec<WireguardAttribut
         messages.push(own);
     }
     let (mut peers, mut prefixes) = (Vec::new(), 0);
-    for (piece, size) in change.peers.iter().flat_map(pieces) {
+    for (piece, size) in removals_last(&change.peers).into_iter().flat_map(pieces) {
         if peers.len() == PEERS_AT_ONCE || prefixes + size > PREFIXES_AT_ONCE {
             messages.push([named(), vec![WireguardAttribute::Peers(std::mem::take(&mut peers))]].concat());
             prefixes = 0;
@@ -208,6 +208,17 @@ fn messages(interface: &str, change: &DeviceChange) -> Vec<Vec<WireguardAttribut
         messages.push([named(), vec![WireguardAttribute::Peers(peers)]].concat());
     }
     messages
+}
+
+/// Puts off removing whom nothing more is said of. The kernel waits for all its processors when it removes a peer: if another
+/// one is to have the addresses, it has them before that, and no packet finds nobody.
+fn removals_last(peers: &[PeerChange]) -> Vec<&PeerChange> {
+    let mut named_later = BTreeSet::new();
+    let mut goes_last = |peer: &PeerChange| named_later.insert(peer.key) && peer.step == PeerStep::Remove;
+    let mut peers: Vec<_> = peers.iter().rev().map(|peer| (goes_last(peer), peer)).collect();
+    peers.reverse();
+    peers.sort_by_key(|(goes_last, _)| *goes_last);
+    peers.into_iter().map(|(_, peer)| peer).collect()
 }
 
 /// A peer's change, in as many pieces as its prefixes need, with the number of prefixes in each.
@@ -306,6 +317,14 @@ mod tests {
         assert_eq!(device.peers[&key(1000)].allowed.len(), 3000);
         assert_eq!(device.peers[&key(5)].endpoint, Some("[2001:db8::7]:51820".parse().unwrap()));
         assert_eq!(device.peers[&key(5)].keepalive, Some(Keepalive::DEFAULT));
+    }
+
+    #[test]
+    fn a_peer_goes_after_its_successor_has_its_addresses_unless_it_comes_again() {
+        let gone = |number| PeerChange { key: key(number), step: PeerStep::Remove };
+        let changes = [gone(1), put(2, 1), gone(3), put(3, 1)];
+        let order: Vec<_> = removals_last(&changes).into_iter().cloned().collect();
+        assert_eq!(order, [put(2, 1), gone(3), put(3, 1), gone(1)]);
     }
 
     #[test]
