@@ -332,12 +332,19 @@ pub struct ServerLinks {
     /// The identities of the rendezvous, two or none.
     #[n(0)]
     pub rendezvous: Vec<Rendezvous>,
-    /// URLs of the broker (`wss://`, `mqtts://` …), best first; empty: the WebSocket on the API's own address.
+    /// URLs of external brokers (`wss://`, `mqtts://` …), best first; empty: the WebSocket on each of the servers' own addresses.
     #[n(1)]
     pub brokers: Vec<String>,
     /// Seconds of the MQTT keepalive.
     #[n(2)]
     pub keepalive: Option<Keepalive>,
+    /// The authorities that vouch for the brokers' certificates, in PEM; none: those of the machine. The server's own pin says
+    /// nothing about `brokers`.
+    #[n(3)]
+    pub broker_ca: Option<String>,
+    /// The addresses of all servers, best first; empty: those of the token that the host joined with.
+    #[cbor(n(4), default, skip_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
 }
 
 /// All that one host must know.

@@ -7,12 +7,14 @@
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use data_encoding::BASE64URL_NOPAD;
 use hpke::aead::ExportOnlyAead;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
 use hpke::rand_core::CryptoRng;
 use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use model::{HostId, SealingPublicKey};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::secret::SealingSecret;
@@ -22,6 +24,7 @@ type PublicKey = <X25519HkdfSha256 as Kem>::PublicKey;
 type Encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey;
 
 const INFO: &[u8] = b"netloom sealed channel v1";
+const BROKER_PASSWORD: &[u8] = b"netloom broker password v1\n";
 const VERSION: u8 = 1;
 const NONCE: usize = 24;
 const HEAD: usize = 1 + 8 + NONCE;
@@ -163,6 +166,17 @@ impl Channel {
         (&self.down, &self.up)
     }
 
+    /// The host's password at a broker that is not the server's own; the user name is the host id. Both ends derive it, so that
+    /// nobody has to send or keep it, and it tells nothing of the keys.
+    pub fn broker_password(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(BROKER_PASSWORD);
+        hash.update(self.host.as_bytes());
+        hash.update(self.down.as_slice());
+        hash.update(self.up.as_slice());
+        BASE64URL_NOPAD.encode(&hash.finalize())
+    }
+
     fn cipher(&self, direction: Direction) -> XChaCha20Poly1305 {
         let key = match direction {
             Direction::Down => &self.down,
@@ -269,6 +283,16 @@ mod tests {
             let (agent, _) = both_ends();
             prop_assert!(agent.open(Direction::Down, &junk).is_err());
         }
+    }
+
+    #[test]
+    fn both_ends_derive_the_same_password_for_brokers_and_another_one_after_each_agreement() {
+        let (agent, server) = both_ends();
+        assert_eq!(agent.broker_password(), server.broker_password());
+        let other_keys = Channel::restore(agent.host, [1; 32], *agent.up);
+        let other_host = Channel::restore(HostId::from_bytes([4; 16]), *agent.down, *agent.up);
+        assert_ne!(agent.broker_password(), other_keys.broker_password());
+        assert_ne!(agent.broker_password(), other_host.broker_password());
     }
 
     #[test]

@@ -173,6 +173,7 @@ fn every_message_reads_and_writes_as_it_always_did() {
     holds("map-reply-parts", &MapReply::Parts(messages::parts_head()));
     holds("parts", &vec![messages::part()]);
     holds("peer-relayed", &messages::relayed());
+    holds("server-links-of-several", &messages::server_links_of_several());
     holds("map-request", &messages::map_request());
     holds("map-request-nothing", &wire::MapRequest::default());
     holds("report", &messages::report());
@@ -207,6 +208,12 @@ fn a_sealed_message_opens_as_it_always_did() {
 fn hex_lines(bytes: &[u8]) -> String {
     let hex = HEXLOWER.encode(bytes);
     hex.as_bytes().chunks(64).flat_map(|line| [std::str::from_utf8(line).unwrap(), "\n"]).collect()
+}
+
+#[test]
+fn the_password_at_a_broker_is_what_it_always_was() {
+    let password = holds_text("broker-password", &channel().broker_password());
+    assert_eq!(channel().broker_password(), password);
 }
 
 #[test]

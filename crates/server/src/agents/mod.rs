@@ -109,5 +109,5 @@ pub fn links(
 ) -> ServerLinks {
     let keys = identity.rendezvous.iter().map(wire::WgSecret::public);
     let rendezvous = keys.zip(ports).map(|(key, port)| wire::Rendezvous { key, port, host: host.clone() });
-    ServerLinks { rendezvous: rendezvous.collect(), brokers: Vec::new(), keepalive: Some(keepalive) }
+    ServerLinks { rendezvous: rendezvous.collect(), keepalive: Some(keepalive), ..ServerLinks::default() }
 }

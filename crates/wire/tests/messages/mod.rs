@@ -163,6 +163,17 @@ pub fn server_links() -> ServerLinks {
         rendezvous: vec![rendezvous(0x31, 51_821, None), rendezvous(0x32, 51_822, Some("203.0.113.1"))],
         brokers: vec!["wss://vpn.example.org:8443/mqtt".to_owned()],
         keepalive: Some(Keepalive::new(60).unwrap()),
+        ..ServerLinks::default()
+    }
+}
+
+/// The links of several servers with brokers of their own authority.
+pub fn server_links_of_several() -> ServerLinks {
+    ServerLinks {
+        brokers: vec!["mqtts://broker.example.org:8883".to_owned()],
+        broker_ca: Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()),
+        servers: vec!["https://a.example.org:8443".to_owned(), "https://b.example.org:8443".to_owned()],
+        ..server_links()
     }
 }
 
