@@ -91,7 +91,8 @@ impl Server {
         let (handle, brain) = Brain::start(parts).await?;
         let names =
             ServerNames::start(&settings.dns, settings.domain.clone(), &handle.intent(), now()).await?;
-        let (answering, known) = (names.listening(), names.names().clone());
+        let answering = names.listening();
+        let known = http::Names { names: names.names().clone(), followed: names.followed() };
         // Nobody can have set it: it was made above.
         let _set = gate.set(handle.onlooker());
 

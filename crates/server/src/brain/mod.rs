@@ -177,10 +177,7 @@ impl Brain {
     /// What agents were told, as soon as it includes everything that is committed now.
     pub async fn told_now(&self) -> Result<Arc<Told>, Refused> {
         let seq = self.intent().seq();
-        let mut told = self.told.clone();
-        let caught_up = told.wait_for(|told| told.intent.seq() >= seq);
-        let told = tokio::time::timeout(MOST_WAIT, caught_up).await.map_err(|_| Refused::Overloaded)?;
-        Ok(told.map_err(|_| Refused::Overloaded)?.clone())
+        shown(self.told.clone(), |told| told.intent.seq() >= seq).await
     }
 
     /// Has a command decided and committed.
@@ -198,6 +195,15 @@ impl Brain {
             tracing::warn!("the hub has ended; what agents report is lost until the server restarts");
         }
     }
+}
+
+/// What is shown, as soon as it is what it is to be: whoever was answered that something is committed finds it there.
+pub(crate) async fn shown<T: Clone>(
+    mut shown: watch::Receiver<T>,
+    wanted: impl FnMut(&T) -> bool,
+) -> Result<T, Refused> {
+    let there = tokio::time::timeout(MOST_WAIT, shown.wait_for(wanted)).await;
+    Ok(there.map_err(|_| Refused::Overloaded)?.map_err(|_| Refused::Overloaded)?.clone())
 }
 
 /// The time now.

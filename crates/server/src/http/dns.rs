@@ -15,7 +15,8 @@ use model::DnsRecordId;
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
-use super::{Answer, Failure, Problems, Shared, find};
+use super::{Answer, Failure, Names, Problems, Shared, find};
+use crate::brain::shown;
 
 /// The records of a network
 #[utoipa::path(get, path = "/api/v1/networks/{network}/dns/records", tag = "dns",
@@ -114,15 +115,18 @@ pub(super) async fn zone(
     };
     let domain = network.domain_below(&admin.parts.settings.domain).ok_or_else(no_names)?;
     let origin: Name = domain.as_str().parse().map_err(|_| no_names())?;
-    let names = admin.parts.names.snapshot();
+    let Names { names, followed } = &admin.parts.names;
+    // What this network has, it has by a commit that the names are to have followed.
+    shown(followed.clone(), |seq| *seq >= reader.intent.seq()).await?;
+    let names = names.snapshot();
     let text = match format {
         ZoneFormat::Zone => coredns::zone_file(&names, &origin),
         ZoneFormat::Hosts => {
             names.zone(&origin).map(|_| names.records_of(&origin).filter_map(line).collect())
         }
     };
-    // Of a network that was made just now.
-    let text = text.ok_or_else(|| Failure::busy("the names are being made; ask again"))?;
+    // It was removed meanwhile.
+    let text = text.ok_or_else(|| find::gone("network"))?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }
 

@@ -38,6 +38,7 @@ use axum::routing::get;
 use control::{Actor, Command};
 use model::{Digest, Timestamp};
 use store::Database;
+use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -72,11 +73,19 @@ pub struct AdminParts {
     /// What tokens pin: asked each time, because certificate files may change.
     pub pin: Pin,
     /// The names that the server answers for.
-    pub names: ::dns::Names,
+    pub names: Names,
     /// Metrics.
     pub telemetry: Telemetry,
     /// The identities of the rendezvous.
     pub rendezvous: Vec<api::Rendezvous>,
+}
+
+/// The names that the server answers for.
+pub struct Names {
+    /// The names.
+    pub names: ::dns::Names,
+    /// Up to which commit they have followed.
+    pub followed: watch::Receiver<u64>,
 }
 
 /// What the handlers need.

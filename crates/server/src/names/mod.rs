@@ -15,6 +15,7 @@ use control::Intent;
 use dns::{Counts, Forwarding, Server};
 use model::{DnsName, Timestamp};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::brain::Told;
 pub(crate) use settings::{DnsSettings, Listen, read};
@@ -30,6 +31,8 @@ pub(crate) struct ServerNames {
     files: Option<files::Folder>,
     /// Why the files could not be written last.
     failed: Option<String>,
+    /// Up to which commit the table has followed.
+    followed: watch::Sender<u64>,
 }
 
 impl ServerNames {
@@ -62,7 +65,8 @@ impl ServerNames {
                 Some(server)
             }
         };
-        Ok(Self { table, server, files, failed: None })
+        let (followed, _) = watch::channel(intent.seq());
+        Ok(Self { table, server, files, failed: None, followed })
     }
 
     /// The names.
@@ -75,25 +79,38 @@ impl ServerNames {
         self.server.as_ref().map(Server::listening).unwrap_or_default()
     }
 
-    /// Follows what is told until the brain ends.
+    /// Up to which commit the names have followed.
+    pub(crate) fn followed(&self) -> watch::Receiver<u64> {
+        self.followed.subscribe()
+    }
+
+    /// Follows what is told until the brain ends: the names at once, their files every now and then.
     pub(crate) async fn follow(mut self, mut told: watch::Receiver<Arc<Told>>) {
         self.write_files();
-        while told.changed().await.is_ok() {
-            let intent = Arc::clone(&told.borrow_and_update().intent);
-            if self.tell(&intent) && self.files.is_some() {
-                tokio::time::sleep(FILES_EVERY).await;
+        let (mut due, mut written) = (false, Instant::now());
+        loop {
+            tokio::select! {
+                changed = told.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let intent = Arc::clone(&told.borrow_and_update().intent);
+                    due |= self.tell(&intent);
+                    self.count();
+                }
+                () = tokio::time::sleep_until(written + FILES_EVERY), if due => {
+                    self.write_files();
+                    (due, written) = (false, Instant::now());
+                }
             }
-            self.count();
         }
     }
 
-    /// Follows intent; whether files were written, or tried: names differ, or it failed last time.
+    /// Follows intent; whether files are to be written: names differ, or it failed last time.
     fn tell(&mut self, intent: &Intent) -> bool {
         let due = self.table.follow(intent) || self.failed.is_some();
-        if due {
-            self.write_files();
-        }
-        due
+        self.followed.send_replace(intent.seq());
+        due && self.files.is_some()
     }
 
     fn write_files(&mut self) {
@@ -157,6 +174,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&hosts).unwrap(), "theirs");
         std::fs::remove_file(&hosts).unwrap();
         assert!(names.tell(&intent));
+        names.write_files();
         assert!(hosts.exists());
         assert!(!names.tell(&intent), "nothing is left to be done");
     }
