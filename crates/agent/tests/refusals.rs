@@ -31,6 +31,7 @@ fn refusal(code: RefusalCode, message: &str) -> Vec<u8> {
         message: message.to_owned(),
         server_time: Timestamp::from_millis(1),
         retry_after: None,
+        elsewhere: false,
     })
 }
 

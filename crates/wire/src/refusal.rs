@@ -80,4 +80,13 @@ pub struct Refusal {
     /// Seconds to wait before trying again.
     #[n(3)]
     pub retry_after: Option<u32>,
+    /// Another server may take it now: this one does not lead and knows no leader that answers, or its database is out of its
+    /// reach. Whoever knows other addresses tries them before waiting.
+    #[cbor(n(4), default, skip_if = "is_false")]
+    pub elsewhere: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "minicbor hands over a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }

@@ -18,7 +18,8 @@ pub(crate) struct Refused {
 
 impl Refused {
     pub(crate) fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        let refusal = Refusal { code, message: message.into(), server_time: now(), retry_after: None };
+        let message = message.into();
+        let refusal = Refusal { code, message, server_time: now(), retry_after: None, elsewhere: false };
         Self { refusal, guess: false }
     }
 
@@ -31,6 +32,12 @@ impl Refused {
         let mut refused = Self::new(RefusalCode::Busy, message);
         refused.refusal.retry_after = Some(seconds);
         refused
+    }
+
+    /// Of this server alone: another one may take it now.
+    pub(crate) fn elsewhere(mut self) -> Self {
+        self.refusal.elsewhere = true;
+        self
     }
 
     pub(crate) fn unknown_host() -> Self {
@@ -99,7 +106,8 @@ impl From<brain::Refused> for Refused {
     fn from(refused: brain::Refused) -> Self {
         match refused {
             brain::Refused::Rejected(rejection) => rejection.into(),
-            brain::Refused::Unavailable(_) | brain::Refused::Overloaded => Self::busy(refused.to_string(), 5),
+            brain::Refused::Unavailable(_) => Self::busy(refused.to_string(), 5).elsewhere(),
+            brain::Refused::Overloaded => Self::busy(refused.to_string(), 5),
         }
     }
 }

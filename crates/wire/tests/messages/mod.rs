@@ -385,13 +385,17 @@ pub fn report_in_time() -> Report {
     report
 }
 
-pub fn refusals() -> [(&'static str, Refusal); 9] {
+pub fn refusals() -> [(&'static str, Refusal); 10] {
     let refusal = |code, message: &str| Refusal {
         code,
         message: message.to_owned(),
         server_time: NOW,
         retry_after: None,
+        elsewhere: false,
     };
+    let busy = Refusal { retry_after: Some(5), ..refusal(RefusalCode::Busy, "too much at once") };
+    let no_leader =
+        Refusal { retry_after: Some(2), ..refusal(RefusalCode::Busy, "no server leads just now") };
     [
         ("unknown-key", refusal(RefusalCode::UnknownKey, "the key is not known")),
         ("expired-key", refusal(RefusalCode::ExpiredKey, "the key has expired")),
@@ -400,7 +404,8 @@ pub fn refusals() -> [(&'static str, Refusal); 9] {
         ("unknown-host", refusal(RefusalCode::UnknownHost, "the host was removed")),
         ("not-proved", refusal(RefusalCode::NotProved, "the signature is wrong")),
         ("invalid", refusal(RefusalCode::Invalid, "it cannot be read")),
-        ("busy", Refusal { retry_after: Some(5), ..refusal(RefusalCode::Busy, "too much at once") }),
+        ("busy", busy),
+        ("elsewhere", Refusal { elsewhere: true, ..no_leader }),
         ("internal", refusal(RefusalCode::Internal, "see the log")),
     ]
 }
