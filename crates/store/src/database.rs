@@ -88,10 +88,22 @@ impl Lease {
     }
 }
 
+/// A lease that somebody holds now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub name: String,
+    /// Whose, in the words in which it was taken.
+    pub holder: String,
+}
+
 /// A database. All of it can be asked at the same time by many; commits are done in the order in which they were asked for.
 pub trait Database: Send + Sync {
     /// Where it is.
     fn place(&self) -> &Place;
+
+    /// Whether several servers can use it at the same time. Where not, the one that has it need not ask who leads.
+    fn is_shared(&self) -> bool;
 
     /// All of intent.
     fn load(&self) -> Answer<'_, Loaded>;
@@ -112,6 +124,9 @@ pub trait Database: Send + Sync {
     /// Gives a lease back before its time. Nothing happens when it is not this holder's.
     fn release(&self, name: &str, holder: &str) -> Answer<'_, ()>;
 
+    /// The leases whose names begin so and that are held now, by the database's own clock; in the order of their names.
+    fn held<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Held>>;
+
     /// The journal's newest entries before this number, newest first; from the end when there is no number.
     fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>>;
 
@@ -122,11 +137,25 @@ pub trait Database: Send + Sync {
     /// Counts up and keeps the epoch: once for each start of the server, before it hands out any generation.
     fn next_epoch(&self) -> Answer<'_, Epoch>;
 
-    /// Keeps what is known of these hosts.
+    /// Keeps what is known of these hosts, under the inventory's next version.
     fn put_inventory(&self, hosts: Vec<InventoryRow>) -> Answer<'_, ()>;
 
+    /// What was written of hosts after this version (0: all that is known), and the version that this leads to. Hosts that were
+    /// removed are not told: whoever follows intent knows.
+    fn inventory_since(&self, version: u64) -> Answer<'_, (u64, Vec<InventoryRow>)>;
+
     /// What is known of all hosts.
-    fn inventory(&self) -> Answer<'_, Vec<InventoryRow>>;
+    fn inventory(&self) -> Answer<'_, Vec<InventoryRow>> {
+        let all = self.inventory_since(0);
+        Box::pin(async move { Ok(all.await?.1) })
+    }
+
+    /// Who this database's servers are: what was kept first, `ours` where nothing was. Of many who ask at the same time, all
+    /// are told the same.
+    fn identity<'a>(&'a self, ours: &'a str) -> Answer<'a, String>;
+
+    /// From now on its servers are this.
+    fn replace_identity<'a>(&'a self, ours: &'a str) -> Answer<'a, ()>;
 
     /// Writes a consistent copy into a new file, while commits go on. The file is the same whichever database it is from:
     /// what is known and kept by a server, as a SQLite database.

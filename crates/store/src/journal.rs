@@ -40,23 +40,6 @@ pub struct JournalEntry {
     pub records: Vec<JournalRecord>,
 }
 
-/// The fields of a kind that the journal must not hold. A new kind makes the compiler ask here.
-const fn secret_fields(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        Kind::User => &["password"],
-        Kind::EnrollmentKey | Kind::ApiToken => &["digest"],
-        Kind::Network
-        | Kind::Host
-        | Kind::Node
-        | Kind::Client
-        | Kind::Egress
-        | Kind::Policy
-        | Kind::PolicyTest
-        | Kind::DnsRecord
-        | Kind::Upstream => &[],
-    }
-}
-
 fn value_of(record: &Record) -> Value {
     serde_json::to_value(record).expect("records have text keys and no maps that JSON cannot hold")
 }
@@ -68,7 +51,7 @@ fn replace(value: Option<&mut Value>, field: &str, by: &str) {
 }
 
 fn without_secrets(kind: Kind, before: &mut Option<Value>, after: &mut Option<Value>) {
-    for field in secret_fields(kind) {
+    for field in kind.secret_fields() {
         let of = |value: &Option<Value>| value.as_ref().and_then(|value| value.get(*field)).cloned();
         let changed = before.is_some() && after.is_some() && of(before) != of(after);
         replace(before.as_mut(), field, SECRET);

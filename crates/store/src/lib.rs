@@ -25,9 +25,10 @@ mod record;
 mod rows;
 mod rqlite;
 mod sqlite;
+mod version;
 
 pub use address::{Access, Address, Existing, Password, open, restore};
-pub use database::{Answer, Commit, Current, Database, Followed, InventoryRow, Lease, Loaded};
+pub use database::{Answer, Commit, Current, Database, Followed, Held, InventoryRow, Lease, Loaded};
 pub use error::{CommitError, StoreError};
 pub use journal::{JournalEntry, JournalRecord};
 pub use place::Place;

@@ -25,7 +25,7 @@ use crate::address::{Address, Backend, Existing};
 use crate::commit::{Patience, commit};
 use crate::rows::{Written, inventory_rows, keepable};
 use crate::{
-    Answer, Commit, CommitError, Database, Followed, InventoryRow, JournalEntry, Lease, Loaded, Place,
+    Answer, Commit, CommitError, Database, Followed, Held, InventoryRow, JournalEntry, Lease, Loaded, Place,
     StoreError,
 };
 use line::CommitLine;
@@ -86,6 +86,10 @@ impl Database for Postgres {
         &self.target.place
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn load(&self) -> Answer<'_, Loaded> {
         Box::pin(async { self.side.lock().await.load().await })
     }
@@ -136,6 +140,10 @@ impl Database for Postgres {
         Box::pin(async move { self.side.lock().await.release(&name, &holder).await })
     }
 
+    fn held<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Held>> {
+        Box::pin(async move { self.side.lock().await.held(prefix).await })
+    }
+
     fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>> {
         Box::pin(async move { self.side.lock().await.journal(before, most).await })
     }
@@ -164,8 +172,22 @@ impl Database for Postgres {
         })
     }
 
-    fn inventory(&self) -> Answer<'_, Vec<InventoryRow>> {
-        Box::pin(async { self.side.lock().await.inventory().await })
+    fn inventory_since(&self, version: u64) -> Answer<'_, (u64, Vec<InventoryRow>)> {
+        Box::pin(async move { self.side.lock().await.inventory_since(version).await })
+    }
+
+    fn identity<'a>(&'a self, ours: &'a str) -> Answer<'a, String> {
+        Box::pin(async move {
+            keepable("the identity of a server", ours)?;
+            self.side.lock().await.identity(ours).await
+        })
+    }
+
+    fn replace_identity<'a>(&'a self, ours: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            keepable("the identity of a server", ours)?;
+            self.side.lock().await.replace_identity(ours).await
+        })
     }
 
     fn backup(&self, to: &std::path::Path) -> Answer<'_, ()> {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::journal::records_of;
 use crate::record::{from_row, key_of, to_json};
 use crate::{
-    Commit, CommitError, Current, InventoryRow, JournalEntry, JournalRecord, Loaded, Place, StoreError,
+    Commit, CommitError, Current, Held, InventoryRow, JournalEntry, JournalRecord, Loaded, Place, StoreError,
 };
 
 /// More commits than this are not followed one by one: loading is cheaper.
@@ -187,6 +187,24 @@ pub(crate) fn inventory(
         Ok(InventoryRow { host, json: Some(json) })
     };
     rows.into_iter().map(read).collect()
+}
+
+/// Inventory and its version from rows of which one has no host but the version.
+pub(crate) fn inventory_since(
+    place: &Place,
+    mut rows: Vec<(String, String)>,
+) -> Result<(u64, Vec<InventoryRow>), StoreError> {
+    let at = rows.iter().position(|(host, _)| host.is_empty());
+    let version = at.and_then(|at| rows.swap_remove(at).1.parse().ok());
+    let detail = "it does not say its inventory's version".to_owned();
+    let version = version.ok_or_else(|| StoreError::Damaged { place: place.clone(), detail })?;
+    Ok((version, inventory(place, rows)?))
+}
+
+/// Leases from their names and holders, which may come in any order.
+pub(crate) fn held(mut rows: Vec<(String, String)>) -> Vec<Held> {
+    rows.sort_unstable();
+    rows.into_iter().map(|(name, holder)| Held { name, holder }).collect()
 }
 
 /// A host and what is known of it, as JSON.

@@ -22,7 +22,7 @@ use crate::address::{Address, Backend, Existing};
 use crate::commit::{Patience, commit};
 use crate::rows::{Written, inventory_rows, keepable};
 use crate::{
-    Answer, Commit, CommitError, Database, Followed, InventoryRow, JournalEntry, Lease, Loaded, Place,
+    Answer, Commit, CommitError, Database, Followed, Held, InventoryRow, JournalEntry, Lease, Loaded, Place,
     StoreError,
 };
 use http::Http;
@@ -95,6 +95,10 @@ impl Database for Rqlite {
         &self.http.place
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn load(&self) -> Answer<'_, Loaded> {
         Box::pin(statements::load(&self.http))
     }
@@ -143,6 +147,10 @@ impl Database for Rqlite {
         Box::pin(async move { statements::release(&self.http, &name, &holder).await })
     }
 
+    fn held<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Held>> {
+        Box::pin(statements::held(&self.http, prefix))
+    }
+
     fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>> {
         Box::pin(statements::journal(&self.http, before, most))
     }
@@ -171,8 +179,22 @@ impl Database for Rqlite {
         })
     }
 
-    fn inventory(&self) -> Answer<'_, Vec<InventoryRow>> {
-        Box::pin(statements::inventory(&self.http))
+    fn inventory_since(&self, version: u64) -> Answer<'_, (u64, Vec<InventoryRow>)> {
+        Box::pin(statements::inventory_since(&self.http, version))
+    }
+
+    fn identity<'a>(&'a self, ours: &'a str) -> Answer<'a, String> {
+        Box::pin(async move {
+            keepable("the identity of a server", ours)?;
+            statements::identity(&self.http, ours).await
+        })
+    }
+
+    fn replace_identity<'a>(&'a self, ours: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            keepable("the identity of a server", ours)?;
+            statements::replace_identity(&self.http, ours).await
+        })
     }
 
     fn backup(&self, to: &Path) -> Answer<'_, ()> {

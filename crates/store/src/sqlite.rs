@@ -24,7 +24,7 @@ use crate::address::{Address, Backend, Existing, Url};
 use crate::neutral::blocking;
 use crate::rows::{Written, inventory_rows, keepable};
 use crate::{
-    Answer, Commit, CommitError, Database, Followed, InventoryRow, JournalEntry, Lease, Loaded, Place,
+    Answer, Commit, CommitError, Database, Followed, Held, InventoryRow, JournalEntry, Lease, Loaded, Place,
     StoreError,
 };
 
@@ -126,6 +126,10 @@ impl Database for Sqlite {
         &self.place
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn load(&self) -> Answer<'_, Loaded> {
         Box::pin(self.ask(Statements::load))
     }
@@ -175,6 +179,11 @@ impl Database for Sqlite {
         Box::pin(self.ask(move |statements| statements.release(&name, &holder)))
     }
 
+    fn held<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Held>> {
+        let prefix = prefix.to_owned();
+        Box::pin(self.ask(move |statements| statements.held(&prefix)))
+    }
+
     fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>> {
         Box::pin(self.ask(move |statements| statements.journal(before, most)))
     }
@@ -203,8 +212,24 @@ impl Database for Sqlite {
         })
     }
 
-    fn inventory(&self) -> Answer<'_, Vec<InventoryRow>> {
-        Box::pin(self.ask(Statements::inventory))
+    fn inventory_since(&self, version: u64) -> Answer<'_, (u64, Vec<InventoryRow>)> {
+        Box::pin(self.ask(move |statements| statements.inventory_since(version)))
+    }
+
+    fn identity<'a>(&'a self, ours: &'a str) -> Answer<'a, String> {
+        let ours = ours.to_owned();
+        Box::pin(async move {
+            keepable("the identity of a server", &ours)?;
+            self.ask(move |statements| statements.identity(&ours)).await
+        })
+    }
+
+    fn replace_identity<'a>(&'a self, ours: &'a str) -> Answer<'a, ()> {
+        let ours = ours.to_owned();
+        Box::pin(async move {
+            keepable("the identity of a server", &ours)?;
+            self.ask(move |statements| statements.replace_identity(&ours)).await
+        })
     }
 
     fn backup(&self, to: &Path) -> Answer<'_, ()> {

@@ -230,8 +230,8 @@ fn tables_of_something_else_and_newer_ones_are_refused() {
 
     let place = Schema::empty();
     drop(place.open());
-    place.sql("UPDATE meta SET value = '999' WHERE key = 'schema'");
-    assert!(matches!(place.refusal(), StoreError::Newer { found: 999, known: 1, .. }));
+    place.sql("UPDATE meta SET value = '999' WHERE key IN ('schema', 'compatible')");
+    assert!(matches!(place.refusal(), StoreError::Newer { found: 999, known: 2, .. }));
 }
 
 #[test]

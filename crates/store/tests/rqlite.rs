@@ -202,8 +202,8 @@ fn what_is_too_old_newer_or_of_something_else_is_refused() {
 
     let cluster = StandIn::start(1).unwrap();
     drop(wait(store::open(&of(&cluster))).unwrap());
-    cluster.sql("UPDATE meta SET value = '999' WHERE key = 'schema'").unwrap();
-    assert!(matches!(refusal(&cluster), StoreError::Newer { found: 999, known: 1, .. }));
+    cluster.sql("UPDATE meta SET value = '999' WHERE key IN ('schema', 'compatible')").unwrap();
+    assert!(matches!(refusal(&cluster), StoreError::Newer { found: 999, known: 2, .. }));
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_restore_that_was_not_finished_is_not_taken_for_a_database() {
     drop(wait(store::open(&of(&cluster))).unwrap());
     // As it is after the first request of a restore.
     cluster
-        .sql("INSERT INTO meta VALUES ('restoring', 'a backup'); INSERT INTO inventory VALUES ('1', '{}')")
+        .sql("INSERT INTO meta VALUES ('restoring', 'a backup'); INSERT INTO inventory (host, json) VALUES ('1', '{}')")
         .unwrap();
     let error = wait(store::open(&of(&cluster))).err().unwrap();
     assert!(matches!(error, StoreError::HalfRestored(_)), "{error:?}");

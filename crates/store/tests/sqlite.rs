@@ -116,7 +116,7 @@ fn a_newer_schema_is_refused() {
     let place = Folder::empty();
     drop(place.open());
     let raw = rusqlite::Connection::open(place.file()).unwrap();
-    raw.execute("UPDATE meta SET value = '999' WHERE key = 'schema'", []).unwrap();
+    raw.execute("UPDATE meta SET value = '999' WHERE key IN ('schema', 'compatible')", []).unwrap();
     drop(raw);
     assert!(matches!(refusal(&place.file()), StoreError::Newer { found: 999, .. }));
 }

@@ -7,6 +7,7 @@ use super::connect::{ANSWER, Session};
 use super::failure::Failure;
 use super::target::Target;
 use crate::StoreError;
+use crate::version::Told;
 
 const V1: &str = r#"
     CREATE TABLE meta (key text COLLATE "C" PRIMARY KEY, value text NOT NULL);
@@ -23,8 +24,17 @@ const V1: &str = r#"
         ('epoch', '0'), ('server', replace(gen_random_uuid()::text, '-', '')), ('fence', gen_random_uuid()::text);
 "#;
 
+/// In the inventory, the version that wrote each row last.
+const V2: &str = "
+    ALTER TABLE inventory ADD COLUMN version bigint NOT NULL DEFAULT 1;
+    CREATE INDEX inventory_by_version ON inventory (version);
+    INSERT INTO meta VALUES ('inventory', '1');
+";
+
 /// From each version to the next; the first makes version 1 of an empty schema.
-const STEPS: &[&str] = &[V1];
+const STEPS: &[&str] = &[V1, V2];
+/// The oldest version whose servers can use tables of the newest one.
+const COMPATIBLE: &str = "2";
 /// The lock for whoever changes tables: the bytes of "netloom" as a number.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(31073798148026221)";
 const OLDEST: i32 = 150_000;
@@ -44,18 +54,16 @@ pub(super) async fn prepare(target: &Target) -> Result<(), StoreError> {
 /// Inside a transaction: takes the lock, and brings the tables to the newest version. It was this version before.
 pub(super) async fn migrate(session: &Session, target: &Target) -> Result<u32, Failure> {
     session.run(target, LOCK).await?;
-    let found = version(session, target).await?;
     let known = u32::try_from(STEPS.len()).expect("there are few steps");
-    if found > known {
-        return Err(certain(StoreError::Newer { place: target.place.clone(), found, known }));
-    }
+    let found = version(session, target, known).await?;
     if found < known {
         for step in STEPS.iter().skip(found as usize) {
             session.run(target, step).await?;
         }
-        let keep =
-            "INSERT INTO meta VALUES ('schema', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-        session.change(target, keep, &[&known.to_string()]).await?;
+        let keep = "
+            INSERT INTO meta VALUES ('schema', $1), ('compatible', $2)
+            ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        session.change(target, keep, &[&known.to_string(), &COMPATIBLE]).await?;
     }
     Ok(found)
 }
@@ -65,7 +73,7 @@ fn certain(error: StoreError) -> Failure {
 }
 
 /// The version of the tables; 0 where there are none.
-async fn version(session: &Session, target: &Target) -> Result<u32, Failure> {
+async fn version(session: &Session, target: &Target, known: u32) -> Result<u32, Failure> {
     let tables = "
         SELECT count(*), count(*) FILTER (WHERE table_name IN ('meta', 'records'))
         FROM information_schema.tables WHERE table_schema = current_schema()";
@@ -76,10 +84,11 @@ async fn version(session: &Session, target: &Target) -> Result<u32, Failure> {
         (_, 2) => {}
         _ => return Err(certain(StoreError::Foreign(target.place.clone()))),
     }
-    let kept = session.ask(target, "SELECT value FROM meta WHERE key = 'schema'", &[], ANSWER).await?;
-    let version = kept.first().and_then(|row| row.get::<_, &str>(0).parse().ok());
-    let detail = "its schema version is missing or no number".to_owned();
-    version.ok_or_else(|| certain(StoreError::Damaged { place: target.place.clone(), detail }))
+    let kept = "
+        SELECT (SELECT value FROM meta WHERE key = 'schema'), (SELECT value FROM meta WHERE key = 'compatible')";
+    let kept = session.ask(target, kept, &[], ANSWER).await?;
+    let text = |at| kept.first().and_then(|row| row.get(at));
+    Told { schema: text(0), compatible: text(1) }.judge(&target.place, known).map_err(certain)
 }
 
 /// Refuses a server that is too old, or a database that cannot keep every text.

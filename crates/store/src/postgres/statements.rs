@@ -12,7 +12,7 @@ use super::connect::{ANSWER, LONG_ANSWER, Parameter, Session};
 use super::failure::Failure;
 use super::target::Target;
 use crate::rows::{self, JournalRow, MOST_FOLLOWED, RecordRow, number};
-use crate::{Followed, InventoryRow, JournalEntry, Loaded, Place, StoreError};
+use crate::{Followed, Held, InventoryRow, JournalEntry, Loaded, Place, StoreError};
 
 /// How many entries of the journal one transaction removes.
 pub(super) const PRUNED_AT_ONCE: u64 = 5_000;
@@ -37,10 +37,28 @@ const PRUNE: &str = "
 const NEXT_EPOCH: &str = "
     UPDATE meta SET value = (value::bigint + 1)::text
     WHERE key = 'epoch' AND value::bigint < 16777215 RETURNING value::bigint";
+/// Writers queue up at the version's row, so that versions are seen in their order.
 const PUT_INVENTORY: &str = "
-    WITH gone AS (DELETE FROM inventory WHERE host = ANY ($3::text[]))
-    INSERT INTO inventory (host, json) SELECT host, json FROM unnest($1::text[], $2::text[]) AS new (host, json)
-    ON CONFLICT (host) DO UPDATE SET json = excluded.json";
+    WITH next AS (
+        UPDATE meta SET value = (value::bigint + 1)::text WHERE key = 'inventory' RETURNING value::bigint AS version
+    ), gone AS (DELETE FROM inventory USING next WHERE host = ANY ($3::text[]))
+    INSERT INTO inventory (host, json, version)
+    SELECT host, json, version FROM unnest($1::text[], $2::text[]) AS new (host, json), next
+    ON CONFLICT (host) DO UPDATE SET json = excluded.json, version = excluded.version";
+/// One statement, so that rows and version are of one instant. The first row has no host: the newest version.
+const INVENTORY: &str = "
+    SELECT '', value FROM meta WHERE key = 'inventory'
+    UNION ALL SELECT host, json FROM inventory WHERE version > $1";
+const HELD: &str = "
+    SELECT name, holder FROM leases
+    WHERE until > (extract(epoch FROM clock_timestamp()) * 1000)::bigint AND starts_with(name, $1)";
+const IDENTITY: &str = "SELECT value FROM meta WHERE key = 'identity'";
+/// Waits for whoever keeps one at the same time, and gives what is kept then.
+const KEEP_IDENTITY: &str = "
+    INSERT INTO meta (key, value) VALUES ('identity', $1)
+    ON CONFLICT (key) DO UPDATE SET value = meta.value RETURNING value";
+const REPLACE_IDENTITY: &str = "
+    INSERT INTO meta (key, value) VALUES ('identity', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 /// By the server's clock, in milliseconds since 1970.
 const LEASE: &str = "
     INSERT INTO leases AS held (name, holder, until)
@@ -208,10 +226,32 @@ impl Side {
         self.change(PUT_INVENTORY, &[&hosts, &values, &gone]).await.map(drop)
     }
 
-    pub(super) async fn inventory(&mut self) -> Result<Vec<InventoryRow>, StoreError> {
-        let sql = "SELECT host, json FROM inventory";
-        let found = self.ask(sql, &[], LONG_ANSWER).await?;
-        rows::inventory(&self.target.place, found.iter().map(|row| (row.get(0), row.get(1))).collect())
+    pub(super) async fn inventory_since(
+        &mut self,
+        version: u64,
+    ) -> Result<(u64, Vec<InventoryRow>), StoreError> {
+        let found = self.ask(INVENTORY, &[&number(version)], LONG_ANSWER).await?;
+        rows::inventory_since(&self.target.place, found.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    pub(super) async fn held(&mut self, prefix: &str) -> Result<Vec<Held>, StoreError> {
+        let found = self.ask(HELD, &[&prefix], ANSWER).await?;
+        Ok(rows::held(found.iter().map(|row| (row.get(0), row.get(1))).collect()))
+    }
+
+    /// What is kept; ours where nothing was. Asked first, so that it is answered also where nothing can be written.
+    pub(super) async fn identity(&mut self, ours: &str) -> Result<String, StoreError> {
+        let mut found = self.ask(IDENTITY, &[], ANSWER).await?;
+        if found.is_empty() {
+            found = self.ask(KEEP_IDENTITY, &[&ours], ANSWER).await?;
+        }
+        let detail = || "it does not keep who its servers are".to_owned();
+        let damaged = || StoreError::Damaged { place: self.target.place.clone(), detail: detail() };
+        found.first().map(|row| row.get(0)).ok_or_else(damaged)
+    }
+
+    pub(super) async fn replace_identity(&mut self, ours: &str) -> Result<(), StoreError> {
+        self.change(REPLACE_IDENTITY, &[&ours]).await.map(drop)
     }
 
     /// Takes or renews a lease; false while another holds it.

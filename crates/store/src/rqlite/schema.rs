@@ -9,6 +9,7 @@ use super::http::{Failure, Http, Level, Statement, statement};
 use super::statements::text;
 use crate::StoreError;
 use crate::rows::unguessable;
+use crate::version::Told;
 
 const TABLES: [&str; 5] = [
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
@@ -24,11 +25,25 @@ const TABLES: [&str; 5] = [
 ];
 const IDENTITY: &str =
     "INSERT INTO meta (key, value) VALUES ('epoch', '0'), ('schema', '1'), ('server', ?1), ('fence', ?2)";
-/// The newest version. A step from an older one begins with a statement that fails unless it is that version, and ends with
-/// one that says the new version.
-const NEWEST: u32 = 1;
+/// In the inventory, the version that wrote each row last.
+const V2: &[&str] = &[
+    "ALTER TABLE inventory ADD COLUMN version INTEGER NOT NULL DEFAULT 1",
+    "CREATE INDEX inventory_by_version ON inventory (version)",
+    "INSERT INTO meta (key, value) VALUES ('inventory', '1')",
+];
+/// From each version to the next, beginning with the one from version 1.
+const STEPS: &[&[&str]] = &[V2];
+/// Fails, and with it the whole step, unless the tables are of this version.
+const FROM: &str = "
+    INSERT INTO meta (key, value) SELECT 'schema', NULL
+    WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'schema' AND value = ?1)";
+const TO: &str = "
+    INSERT INTO meta (key, value) VALUES ('schema', ?1), ('compatible', ?2)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+/// The oldest version whose servers can use tables of the newest one.
+const COMPATIBLE: u32 = 2;
 /// How often another server may be faster.
-const TRIES: u32 = 5;
+const TRIES: u32 = 10;
 /// The key in `meta` that stands there while a restore is not finished.
 pub(super) const RESTORING: &str = "restoring";
 
@@ -51,16 +66,18 @@ pub(super) enum State {
 
 /// Brings the tables to the newest version.
 pub(super) async fn migrate(http: &Http) -> Result<State, StoreError> {
+    let known = u32::try_from(STEPS.len() + 1).expect("there are few steps");
     let mut tries = 1;
     loop {
-        let (found, state) = version(http).await?;
-        if found == NEWEST {
-            return Ok(state);
-        }
-        if found > NEWEST {
-            return Err(StoreError::Newer { place: http.place.clone(), found, known: NEWEST });
-        }
-        match http.once(&first()).await {
+        let (found, state) = version(http, known).await?;
+        let missing = match found {
+            0 => first(),
+            _ => match STEPS.get(found as usize - 1) {
+                Some(step) => next(found, step),
+                None => return Ok(state),
+            },
+        };
+        match http.once(&missing).await {
             Ok(_) => {}
             // Another server was faster, or nobody knows: we look again.
             Err(Failure::Statement(_) | Failure::Lost(_) | Failure::Unsent(_)) if tries < TRIES => tries += 1,
@@ -76,8 +93,17 @@ fn first() -> Vec<Statement> {
     statements
 }
 
+/// From this version to the next one; fails where the tables are of another.
+fn next(from: u32, step: &[&str]) -> Vec<Statement> {
+    let mut statements = vec![statement(FROM, [json!(from.to_string())])];
+    statements.extend(step.iter().map(|sql| statement(sql, [])));
+    let compatible = COMPATIBLE.min(from + 1);
+    statements.push(statement(TO, [json!((from + 1).to_string()), json!(compatible.to_string())]));
+    statements
+}
+
 /// The version of the tables; 0 where there are none.
-async fn version(http: &Http) -> Result<(u32, State), StoreError> {
+async fn version(http: &Http, known: u32) -> Result<(u32, State), StoreError> {
     let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
     let names = http.query(Level::Strong, &[statement(tables, [])]).await?;
     let names: Vec<String> =
@@ -89,14 +115,15 @@ async fn version(http: &Http) -> Result<(u32, State), StoreError> {
     if !has("meta") || !has("records") {
         return Err(StoreError::Foreign(http.place.clone()));
     }
-    let meta = "SELECT key, value FROM meta WHERE key IN ('schema', ?1)";
+    let meta = "SELECT key, value FROM meta WHERE key IN ('schema', 'compatible', ?1)";
     let meta = http.query(Level::Strong, &[statement(meta, [json!(RESTORING)])]).await?;
     let value = |key: &str| {
         let rows = meta.iter().flat_map(|answered| &answered.values);
         rows.filter(|row| row.len() == 2 && row[0] == key).map(|row| text(&row[1])).next()
     };
-    let detail = "its schema version is missing or no number".to_owned();
-    let damaged = || StoreError::Damaged { place: http.place.clone(), detail };
-    let version = value("schema").and_then(|text| text.parse().ok()).ok_or_else(damaged)?;
-    Ok((version, if value(RESTORING).is_some() { State::HalfRestored } else { State::Whole }))
+    let told = Told { schema: value("schema"), compatible: value("compatible") };
+    Ok((
+        told.judge(&http.place, known)?,
+        if value(RESTORING).is_some() { State::HalfRestored } else { State::Whole },
+    ))
 }

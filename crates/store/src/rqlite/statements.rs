@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::http::{Answered, Http, Level, statement};
 use crate::rows::{self, JournalRow, MOST_FOLLOWED, RecordRow, number};
-use crate::{Followed, InventoryRow, JournalEntry, Loaded, StoreError};
+use crate::{Followed, Held, InventoryRow, JournalEntry, Loaded, StoreError};
 
 /// How many entries of the journal one transaction removes.
 pub(super) const PRUNED_AT_ONCE: u64 = 5_000;
@@ -43,9 +43,27 @@ const NEXT_EPOCH: &str = "
     UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
     WHERE key = 'epoch' AND CAST(value AS INTEGER) < 16777215";
 const EPOCH: &str = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'";
+const NEXT_INVENTORY: &str = "
+    UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE key = 'inventory'";
+/// Under the version that the statement before has counted up.
 const PUT_INVENTORY: &str = "
-    INSERT INTO inventory (host, json) SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE true
-    ON CONFLICT (host) DO UPDATE SET json = excluded.json";
+    INSERT INTO inventory (host, json, version)
+    SELECT new.value ->> 0, new.value ->> 1, CAST(meta.value AS INTEGER)
+    FROM json_each(?1) AS new, meta WHERE meta.key = 'inventory'
+    ON CONFLICT (host) DO UPDATE SET json = excluded.json, version = excluded.version";
+/// One statement, so that rows and version are of one instant. The first row has no host: the newest version.
+const INVENTORY: &str = "
+    SELECT '', value FROM meta WHERE key = 'inventory'
+    UNION ALL SELECT host, json FROM inventory WHERE version > ?1";
+/// By the clock of the node that leads, as when they are taken.
+const HELD: &str = "
+    SELECT name, holder FROM leases
+    WHERE until > CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AND substr(name, 1, length(?1)) = ?1";
+const IDENTITY: &str = "SELECT value FROM meta WHERE key = 'identity'";
+const KEEP_IDENTITY: &str = "
+    INSERT INTO meta (key, value) VALUES ('identity', ?1) ON CONFLICT (key) DO NOTHING";
+const REPLACE_IDENTITY: &str = "
+    INSERT INTO meta (key, value) VALUES ('identity', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 const DELETE_INVENTORY: &str = "DELETE FROM inventory WHERE host IN (SELECT value FROM json_each(?1))";
 /// The leader's clock, in milliseconds since 1970.
 const CLOCK: &str = "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
@@ -171,16 +189,46 @@ pub(super) async fn put_inventory(
 ) -> Result<(), StoreError> {
     let put = statement(PUT_INVENTORY, [Value::from(json!(put).to_string())]);
     let gone = statement(DELETE_INVENTORY, [Value::from(json!(gone).to_string())]);
-    http.repeatable(&[put, gone]).await.map(drop)
+    http.repeatable(&[statement(NEXT_INVENTORY, []), put, gone]).await.map(drop)
 }
 
-pub(super) async fn inventory(http: &Http) -> Result<Vec<InventoryRow>, StoreError> {
-    let found = rows(http.query(Level::Strong, &[statement("SELECT host, json FROM inventory", [])]).await?);
+/// The texts of rows of two.
+fn pairs(http: &Http, found: &[Vec<Value>]) -> Result<Vec<(String, String)>, StoreError> {
     let pair = |row: &Vec<Value>| match row.as_slice() {
-        [host, json] => Ok((text(host), text(json))),
-        _ => Err(broken(http, "a row of the inventory has not two columns")),
+        [first, second] => Ok((text(first), text(second))),
+        _ => Err(broken(http, "a row has not two columns")),
     };
-    rows::inventory(&http.place, found.iter().map(pair).collect::<Result<_, _>>()?)
+    found.iter().map(pair).collect()
+}
+
+pub(super) async fn inventory_since(
+    http: &Http,
+    version: u64,
+) -> Result<(u64, Vec<InventoryRow>), StoreError> {
+    let since = statement(INVENTORY, [json!(number(version))]);
+    let found = rows(http.query(Level::Strong, &[since]).await?);
+    rows::inventory_since(&http.place, pairs(http, &found)?)
+}
+
+pub(super) async fn held(http: &Http, prefix: &str) -> Result<Vec<Held>, StoreError> {
+    let found = rows(http.query(Level::Weak, &[statement(HELD, [json!(prefix)])]).await?);
+    Ok(rows::held(pairs(http, &found)?))
+}
+
+/// What is kept; ours where nothing was. Asked first, so that it is answered also where nothing can be written.
+pub(super) async fn identity(http: &Http, ours: &str) -> Result<String, StoreError> {
+    let asked = statement(IDENTITY, []);
+    let kept = |found: Vec<Vec<Value>>| found.first().and_then(|row| row.first()).map(text);
+    if let Some(kept) = kept(rows(http.query(Level::Strong, std::slice::from_ref(&asked)).await?)) {
+        return Ok(kept);
+    }
+    let keep = statement(KEEP_IDENTITY, [json!(ours)]);
+    let found = rows(http.repeatable(&[keep, asked]).await?);
+    kept(found).ok_or_else(|| broken(http, "it does not keep who its servers are"))
+}
+
+pub(super) async fn replace_identity(http: &Http, ours: &str) -> Result<(), StoreError> {
+    http.repeatable(&[statement(REPLACE_IDENTITY, [json!(ours)])]).await.map(drop)
 }
 
 /// Takes or renews a lease; false while another holds it. The clock is read before, so the lease ends a little early

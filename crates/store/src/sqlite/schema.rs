@@ -6,6 +6,7 @@
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 use super::failure::Failed;
+use crate::version::Told;
 use crate::{Place, StoreError};
 
 const V1: &str = "
@@ -26,8 +27,17 @@ const V2: &str = "
     CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
+/// In the inventory, the version that wrote each row last.
+const V3: &str = "
+    ALTER TABLE inventory ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+    CREATE INDEX inventory_by_version ON inventory (version);
+    INSERT INTO meta VALUES ('inventory', '1');
+";
+
 /// From each version to the next; the first makes version 1 of an empty file.
-const STEPS: &[&str] = &[V1, V2];
+const STEPS: &[&str] = &[V1, V2, V3];
+/// The oldest version whose servers can use tables of the newest one.
+const COMPATIBLE: &str = "3";
 
 /// Refuses a file that is not ours or too new, before anything in it is changed. Says which version it is; 0 when empty.
 pub(crate) fn recognise(connection: &Connection, place: &Place) -> Result<u32, Failed> {
@@ -42,30 +52,26 @@ pub(crate) fn migrate(connection: &mut Connection, place: &Place) -> Result<(), 
 fn migrate_by(connection: &mut Connection, place: &Place, steps: &[&str]) -> Result<(), Failed> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let (found, known) = recognise_by(&transaction, place, steps)?;
-    if found == known {
+    if found >= known {
         return Ok(());
     }
     for step in steps.iter().skip(found as usize) {
         transaction.execute_batch(step)?;
     }
-    let keep =
-        "INSERT INTO meta VALUES ('schema', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-    transaction.execute(keep, [known.to_string()])?;
+    let keep = "
+        INSERT INTO meta VALUES ('schema', ?1), ('compatible', ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    transaction.execute(keep, [&known.to_string(), COMPATIBLE])?;
     Ok(transaction.commit()?)
 }
 
 /// The version that is there, and the newest there is.
 fn recognise_by(connection: &Connection, place: &Place, steps: &[&str]) -> Result<(u32, u32), Failed> {
-    let found = version(connection, place)?;
     let known = u32::try_from(steps.len()).expect("there are few steps");
-    if found > known {
-        return Err(StoreError::Newer { place: place.clone(), found, known }.into());
-    }
-    Ok((found, known))
+    Ok((version(connection, place, known)?, known))
 }
 
 /// The version of the tables; 0 of an empty file.
-fn version(connection: &Connection, place: &Place) -> Result<u32, Failed> {
+fn version(connection: &Connection, place: &Place, known: u32) -> Result<u32, Failed> {
     let tables = |name: &str| {
         let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE ?1 AND name NOT LIKE 'sqlite%'";
         connection.query_row(sql, [name], |row| row.get::<_, u32>(0))
@@ -76,11 +82,12 @@ fn version(connection: &Connection, place: &Place) -> Result<u32, Failed> {
     if tables("meta")? == 0 || tables("records")? == 0 {
         return Err(StoreError::Foreign(place.clone()).into());
     }
-    let kept = connection
-        .query_row("SELECT value FROM meta WHERE key = 'schema'", [], |row| row.get::<_, String>(0));
-    let version = kept.optional()?.and_then(|text| text.parse().ok());
-    let detail = "its schema version is missing or no number".to_owned();
-    version.ok_or_else(|| StoreError::Damaged { place: place.clone(), detail }.into())
+    let kept = |key: &str| {
+        let sql = "SELECT value FROM meta WHERE key = ?1";
+        connection.query_row(sql, [key], |row| row.get::<_, String>(0)).optional()
+    };
+    let told = Told { schema: kept("schema")?, compatible: kept("compatible")? };
+    Ok(told.judge(place, known)?)
 }
 
 #[cfg(test)]
@@ -134,8 +141,15 @@ mod tests {
     fn a_newer_version_is_refused_with_both_numbers() {
         let mut connection = older();
         at("x", &mut connection, &[V1, COLOUR]).unwrap();
+        let compatible = |connection: &Connection, version: &str| {
+            connection.execute("UPDATE meta SET value = ?1 WHERE key = 'compatible'", [version]).unwrap();
+        };
+        compatible(&connection, "2");
         let error = at("/var/lib/netloom/netloom.db", &mut connection, &[V1]).unwrap_err();
         assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
+        compatible(&connection, "1");
+        at("x", &mut connection, &[V1]).unwrap();
+        assert_eq!(schema(&connection), "2", "what is newer stays so");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::failure::Failed;
 use super::schema;
 use crate::record::from_row;
 use crate::rows::{self, JournalRow, Written, number};
-use crate::{CommitError, Current, Followed, InventoryRow, JournalEntry, Loaded, Place, StoreError};
+use crate::{CommitError, Current, Followed, Held, InventoryRow, JournalEntry, Loaded, Place, StoreError};
 
 /// How long to wait for a lock that another program holds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,8 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) const PRUNED_AT_ONCE: u64 = 5_000;
 
 const LAST_SEQ: &str = "SELECT coalesce(max(seq), 0) FROM journal";
-const PUT_RECORD: &str =
-    "INSERT INTO records VALUES (?1, ?2, ?3) ON CONFLICT (kind, id) DO UPDATE SET json = excluded.json";
+const PUT_RECORD: &str = "INSERT INTO records (kind, id, json) VALUES (?1, ?2, ?3) ON CONFLICT (kind, id) DO UPDATE SET json = excluded.json";
 const DELETE_RECORD: &str = "DELETE FROM records WHERE kind = ?1 AND id = ?2";
 const PUT_JOURNAL: &str =
     "INSERT INTO journal (seq, time, actor, command, records, mark) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -37,8 +36,18 @@ const PRUNE: &str = "
 const NEXT_EPOCH: &str = "
     UPDATE meta SET value = CAST(value AS INTEGER) + 1
     WHERE key = 'epoch' AND CAST(value AS INTEGER) < 16777215 RETURNING CAST(value AS INTEGER)";
-const PUT_INVENTORY: &str =
-    "INSERT INTO inventory VALUES (?1, ?2) ON CONFLICT (host) DO UPDATE SET json = excluded.json";
+const NEXT_INVENTORY: &str = "
+    UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'inventory' RETURNING CAST(value AS INTEGER)";
+const PUT_INVENTORY: &str = "
+    INSERT INTO inventory (host, json, version) VALUES (?1, ?2, ?3)
+    ON CONFLICT (host) DO UPDATE SET json = excluded.json, version = excluded.version";
+const HELD: &str = "
+    SELECT name, holder FROM leases
+    WHERE until > CAST(unixepoch('subsec') * 1000 AS INTEGER) AND substr(name, 1, length(?1)) = ?1";
+const IDENTITY: &str = "SELECT value FROM meta WHERE key = 'identity'";
+const KEEP_IDENTITY: &str = "INSERT INTO meta (key, value) VALUES ('identity', ?1)";
+const REPLACE_IDENTITY: &str = "
+    INSERT INTO meta (key, value) VALUES ('identity', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 /// Milliseconds since 1970, by the clock of this machine as SQLite reads it.
 const LEASE: &str = "
     INSERT INTO leases AS held (name, holder, until)
@@ -162,10 +171,11 @@ impl Statements {
 
     pub(super) fn put_inventory(&mut self, put: &[(String, String)], gone: &[String]) -> Result<(), Failed> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version: i64 = transaction.query_row(NEXT_INVENTORY, [], |row| row.get(0))?;
         {
             let mut statement = transaction.prepare(PUT_INVENTORY)?;
             for (host, json) in put {
-                statement.execute([host, json])?;
+                statement.execute(params![host, json, version])?;
             }
             let mut statement = transaction.prepare(DELETE_INVENTORY)?;
             for host in gone {
@@ -175,10 +185,34 @@ impl Statements {
         Ok(transaction.commit()?)
     }
 
-    pub(super) fn inventory(&mut self) -> Result<Vec<InventoryRow>, Failed> {
-        let mut statement = self.connection.prepare("SELECT host, json FROM inventory ORDER BY host")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows::inventory(&self.place, rows.collect::<Result<_, _>>()?)?)
+    pub(super) fn inventory_since(&mut self, version: u64) -> Result<(u64, Vec<InventoryRow>), Failed> {
+        let transaction = self.connection.transaction()?;
+        let sql = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'inventory'";
+        let newest = transaction.query_row(sql, [], seq)?;
+        let mut statement = transaction.prepare("SELECT host, json FROM inventory WHERE version > ?1")?;
+        let rows = statement.query_map([number(version)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok((newest, rows::inventory(&self.place, rows.collect::<Result<_, _>>()?)?))
+    }
+
+    pub(super) fn held(&mut self, prefix: &str) -> Result<Vec<Held>, Failed> {
+        let mut statement = self.connection.prepare(HELD)?;
+        let rows = statement.query_map([prefix], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows::held(rows.collect::<Result<_, _>>()?))
+    }
+
+    /// What is kept; ours where nothing was. No other server has the file.
+    pub(super) fn identity(&mut self, ours: &str) -> Result<String, Failed> {
+        let kept = self.connection.query_row(IDENTITY, [], |row| row.get(0)).optional()?;
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        self.connection.execute(KEEP_IDENTITY, [ours])?;
+        Ok(ours.to_owned())
+    }
+
+    pub(super) fn replace_identity(&mut self, ours: &str) -> Result<(), Failed> {
+        self.connection.execute(REPLACE_IDENTITY, [ours])?;
+        Ok(())
     }
 
     /// Takes or renews a lease; false while another holds it.

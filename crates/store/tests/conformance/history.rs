@@ -140,7 +140,8 @@ fn host(id: u8, name: &str, key: [u8; 32], created: Timestamp) -> Host {
         default: true,
         ephemeral: false,
         rotate: false,
-        rotate_at: None,
+        rotate_since: None,
+        rekeyed: None,
         created,
     }
 }
