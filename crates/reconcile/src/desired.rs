@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use model::{Endpoint, HostId, HostName, Keepalive, MemberId, Mtu, NetworkId, WgPublicKey};
 use wire::{HostMap, Membership, Outcome, Peer};
 
-use crate::access::{Shape, Standing, carries_always};
+use crate::access::{Shape, Standing, behind, carries_always};
 use crate::reach::{Claim, Ground, Reach, duties, taken_part};
 use crate::{
     Family, Firewall, FirewallDigest, Kept, LinkKind, LinkName, LocalSettings, Need, ROUTE_METRIC,
@@ -32,6 +32,8 @@ pub struct Circumstances {
     pub local: BTreeSet<IpNet>,
     /// Who is used of those that lead to a member: `Routers::chosen`. Of others it is the first.
     pub routers: BTreeMap<MemberId, HostId>,
+    /// The clients that are here although the map leads to another gateway first: `Clients::here`.
+    pub here: BTreeSet<MemberId>,
     /// What settings of the kernel were before they were changed, as the shell has it on disk.
     pub kept: Kept,
 }
@@ -92,6 +94,8 @@ pub struct DesiredFirewall {
 pub struct Tunnel {
     /// Whether the machine's own networks stay reachable directly.
     pub lan: bool,
+    /// The ranges that this host leads to: what goes there goes as it would without the tunnel.
+    pub leads_to: BTreeSet<IpNet>,
     /// The address to speak from, for each family that the network has. The other family goes nowhere.
     pub sources: BTreeMap<Family, IpAddr>,
 }
@@ -274,16 +278,17 @@ fn access(map: &HostMap, held: &[(MemberId, Claim)]) -> Shape {
         let peer = map.peers.get(member)?;
         peer.nodes.iter().find(|node| node.network == network)
     };
-    let standing = |member: &MemberId, network| {
-        node(member, network).map_or(Standing::Other, |node| Standing::of(map.host.id, node))
+    let standing = |member: &MemberId, claim: &Claim| {
+        let node = node(member, claim.network);
+        node.map_or(Standing::Other, |node| Standing::of(map.host.id, *member, node, claim.carrier))
     };
-    let carried = held.iter().filter(|(member, claim)| standing(member, claim.network) != Standing::Other);
+    let carried = held.iter().filter(|(member, claim)| standing(member, claim) != Standing::Other);
     let carrying = carried.map(|(_, claim)| claim.network).chain(carries_always(map)).collect();
     let ranges = held.iter().filter(|(_, claim)| claim.reach == Reach::Range).map(|(_, claim)| claim.net);
     let mut shape = Shape::new(map, &carrying, ranges);
     let addresses = held.iter().filter(|(_, claim)| claim.reach != Reach::Everything);
     let mut placed: Vec<(MemberId, NetworkId, Standing, IpNet)> = addresses
-        .map(|(member, claim)| (*member, claim.network, standing(member, claim.network), claim.net))
+        .map(|(member, claim)| (*member, claim.network, standing(member, claim), claim.net))
         .collect();
     placed
         .extend(duties(map).map(|(network, duty)| (duty.id, network, Standing::Range, duty.range.0.trunc())));
@@ -318,7 +323,7 @@ fn tunnel(map: &HostMap) -> Option<Tunnel> {
     let mut all = taken_part(map).filter_map(|(_, membership)| Some((membership, membership.internet?)));
     let (membership, way) = all.next()?;
     let sources = membership.addresses.iter().map(|ip| (Family::of(ip), ip)).collect();
-    Some(Tunnel { lan: way.lan, sources })
+    Some(Tunnel { lan: way.lan, leads_to: behind(map), sources })
 }
 
 /// An identity of the rendezvous as it should be.

@@ -35,9 +35,10 @@ pub use desired::{
     Circumstances, Desired, DesiredFirewall, DesiredPeer, Interface, LeftOut, LeftOutWhy, Tunnel, desired,
 };
 pub use firewall::{
-    AddressSet, Family, Filter, Firewall, FirewallDigest, FirewallDigestError, FirewallLook, FirewallStep,
-    Grant, Outward, Packet, PortRange, Ports, PrefixMap, PrefixMapError, Service, Services, SetChange,
-    SetChanges, SetId, Side, StableHasher, Translation, Verdict, Way, diff as firewall_diff, element_digest,
+    AddressSet, Ban, Family, Filter, Firewall, FirewallDigest, FirewallDigestError, FirewallLook,
+    FirewallStep, Grant, Outward, Packet, PortRange, Ports, PrefixMap, PrefixMapError, Service, Services,
+    SetChange, SetChanges, SetId, Side, StableHasher, Translation, Verdict, Way, diff as firewall_diff,
+    element_digest,
 };
 pub use gate::{Gate, HeldBack, shut};
 pub use link::{LinkKind, LinkName, LinkNameError};

@@ -109,7 +109,7 @@ fn reconcile_with(desired: &Desired, actual: &Actual, peers: Peers<'_>) -> Vec<O
     let missing = unreachable.iter().filter(|family| !around.unreachable.contains(family));
     steps.firewall.extend(missing.copied().map(Around::AddUnreachable).map(Op::Around));
     steps.more.extend(sysctl::take(&desired.link, interface, around));
-    let rules = interface.tunnel.iter().flat_map(|tunnel| Rule::of_tunnel(tunnel.lan));
+    let rules = interface.tunnel.iter().flat_map(Rule::of_tunnel);
     steps.more.extend(rules.filter(|rule| !around.rules.contains(rule)).map(Around::AddRule).map(Op::Around));
     if interface.tunnel.is_none() {
         steps.more.extend(around.unreachable.iter().copied().map(Around::RemoveUnreachable).map(Op::Around));
@@ -120,7 +120,7 @@ fn reconcile_with(desired: &Desired, actual: &Actual, peers: Peers<'_>) -> Vec<O
 /// Rules that are not wanted, the switches first.
 fn tunnel_off(desired: &Desired, around: &Surroundings, less: &mut Vec<Op>) {
     let tunnel = desired.interface.as_ref().and_then(|interface| interface.tunnel.as_ref());
-    let wanted: BTreeSet<Rule> = tunnel.into_iter().flat_map(|tunnel| Rule::of_tunnel(tunnel.lan)).collect();
+    let wanted: BTreeSet<Rule> = tunnel.into_iter().flat_map(Rule::of_tunnel).collect();
     let mut gone: Vec<Rule> = around.rules.difference(&wanted).copied().collect();
     gone.sort_by_key(|rule| !rule.is_switch());
     less.extend(gone.into_iter().map(Around::RemoveRule).map(Op::Around));

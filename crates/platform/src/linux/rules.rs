@@ -139,11 +139,20 @@ fn parse(message: &RuleMessage, family: Family) -> Option<Rule> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use reconcile::Tunnel;
+
     use super::*;
+
+    fn tunnel(lan: bool) -> Tunnel {
+        let leads_to = ["192.168.7.0/24", "fd07::/64"].map(|range| range.parse().unwrap()).into();
+        Tunnel { lan, leads_to, sources: BTreeMap::new() }
+    }
 
     #[test]
     fn a_rule_reads_back_from_its_message_unless_somebody_else_made_it() {
-        for rule in [true, false].into_iter().flat_map(Rule::of_tunnel) {
+        for rule in [true, false].into_iter().flat_map(|lan| Rule::of_tunnel(&tunnel(lan))) {
             let mut message = message(&rule);
             assert_eq!(parse(&message, rule.family), Some(rule));
             let made_by = RuleAttribute::Protocol(ROUTE_PROTOCOL.into());
@@ -156,7 +165,7 @@ mod tests {
 
     #[test]
     fn rules_of_other_priorities_are_not_ours_to_see() {
-        let rule = Rule { priority: 32_766, ..Rule::of_tunnel(true)[0] };
+        let rule = Rule { priority: 32_766, ..Rule::of_tunnel(&tunnel(true))[0] };
         assert_eq!(parse(&message(&rule), rule.family), None);
     }
 }

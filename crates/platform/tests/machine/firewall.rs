@@ -50,8 +50,9 @@ fn rich() -> Firewall {
         output: Outward { towards: vec![Side::Set(SetId(2)), lists()], grants },
         inside: ["10.20.0.0/16", "fd20::/64"].map(|net| net.parse().unwrap()).into(),
         behind: ["192.168.7.0/24", "fd07::/64"].map(|net| net.parse().unwrap()).into(),
+        beyond: vec![Side::Set(SetId(2)), lists()],
         clamp: true,
-        translations: vec![Translation::Map(map), masquerade],
+        translations: vec![Translation::Map { map, towards: vec![Side::Set(SetId(1)), lists()] }, masquerade],
     }
 }
 
@@ -164,6 +165,7 @@ fn what_is_listed_of_our_table_can_be_read_by_people_and_by_the_kernels_tools() 
                 "iifname != \"netloom0\" accept",
                 "oifname != \"netloom0\" accept",
                 "iiftype loopback accept",
+                "iifname != \"netloom0\" jump forward_beside",
                 "ct direction reply accept",
                 "ct state related accept",
                 "tcp flags syn tcp option maxseg size set rt mtu",

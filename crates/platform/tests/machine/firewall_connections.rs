@@ -7,7 +7,7 @@ use crate::firewall_stage::{
     At, PATIENCE, PORTS, SILENCE, STAGE, all_of, connects, is_cut, set, speaks, table, tcp_door,
 };
 use ipnet::IpNet;
-use reconcile::{AddressSet, Filter, Firewall, Grant, Services, SetChange, SetChanges, SetId, Side};
+use reconcile::{AddressSet, Ban, Filter, Firewall, Grant, Services, SetChange, SetChanges, SetId, Side};
 
 #[test]
 fn a_member_that_comes_may_speak_and_one_that_goes_may_not_go_on() {
@@ -130,6 +130,52 @@ fn a_connection_ends_with_its_grant_and_all_others_go_on() {
                     assert!(is_cut(client, server), "later too: {client:?}");
                 }
             }
+        },
+    );
+}
+
+#[test]
+fn a_member_of_one_network_opens_nothing_to_this_machines_address_in_another() {
+    inside(
+        "firewall_connections::a_member_of_one_network_opens_nothing_to_this_machines_address_in_another",
+        STAGE,
+        async || {
+            let side = |nets: &[&str]| Side::Nets(set(nets));
+            let bans = vec![
+                Ban {
+                    from: side(&["10.20.0.12/32", "fd20::12/128"]),
+                    to: side(&["10.20.0.1/32", "fd20::1/128"]),
+                },
+                Ban {
+                    from: side(&["10.20.0.11/32", "fd20::11/128"]),
+                    to: side(&["10.20.0.2/32", "fd20::2/128"]),
+                },
+            ];
+            table().set(&Firewall { input: Filter::AllBut(bans), ..Firewall::default() }).await.unwrap();
+            let (door, peers_door) = (tcp_door(At::This, PORTS[0]), tcp_door(At::Peer, PORTS[0]));
+            for (member, own, lan) in
+                [("10.20.0.1", "10.20.0.", "192.168.7.1"), ("fd20::1", "fd20::", "fd07::1")]
+            {
+                for (member, number, passes) in [(1, 1, true), (1, 2, false), (2, 1, false), (2, 2, true)]
+                    .map(|(last, number, passes)| (format!("{member}{last}"), number, passes))
+                {
+                    let to = SocketAddr::new(ip(&format!("{own}{number}")), PORTS[0]);
+                    let patience = if passes { PATIENCE } else { SILENCE };
+                    let came = connects(At::Peer, ip(&member), to, patience).is_some();
+                    assert_eq!(came, passes, "{member} to {to}");
+                    // What this machine opens is answered, and its other addresses are nobody's network.
+                    let to_member = SocketAddr::new(ip(&member), PORTS[0]);
+                    let mut client = connects(At::This, to.ip(), to_member, PATIENCE).expect("it is open");
+                    let mut server = peers_door.accept().unwrap().0;
+                    assert!(speaks(&mut client, &mut server), "{to} to {member}");
+                    let to_lan = SocketAddr::new(ip(lan), PORTS[0]);
+                    assert!(
+                        connects(At::Peer, ip(&member), to_lan, PATIENCE).is_some(),
+                        "{member} to {to_lan}"
+                    );
+                }
+            }
+            drop(door);
         },
     );
 }

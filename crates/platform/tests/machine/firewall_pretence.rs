@@ -8,11 +8,12 @@ use crate::firewall_stage::{
     At, Expected, PATIENCE, PORTS, STAGE, UDP, all_of, at, connects, set, table, tcp_door, udp_ear,
 };
 use ipnet::IpNet;
-use reconcile::{Filter, Firewall, Side, Way};
+use reconcile::{Filter, Firewall, SetId, Side, Way};
 
 /// Addresses of members on the LAN, where no member is.
 const PRETENDERS: &str = "
 ip -n lan address add 10.20.0.77/32 dev eth0; ip -n lan address add fd20::77/128 dev eth0 nodad
+ip -n lan address add 192.168.8.5/32 dev eth0; ip -n lan address add fd08::5/128 dev eth0 nodad
 ip -n lan neighbour add fd07::1 lladdr 02:00:00:00:00:03 dev eth0 nud permanent
 for link in all lan0; do echo 0 > /proc/sys/net/ipv4/conf/$link/rp_filter; done
 ";
@@ -86,12 +87,8 @@ fn addresses_of_members_are_believed_on_our_link_alone_and_what_is_behind_is_jud
                 let firewall = Firewall { input, forward, inside, behind, ..Firewall::default() };
                 hands.set(&firewall).await.unwrap();
                 let wanted = tries.map(|(way, source, destination)| {
-                    Expected { firewall: &firewall, way }.passes(
-                        ip(source),
-                        ip(destination),
-                        UDP,
-                        Some(PORTS[0]),
-                    )
+                    let expected = Expected { firewall: &firewall, way };
+                    expected.passes((ip(source), ip(destination)), (UDP, Some(PORTS[0])))
                 });
                 assert_eq!(wanted.iter().all(|passes| *passes), firewall.inside.is_empty());
                 assert_eq!(arriving(&ends), wanted, "{tries:?} by {firewall:#?}");
@@ -102,6 +99,41 @@ fn addresses_of_members_are_believed_on_our_link_alone_and_what_is_behind_is_jud
                     assert!(connects(At::Peer, ip(member), to, PATIENCE).is_some(), "our link is open");
                 }
                 drop(door);
+            }
+        },
+    );
+}
+
+#[test]
+fn whoever_our_link_leads_to_comes_over_no_other_link_on_its_way_to_ours() {
+    let stage = format!("{STAGE}{PRETENDERS}");
+    inside(
+        "firewall_pretence::whoever_our_link_leads_to_comes_over_no_other_link_on_its_way_to_ours",
+        &stage,
+        async || {
+            let hands = table();
+            // A member of the network, a range behind another member, and one of those who are really there.
+            let sources = ["10.20.0.77", "192.168.8.5", "192.168.7.11", "fd20::77", "fd08::5", "fd07::11"];
+            let peer = |source: &str| if source.contains(':') { "fd20::11" } else { "10.20.0.11" };
+            let mut tries: Vec<(&str, &str)> = sources.map(|source| (source, peer(source))).into();
+            tries.push(("192.168.8.5", "192.168.7.1"));
+            let members = ["10.20.0.77/32", "192.168.8.0/24", "fd20::77/128", "fd08::/64"];
+            let wide = ["10.20.0.77/32", "192.168.0.0/16", "fd20::77/128", "fd00::/9"];
+            let real = ["192.168.7.0/24", "fd07::/64"];
+            for (members, behind, came) in [
+                (&[][..], &[][..], [true, true, true, true, true, true, true]),
+                (&members, &[], [false, false, true, false, false, true, true]),
+                (&wide, &real, [false, false, true, false, false, true, true]),
+            ] {
+                let firewall = Firewall {
+                    sets: [(SetId(1), set(members))].into(),
+                    forward: all_of(Side::Any, Side::Any),
+                    behind: behind.iter().map(|net| net.parse().unwrap()).collect(),
+                    beyond: vec![Side::Set(SetId(1))],
+                    ..Firewall::default()
+                };
+                hands.set(&firewall).await.unwrap();
+                assert_eq!(arriving(&tries), came, "{tries:?} by {firewall:#?}");
             }
         },
     );

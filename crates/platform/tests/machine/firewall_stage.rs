@@ -178,39 +178,35 @@ pub(crate) struct Expected<'a> {
     pub(crate) way: Way,
 }
 
+/// A source and a destination.
+pub(crate) type Ends = (IpAddr, IpAddr);
+/// A protocol, and the port that it goes to, where it has ports.
+pub(crate) type Kind = (u8, Option<u16>);
+
 impl Expected<'_> {
-    pub(crate) fn passes(
-        &self,
-        source: IpAddr,
-        destination: IpAddr,
-        protocol: u8,
-        port: Option<u16>,
-    ) -> bool {
-        let packet = Packet { way: self.way, source, destination, protocol, port, reply: false };
-        self.firewall.verdict(&packet) == Verdict::Accept
+    /// Whether what opens a connection passes.
+    pub(crate) fn passes(&self, ends: Ends, kind: Kind) -> bool {
+        self.fares(self.way, ends, kind, false)
     }
 
     /// Whether it passes, and the reply too.
-    pub(crate) fn is_answered(
-        &self,
-        source: IpAddr,
-        destination: IpAddr,
-        protocol: u8,
-        port: Option<u16>,
-    ) -> bool {
-        let way = match self.way {
+    pub(crate) fn is_answered(&self, ends: Ends, kind: Kind) -> bool {
+        let back = match self.way {
             Way::Here { from_link } => Way::Out { to_link: from_link },
             Way::Out { to_link } => Way::Here { from_link: to_link },
             Way::Through { from_link, to_link } => Way::Through { from_link: to_link, to_link: from_link },
             Way::Itself => Way::Itself,
         };
-        let reply =
-            Packet { way, source: destination, destination: source, protocol, port: None, reply: true };
-        self.passes(source, destination, protocol, port) && self.firewall.verdict(&reply) == Verdict::Accept
+        self.passes(ends, kind) && self.fares(back, (ends.1, ends.0), (kind.0, None), true)
+    }
+
+    fn fares(&self, way: Way, (source, destination): Ends, (protocol, port): Kind, reply: bool) -> bool {
+        let packet = Packet { way, source, destination, protocol, port, reply };
+        self.firewall.verdict(&packet) == Verdict::Accept
     }
 }
 
-pub(crate) fn pairs(from: At, to: At) -> Vec<(IpAddr, IpAddr)> {
+pub(crate) fn pairs(from: At, to: At) -> Vec<Ends> {
     let all = addresses(from).into_iter().flat_map(|a| addresses(to).into_iter().map(move |b| (a, b)));
     all.filter(|(a, b)| a.is_ipv4() == b.is_ipv4()).collect()
 }

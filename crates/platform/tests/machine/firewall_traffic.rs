@@ -11,7 +11,7 @@ use crate::firewall_stage::{
 };
 use ipnet::IpNet;
 use reconcile::{
-    AddressSet, Filter, Firewall, Grant, Outward, PortRange, Ports, Service, Services, SetId, Side, Way,
+    AddressSet, Ban, Filter, Firewall, Grant, Outward, PortRange, Ports, Service, Services, SetId, Side, Way,
 };
 
 /// The port of a datagram that passes always, sent behind the others: when it is there, what is not there was dropped.
@@ -85,7 +85,19 @@ impl Dice {
     }
 
     fn filter(&mut self) -> Filter {
-        if self.below(8) == 0 { Filter::Open } else { Filter::Only(self.grants()) }
+        match self.below(8) {
+            0 => Filter::Open,
+            1 | 2 => Filter::AllBut((0..self.below(4)).map(|_| self.ban()).collect()),
+            _ => Filter::Only(self.grants()),
+        }
+    }
+
+    /// Of each machine and family one address is never banned.
+    fn ban(&mut self) -> Ban {
+        let all = ["10.20.0.12/32", "192.168.7.12/30", "fd20::12/128", "fd07::12/128"];
+        let from =
+            Side::Nets((0..1 + self.below(3)).map(|_| self.one(&all).parse::<IpNet>().unwrap()).collect());
+        Ban { from, to: self.side() }
     }
 
     fn outward(&mut self) -> Outward {
@@ -112,6 +124,14 @@ impl Dice {
         (0..self.below(3)).map(|_| self.one(&all).parse().unwrap()).collect()
     }
 
+    /// Of the LAN and each family one address is never beyond our link.
+    fn beyond(&mut self) -> Vec<Side> {
+        let all = ["192.168.7.12/32", "fd07::12/128", "192.168.7.12/30", "10.20.0.0/24"];
+        let nets =
+            |dice: &mut Self| (0..dice.below(4)).map(|_| dice.one(&all).parse::<IpNet>().unwrap()).collect();
+        (0..self.below(3)).map(|_| Side::Nets(nets(self))).chain([Side::Set(SetId(77))]).collect()
+    }
+
     fn firewall(&mut self) -> Firewall {
         Firewall {
             sets: (0..3).map(|id| (SetId(id), self.addresses())).collect(),
@@ -120,6 +140,7 @@ impl Dice {
             output: self.outward(),
             inside: self.inside(),
             behind: self.behind(),
+            beyond: self.beyond(),
             clamp: self.below(2) == 0,
             translations: Vec::new(),
         }
@@ -140,12 +161,12 @@ fn probe_udp(from: At, to: At, expected: &Expected<'_>) {
                 if let Err(error) = mouth.send_to(text.as_bytes(), (destination, port)) {
                     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
                 }
-                if expected.passes(source, destination, UDP, Some(port)) {
+                if expected.passes((source, destination), (UDP, Some(port))) {
                     wanted.insert(text);
                 }
             }
             mouth.send_to(b"mark", (destination, MARK)).unwrap();
-            marks += usize::from(expected.passes(source, destination, UDP, Some(MARK)));
+            marks += usize::from(expected.passes((source, destination), (UDP, Some(MARK))));
         }
     });
     let mut bytes = [0; 200];
@@ -171,7 +192,7 @@ fn probe_tcp(from: At, to: At, expected: &Expected<'_>, dice: &mut Dice) {
         let stream = call(from, source, SocketAddr::new(destination, port));
         (
             format!("TCP {source} {destination} {port}"),
-            expected.is_answered(source, destination, TCP, Some(port)),
+            expected.is_answered((source, destination), (TCP, Some(port))),
             stream,
         )
     });
@@ -189,7 +210,7 @@ fn probe_tcp(from: At, to: At, expected: &Expected<'_>, dice: &mut Dice) {
 /// Asks for one echo.
 fn probe_icmp(from: At, to: At, expected: &Expected<'_>, dice: &mut Dice) {
     let (source, destination) = dice.one(&pairs(from, to));
-    let wanted = expected.is_answered(source, destination, if source.is_ipv4() { 1 } else { 58 }, None);
+    let wanted = expected.is_answered((source, destination), (if source.is_ipv4() { 1 } else { 58 }, None));
     let wait = if wanted { "10" } else { "0.1" };
     let enter = match from {
         At::This => "",

@@ -45,7 +45,8 @@ fn a_prefix_is_reached_and_seen_under_its_other_name() {
     inside("firewall_translations::a_prefix_is_reached_and_seen_under_its_other_name", STAGE, async || {
         let hands = table();
         let map = |mapped: &str, real: &str| {
-            Translation::Map(PrefixMap::new(mapped.parse().unwrap(), real.parse().unwrap()).unwrap())
+            let map = PrefixMap::new(mapped.parse().unwrap(), real.parse().unwrap()).unwrap();
+            Translation::Map { map, towards: vec![Side::Set(SetId(1)), Side::Nets(set(&["10.20.0.13/32"]))] }
         };
         let services = Services::Only(vec![Service::Tcp(Ports::Any)]);
         // Grants name the real addresses.
@@ -57,6 +58,7 @@ fn a_prefix_is_reached_and_seen_under_its_other_name() {
             services: Services::All,
         };
         let firewall = Firewall {
+            sets: [(SetId(1), set(&["10.20.0.11/32", "fd20::11/128"]))].into(),
             forward: Filter::Only(vec![inward, outward]),
             translations: vec![map("10.77.7.0/24", "192.168.7.0/24"), map("fd77::/64", "fd07::/64")],
             ..Firewall::default()
@@ -76,11 +78,14 @@ fn a_prefix_is_reached_and_seen_under_its_other_name() {
             let at_shut = SocketAddr::new(ip(shut), PORTS[0]);
             assert!(connects(At::Peer, ip(peer), at_shut, SILENCE).is_none(), "not granted: {shut}");
 
-            let at_peer = SocketAddr::new(ip(peer), PORTS[0]);
-            let mut client = connects(At::Lan, ip(real), at_peer, PATIENCE).expect("granted");
-            let (mut server, seen_as) = peers_door.accept().unwrap();
-            assert_eq!(seen_as.ip().to_canonical(), ip(mapped));
-            assert!(speaks(&mut client, &mut server));
+            let stranger = if peer.contains(':') { "fd20::12" } else { "10.20.0.12" };
+            for (peer, seen) in [(peer, mapped), (stranger, real)] {
+                let at_peer = SocketAddr::new(ip(peer), PORTS[0]);
+                let mut client = connects(At::Lan, ip(real), at_peer, PATIENCE).expect("granted");
+                let (mut server, seen_as) = peers_door.accept().unwrap();
+                assert_eq!(seen_as.ip().to_canonical(), ip(seen), "towards {peer}");
+                assert!(speaks(&mut client, &mut server));
+            }
         }
     });
 }

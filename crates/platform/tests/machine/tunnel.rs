@@ -17,7 +17,8 @@ use crate::common::{LINK, inside, ip, machine, our_device, output, picture, run,
 /// A machine with a way out, and a LAN.
 const OUTSIDE: &str = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad; echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad; ip link add eth0 type veth peer name far0; ip link set eth0 up; ip link set far0 up; ip address add 192.0.2.7/24 dev eth0; \
      ip address add 2001:db8::7/64 dev eth0 nodad; ip route add default via 192.0.2.1; \
-     ip -6 route add default via 2001:db8::1 dev eth0;";
+     ip -6 route add default via 2001:db8::1 dev eth0; ip link add lan0 type veth peer name site0; ip link set lan0 up; \
+     ip link set site0 up; ip address add 192.168.7.1/24 dev lan0; ip address add fd07::1/64 dev lan0 nodad;";
 
 fn absent() -> Desired {
     Desired::absent(LINK.parse().unwrap(), secret().public())
@@ -49,7 +50,9 @@ fn interface(tunnel: Option<Tunnel>, forwards: bool) -> Interface {
 }
 
 fn tunnel(lan: bool) -> Option<Tunnel> {
-    Some(Tunnel { lan, sources: BTreeMap::from([(Family::V4, ip("10.20.0.5"))]) })
+    let leads_to =
+        ["192.168.7.0/24", "172.16.9.0/24", "fd07::/64"].map(|range| range.parse().unwrap()).into();
+    Some(Tunnel { lan, leads_to, sources: BTreeMap::from([(Family::V4, ip("10.20.0.5"))]) })
 }
 
 async fn settle(machine: &Machine, desired: &Desired) -> Actual {
@@ -80,7 +83,11 @@ fn each_op_around_the_link_does_what_it_means() {
         let before = picture();
         let mut expected = machine.observe().await.unwrap();
         assert_eq!(expected.surroundings.firewall, Some(FirewallLook::Absent));
-        let rules: Vec<Rule> = [true, false].into_iter().flat_map(Rule::of_tunnel).collect();
+        let rules: Vec<Rule> = [true, false]
+            .into_iter()
+            .filter_map(tunnel)
+            .flat_map(|tunnel| Rule::of_tunnel(&tunnel))
+            .collect();
         let firewall = Firewall {
             input: Filter::Only(vec![reconcile::Grant {
                 from: Side::Any,
@@ -133,6 +140,11 @@ fn a_full_tunnel_takes_everything_and_leaks_nothing() {
             assert!(way("fe80::1 oif eth0").contains("dev eth0"), "neighbours: {}", way("fe80::1 oif eth0"));
             assert!(way("ff02::1 oif eth0").contains("dev eth0"), "{}", way("ff02::1 oif eth0"));
             assert_eq!(way("192.0.2.20").contains("dev eth0"), lan, "the LAN: {}", way("192.0.2.20"));
+            for (range, link) in
+                [("192.168.7.20", "dev lan0"), ("fd07::20", "dev lan0"), ("172.16.9.9", "via 192.0.2.1")]
+            {
+                assert!(way(range).contains(link), "what it leads to, its LAN or beyond: {}", way(range));
+            }
             assert!(way("192.0.2.1 ipproto udp sport 68 dport 67").contains("dev eth0"), "DHCP");
             assert!(way("127.0.0.1").contains("dev lo"));
 

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!  Others    whoever is neither of the two below       Relayed   nodes that are reached through this one: they judge themselves
-//!  Carried   clients of this gateway, ranges that this host leads to: judged here, on their behalf
+//!  Carried   clients that come in here, ranges that this host leads to: judged here, on their behalf
 //!  Clients   the clients among them: what this host itself opens to them is judged here too
 //!  From(c)   all members of a class, or one member     To(c)     those of them that are carried
 //! ```
@@ -23,12 +23,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use model::{MemberId, NetworkId};
-use wire::{Class, HostMap, Party};
+use wire::{Class, EgressDuty, HostMap, Membership, Party};
 
 use crate::reach::{duties, taken_part};
-use crate::{AddressSet, Filter, Firewall, Need, Outward, PrefixMap, SetId, Side, Translation};
+use crate::{AddressSet, Ban, Filter, Firewall, Need, Outward, PrefixMap, SetId, Side, Translation};
 use plan::{Plan, Rules};
-pub(crate) use standing::{Standing, is_client};
+pub(crate) use standing::{Standing, is_client, is_own_client};
 
 /// A set that rules may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,10 +62,22 @@ fn inside(map: &HostMap) -> BTreeSet<IpNet> {
     taken_part(map).filter(|(_, of)| of.guarded).flat_map(|(_, of)| of.ranges.iter()).collect()
 }
 
-/// The ranges that this host leads to, in networks that policy guards: a range may reach the host itself as it was granted.
-fn behind(map: &HostMap) -> BTreeSet<IpNet> {
-    let guarded = |network| map.networks.get(&network).is_some_and(|of: &wire::Membership| of.guarded);
-    duties(map).filter(|(network, _)| guarded(*network)).map(|(_, duty)| duty.range.0.trunc()).collect()
+/// The ranges that this host leads to: what comes from there is who it says, and judged as what comes over our link.
+pub(crate) fn behind(map: &HostMap) -> BTreeSet<IpNet> {
+    duties(map).map(|(_, duty)| duty.range.0.trunc()).collect()
+}
+
+/// What keeps networks apart where no policy guards any: a full tunnel brings all that a member sends, and what it sends to
+/// this host's address in another network is not for it to open.
+fn apart(map: &HostMap) -> Filter {
+    let ban = |(network, of): (NetworkId, &Membership)| {
+        let others = taken_part(map).filter(|(other, _)| *other != network);
+        let to: AddressSet = others.flat_map(|(_, of)| of.addresses.iter()).map(IpNet::from).collect();
+        let from = of.ranges.iter().collect();
+        (!to.is_empty()).then_some(Ban { from: Side::Nets(from), to: Side::Nets(to) })
+    };
+    let bans: Vec<Ban> = taken_part(map).filter_map(ban).collect();
+    if bans.is_empty() { Filter::Open } else { Filter::AllBut(bans) }
 }
 
 /// Networks in which this host carries something whoever its members are.
@@ -88,13 +100,14 @@ impl Shape {
         let Rules { input, forward, towards, output } = rules;
         let firewall = Firewall {
             sets: ids.values().map(|id| (*id, AddressSet::default())).collect(),
-            input: if guarded { Filter::Only(input) } else { Filter::Open },
+            input: if guarded { Filter::Only(input) } else { apart(map) },
             forward: Filter::Only(forward),
             output: Outward { towards, grants: output },
             inside: inside(map),
-            behind: if guarded { behind(map) } else { BTreeSet::new() },
+            behind: behind(map),
+            beyond: carrying.iter().flat_map(|network| members(*network, &ids)).collect(),
             clamp: !carrying.is_empty(),
-            translations: translations(map, &outside),
+            translations: translations(map, &outside, &ids),
         };
         let forwards = !carrying.is_empty();
         let need = match (guarded, forwards) {
@@ -114,7 +127,7 @@ impl Shape {
         classes: &[Class],
     ) -> Box<[SetId]> {
         let own: &[SetKey] = match standing {
-            Standing::Other => &[SetKey::Others(network)],
+            Standing::Other | Standing::Away => &[SetKey::Others(network)],
             Standing::Relayed => &[SetKey::Relayed(network)],
             Standing::Client => &[SetKey::Carried(network), SetKey::Clients(network)],
             Standing::Range => &[SetKey::Carried(network)],
@@ -130,17 +143,28 @@ impl Shape {
     }
 }
 
-fn translations(map: &HostMap, outside: &AddressSet) -> Vec<Translation> {
-    let maps = duties(map).filter_map(|(_, duty)| PrefixMap::new(duty.mapped?.0, duty.range.0).ok());
-    let hidden: BTreeSet<IpNet> =
-        duties(map).filter(|(_, duty)| duty.nat).map(|(_, duty)| duty.range.0).collect();
-    let masquerade = |to: AddressSet| Translation::Masquerade { from: Side::Any, to };
-    let mut all: Vec<Translation> = maps.map(Translation::Map).collect();
-    if !hidden.is_empty() {
-        all.push(masquerade(hidden.into_iter().collect()));
+/// All members of a network in which this host carries something, but itself.
+fn members(network: NetworkId, ids: &BTreeMap<SetKey, SetId>) -> impl Iterator<Item = Side> {
+    let keys = [SetKey::Others(network), SetKey::Relayed(network), SetKey::Carried(network)];
+    keys.into_iter().filter_map(|key| ids.get(&key).copied()).map(Side::Set)
+}
+
+/// A range has its other name, and its router stands before it, in the network that it was given to alone.
+fn translations(map: &HostMap, outside: &AddressSet, ids: &BTreeMap<SetKey, SetId>) -> Vec<Translation> {
+    let mapped = |(network, duty): (NetworkId, &EgressDuty)| {
+        let map = PrefixMap::new(duty.mapped?.0, duty.range.0).ok()?;
+        Some(Translation::Map { map, towards: members(network, ids).collect() })
+    };
+    let mut all: Vec<Translation> = duties(map).filter_map(mapped).collect();
+    for (network, _) in taken_part(map) {
+        let hidden = duties(map).filter(|(of, duty)| *of == network && duty.nat);
+        let to: AddressSet = hidden.map(|(_, duty)| duty.range.0).collect();
+        if !to.is_empty() {
+            all.extend(members(network, ids).map(|from| Translation::Masquerade { from, to: to.clone() }));
+        }
     }
     if !outside.is_empty() {
-        all.push(masquerade(outside.clone()));
+        all.push(Translation::Masquerade { from: Side::Any, to: outside.clone() });
     }
     all
 }

@@ -35,15 +35,16 @@ pub struct SetChange {
 
 /// What makes `had` into `wanted`.
 pub fn diff(wanted: &Firewall, had: &Firewall) -> FirewallStep {
-    let Firewall { sets, input, forward, output, inside, behind, clamp, translations } = wanted;
+    let Firewall { sets, input, forward, output, inside, behind, beyond, clamp, translations } = wanted;
     let same_rules = sets.keys().eq(had.sets.keys())
-        && (input, forward, output, inside, behind, clamp, translations)
+        && (input, forward, output, inside, behind, beyond, clamp, translations)
             == (
                 &had.input,
                 &had.forward,
                 &had.output,
                 &had.inside,
                 &had.behind,
+                &had.beyond,
                 &had.clamp,
                 &had.translations,
             );

@@ -37,13 +37,14 @@ pub fn element_digest(set: SetId, member: IpNet) -> u64 {
 impl Firewall {
     /// Its digest. Reads all members; `FirewallDigest::after` follows a change without.
     pub fn digest(&self) -> FirewallDigest {
-        let Self { sets, input, forward, output, inside, behind, clamp, translations } = self;
+        let Self { sets, input, forward, output, inside, behind, beyond, clamp, translations } = self;
         let mut hasher = StableHasher::default();
         input.hash(&mut hasher);
         forward.hash(&mut hasher);
         output.hash(&mut hasher);
         inside.hash(&mut hasher);
         behind.hash(&mut hasher);
+        beyond.hash(&mut hasher);
         clamp.hash(&mut hasher);
         translations.hash(&mut hasher);
         for set in sets.keys() {

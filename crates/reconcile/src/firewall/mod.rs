@@ -10,7 +10,8 @@
 //!                                     └──▶ through? ──▶ forward grants ──▶ translations (to mapped, masquerade) ──▶ out
 //!  this machine ──▶ output grants ──▶ our link
 //!  other links ──▶ from our networks' own addresses? dropped
-//!              └─▶ to them? from what this machine leads to: input grants; else dropped
+//!              ├─▶ to them? from what this machine leads to: input grants; else dropped
+//!              └─▶ to our link? from whom it leads to, and from nowhere behind this machine: dropped
 //! ```
 
 mod addresses;
@@ -50,9 +51,12 @@ pub struct Firewall {
     /// The ranges of our networks: addresses that are only ever met on our link. What comes over another link from one of
     /// them is dropped, and what comes so to this machine by one of them.
     pub inside: BTreeSet<IpNet>,
-    /// Ranges behind this machine, as they really are. What comes from there over another link to this machine, by an
-    /// address inside, is no pretence: it is judged by `input`.
+    /// Ranges behind this machine, as they really are. What comes from there over another link is no pretence: to this
+    /// machine, by an address inside, it is judged by `input`, and to our link by `forward`.
     pub behind: BTreeSet<IpNet>,
+    /// Whom our link leads to. What comes from them over another link does not go on over ours, replies neither, unless it
+    /// is from behind this machine.
+    pub beyond: Vec<Side>,
     /// Whether TCP connections through this machine learn how large a packet our link carries (MSS clamping): gateways.
     pub clamp: bool,
     /// Addresses that are changed on the way.
@@ -65,6 +69,8 @@ pub enum Filter {
     /// Everything: nothing is judged.
     #[default]
     Open,
+    /// Everything but what is between these, and of that replies.
+    AllBut(Vec<Ban>),
     /// What one of these grants, and replies; the rest is dropped, of connections that were let pass before too.
     Only(Vec<Grant>),
 }
@@ -89,7 +95,16 @@ pub struct Grant {
     pub services: Services,
 }
 
-/// One end of a grant.
+/// Who may open nothing to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ban {
+    /// Where connections come from.
+    pub from: Side,
+    /// Where they go.
+    pub to: Side,
+}
+
+/// One end of a grant or of a ban.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// Any address.
@@ -120,6 +135,7 @@ impl Firewall {
             && self.forward == Filter::Open
             && self.output.towards.is_empty()
             && self.inside.is_empty()
+            && self.beyond.is_empty()
             && !self.clamp
             && self.translations.is_empty()
     }

@@ -61,7 +61,9 @@ fn grants() -> impl Strategy<Value = Vec<Grant>> {
 }
 
 fn filter() -> impl Strategy<Value = Filter> {
-    prop_oneof![1 => Just(Filter::Open), 4 => grants().prop_map(Filter::Only)]
+    let ban = (side(), side()).prop_map(|(from, to)| Ban { from, to });
+    let all_but = vec(ban, 0..3).prop_map(Filter::AllBut);
+    prop_oneof![1 => Just(Filter::Open), 1 => all_but, 4 => grants().prop_map(Filter::Only)]
 }
 
 fn outward() -> impl Strategy<Value = Outward> {
@@ -69,9 +71,9 @@ fn outward() -> impl Strategy<Value = Outward> {
 }
 
 fn translation() -> impl Strategy<Value = Translation> {
-    let map = (0u8..3, 0u8..3).prop_map(|(mapped, real)| {
+    let map = (0u8..3, 0u8..3, vec(side(), 0..2)).prop_map(|(mapped, real, towards)| {
         let prefix = |net| IpNet::new([10, net, 0, 0].into(), 24).unwrap();
-        Translation::Map(PrefixMap::new(prefix(mapped), prefix(real)).unwrap())
+        Translation::Map { map: PrefixMap::new(prefix(mapped), prefix(real)).unwrap(), towards }
     });
     prop_oneof![(side(), addresses()).prop_map(|(from, to)| Translation::Masquerade { from, to }), map]
 }
@@ -79,15 +81,17 @@ fn translation() -> impl Strategy<Value = Translation> {
 fn firewall() -> impl Strategy<Value = Firewall> {
     let sets = btree_map((0u32..4).prop_map(SetId), addresses(), 0..4);
     let filters = (filter(), filter(), outward());
-    let rest = (btree_set(net(), 0..2), btree_set(net(), 0..2), any::<bool>(), vec(translation(), 0..2));
+    let nets = (btree_set(net(), 0..2), btree_set(net(), 0..2), vec(side(), 0..2));
+    let rest = (nets, any::<bool>(), vec(translation(), 0..2));
     (sets, filters, rest).prop_map(
-        |(sets, (input, forward, output), (inside, behind, clamp, translations))| Firewall {
+        |(sets, (input, forward, output), ((inside, behind, beyond), clamp, translations))| Firewall {
             sets,
             input,
             forward,
             output,
             inside,
             behind,
+            beyond,
             clamp,
             translations,
         },
@@ -170,7 +174,8 @@ proptest! {
         };
         let foreign = matches!(packet.way, Way::Here { from_link: false } | Way::Through { from_link: false, .. });
         let inside = |ip| firewall.inside.iter().any(|net| net.contains(&ip));
-        let pretends = foreign && (inside(packet.source) || inside(packet.destination));
+        let beyond = firewall.beyond.iter().any(|side| firewall.covers(side, packet.source));
+        let pretends = foreign && (inside(packet.source) || inside(packet.destination) || beyond);
         if firewall.is_trivial() || !pretends && (!ours || packet.reply) {
             prop_assert_eq!(firewall.verdict(&packet), Verdict::Accept);
         }
@@ -257,6 +262,56 @@ fn what_is_behind_this_machine_reaches_it_as_granted_and_never_as_somebody_insid
             port: Some(port),
             reply: false,
         };
+        assert_eq!(firewall.verdict(&packet), verdict, "{packet:?}");
+    }
+}
+
+#[test]
+fn what_our_link_leads_to_comes_over_no_other_on_its_way_to_our_link() {
+    let firewall = Firewall {
+        sets: [(
+            SetId(1),
+            ["10.0.0.9/32", "192.168.0.0/16"].map(|net| net.parse().unwrap()).into_iter().collect(),
+        )]
+        .into(),
+        beyond: vec![Side::Set(SetId(1))],
+        behind: ["192.168.7.0/24".parse().unwrap()].into(),
+        ..Firewall::default()
+    };
+    let to_link = Way::Through { from_link: false, to_link: true };
+    let elsewhere = Way::Through { from_link: false, to_link: false };
+    let along = Way::Through { from_link: true, to_link: true };
+    for (way, source, verdict) in [
+        (to_link, "10.0.0.9", Verdict::Drop),
+        (to_link, "192.168.8.5", Verdict::Drop),
+        (to_link, "192.168.7.5", Verdict::Accept),
+        (to_link, "203.0.113.9", Verdict::Accept),
+        (elsewhere, "192.168.8.5", Verdict::Accept),
+        (Way::Here { from_link: false }, "192.168.8.5", Verdict::Accept),
+        (along, "192.168.8.5", Verdict::Accept),
+    ] {
+        for reply in [false, true] {
+            let (source, destination) = (source.parse().unwrap(), "10.0.0.7".parse().unwrap());
+            let packet = Packet { way, source, destination, protocol: 6, port: Some(22), reply };
+            assert_eq!(firewall.verdict(&packet), verdict, "{packet:?}");
+        }
+    }
+}
+
+#[test]
+fn a_ban_keeps_two_apart_and_no_one_else() {
+    let nets = |text: &str| Side::Nets([text.parse().unwrap()].into_iter().collect());
+    let ban = Ban { from: nets("10.1.0.0/16"), to: nets("10.2.0.1/32") };
+    let firewall = Firewall { input: Filter::AllBut(vec![ban]), ..Firewall::default() };
+    for (source, destination, reply, verdict) in [
+        ("10.1.0.9", "10.2.0.1", false, Verdict::Drop),
+        ("10.1.0.9", "10.2.0.1", true, Verdict::Accept),
+        ("10.1.0.9", "10.1.0.1", false, Verdict::Accept),
+        ("10.2.0.9", "10.2.0.1", false, Verdict::Accept),
+    ] {
+        let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+        let way = Way::Here { from_link: true };
+        let packet = Packet { way, source, destination, protocol: 6, port: Some(22), reply };
         assert_eq!(firewall.verdict(&packet), verdict, "{packet:?}");
     }
 }

@@ -21,8 +21,13 @@ pub enum Translation {
         to: AddressSet,
     },
     /// What comes over our link to the mapped prefix goes to the real one; what leaves over our link from the real prefix
-    /// comes from the mapped one.
-    Map(PrefixMap),
+    /// towards these comes from the mapped one.
+    Map {
+        /// The prefix, as it is and as it is known.
+        map: PrefixMap,
+        /// To whom it is known so.
+        towards: Vec<Side>,
+    },
 }
 
 /// A prefix under another name, address by address.

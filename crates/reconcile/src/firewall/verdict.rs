@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::{Family, Filter, Firewall, Grant, Outward, Service, Services, Side};
+use super::{Ban, Family, Filter, Firewall, Grant, Outward, Service, Services, Side};
 
 /// A packet where filters see it: behind the change of destinations, before that of sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,32 +68,42 @@ impl Firewall {
         if self.pretends(packet) {
             return Verdict::Drop;
         }
-        let judged_by = match packet.way {
-            Way::Here { from_link: true } => self.input.grants(),
-            Way::Here { from_link: false } if self.is_inside(packet.destination) => self.input.grants(),
-            Way::Through { from_link: true, .. } | Way::Through { to_link: true, .. } => {
-                self.forward.grants()
-            }
-            Way::Out { to_link: true } => self.outward_grants(packet.destination),
-            Way::Here { from_link: false }
-            | Way::Through { from_link: false, to_link: false }
-            | Way::Out { to_link: false }
-            | Way::Itself => None,
-        };
-        let passes = judged_by
-            .is_none_or(|grants| packet.reply || grants.iter().any(|grant| self.grants(grant, packet)));
+        let passes = packet.reply
+            || match packet.way {
+                Way::Here { from_link: true } => self.lets(&self.input, packet),
+                Way::Here { from_link: false } if self.is_inside(packet.destination) => {
+                    self.lets(&self.input, packet)
+                }
+                Way::Through { from_link: true, .. } | Way::Through { to_link: true, .. } => {
+                    self.lets(&self.forward, packet)
+                }
+                Way::Out { to_link: true } => self.lets_out(packet),
+                Way::Here { from_link: false }
+                | Way::Through { from_link: false, to_link: false }
+                | Way::Out { to_link: false }
+                | Way::Itself => true,
+            };
         if passes { Verdict::Accept } else { Verdict::Drop }
     }
 
-    /// What may be opened to this destination; none where it is not judged.
-    fn outward_grants(&self, destination: IpAddr) -> Option<&[Grant]> {
+    /// Whether a filter lets a packet open a connection.
+    fn lets(&self, filter: &Filter, packet: &Packet) -> bool {
+        match filter {
+            Filter::Open => true,
+            Filter::AllBut(bans) => !bans.iter().any(|ban| self.bans(ban, packet)),
+            Filter::Only(grants) => grants.iter().any(|grant| self.grants(grant, packet)),
+        }
+    }
+
+    /// Whether this machine may open that itself.
+    fn lets_out(&self, packet: &Packet) -> bool {
         let Outward { towards, grants } = &self.output;
-        let is_judged = towards.iter().any(|side| self.covers(side, destination));
-        is_judged.then_some(grants)
+        let is_judged = towards.iter().any(|side| self.covers(side, packet.destination));
+        !is_judged || grants.iter().any(|grant| self.grants(grant, packet))
     }
 
     /// Whether it came over another link from an address that is only ever met on ours; or to one, and from nowhere behind
-    /// this machine.
+    /// this machine; or goes on over ours from somebody whom ours leads to.
     fn pretends(&self, packet: &Packet) -> bool {
         let is_behind = |ip| self.behind.iter().any(|net| net.contains(&ip));
         match packet.way {
@@ -101,7 +111,10 @@ impl Firewall {
                 self.is_inside(packet.source)
                     || (self.is_inside(packet.destination) && !is_behind(packet.source))
             }
-            Way::Through { from_link: false, .. } => self.is_inside(packet.source),
+            Way::Through { from_link: false, to_link } => {
+                self.is_inside(packet.source)
+                    || (to_link && self.is_beyond(packet.source) && !is_behind(packet.source))
+            }
             Way::Here { from_link: true }
             | Way::Through { from_link: true, .. }
             | Way::Out { .. }
@@ -109,8 +122,16 @@ impl Firewall {
         }
     }
 
+    fn is_beyond(&self, ip: IpAddr) -> bool {
+        self.beyond.iter().any(|side| self.covers(side, ip))
+    }
+
     fn is_inside(&self, ip: IpAddr) -> bool {
         self.inside.iter().any(|net| net.contains(&ip))
+    }
+
+    fn bans(&self, ban: &Ban, packet: &Packet) -> bool {
+        self.covers(&ban.from, packet.source) && self.covers(&ban.to, packet.destination)
     }
 
     fn grants(&self, grant: &Grant, packet: &Packet) -> bool {
@@ -127,16 +148,6 @@ impl Firewall {
             Side::Any => true,
             Side::Set(id) => self.sets.get(id).is_some_and(|set| set.covers(ip)),
             Side::Nets(nets) => nets.covers(ip),
-        }
-    }
-}
-
-impl Filter {
-    /// None where nothing is judged.
-    fn grants(&self) -> Option<&[Grant]> {
-        match self {
-            Self::Open => None,
-            Self::Only(grants) => Some(grants),
         }
     }
 }

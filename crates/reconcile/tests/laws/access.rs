@@ -29,6 +29,10 @@ enum Kind {
     Node,
     Relayed,
     OwnClient,
+    /// A client that may come in here, and came in by the other gateway.
+    AwayClient,
+    /// A client that is looked for at the other gateway first, and came in here.
+    StrayClient,
     OthersClient,
     OwnRange,
     OthersRange,
@@ -69,6 +73,7 @@ fn entry(member: &Member, number: u8) -> (Peer, Option<EgressDuty>) {
         Kind::Relayed => (node.via, node.relayed) = (vec![OWN], true),
         Kind::OwnClient => node.via = vec![OWN],
         Kind::OthersClient => node.via = vec![GATEWAY],
+        Kind::AwayClient | Kind::StrayClient => node.via = vec![GATEWAY, OWN],
         Kind::OwnRange | Kind::OthersRange => {
             node.addresses = Addresses::default();
             node.ranges = vec![range];
@@ -79,7 +84,10 @@ fn entry(member: &Member, number: u8) -> (Peer, Option<EgressDuty>) {
         let real = Net(format!("192.168.{}.0/24", 10 * member.network + number).parse().unwrap());
         duty = Some(EgressDuty { id: member.id, range: real, mapped: Some(range), nat: false });
     }
-    let direct = matches!(member.kind, Kind::Node | Kind::Relayed | Kind::OwnClient);
+    let direct = matches!(
+        member.kind,
+        Kind::Node | Kind::Relayed | Kind::OwnClient | Kind::AwayClient | Kind::StrayClient
+    );
     let peer = Peer {
         name: HostName::nearest("peer"),
         key: direct.then(|| WgPublicKey::from_bytes([10 * member.network + number + 1; 32])),
@@ -95,7 +103,12 @@ fn entry(member: &Member, number: u8) -> (Peer, Option<EgressDuty>) {
 
 fn place(network: u8, number: u8, kind: Kind) -> IpAddr {
     let ip = match kind {
-        Kind::Node | Kind::Relayed | Kind::OwnClient | Kind::OthersClient => [10, network, 0, 10 + number],
+        Kind::Node
+        | Kind::Relayed
+        | Kind::OwnClient
+        | Kind::AwayClient
+        | Kind::StrayClient
+        | Kind::OthersClient => [10, network, 0, 10 + number],
         Kind::OwnRange => [192, 168, 10 * network + number, 77],
         Kind::OthersRange => [172, 16 + network, number, 77],
     };
@@ -107,6 +120,8 @@ fn members() -> impl Strategy<Value = Vec<Member>> {
         Kind::Node,
         Kind::Relayed,
         Kind::OwnClient,
+        Kind::AwayClient,
+        Kind::StrayClient,
         Kind::OthersClient,
         Kind::OwnRange,
         Kind::OthersRange,
@@ -240,16 +255,17 @@ impl Story {
     /// Whether a member's packet to this host's own address is let in.
     fn let_in(&self, from: &Member, network: u8, protocol: Protocol, port: Option<u16>) -> bool {
         if !self.map.networks.values().any(|membership| membership.guarded) {
-            return true;
+            // Who is in a range of its own network reaches this host in that network; a range is nowhere in any.
+            let is_range = matches!(from.kind, Kind::OwnRange | Kind::OthersRange);
+            return from.network == network || is_range;
         }
         let membership = &self.map.networks[&self::network(network)];
         let is_us = |party: Party| self.is_us(network, party);
         let leads_out = membership.internet_gateway
             && self.granted_anything(network, from, |party| party == Party::Outside);
-        let asks_for_names = from.kind == Kind::OwnClient || leads_out;
+        let asks_for_names = comes_in_here(from.kind) || leads_out;
         let asks_a_router =
-            matches!(from.kind, Kind::Node | Kind::Relayed | Kind::OthersClient | Kind::OthersRange)
-                && !membership.egress.is_empty();
+            !comes_in_here(from.kind) && from.kind != Kind::OwnRange && !membership.egress.is_empty();
         let serves = match (protocol, port) {
             (Protocol::Udp | Protocol::Tcp, Some(53)) => asks_for_names,
             (Protocol::Udp, Some(51_823)) => asks_a_router,
@@ -263,7 +279,7 @@ impl Story {
     fn let_out(&self, network: u8, to: &Member, protocol: Protocol, port: Option<u16>) -> bool {
         let membership = &self.map.networks[&self::network(to.network)];
         // All others judge themselves, or somebody else judges for them.
-        if to.kind != Kind::OwnClient || !membership.guarded {
+        if !comes_in_here(to.kind) || !membership.guarded {
             return true;
         }
         network == to.network
@@ -272,6 +288,12 @@ impl Story {
                     && grant.to.iter().any(|party| self.is(to, network, *party))
                     && permits(grant, protocol, port)
             })
+    }
+
+    /// Whether this host passes anything on in a network.
+    fn carries_in(&self, network: u8) -> bool {
+        let carried = |member: &Member| member.network == network && is_carried(member.kind);
+        self.map.networks[&self::network(network)].internet_gateway || self.members.iter().any(carried)
     }
 
     /// Whether a packet from one member to another is let through.
@@ -296,8 +318,20 @@ fn permits(grant: &Grant, protocol: Protocol, port: Option<u16>) -> bool {
 
 fn is_carried(kind: Kind) -> bool {
     match kind {
-        Kind::Relayed | Kind::OwnClient | Kind::OwnRange => true,
-        Kind::Node | Kind::OthersClient | Kind::OthersRange => false,
+        Kind::Relayed | Kind::OwnClient | Kind::StrayClient | Kind::OwnRange => true,
+        Kind::Node | Kind::AwayClient | Kind::OthersClient | Kind::OthersRange => false,
+    }
+}
+
+fn comes_in_here(kind: Kind) -> bool {
+    match kind {
+        Kind::OwnClient | Kind::StrayClient => true,
+        Kind::Node
+        | Kind::Relayed
+        | Kind::AwayClient
+        | Kind::OthersClient
+        | Kind::OwnRange
+        | Kind::OthersRange => false,
     }
 }
 
@@ -323,7 +357,19 @@ proptest! {
             port: 1,
             mtu: None,
         };
-        let interface = desired(&story.map, &settings, &Circumstances::default()).interface.unwrap();
+        let strays = story.members.iter().filter(|member| member.kind == Kind::StrayClient);
+        let circumstances = Circumstances { here: strays.map(|member| member.id).collect(), ..Circumstances::default() };
+        let interface = desired(&story.map, &settings, &circumstances).interface.unwrap();
+        for member in story.members.iter().filter(|member| member.kind != Kind::OwnRange) {
+            let carrier = match member.kind {
+                Kind::AwayClient | Kind::OthersClient | Kind::OthersRange => MemberId::from(GATEWAY),
+                Kind::Node | Kind::Relayed | Kind::OwnClient | Kind::StrayClient | Kind::OwnRange => member.id,
+            };
+            let key = story.map.peers[&carrier].key.unwrap();
+            let has = |peer: &reconcile::DesiredPeer| peer.allowed.iter().any(|net| net.contains(&member.ip));
+            let sent_to: Vec<_> = interface.peers.iter().filter(|(_, peer)| has(peer)).map(|(key, _)| *key).collect();
+            prop_assert_eq!(sent_to, [key], "{:?}", member);
+        }
         let firewall = interface.firewall.unwrap().firewall;
         for (protocol, number, port) in PROBES {
             let passes = |way, source, destination| {
@@ -352,6 +398,14 @@ proptest! {
                 prop_assert_eq!(passes(outside, from.ip, "198.51.100.7".parse().unwrap()), leads_out, "{:?} outside", from);
                 for to in story.members.iter().filter(|to| to.id != from.id) {
                     let way = Way::Through { from_link: from.kind != Kind::OwnRange, to_link: to.kind != Kind::OwnRange };
+                    // Whoever is met on our link pretends if it comes over another.
+                    let beside = Way::Through { from_link: false, to_link: true };
+                    if from.kind != Kind::OwnRange && to.kind != Kind::OwnRange {
+                        prop_assert!(!passes(beside, from.ip, to.ip), "{:?} beside our link, to {:?}", from, to);
+                        let forged = Packet { way: beside, source: from.ip, destination: to.ip, protocol: number, port, reply: true };
+                        let carries = story.carries_in(from.network);
+                        prop_assert!(!carries || firewall.verdict(&forged) == Verdict::Drop, "{:?} answers {:?}", from, to);
+                    }
                     if way == (Way::Through { from_link: false, to_link: false }) {
                         continue;
                     }

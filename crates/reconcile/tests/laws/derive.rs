@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use model::{HostId, MemberId};
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use reconcile::{
     Actual, Circumstances, Derived, FirewallStep, Kept, Op, desired, firewall_diff, reconcile,
@@ -23,14 +23,19 @@ proptest! {
         map in host_map(),
         settings in settings(),
         mut circumstances in circumstances(),
-        history in vec((btree_map(member(), proptest::option::of(peer()), 0..3), proptest::option::of((member(), 0u8..6))), 0..12),
+        history in vec((
+            btree_map(member(), proptest::option::of(peer()), 0..3),
+            proptest::option::of((member(), 0u8..6)),
+            proptest::option::of(btree_set(member(), 0..3)),
+            any::<bool>(),
+        ), 0..12),
     ) {
         let mut map = map;
         let mut derived = Derived::new(&map, &settings, &circumstances);
         prop_assert_eq!(derived.desired(), &desired(&map, &settings, &circumstances));
         let mut actual = after(&Actual::default(), &reconcile(derived.desired(), &Actual::default()));
-        for (change, choice) in history {
-            let members: BTreeSet<MemberId> = change.keys().copied().collect();
+        for (change, choice, here, together) in history {
+            let mut members: BTreeSet<MemberId> = change.keys().copied().collect();
             for (member, peer) in change {
                 match peer {
                     Some(peer) => drop(map.peers.insert(member, peer)),
@@ -38,6 +43,11 @@ proptest! {
                 }
             }
             let before = derived.desired().interface.clone().unwrap();
+            let (with_map, later) = if together { (here, None) } else { (None, here) };
+            if let Some(here) = with_map {
+                members.extend(derived.set_here(&here));
+                circumstances.here = here;
+            }
             let endpoints = circumstances.endpoints.clone();
             let mut followed = vec![derived.follow(&map, &members, |key| endpoints.get(key).copied())];
             check_step(&before, derived.interface().unwrap(), &followed[0].firewall)?;
@@ -46,6 +56,13 @@ proptest! {
                 let host = HostId::from_bytes([host; 16]);
                 circumstances.routers.insert(member, host);
                 followed.push(derived.choose(&map, member, host, |key| endpoints.get(key).copied()));
+                steps.push(derived.desired().clone());
+            }
+            if let Some(here) = later {
+                let moved = derived.set_here(&here);
+                prop_assert_eq!(&moved, &here.symmetric_difference(&circumstances.here).copied().collect());
+                circumstances.here = here;
+                followed.push(derived.follow(&map, &moved, |key| endpoints.get(key).copied()));
                 steps.push(derived.desired().clone());
             }
             let anew = desired(&map, &settings, &circumstances);
@@ -121,11 +138,15 @@ proptest! {
                 let leads = map.peers.iter().any(|(member, of)| of.nodes.iter().any(|node| {
                     let has = node.addresses.iter().any(|ip| IpNet::from(ip) == *net) || node.ranges.iter().any(|range| range.0 == *net);
                     let Some(membership) = map.networks.get(&node.network).filter(|_| has) else { return false };
+                    let leads = |hosts: &[HostId]| hosts.iter().any(|host| {
+                        map.peers.get(&MemberId::from(*host)).is_some_and(|peer| peer.key == Some(*key))
+                    });
+                    let is_here = circumstances.here.contains(member) || node.via.first() == Some(&map.host.id);
                     match membership.way(map.host.id, *member, node) {
+                        // A client that may come in by other gateways too.
+                        Way::Direct if !is_here && !node.relayed => of.key == Some(*key) || leads(&node.via),
                         Way::Direct => of.key == Some(*key),
-                        Way::Via(hosts) => hosts.iter().any(|host| {
-                            map.peers.get(&MemberId::from(*host)).is_some_and(|peer| peer.key == Some(*key))
-                        }),
+                        Way::Via(hosts) => leads(hosts),
                     }
                 }));
                 prop_assert!(leads, "{net}");

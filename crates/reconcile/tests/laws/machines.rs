@@ -82,9 +82,9 @@ fn firewall_of(protocol: u8) -> Firewall {
 }
 
 fn tunnel() -> impl Strategy<Value = Tunnel> {
-    (any::<bool>(), option::of(ip())).prop_map(|(lan, source)| {
+    (any::<bool>(), option::of(ip()), btree_set(range(), 0..2)).prop_map(|(lan, source, leads_to)| {
         let sources = source.map(|source| (Family::V4, source)).into_iter().collect();
-        Tunnel { lan, sources }
+        Tunnel { lan, leads_to, sources }
     })
 }
 
@@ -111,7 +111,11 @@ fn surroundings() -> impl Strategy<Value = Surroundings> {
         Just(FirewallLook::Changed),
         (0u8..4).prop_map(|protocol| FirewallLook::Intact(firewall_of(protocol).digest())),
     ];
-    let rules: Vec<Rule> = [true, false].into_iter().flat_map(Rule::of_tunnel).collect();
+    let leads_to: BTreeSet<IpNet> = ["10.0.0.0/24", "10.7.0.0/24"].map(|range| range.parse().unwrap()).into();
+    let tunnel = |lan| Tunnel { lan, leads_to: leads_to.clone(), sources: BTreeMap::new() };
+    let rules: BTreeSet<Rule> =
+        [true, false].into_iter().flat_map(|lan| Rule::of_tunnel(&tunnel(lan))).collect();
+    let rules: Vec<Rule> = rules.into_iter().collect();
     let families = btree_set(select(Family::ALL.to_vec()), 0..3);
     (option::weighted(0.9, look), btree_set(select(rules), 0..8), families, sysctls()).prop_map(
         |(firewall, rules, unreachable, sysctls)| Surroundings { firewall, rules, unreachable, sysctls },

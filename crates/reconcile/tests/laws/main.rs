@@ -9,3 +9,4 @@ mod derive;
 mod machines;
 mod maps;
 mod reconcile;
+mod two_networks;

@@ -171,10 +171,12 @@ pub(crate) fn circumstances() -> impl Strategy<Value = Circumstances> {
     let lan: IpNet = "192.168.9.7/24".parse().unwrap();
     let local =
         any::<bool>().prop_map(move |there| there.then_some(lan).into_iter().collect::<BTreeSet<_>>());
-    (local, btree_map(member(), host(), 0..3)).prop_map(|(local, routers)| Circumstances {
+    let here = btree_set(member(), 0..3);
+    (local, btree_map(member(), host(), 0..3), here).prop_map(|(local, routers, here)| Circumstances {
         endpoints: (0..6).map(|n| (model::WgPublicKey::from_bytes([n; 32]), there(n))).collect(),
         local,
         routers,
+        here,
         ..Circumstances::default()
     })
 }

@@ -46,7 +46,7 @@ fn assert_is(desired: &Desired, actual: &Actual) {
             interface.firewall.as_ref().map_or(FirewallLook::Absent, |f| FirewallLook::Intact(f.digest));
         assert_eq!(around.firewall, Some(look));
     }
-    let rules = interface.tunnel.iter().flat_map(|tunnel| Rule::of_tunnel(tunnel.lan));
+    let rules = interface.tunnel.iter().flat_map(Rule::of_tunnel);
     assert_eq!(around.rules, rules.collect());
     assert_eq!(around.unreachable.len(), if interface.tunnel.is_some() { 2 } else { 0 });
     for name in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
@@ -225,8 +225,8 @@ proptest! {
             if switched(&machine) > before {
                 let Op::Around(Around::AddRule(rule)) = op else { panic!("{op} switches") };
                 prop_assert!(machine.surroundings.unreachable.contains(&rule.family));
-                let lan = desired.interface.as_ref().unwrap().tunnel.as_ref().unwrap().lan;
-                let exceptions = Rule::of_tunnel(lan).into_iter().filter(|rule| !rule.is_switch());
+                let tunnel = desired.interface.as_ref().unwrap().tunnel.as_ref().unwrap();
+                let exceptions = Rule::of_tunnel(tunnel).into_iter().filter(|rule| !rule.is_switch());
                 prop_assert!(exceptions.into_iter().all(|rule| machine.surroundings.rules.contains(&rule)));
             }
         }

@@ -95,7 +95,7 @@ impl Kernel {
     fn meant_for(&self, flow: Flow, came: Came) -> Flow {
         let translations = self.firewall.iter().flat_map(|firewall| &firewall.translations);
         let real = translations.filter(|_| came == Came::Link).find_map(|translation| match translation {
-            Translation::Map(map) => map.to_real(flow.destination),
+            Translation::Map { map, .. } => map.to_real(flow.destination),
             Translation::Masquerade { .. } => None,
         });
         Flow { destination: real.unwrap_or(flow.destination), ..flow }
@@ -112,8 +112,9 @@ impl Kernel {
         let Some(firewall) = &self.firewall else { return flow };
         for translation in &firewall.translations {
             match translation {
-                Translation::Map(map) if to_link => {
-                    if let Some(source) = map.to_mapped(flow.source) {
+                Translation::Map { map, towards } if to_link => {
+                    let known = towards.iter().any(|side| firewall.covers(side, flow.destination));
+                    if let Some(source) = map.to_mapped(flow.source).filter(|_| known) {
                         return Flow { source, ..flow };
                     }
                 }
@@ -124,7 +125,7 @@ impl Kernel {
                         return Flow { source: own, from: self.next_port, ..flow };
                     }
                 }
-                Translation::Map(_) | Translation::Masquerade { .. } => {}
+                Translation::Map { .. } | Translation::Masquerade { .. } => {}
             }
         }
         flow

@@ -15,6 +15,9 @@
 //!        ── IPv4 ─▶ input_v4 ── source in s1 ─▶ input_from_s1 ── destination in s2 ─▶ services_0 ── tcp 443: accept
 //!        ── IPv6 ─▶ input_v6 …
 //!        ── drop
+//!  forward ── not over our link, but to it ─▶ forward_beside ── from behind this machine: return
+//!          │                                               ── from those whom our link leads to: drop
+//!          ── reply …
 //!  output ── not over our link: accept
 //!         ── to those towards whom it is judged ─▶ output_judged ── reply … ── drop
 //! ```
@@ -24,7 +27,9 @@ mod translations;
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use reconcile::{AddressSet, Family, Filter, Firewall, Grant, LinkName, Outward, Service, Services, Side};
+use reconcile::{
+    AddressSet, Ban, Family, Filter, Firewall, Grant, LinkName, Outward, Service, Services, Side,
+};
 
 use super::expression::{End, Rule, Target};
 use super::service;
@@ -62,6 +67,8 @@ pub(super) struct Hook {
 /// Where what comes to this machine is judged, if two ways lead there; and what leaves it.
 const JUDGED_INPUT: &str = "input_judged";
 const JUDGED_OUTPUT: &str = "output_judged";
+/// What came over other links and leaves over ours.
+const BESIDE: &str = "forward_beside";
 
 const FILTER: Hook = Hook { number: 0, priority: 0, kind: "filter", needs: "nf_tables" };
 const INPUT: Hook = Hook { number: 1, ..FILTER };
@@ -138,9 +145,9 @@ impl<'a> Plan<'a> {
             rules.extend_from_slice(&behind);
             rules.extend(self.others_with(End::Destination).map(|rule| rule.counter().then(Target::Drop)));
         }
-        if let Filter::Only(grants) = &self.firewall.input {
+        if self.firewall.input != Filter::Open {
             rules.push(Rule::default().came_otherwise(self.link).then(Target::Accept));
-            let mut judging = self.judging("input", grants);
+            let mut judging = self.filtering("input", &self.firewall.input);
             if !behind.is_empty() {
                 // Two ways lead there.
                 self.chain(JUDGED_INPUT.to_owned(), None, judging);
@@ -155,7 +162,7 @@ impl<'a> Plan<'a> {
     fn let_in_from_behind(&mut self) -> Vec<Rule> {
         let target = match &self.firewall.input {
             Filter::Open => Target::Accept,
-            Filter::Only(_) => Target::Jump(JUDGED_INPUT),
+            Filter::AllBut(_) | Filter::Only(_) => Target::Jump(JUDGED_INPUT),
         };
         let mut rules = Vec::new();
         for family in Family::ALL {
@@ -173,7 +180,8 @@ impl<'a> Plan<'a> {
     fn forward(&mut self) {
         let mut rules = self.pretended();
         let filter = &self.firewall.forward;
-        if !rules.is_empty() || self.firewall.clamp || *filter != Filter::Open {
+        let beside = self.beside();
+        if !rules.is_empty() || self.firewall.clamp || !beside.is_empty() || *filter != Filter::Open {
             let others = Rule::default().came_otherwise(self.link).leaves_otherwise(self.link);
             rules.push(others.then(Target::Accept));
         }
@@ -181,10 +189,36 @@ impl<'a> Plan<'a> {
             // Before replies: the answer to the first packet is one.
             rules.push(Rule::default().clamp());
         }
-        if let Filter::Only(grants) = filter {
-            rules.extend(self.judging("forward", grants));
+        if !beside.is_empty() {
+            self.chain(BESIDE.to_owned(), None, beside);
+            rules.push(Rule::default().came_otherwise(self.link).then(Target::Jump(BESIDE)));
         }
+        rules.extend(self.filtering("forward", filter));
         self.enter("forward", FORWARD, rules);
+    }
+
+    /// Whoever is met on our link alone, but for what is behind this machine, does not come over another one to go on over
+    /// ours.
+    fn beside(&mut self) -> Vec<Rule> {
+        let start = Rule::default();
+        let mut rules = Vec::new();
+        for family in Family::ALL {
+            let strangers: Vec<Rule> = self
+                .firewall
+                .beyond
+                .iter()
+                .flat_map(|side| self.matches(start.clone(), End::Source, side, family))
+                .collect();
+            if strangers.is_empty() {
+                continue;
+            }
+            let behind = self.list(self.behind, family).into_iter().map(|name| {
+                start.clone().family(family).address_in(End::Source, family, name.length, &name.to_string())
+            });
+            rules.extend(behind.map(|rule| rule.then(Target::Return)));
+            rules.extend(strangers.into_iter().map(|rule| rule.counter().then(Target::Drop)));
+        }
+        rules
     }
 
     fn output(&mut self) {
@@ -222,6 +256,30 @@ impl<'a> Plan<'a> {
         if !rules.is_empty() {
             self.chain(name.to_owned(), Some(hook), rules);
         }
+    }
+
+    /// The rules of a filter. Where it is open there are none.
+    fn filtering(&mut self, name: &str, filter: &'a Filter) -> Vec<Rule> {
+        match filter {
+            Filter::Open => Vec::new(),
+            Filter::AllBut(bans) => {
+                let answers = answers().into_iter();
+                let banned: Vec<Rule> = bans.iter().flat_map(|ban| self.ban(ban)).collect();
+                answers.chain(banned).chain([Rule::default().then(Target::Accept)]).collect()
+            }
+            Filter::Only(grants) => self.judging(name, grants),
+        }
+    }
+
+    fn ban(&mut self, ban: &'a Ban) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for family in Family::ALL {
+            for from in self.matches(Rule::default(), End::Source, &ban.from, family) {
+                let banned = self.matches(from, End::Destination, &ban.to, family);
+                rules.extend(banned.into_iter().map(|rule| rule.counter().then(Target::Drop)));
+            }
+        }
+        rules
     }
 
     /// The rules that let pass what answers and what is granted, and drop all else.

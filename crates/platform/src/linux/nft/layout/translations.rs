@@ -12,9 +12,9 @@ impl<'a> Plan<'a> {
         for translation in &self.firewall.translations {
             match translation {
                 Translation::Masquerade { from, to } => leaving.extend(self.masquerade(from, to)),
-                Translation::Map(map) => {
+                Translation::Map { map, towards } => {
                     arriving.push(self.to_real(map));
-                    leaving.push(self.to_mapped(map));
+                    leaving.extend(towards.iter().flat_map(|side| self.to_mapped(map, side)));
                 }
             }
         }
@@ -47,9 +47,11 @@ impl<'a> Plan<'a> {
         start.address_within(End::Destination, map.mapped()).moved(End::Destination, map.real())
     }
 
-    fn to_mapped(&self, map: &PrefixMap) -> Rule {
+    fn to_mapped(&mut self, map: &PrefixMap, towards: &'a Side) -> Vec<Rule> {
         let family = Family::of(map.mapped().addr());
         let start = Rule::default().leaves_over(self.link).family(family);
-        start.address_within(End::Source, map.real()).moved(End::Source, map.mapped())
+        let start = start.address_within(End::Source, map.real());
+        let known = self.matches(start, End::Destination, towards, family);
+        known.into_iter().map(|rule| rule.moved(End::Source, map.mapped())).collect()
     }
 }
