@@ -145,6 +145,26 @@ records! {
     Upstream(UpstreamId) = "upstream",
 }
 
+impl Kind {
+    /// The fields of its records that are secrets, if only as hashes: for passwords and digests there is no place in what people
+    /// read. A new kind makes the compiler ask here.
+    pub const fn secret_fields(self) -> &'static [&'static str] {
+        match self {
+            Self::User => &["password"],
+            Self::EnrollmentKey | Self::ApiToken => &["digest"],
+            Self::Network
+            | Self::Host
+            | Self::Node
+            | Self::Client
+            | Self::Egress
+            | Self::Policy
+            | Self::PolicyTest
+            | Self::DnsRecord
+            | Self::Upstream => &[],
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
