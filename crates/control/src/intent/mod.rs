@@ -108,6 +108,11 @@ impl Intent {
             .chain(all(&self.upstreams))
     }
 
+    /// A record, whatever its kind.
+    pub fn record(&self, key: RecordKey) -> Option<Record> {
+        self.clone().remove(key)
+    }
+
     pub(crate) fn insert(&mut self, record: Record) {
         self.indexes.insert(&record);
         match record {
