@@ -111,6 +111,11 @@ impl Derived {
         self.follow(map, &BTreeSet::from([member]), endpoint)
     }
 
+    /// These clients are here from now on (`Clients::here`). Returns those that are to be followed for it.
+    pub fn set_here(&mut self, here: &BTreeSet<MemberId>) -> BTreeSet<MemberId> {
+        self.ground.set_here(here)
+    }
+
     /// Takes over what the map says of these members; in all else it must be the map that this was made of. `endpoint` is
     /// `Paths::endpoint`. Returns what may have become other than it was.
     pub fn follow(

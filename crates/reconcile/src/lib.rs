@@ -24,6 +24,7 @@ mod resolver;
 mod router;
 mod rule;
 mod settings;
+mod succession;
 mod sysctl;
 
 pub use actual::{Actual, ActualPeer, Device, Link, LinkLook, Look, Route, Surroundings};
@@ -52,6 +53,7 @@ pub use resolver::{Resolver, ResolverChoice, ResolverChoiceError, ResolverWay};
 pub use router::{Nonce, RouterAction, Routers};
 pub use rule::{RULE_PRIORITIES, Rule, RuleMatch};
 pub use settings::LocalSettings;
+pub use succession::carry_endpoints_over;
 pub use sysctl::{Kept, Sysctl};
 
 /// The routing protocol number (`ip route show proto 78`) that marks a route as ours. None of iproute2's names has it.

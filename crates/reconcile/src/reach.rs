@@ -2,8 +2,9 @@
 //!
 //! Not for who of several members has an address that all of them claim (`desired`: the first), nor for endpoints. It keeps
 //! true that nothing is claimed that the map does not give: addresses only within a range of a network that this host takes
-//! part in, ranges only outside of all of them, never what is this machine's own or what it is directly attached to; and
-//! that everything is claimed for a host with which there is a session.
+//! part in, ranges only outside of all of them, never what is this machine's own or what it is directly attached to; that
+//! everything is claimed for a host with which there is a session; and that a client which several gateways let in is sent
+//! to one of them: to this one while it is here (`Clients::here`), else to the first in the map's order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 use model::{HostId, MemberId, NetworkId, WgPublicKey};
 use wire::{EgressDuty, HostMap, Membership, Peer, PeerNode, Way};
 
+use crate::access::is_own_client;
 use crate::desired::LeftOutWhy;
 use crate::{Circumstances, Family, LocalSettings};
 
@@ -31,6 +33,8 @@ pub(crate) struct Ground {
     duties: BTreeSet<IpNet>,
     local: Vec<IpNet>,
     routers: BTreeMap<MemberId, HostId>,
+    /// Clients that are here although the map leads to another gateway first.
+    here: BTreeSet<MemberId>,
     /// The network and the host through which everything else goes.
     internet: Option<(NetworkId, HostId)>,
 }
@@ -102,6 +106,7 @@ impl Ground {
                 .collect(),
             local: circumstances.local.iter().map(IpNet::trunc).collect(),
             routers: circumstances.routers.clone(),
+            here: circumstances.here.clone(),
             internet,
         }
     }
@@ -109,6 +114,13 @@ impl Ground {
     /// This host is used of those that lead to a member.
     pub(crate) fn choose(&mut self, member: MemberId, host: HostId) {
         self.routers.insert(member, host);
+    }
+
+    /// These clients are here from now on, and of the others as many as the map says. Returns those that come or go by it.
+    pub(crate) fn set_here(&mut self, here: &BTreeSet<MemberId>) -> BTreeSet<MemberId> {
+        let changed = self.here.symmetric_difference(here).copied().collect();
+        self.here.clone_from(here);
+        changed
     }
 
     /// The key of a peer that there is a session with.
@@ -124,6 +136,7 @@ impl Ground {
             let Some(membership) = membership else { continue };
             let direct = self.key_of(peer).map(|_| member);
             let carrier = match membership.way(self.own, member, node) {
+                Way::Direct if is_own_client(self.own, node) => self.gateway(map, member, &node.via, direct),
                 Way::Direct => direct,
                 Way::Via(hosts) => self.carrier(map, member, hosts),
             };
@@ -141,8 +154,29 @@ impl Ground {
     /// The one that is used of those hosts that lead to a member.
     fn carrier(&self, map: &HostMap, member: MemberId, hosts: &[HostId]) -> Option<MemberId> {
         let chosen = self.routers.get(&member).filter(|host| hosts.contains(host));
-        let mut all = chosen.into_iter().chain(hosts).map(|host| MemberId::from(*host));
-        all.find(|host| map.peers.get(host).is_some_and(|peer| self.key_of(peer).is_some()))
+        chosen.into_iter().chain(hosts).find_map(|host| self.with_session(map, *host))
+    }
+
+    fn with_session(&self, map: &HostMap, host: HostId) -> Option<MemberId> {
+        let host = MemberId::from(host);
+        map.peers.get(&host).is_some_and(|peer| self.key_of(peer).is_some()).then_some(host)
+    }
+
+    /// Where a client of this gateway and of others is: itself (`direct`), or the gateway that it is looked for at first.
+    fn gateway(
+        &self,
+        map: &HostMap,
+        member: MemberId,
+        gateways: &[HostId],
+        direct: Option<MemberId>,
+    ) -> Option<MemberId> {
+        if self.here.contains(&member) {
+            return direct;
+        }
+        gateways.iter().find_map(|host| match *host == self.own {
+            true => direct,
+            false => self.with_session(map, *host),
+        })
     }
 
     fn claim_node(&self, all: &mut Claims, membership: &Membership, node: &PeerNode, carrier: MemberId) {

@@ -117,7 +117,7 @@ impl Working {
             peers: [(CLIENT.into(), phone)].into(),
         };
         let mut clients = Clients::new();
-        clients.handle_map(&map);
+        clients.handle_map(&map, Duration::ZERO);
         Self { is, clients, map, shown: ActualPeer::default(), reports: vec![], orders: vec![] }
     }
 
@@ -134,7 +134,8 @@ impl Working {
         while self.orders.first().is_some_and(|(at, _)| *at <= now) {
             let member = MemberId::from(CLIENT);
             self.map.peers.get_mut(&member).unwrap().nodes[0].via = self.orders.remove(0).1;
-            self.clients.handle_members(&self.map, &[member]);
+            let since = Duration::from_millis(u64::try_from(now - self.is.started).unwrap_or(0));
+            self.clients.handle_members(&self.map, &[member], since);
         }
     }
 

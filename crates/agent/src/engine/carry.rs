@@ -108,12 +108,12 @@ impl Engine {
             Changed::Everything => {
                 self.keeper.paths.handle_map(map, self.addresses.clone(), now);
                 self.routers.handle_map(map, now);
-                self.keeper.clients.handle_map(map);
+                self.keeper.clients.handle_map(map, now);
             }
             Changed::Peers { members, keys } => {
                 self.keeper.paths.handle_map_peers(map, members, keys, now);
                 self.routers.handle_members(map, members, now);
-                self.keeper.clients.handle_members(map, members);
+                self.keeper.clients.handle_members(map, members, now);
             }
         }
         self.keeper.set_routers(self.routers.chosen());

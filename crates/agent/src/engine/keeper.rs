@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use model::{HostId, MemberId};
 use reconcile::{
     Actual, Circumstances, Clients, Derived, LocalSettings, Look, Op, PathAction, PathStatus, Paths,
-    conflict, reconcile, reconcile_followed, reconcile_link,
+    carry_endpoints_over, conflict, reconcile, reconcile_followed, reconcile_link,
 };
 use tokio::time::Instant;
 use wire::{ClientSeen, HostMap, Outcome, Report, WgSecret};
@@ -21,9 +21,6 @@ use crate::hands::Hands;
 use crate::state::KeptFile;
 
 mod execute;
-mod succession;
-
-use succession::carry_endpoints_over;
 
 /// What was done for the paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,12 +153,32 @@ impl<H: Hands> Keeper<H> {
         self.clients.handle_observed(map, device, took, now).then(|| self.clients.seen())
     }
 
+    /// Sends clients to where they are now, as the device was last read; whether one has come here or has gone.
+    pub async fn place_clients(&mut self, map: &HostMap) -> bool {
+        let ours = self.is_ours();
+        // Otherwise the next `settle` takes it over.
+        let (true, Some(derived)) = (ours, &mut self.derived) else { return false };
+        let moved = derived.set_here(self.clients.here());
+        if moved.is_empty() {
+            return false;
+        }
+        let followed = derived.follow(map, &moved, |key| self.paths.endpoint(key));
+        self.carry_out(&followed).await;
+        true
+    }
+
     /// Everything, from the start.
     pub async fn settle(&mut self, map: &HostMap) {
+        if self.derived.is_none()
+            && let Some(device) = self.actual.device().filter(|device| device.key == Some(self.local.key))
+        {
+            self.clients.handle_start(map, device);
+        }
         let circumstances = Circumstances {
             endpoints: self.paths.endpoints(),
             local: self.addresses.clone(),
             routers: self.routers.clone(),
+            here: self.clients.here().clone(),
             kept: self.kept.kept().clone(),
         };
         self.derived = Some(Derived::new(map, &self.local, &circumstances));
@@ -185,7 +202,9 @@ impl<H: Hands> Keeper<H> {
         let (true, Some(derived)) = (ours, &mut self.derived) else {
             return self.settle(map).await;
         };
-        let followed = derived.follow(map, members, |key| self.paths.endpoint(key));
+        let mut members = members.clone();
+        members.extend(derived.set_here(self.clients.here()));
+        let followed = derived.follow(map, &members, |key| self.paths.endpoint(key));
         self.carry_out(&followed).await;
     }
 

@@ -313,7 +313,7 @@ impl Engine {
                 None => break,
             }
         }
-        self.tell_clients();
+        self.follow_clients().await;
         // What the brain did not take is nothing to be written down.
         self.unsaved.clear();
         if !self.asking {

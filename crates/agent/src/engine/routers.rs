@@ -60,11 +60,16 @@ impl Engine {
         self.listen_at = (!refused.is_empty()).then(|| self.now() + AGAIN);
     }
 
-    /// Tells the server who came in, if that is news.
-    pub(super) fn tell_clients(&mut self) {
+    /// Clients that came in are sent to here, and the server is told of them if that is news.
+    pub(super) async fn follow_clients(&mut self) {
         let Some(map) = self.agent.map() else { return };
-        if let Some(clients) = self.keeper.clients_seen(map) {
+        let news = self.keeper.clients_seen(map);
+        let moved = self.keeper.place_clients(map).await;
+        if let Some(clients) = news {
             self.agent.handle(AgentEvent::Clients(clients), self.now());
+        }
+        if moved {
+            self.tell_outcome();
         }
     }
 
@@ -73,7 +78,7 @@ impl Engine {
         if self.keeper.look().await {
             self.tell_outcome();
         }
-        self.tell_clients();
+        self.follow_clients().await;
     }
 }
 

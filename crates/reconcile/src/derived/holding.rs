@@ -87,7 +87,7 @@ impl Derived {
         let network = claim.network;
         let peer = map.peers.get(&member)?;
         let node = peer.nodes.iter().find(|node| node.network == network)?;
-        let standing = Standing::of(map.host.id, node);
+        let standing = Standing::of(map.host.id, member, node, claim.carrier);
         Some(Held { member, key, network, reach: claim.reach, standing, sets: Box::default() })
     }
 

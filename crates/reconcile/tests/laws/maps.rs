@@ -65,7 +65,10 @@ pub(crate) fn behind() -> impl Strategy<Value = Net> {
 
 fn node() -> impl Strategy<Value = PeerNode> {
     let ranges = prop_oneof![3 => Just(vec![]), 1 => vec(behind(), 1..3)];
-    let via = prop_oneof![2 => Just(vec![]), 1 => vec(host(), 1..3)];
+    // A client of this host may come in by another gateway as well.
+    let own = HostId::from_bytes([OWN; 16]);
+    let ours = host().prop_map(move |other| vec![other, own]);
+    let via = prop_oneof![4 => Just(vec![]), 2 => vec(host(), 1..3), 1 => ours];
     (0u8..3, option::weighted(0.9, ip()), ranges, btree_set(class(), 0..3), via, any::<bool>()).prop_map(
         |(net, ip, ranges, classes, via, relayed)| PeerNode {
             ranges,

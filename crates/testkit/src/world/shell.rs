@@ -9,7 +9,7 @@ use std::time::Duration;
 use model::Generation;
 use reconcile::{
     AgentAction, AgentEvent, Changed, Circumstances, Derived, Desired, LinkKind, LinkName, LocalSettings, Op,
-    PathAction, RouterAction, reconcile, reconcile_followed, reconcile_link,
+    PathAction, RouterAction, carry_endpoints_over, reconcile, reconcile_followed, reconcile_link,
 };
 
 use super::host::{Host, Request};
@@ -66,12 +66,15 @@ impl Host {
             Changed::Peers { members, keys } => {
                 running.paths.handle_map_peers(map, members, keys, now);
                 running.routers.handle_members(map, members, now);
-                running.clients.handle_members(map, members);
+                running.clients.handle_members(map, members, now);
                 let actual = self.kernel.observe(now);
                 match running.derived.as_mut().filter(|_| actual.device().is_some()) {
                     Some(derived) => {
-                        let followed = derived.follow(map, members, |key| running.paths.endpoint(key));
-                        let ops = reconcile_followed(derived.desired(), &actual, &followed);
+                        let mut members = members.clone();
+                        members.extend(derived.set_here(running.clients.here()));
+                        let followed = derived.follow(map, &members, |key| running.paths.endpoint(key));
+                        let mut ops = reconcile_followed(derived.desired(), &actual, &followed);
+                        carry_endpoints_over(&mut ops, &actual);
                         self.execute(ops, now)
                     }
                     None => self.settle(now),
@@ -80,7 +83,7 @@ impl Host {
             Changed::Everything => {
                 running.paths.handle_map(map, self.local.clone(), now);
                 running.routers.handle_map(map, now);
-                running.clients.handle_map(map);
+                running.clients.handle_map(map, now);
                 self.settle(now)
             }
         };
@@ -95,8 +98,14 @@ impl Host {
         let settings = self.settings();
         let annexes = self.kernel.wires.annexes.values().flatten().copied();
         let local = self.local.iter().copied().chain(annexes).collect();
+        let actual = self.kernel.observe(now);
         let Some(running) = self.running.as_mut() else { return false };
         let Some(map) = running.agent.map() else { return true };
+        if running.derived.is_none()
+            && let Some(device) = actual.device().filter(|device| device.key == Some(settings.key))
+        {
+            running.clients.handle_start(map, device);
+        }
         let doors: BTreeMap<_, _> =
             DOORS.iter().map(|(key, port, _)| (*key, endpoint(SERVER, *port))).collect();
         running.paths.handle_rendezvous(doors, now);
@@ -104,10 +113,12 @@ impl Host {
             endpoints: running.paths.endpoints(),
             local,
             routers: running.routers.chosen(),
+            here: running.clients.here().clone(),
             kept: self.disk.kept.clone(),
         };
         let derived = Derived::new(map, &settings, &circumstances);
-        let ops = reconcile(derived.desired(), &self.kernel.observe(now));
+        let mut ops = reconcile(derived.desired(), &actual);
+        carry_endpoints_over(&mut ops, &actual);
         running.derived = Some(derived);
         self.execute(ops, now)
     }
@@ -155,6 +166,20 @@ impl Host {
         if running.clients.handle_observed(map, device, Duration::ZERO, now) {
             let seen = running.clients.seen();
             running.agent.handle(AgentEvent::Clients(seen), now);
+        }
+        self.place_clients(now);
+    }
+
+    /// Sends clients to where they are now.
+    fn place_clients(&mut self, now: Duration) {
+        let actual = self.kernel.observe(now);
+        let Some(running) = self.running.as_mut() else { return };
+        let (Some(map), Some(derived)) = (running.agent.map(), running.derived.as_mut()) else { return };
+        let moved = derived.set_here(running.clients.here());
+        if !moved.is_empty() {
+            let followed = derived.follow(map, &moved, |key| running.paths.endpoint(key));
+            let ops = reconcile_followed(derived.desired(), &actual, &followed);
+            self.execute(ops, now);
         }
     }
 

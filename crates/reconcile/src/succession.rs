@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use model::Endpoint;
-use reconcile::{Actual, Op};
+
+use crate::{Actual, Op};
 
 /// Gives peers that come the endpoints of those whose addresses they have.
-pub(super) fn carry_endpoints_over(ops: &mut [Op], actual: &Actual) {
+pub fn carry_endpoints_over(ops: &mut [Op], actual: &Actual) {
     let Some(device) = actual.device() else { return };
     let gone = ops.iter().filter_map(|op| {
         let Op::RemovePeer(key) = op else { return None };
