@@ -52,7 +52,10 @@ fn rich() -> Firewall {
         behind: ["192.168.7.0/24", "fd07::/64"].map(|net| net.parse().unwrap()).into(),
         beyond: vec![Side::Set(SetId(2)), lists()],
         clamp: true,
-        translations: vec![Translation::Map { map, towards: vec![Side::Set(SetId(1)), lists()] }, masquerade],
+        translations: vec![
+            Translation::Map { map, known_to: vec![Side::Set(SetId(1)), lists()] },
+            masquerade,
+        ],
     }
 }
 

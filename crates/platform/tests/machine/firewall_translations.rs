@@ -46,7 +46,7 @@ fn a_prefix_is_reached_and_seen_under_its_other_name() {
         let hands = table();
         let map = |mapped: &str, real: &str| {
             let map = PrefixMap::new(mapped.parse().unwrap(), real.parse().unwrap()).unwrap();
-            Translation::Map { map, towards: vec![Side::Set(SetId(1)), Side::Nets(set(&["10.20.0.13/32"]))] }
+            Translation::Map { map, known_to: vec![Side::Set(SetId(1)), Side::Nets(set(&["10.20.0.13/32"]))] }
         };
         let services = Services::Only(vec![Service::Tcp(Ports::Any)]);
         // Grants name the real addresses.
@@ -77,8 +77,9 @@ fn a_prefix_is_reached_and_seen_under_its_other_name() {
             assert!(speaks(&mut client, &mut server));
             let at_shut = SocketAddr::new(ip(shut), PORTS[0]);
             assert!(connects(At::Peer, ip(peer), at_shut, SILENCE).is_none(), "not granted: {shut}");
-
             let stranger = if peer.contains(':') { "fd20::12" } else { "10.20.0.12" };
+            assert!(connects(At::Peer, ip(stranger), at_mapped, SILENCE).is_none(), "no name to {stranger}");
+
             for (peer, seen) in [(peer, mapped), (stranger, real)] {
                 let at_peer = SocketAddr::new(ip(peer), PORTS[0]);
                 let mut client = connects(At::Lan, ip(real), at_peer, PATIENCE).expect("granted");

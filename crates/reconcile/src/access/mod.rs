@@ -153,7 +153,7 @@ fn members(network: NetworkId, ids: &BTreeMap<SetKey, SetId>) -> impl Iterator<I
 fn translations(map: &HostMap, outside: &AddressSet, ids: &BTreeMap<SetKey, SetId>) -> Vec<Translation> {
     let mapped = |(network, duty): (NetworkId, &EgressDuty)| {
         let map = PrefixMap::new(duty.mapped?.0, duty.range.0).ok()?;
-        Some(Translation::Map { map, towards: members(network, ids).collect() })
+        Some(Translation::Map { map, known_to: members(network, ids).collect() })
     };
     let mut all: Vec<Translation> = duties(map).filter_map(mapped).collect();
     for (network, _) in taken_part(map) {

@@ -71,9 +71,9 @@ fn outward() -> impl Strategy<Value = Outward> {
 }
 
 fn translation() -> impl Strategy<Value = Translation> {
-    let map = (0u8..3, 0u8..3, vec(side(), 0..2)).prop_map(|(mapped, real, towards)| {
+    let map = (0u8..3, 0u8..3, vec(side(), 0..2)).prop_map(|(mapped, real, known_to)| {
         let prefix = |net| IpNet::new([10, net, 0, 0].into(), 24).unwrap();
-        Translation::Map { map: PrefixMap::new(prefix(mapped), prefix(real)).unwrap(), towards }
+        Translation::Map { map: PrefixMap::new(prefix(mapped), prefix(real)).unwrap(), known_to }
     });
     prop_oneof![(side(), addresses()).prop_map(|(from, to)| Translation::Masquerade { from, to }), map]
 }

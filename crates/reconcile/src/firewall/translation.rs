@@ -20,13 +20,13 @@ pub enum Translation {
         /// The destinations; `0.0.0.0/0` and `::/0` for the internet.
         to: AddressSet,
     },
-    /// What comes over our link to the mapped prefix goes to the real one; what leaves over our link from the real prefix
-    /// towards these comes from the mapped one.
+    /// What comes over our link from these to the mapped prefix goes to the real one; what leaves over our link from the
+    /// real prefix towards these comes from the mapped one.
     Map {
         /// The prefix, as it is and as it is known.
         map: PrefixMap,
-        /// To whom it is known so.
-        towards: Vec<Side>,
+        /// Who knows it so.
+        known_to: Vec<Side>,
     },
 }
 

@@ -89,7 +89,7 @@ fn leaves_as(firewall: &Firewall, source: IpAddr, to: IpAddr) -> IpAddr {
     let packet = Packet { way, source, destination: to, protocol: 6, port: Some(80), reply: false };
     assert_eq!(firewall.verdict(&packet), Verdict::Accept, "{packet:?}");
     let known_as = |translation: &Translation| match translation {
-        Translation::Map { map, towards } if towards.iter().any(|side| firewall.covers(side, to)) => {
+        Translation::Map { map, known_to } if known_to.iter().any(|side| firewall.covers(side, to)) => {
             map.to_mapped(source)
         }
         Translation::Map { .. } | Translation::Masquerade { .. } => None,

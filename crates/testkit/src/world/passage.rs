@@ -91,11 +91,14 @@ impl Kernel {
         firewall.verdict(&packet) == Verdict::Accept
     }
 
-    /// Before filters: what comes over our link to a mapped address goes to the real one.
+    /// Before filters: what comes over our link to a mapped address goes to the real one, from those who know it so.
     fn meant_for(&self, flow: Flow, came: Came) -> Flow {
-        let translations = self.firewall.iter().flat_map(|firewall| &firewall.translations);
-        let real = translations.filter(|_| came == Came::Link).find_map(|translation| match translation {
-            Translation::Map { map, .. } => map.to_real(flow.destination),
+        let Some(firewall) = self.firewall.as_ref().filter(|_| came == Came::Link) else { return flow };
+        let real = firewall.translations.iter().find_map(|translation| match translation {
+            Translation::Map { map, known_to } => {
+                let knows = known_to.iter().any(|side| firewall.covers(side, flow.source));
+                map.to_real(flow.destination).filter(|_| knows)
+            }
             Translation::Masquerade { .. } => None,
         });
         Flow { destination: real.unwrap_or(flow.destination), ..flow }
@@ -112,9 +115,9 @@ impl Kernel {
         let Some(firewall) = &self.firewall else { return flow };
         for translation in &firewall.translations {
             match translation {
-                Translation::Map { map, towards } if to_link => {
-                    let known = towards.iter().any(|side| firewall.covers(side, flow.destination));
-                    if let Some(source) = map.to_mapped(flow.source).filter(|_| known) {
+                Translation::Map { map, known_to } if to_link => {
+                    let knows = known_to.iter().any(|side| firewall.covers(side, flow.destination));
+                    if let Some(source) = map.to_mapped(flow.source).filter(|_| knows) {
                         return Flow { source, ..flow };
                     }
                 }

@@ -12,9 +12,9 @@ impl<'a> Plan<'a> {
         for translation in &self.firewall.translations {
             match translation {
                 Translation::Masquerade { from, to } => leaving.extend(self.masquerade(from, to)),
-                Translation::Map { map, towards } => {
-                    arriving.push(self.to_real(map));
-                    leaving.extend(towards.iter().flat_map(|side| self.to_mapped(map, side)));
+                Translation::Map { map, known_to } => {
+                    arriving.extend(known_to.iter().flat_map(|side| self.to_real(map, side)));
+                    leaving.extend(known_to.iter().flat_map(|side| self.to_mapped(map, side)));
                 }
             }
         }
@@ -41,17 +41,19 @@ impl<'a> Plan<'a> {
         rules
     }
 
-    fn to_real(&self, map: &PrefixMap) -> Rule {
+    fn to_real(&mut self, map: &PrefixMap, known_to: &'a Side) -> Vec<Rule> {
         let family = Family::of(map.mapped().addr());
         let start = Rule::default().came_over(self.link).family(family);
-        start.address_within(End::Destination, map.mapped()).moved(End::Destination, map.real())
+        let start = start.address_within(End::Destination, map.mapped());
+        let of_those = self.matches(start, End::Source, known_to, family);
+        of_those.into_iter().map(|rule| rule.moved(End::Destination, map.real())).collect()
     }
 
-    fn to_mapped(&mut self, map: &PrefixMap, towards: &'a Side) -> Vec<Rule> {
+    fn to_mapped(&mut self, map: &PrefixMap, known_to: &'a Side) -> Vec<Rule> {
         let family = Family::of(map.mapped().addr());
         let start = Rule::default().leaves_over(self.link).family(family);
         let start = start.address_within(End::Source, map.real());
-        let known = self.matches(start, End::Destination, towards, family);
-        known.into_iter().map(|rule| rule.moved(End::Source, map.mapped())).collect()
+        let to_those = self.matches(start, End::Destination, known_to, family);
+        to_those.into_iter().map(|rule| rule.moved(End::Source, map.mapped())).collect()
     }
 }
