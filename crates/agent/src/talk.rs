@@ -58,6 +58,14 @@ impl TalkError {
             Self::Link { .. } | Self::Nonsense { .. } => None,
         }
     }
+
+    /// Whether another server may say something else.
+    fn is_of_this_server_alone(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.elsewhere,
+            Self::Link { .. } | Self::Nonsense { .. } => true,
+        }
+    }
 }
 
 /// The time now.
@@ -97,55 +105,65 @@ impl ServerClient {
         Ok(Self { http, urls: urls.into(), best: Arc::default() })
     }
 
+    /// Asks at this address first, if it is one.
+    fn prefer(&self, url: &str) {
+        if let Some(index) = self.urls.iter().position(|one| one == url) {
+            self.best.store(index, Ordering::Relaxed);
+        }
+    }
+
     /// The address that answered last, or the first.
     pub fn url(&self) -> &str {
         self.urls.get(self.best.load(Ordering::Relaxed)).map_or("", String::as_str)
     }
 
-    /// Sends a request to the address that answered last, and to the others while there is no answer.
+    /// Sends a request to the address that answered last, and to the others while there is no answer, or one that another server
+    /// may have a better one. Each time the request is signed anew: the server takes none twice.
     async fn send(
         &self,
         method: Method,
         target: &str,
-        body: Vec<u8>,
-        header: Option<String>,
+        body: &[u8],
+        sign: impl Fn() -> Option<String>,
     ) -> Result<Vec<u8>, TalkError> {
         let count = self.urls.len();
         let first = self.best.load(Ordering::Relaxed);
         let mut failure = LinkError::BadUrl("there is none".to_owned());
+        let mut answered = None;
         for index in (0..count).map(|turn| (first + turn) % count) {
             let url = &self.urls[index];
             let mut request =
                 self.http.request(method.clone(), &format!("{}{target}", url.trim_end_matches('/')));
             if !body.is_empty() {
-                request = request.header("content-type", path::MEDIA_TYPE).body(body.clone());
+                request = request.header("content-type", path::MEDIA_TYPE).body(body.to_vec());
             }
-            if let Some(header) = &header {
+            if let Some(header) = sign() {
                 request = request.header("authorization", header);
             }
-            match self.http.send(request).await {
-                Ok(answer) => {
+            match self.http.send(request).await.map(|answer| understood(answer, url)) {
+                Ok(Err(error)) if error.is_of_this_server_alone() => answered = Some(error),
+                Ok(understood) => {
                     self.best.store(index, Ordering::Relaxed);
-                    return understood(answer, url);
+                    return understood;
                 }
                 Err(error) => failure = error,
             }
         }
-        Err(TalkError::Link { error: failure, urls: self.urls.join(", ") })
+        Err(answered.unwrap_or_else(|| TalkError::Link { error: failure, urls: self.urls.join(", ") }))
     }
 
     /// What must be known of a server before registering.
     pub async fn hello(&self) -> Result<Hello, TalkError> {
-        let body = self.send(Method::GET, path::HELLO, Vec::new(), None).await?;
+        let body = self.send(Method::GET, path::HELLO, &[], || None).await?;
         self.decoded(&body)
     }
 
     /// Registers; waits its turn when the server is busy, and asks again when no answer comes.
     pub async fn register(&self, request: &RegisterRequest) -> Result<RegisterReply, TalkError> {
         let deadline = Instant::now() + INSIST;
+        let body = wire::encode(request);
         loop {
-            let sent =
-                self.patiently(|| self.send(Method::POST, path::REGISTER, wire::encode(request), None));
+            let sent = self.patiently(|| self.send(Method::POST, path::REGISTER, &body, || None));
             match sent.await {
                 Err(TalkError::Link { error, .. })
                     if !error.needs_a_person() && Instant::now() < deadline =>
@@ -218,6 +236,22 @@ impl HostClient {
         self.server.url()
     }
 
+    /// Asks at this address first, if it is one.
+    pub fn prefer(&self, url: &str) {
+        self.server.prefer(url);
+    }
+
+    /// Asks at the next address first.
+    pub fn pass_over(&self) {
+        let next = (self.server.best.load(Ordering::Relaxed) + 1) % self.addresses().max(1);
+        self.server.best.store(next, Ordering::Relaxed);
+    }
+
+    /// How many addresses there are.
+    pub fn addresses(&self) -> usize {
+        self.server.urls.len()
+    }
+
     fn signature(&self, method: &str, target: &str, body: &[u8]) -> String {
         let now = now().as_millis();
         let later = |before: i64| match before - now {
@@ -233,18 +267,16 @@ impl HostClient {
     }
 
     async fn post(&self, target: &str, body: Vec<u8>) -> Result<(), TalkError> {
-        let send = || {
-            let header = self.signature("POST", target, &body);
-            self.server.send(Method::POST, target, body.clone(), Some(header))
-        };
-        self.server.patiently(send).await.map(drop)
+        self.server.patiently(|| self.send(target, &body)).await.map(drop)
+    }
+
+    async fn send(&self, target: &str, body: &[u8]) -> Result<Vec<u8>, TalkError> {
+        self.server.send(Method::POST, target, body, || Some(self.signature("POST", target, body))).await
     }
 
     /// The answer to the request for a map: sealed frames. Whether to ask again, and when, is the caller's to say.
     pub async fn map(&self, request: &MapRequest) -> Result<Vec<u8>, TalkError> {
-        let body = wire::encode(request);
-        let header = self.signature("POST", path::MAP, &body);
-        self.server.send(Method::POST, path::MAP, body, Some(header)).await
+        self.send(path::MAP, &wire::encode(request)).await
     }
 
     /// Hands over a sealed report.

@@ -72,6 +72,9 @@ pub struct ServerView {
     pub error: Option<String>,
     /// Whether changes are pushed.
     pub pushes: bool,
+    /// The broker by which they are, where it is not the server's own.
+    #[serde(default)]
+    pub broker: Option<String>,
     /// Why they are not.
     pub push_error: Option<String>,
     /// Where the rendezvous is, and whether it answers.

@@ -8,4 +8,4 @@ mod failure;
 mod trust;
 
 pub use failure::Failure;
-pub use trust::{Trust, TrustError, client_config, pin_of};
+pub use trust::{Trust, TrustError, client_config, client_config_by_authorities, pin_of};

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use model::Digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme, WantsVerifier,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -38,6 +39,9 @@ pub enum TrustError {
         /// Why.
         reason: String,
     },
+    /// The text with authorities is no such thing.
+    #[error("the given certificate authorities cannot be used: {0}; they must be certificates in PEM")]
+    Text(String),
     /// The system has no authorities.
     #[error(
         "no certificate authorities were found on this machine; install ca-certificates, or pin the server's certificate"
@@ -50,18 +54,32 @@ pub enum TrustError {
 
 /// A client's TLS configuration. Protocols (ALPN) are the caller's to set.
 pub fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
+    match trust {
+        Trust::Pin(pin) => {
+            let (builder, provider) = builder()?;
+            let verifier = Arc::new(PinVerifier { pin: *pin, provider });
+            Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+        }
+        Trust::AuthorityFile(path) => config_by(authorities_of(path)?),
+        Trust::System => config_by(system_authorities()?),
+    }
+}
+
+/// The same by the authorities in this text, in PEM, and no others.
+pub fn client_config_by_authorities(pem: &str) -> Result<ClientConfig, TrustError> {
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
+    config_by(roots_of(certificates).map_err(TrustError::Text)?)
+}
+
+fn builder() -> Result<(ConfigBuilder<ClientConfig, WantsVerifier>, Arc<CryptoProvider>), TrustError> {
     let provider = Arc::new(ring::default_provider());
     let builder =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let roots = match trust {
-        Trust::Pin(pin) => {
-            let verifier = Arc::new(PinVerifier { pin: *pin, provider });
-            return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
-        }
-        Trust::AuthorityFile(path) => authorities_of(path)?,
-        Trust::System => system_authorities()?,
-    };
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok((builder, provider))
+}
+
+fn config_by(roots: RootCertStore) -> Result<ClientConfig, TrustError> {
+    Ok(builder()?.0.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// SHA-256 of the certificate's public key (SubjectPublicKeyInfo): what a pin is.
@@ -73,13 +91,19 @@ pub fn pin_of(certificate: &CertificateDer<'_>) -> Result<Digest, rustls::Error>
 fn authorities_of(path: &Path) -> Result<RootCertStore, TrustError> {
     let refuse = |reason: String| TrustError::File { path: path.to_owned(), reason };
     let certificates = CertificateDer::pem_file_iter(path).map_err(|error| refuse(error.to_string()))?;
+    roots_of(certificates).map_err(refuse)
+}
+
+fn roots_of(
+    certificates: impl Iterator<Item = Result<CertificateDer<'static>, pem::Error>>,
+) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
-        let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
-        roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
     }
     if roots.is_empty() {
-        return Err(refuse("it holds no certificate".to_owned()));
+        return Err("it holds no certificate".to_owned());
     }
     Ok(roots)
 }

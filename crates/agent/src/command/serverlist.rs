@@ -30,7 +30,7 @@ pub(super) fn list(context: &Context) -> anyhow::Result<()> {
         .iter()
         .map(|server| {
             serde_json::json!({
-                "name": server.name, "urls": server.urls, "host": server.host, "host_name": server.host_name,
+                "name": server.name, "urls": server.all_urls(), "host": server.host, "host_name": server.host_name,
                 "in_use": Some(&server.name) == active.as_ref(), "removed": server.removed,
             })
         })
@@ -42,7 +42,7 @@ pub(super) fn list(context: &Context) -> anyhow::Result<()> {
         let rows = servers.iter().map(|server| {
             [
                 server.name.to_string(),
-                server.urls.join(", "),
+                server.all_urls().join(", "),
                 server.host_name.to_string(),
                 state(server).to_owned(),
             ]

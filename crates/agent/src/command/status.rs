@@ -229,7 +229,10 @@ fn of_server(server: &ServerView) -> Finding {
 
 fn of_pushes(server: &ServerView) -> Finding {
     match &server.push_error {
-        None if server.pushes => finding("changes", Health::Works, "are pushed the moment they happen"),
+        None if server.pushes => {
+            let by = server.broker.as_ref().map(|broker| format!(" by {broker}")).unwrap_or_default();
+            finding("changes", Health::Works, format!("are pushed the moment they happen{by}"))
+        }
         None => finding("changes", Health::Limited, "the connection for pushes is being made"),
         Some(error) if server.error.is_none() => finding(
             "changes",
@@ -367,6 +370,7 @@ mod tests {
             answered: None,
             error: Some("the server cannot be reached: refused".into()),
             pushes: false,
+            broker: None,
             push_error: Some("refused".into()),
             rendezvous: Vec::new(),
         };

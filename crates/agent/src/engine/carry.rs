@@ -53,7 +53,7 @@ impl Engine {
             Changed::Everything => {
                 self.resolve();
                 self.settle().await;
-                self.follow_keepalive();
+                self.follow_links();
                 self.listen_for_probes().await;
                 let now = self.now();
                 if let (Some(names), Some(map)) = (&mut self.names, self.agent.map()) {

@@ -1,42 +1,14 @@
-//! What goes to and comes from server and broker: asking, reporting, and what is pushed.
+//! What goes to the server and what it answers: asking, reporting, telling.
 
-use std::time::Duration;
-
-use model::{Generation, HostId, Keepalive};
+use model::{Generation, HostId};
 use reconcile::{AgentEvent, Answer, AskFailure};
-use tokio::sync::mpsc;
-use wire::{Direction, Down, HostMap, Report};
+use wire::{HostMap, Report};
 
-use super::{Engine, Mode, NoMap, fetch_map};
+use super::{Engine, NoMap, fetch_map};
 use crate::engine::doors::Resolved;
 use crate::engine::rotate::KeyTold;
-use crate::link::{Backoff, Link, LinkError, LinkEvent, LinkHandle, LinkOptions, Road};
 use crate::names::NameService;
-use crate::talk::{TalkError, now, trust};
-
-/// The connection to the broker, from the first attempt to its end.
-pub(super) struct Broker {
-    handle: LinkHandle,
-    events: mpsc::Receiver<LinkEvent>,
-    keepalive: Duration,
-}
-
-impl Broker {
-    pub(super) async fn close(self) {
-        self.handle.close().await;
-    }
-}
-
-/// What the broker's connection brings.
-pub(super) enum BrokerEvent {
-    Link(LinkEvent),
-    Ended,
-}
-
-pub(super) async fn broker_event(broker: &mut Option<Broker>) -> BrokerEvent {
-    let Some(broker) = broker else { return std::future::pending().await };
-    broker.events.recv().await.map_or(BrokerEvent::Ended, BrokerEvent::Link)
-}
+use crate::talk::{TalkError, now};
 
 /// What was done in the background.
 pub(super) enum Done {
@@ -78,94 +50,6 @@ impl Engine {
         self.tasks.spawn(async move { Done::Reported(client.report(sealed).await) });
     }
 
-    pub(super) fn connect_broker(&mut self) {
-        if self.mode == Mode::Once {
-            return;
-        }
-        let url = self.broker_url();
-        let (signing, host) = (self.session.identity.signing.clone(), self.session.record.host);
-        let password = std::sync::Arc::new(move || wire::mqtt_password(&signing, host, now()));
-        let mut options = LinkOptions::new(url, host.to_string(), password, trust(self.session.record.pin));
-        // A lost connection is made anew by the brain's own pauses, perhaps to another address.
-        options.backoff = Backoff { first: Duration::from_secs(3600), longest: Duration::from_secs(3600) };
-        let keepalive = self.keepalive();
-        options.keepalive = keepalive;
-        options.dialer = self.session.dialer.clone();
-        options.acknowledge = self.agent.map().is_some_and(|map| !map.server.brokers.is_empty());
-        match Link::connect(options) {
-            Ok((handle, events)) => self.broker = Some(Broker { handle, events, keepalive }),
-            Err(error) => self.broker_lost(error.to_string()),
-        }
-    }
-
-    fn keepalive(&self) -> Duration {
-        let said = self.agent.map().and_then(|map| map.server.keepalive);
-        Duration::from_secs(said.unwrap_or(Keepalive::DEFAULT).get().into())
-    }
-
-    /// A connection with another keepalive than the map says is made anew: by it a dead host is noticed.
-    pub(super) fn follow_keepalive(&mut self) {
-        if self.broker.as_ref().is_some_and(|broker| broker.keepalive != self.keepalive()) {
-            self.broker = None;
-            self.connect_broker();
-        }
-    }
-
-    /// One of the map's brokers, in turn; else the WebSocket at the server's own address.
-    fn broker_url(&self) -> String {
-        let brokers = self.agent.map().map(|map| map.server.brokers.as_slice()).unwrap_or_default();
-        let url = brokers.get(self.broker_tries % brokers.len().max(1));
-        url.cloned().unwrap_or_else(|| websocket_url(self.session.client.url()))
-    }
-
-    fn broker_lost(&mut self, reason: String) {
-        tracing::debug!(reason, "no pushes");
-        self.broker = None;
-        self.broker_tries += 1;
-        self.contact.push_error = Some(reason);
-        self.agent.handle(AgentEvent::BrokerDown, self.now());
-    }
-
-    pub(super) fn broker_said(&mut self, event: BrokerEvent) {
-        match event {
-            BrokerEvent::Link(LinkEvent::Connected) => {
-                self.contact.push_error = None;
-                self.keep_addresses();
-                self.agent.handle(AgentEvent::BrokerUp, self.now());
-            }
-            BrokerEvent::Link(LinkEvent::Disconnected { reason, retry_in: _ }) => {
-                self.broker_lost(said_of_broker(&reason));
-            }
-            BrokerEvent::Link(LinkEvent::Map(sealed)) => self.pushed(&sealed),
-            BrokerEvent::Ended => self.broker_lost("the connection ended".to_owned()),
-        }
-    }
-
-    /// A message of the server's. What was sealed before what was already taken is a repetition.
-    fn pushed(&mut self, sealed: &[u8]) {
-        let opened = match self.session.channel().open(Direction::Down, sealed) {
-            Ok(opened) => opened,
-            Err(error) => {
-                tracing::warn!("a pushed message was not taken: {error}");
-                return self.agent.handle(AgentEvent::PushedUnreadable, self.now());
-            }
-        };
-        if opened.sequence <= self.pushed {
-            return tracing::debug!(sequence = opened.sequence, "a pushed message came again");
-        }
-        self.pushed = opened.sequence;
-        let event = match wire::decode::<Down>(&opened.plaintext) {
-            Ok(down) => {
-                if let Down::Delta(delta) = &down {
-                    self.unsaved.push(delta.clone());
-                }
-                AgentEvent::Pushed(down)
-            }
-            Err(_) => AgentEvent::PushedUnreadable,
-        };
-        self.agent.handle(event, self.now());
-    }
-
     pub(super) async fn done(&mut self, done: Done) {
         match done {
             Done::Asked(Ok(answer)) => {
@@ -174,6 +58,7 @@ impl Engine {
                 self.contact.answered = Some(now());
                 self.keep_addresses();
                 self.contact.error = None;
+                self.follow_answers();
                 if let Answer::Delta(delta) = &answer {
                     self.unsaved.push(delta.clone());
                 }
@@ -206,7 +91,7 @@ impl Engine {
     }
 
     /// Where the server's names led is kept for when nobody can be asked.
-    fn keep_addresses(&mut self) {
+    pub(super) fn keep_addresses(&mut self) {
         if self.session.learn_addresses()
             && let Err(error) = self.state.save_server(&self.session.record)
         {
@@ -225,9 +110,7 @@ impl Engine {
             return;
         }
         self.session.reconnect();
-        if self.broker.take_if(|broker| broker.handle.road() == Some(Road::Usual)).is_some() {
-            self.agent.handle(AgentEvent::BrokerDown, self.now());
-        }
+        self.leave_usual_road();
     }
 
     /// Which one is not known, so all that could be are begun anew.
@@ -279,30 +162,8 @@ fn gateway(map: &HostMap) -> Option<HostId> {
 fn failure_of(error: &NoMap) -> AskFailure {
     match error {
         NoMap::Talk(TalkError::Refused(refusal)) => refusal.into(),
-        NoMap::Talk(TalkError::Link { .. } | TalkError::Nonsense { .. }) | NoMap::Unreadable(_) => {
-            AskFailure::Unreachable
-        }
-    }
-}
-
-fn said_of_broker(error: &LinkError) -> String {
-    error.to_string().replace("the server", "the broker")
-}
-
-/// The WebSocket of MQTT at the API's address.
-fn websocket_url(api: &str) -> String {
-    let base = api.trim_end_matches('/');
-    let base = base.strip_prefix("http").map_or_else(|| base.to_owned(), |rest| format!("ws{rest}"));
-    format!("{base}{}", wire::path::MQTT)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_broker_is_at_the_apis_own_address() {
-        assert_eq!(websocket_url("https://vpn.example.org:8443/"), "wss://vpn.example.org:8443/mqtt");
-        assert_eq!(websocket_url("http://127.0.0.1:80"), "ws://127.0.0.1:80/mqtt");
+        NoMap::Talk(TalkError::Link { .. } | TalkError::Nonsense { .. })
+        | NoMap::Unreadable(_)
+        | NoMap::Older => AskFailure::Unreachable,
     }
 }

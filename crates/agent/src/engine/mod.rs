@@ -11,8 +11,10 @@
 //! Not for deciding: `reconcile` does. One thing is done at a time, so that there is never more than one reconcile; what
 //! happens meanwhile waits in bounded queues. It keeps true that ending the loop leaves every tunnel as it is.
 
+mod broker;
 mod carry;
 mod doors;
+mod inbox;
 mod keeper;
 mod messages;
 mod prepare;
@@ -20,6 +22,7 @@ mod rotate;
 mod routers;
 mod session;
 mod show;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -47,7 +50,10 @@ use crate::view::View;
 pub use keeper::{Followed, Keeper};
 pub use session::{NoMap, Session, client_of, fetch_map};
 
-use messages::{Broker, BrokerEvent, Done};
+use broker::{Broker, BrokerEvent, Ways};
+use inbox::Inbox;
+use messages::Done;
+use turns::Turns;
 
 /// How often everything is looked at, whatever was or was not noticed.
 const FULL_LOOK: Duration = Duration::from_secs(300);
@@ -97,6 +103,8 @@ enum Event {
 struct Contact {
     answered: Option<Timestamp>,
     error: Option<String>,
+    /// Where the server answered last.
+    url: Option<String>,
     push_error: Option<String>,
 }
 
@@ -132,8 +140,11 @@ pub struct Engine {
     carried: Option<Generation>,
     contact: Contact,
     broker: Option<Broker>,
-    broker_tries: usize,
-    pushed: u64,
+    /// Whose turn it is among those by which pushes can be had.
+    turns: Turns,
+    /// How the last attempt was made.
+    tried: Option<Ways>,
+    inbox: Inbox,
     asking: bool,
     asked: Option<Result<(), String>>,
     reporting: bool,
@@ -174,7 +185,7 @@ impl Engine {
         let addresses = machine.local_addresses().await?;
         let mut map_file = state.map_file(&session.record.name);
         let map = map_file.open()?;
-        let pushed = map.as_ref().map_or(0, |map| map.generation.number());
+        let inbox = Inbox::after(map.as_ref().map_or(0, |map| map.generation.number()));
         let facts = Facts {
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             wireguard: local.kind.to_string(),
@@ -215,8 +226,9 @@ impl Engine {
             carried: None,
             contact: Contact::default(),
             broker: None,
-            broker_tries: 0,
-            pushed,
+            turns: Turns::default(),
+            tried: None,
+            inbox,
             asking: false,
             asked: None,
             reporting: false,
@@ -327,6 +339,7 @@ impl Engine {
             AgentAction::CarryOut(changed) => self.carry_out(changed).await,
             AgentAction::TakeDown => self.take_down().await,
             AgentAction::ConnectBroker => self.connect_broker(),
+            AgentAction::SayOnline => self.say_online(),
             AgentAction::ServerBack => {
                 self.keeper.paths.handle_server_back(self.now());
                 self.resolve();
@@ -348,7 +361,7 @@ impl Engine {
                 Ok(done) => Event::Done(done),
                 Err(error) => Event::Done(Done::Broken(error.to_string())),
             },
-            event = messages::broker_event(&mut self.broker) => Event::Broker(event),
+            event = broker::broker_event(&mut self.broker) => Event::Broker(event),
             notice = noticed(&mut self.watch) => match notice {
                 Ok(notice) => Event::Notice(notice),
                 Err(error) => Event::Deaf(error),

@@ -39,9 +39,21 @@ impl Session {
     /// Leaves connections behind that may hang on an address this machine no longer has.
     pub fn reconnect(&mut self) {
         match client(&self.dialer, &self.record, &self.identity) {
-            Ok(client) => self.client = client,
+            Ok(client) => {
+                client.prefer(self.client.url());
+                self.client = client;
+            }
             Err(error) => tracing::warn!("{error:#}"),
         }
+    }
+
+    /// Takes over where all servers are; says whether that is new.
+    pub fn learn_servers(&mut self, told: &[String]) -> bool {
+        let is_new = self.record.learn_servers(told);
+        if is_new {
+            self.reconnect();
+        }
+        is_new
     }
 
     /// Takes over through which gateway all of this machine goes; says whether that is new.
@@ -77,7 +89,7 @@ pub fn client_of(record: &ServerRecord, identity: &Identity) -> anyhow::Result<H
 }
 
 fn client(dialer: &Dialer, record: &ServerRecord, identity: &Identity) -> anyhow::Result<HostClient> {
-    let server = ServerClient::by(dialer.clone(), &record.urls, record.pin)?;
+    let server = ServerClient::by(dialer.clone(), &record.all_urls(), record.pin)?;
     Ok(server.as_host(record.host, identity.signing.clone()))
 }
 
@@ -90,9 +102,16 @@ pub enum NoMap {
     /// Its answer cannot be read.
     #[error("{0:#}")]
     Unreadable(anyhow::Error),
+    /// It does not lead any more.
+    #[error(
+        "the newest map of the server is older than the one that this machine has: it does not lead the servers any more, or \
+         was restored from an old backup"
+    )]
+    Older,
 }
 
-/// Asks for the map and opens the answer. Of what is held only what differs is fetched.
+/// Asks for the map and opens the answer. Of what is held only what differs is fetched. Whoever answers with less than is held is
+/// passed over.
 pub async fn fetch_map(
     client: &HostClient,
     channel: &Channel,
@@ -100,8 +119,25 @@ pub async fn fetch_map(
     held: Option<HostMap>,
 ) -> Result<Answer, NoMap> {
     let request = MapRequest { have, ..held.as_ref().map(MapRequest::of).unwrap_or_default() };
-    let body = client.map(&request).await?;
-    read(channel, have, held.as_ref(), &body).map_err(NoMap::Unreadable)
+    for _ in 0..client.addresses().max(1) {
+        let body = client.map(&request).await?;
+        let answer = read(channel, have, held.as_ref(), &body).map_err(NoMap::Unreadable)?;
+        if !is_older(&answer, held.as_ref()) {
+            return Ok(answer);
+        }
+        tracing::info!(url = client.url(), "the server answers with an older map; another address is asked");
+        client.pass_over();
+    }
+    Err(NoMap::Older)
+}
+
+fn is_older(answer: &Answer, held: Option<&HostMap>) -> bool {
+    let answered = match answer {
+        Answer::Current => return false,
+        Answer::Delta(delta) => delta.generation,
+        Answer::Whole(map) => map.generation,
+    };
+    held.is_some_and(|held| answered < held.generation)
 }
 
 fn read(channel: &Channel, have: Generation, held: Option<&HostMap>, body: &[u8]) -> anyhow::Result<Answer> {

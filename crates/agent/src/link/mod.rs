@@ -26,6 +26,7 @@ pub use mqtt::{
 };
 pub use road::Road;
 pub use tls::{ServerTrust, install_crypto_provider};
+pub use url::Clear;
 
 /// Nothing came in time.
 fn late() -> LinkError {

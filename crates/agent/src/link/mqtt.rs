@@ -20,13 +20,13 @@ use wire::TopicKind;
 pub use wire::{PRESENCE_OFFLINE, PRESENCE_ONLINE};
 
 use super::url::BrokerUrl;
-use super::{Backoff, Dialer, LinkError, Road, ServerTrust, late};
+use super::{Backoff, Clear, Dialer, LinkError, Road, ServerTrust, late};
 use conversation::{Conversation, Said};
 
 mod conversation;
 
-/// Reports waiting for the connection to take them. When it is full, reports go over HTTP.
-const REPORTS: usize = 16;
+/// Words waiting for the connection to take them. When it is full, reports go over HTTP.
+const WORDS: usize = 16;
 /// Events waiting for the agent. When it does not take them, the link stops reading.
 const EVENTS: usize = 64;
 /// What MQTT adds to a payload, at most, for our topics.
@@ -52,6 +52,8 @@ pub struct LinkOptions {
     pub keepalive: Duration,
     /// How the broker proves who it is.
     pub trust: ServerTrust,
+    /// How far the connection may go where nobody proves anything.
+    pub clear: Clear,
     /// Pauses between attempts.
     pub backoff: Backoff,
     /// How long connecting may take; the broker's answers after that as long again.
@@ -76,6 +78,7 @@ impl LinkOptions {
             password,
             keepalive: Duration::from_secs(20),
             trust,
+            clear: Clear::Here,
             backoff: Backoff::default(),
             connect_timeout: Duration::from_secs(10),
             acknowledge: true,
@@ -145,9 +148,12 @@ type Current = Arc<Mutex<Option<Standing>>>;
 
 /// A connection that stands.
 struct Standing {
-    reports: mpsc::Sender<Vec<u8>>,
+    words: mpsc::Sender<Word>,
     road: Road,
 }
+
+/// Something to be said on one of this host's topics.
+type Word = (TopicKind, Vec<u8>);
 
 /// Sends reports and ends the link. Dropping it ends the link too, without waiting.
 pub struct LinkHandle {
@@ -164,9 +170,18 @@ impl LinkHandle {
         if payload.len() > self.up_bytes {
             return Err(Undelivered::TooLarge { limit: self.up_bytes });
         }
+        self.say((TopicKind::Report, payload))
+    }
+
+    /// Says once more that this host is there, to a server that may not have heard it.
+    pub fn say_online(&self) -> Result<(), Undelivered> {
+        self.say((TopicKind::Presence, PRESENCE_ONLINE.into()))
+    }
+
+    fn say(&self, word: Word) -> Result<(), Undelivered> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let standing = current.as_ref().ok_or(Undelivered::NotConnected)?;
-        standing.reports.try_send(payload).map_err(|error| match error {
+        standing.words.try_send(word).map_err(|error| match error {
             TrySendError::Full(_) => Undelivered::QueueFull,
             TrySendError::Closed(_) => Undelivered::NotConnected,
         })
@@ -196,7 +211,7 @@ enum Outcome {
 impl Link {
     /// Connects, and from then on keeps connected, in a task of its own. Fails only if the options cannot work.
     pub fn connect(options: LinkOptions) -> Result<(LinkHandle, mpsc::Receiver<LinkEvent>), LinkError> {
-        let url = BrokerUrl::parse(&options.url, &options.trust)?;
+        let url = BrokerUrl::parse(&options.url, &options.trust, options.clear)?;
         let (events, receiver) = mpsc::channel(EVENTS);
         let (stop, stopping) = watch::channel(false);
         let current = Current::default();
@@ -250,8 +265,8 @@ impl Link {
             Ok(Err(error)) => return Outcome::Failed(error),
             Err(_late) => return Outcome::Failed(late()),
         };
-        let (reports, mut waiting) = mpsc::channel(REPORTS);
-        let mut standing = Some(Standing { reports, road: talk.road() });
+        let (words, mut waiting) = mpsc::channel(WORDS);
+        let mut standing = Some(Standing { words, road: talk.road() });
         let mut ping_at = Instant::now() + self.keepalive();
         loop {
             let done = tokio::select! {
@@ -260,8 +275,8 @@ impl Link {
                     Ok(packet) => self.handle(packet, &mut talk, &mut standing, stood_since).await,
                     Err(error) => Err(Outcome::Failed(error)),
                 },
-                Some(report) = waiting.recv(), if talk.has_room() => {
-                    self.publish(&mut talk, TopicKind::Report, report).await
+                Some((kind, payload)) = waiting.recv(), if talk.has_room() => {
+                    self.publish(&mut talk, kind, payload).await
                 }
                 () = sleep_until(ping_at) => {
                     ping_at = Instant::now() + self.keepalive();

@@ -1,6 +1,8 @@
-//! Whom the agent takes for its server: by the pin of the token, or by the certificate authorities of this machine.
+//! Whom the agent takes for its server: by the pin of the token, or by the certificate authorities of this machine. And whom for
+//! a broker of somebody else's: by authorities that the server names in the map, or by those of this machine.
 //!
-//! Not for checking certificates: `tls` does. It keeps true that there is no third way.
+//! Not for checking certificates: `tls` does. It keeps true that there is no further way, and that a pin is for whoever has that
+//! key alone.
 
 use std::sync::Arc;
 
@@ -12,12 +14,14 @@ use tls::Trust;
 use super::LinkError;
 
 /// How the server proves who it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerTrust {
     /// SHA-256 of the server's public key, from the token.
     Pin([u8; 32]),
     /// The certificate authorities that this machine trusts.
     PublicRoots,
+    /// These certificate authorities and no others, in PEM.
+    Authorities(Arc<str>),
 }
 
 /// Makes *ring* the process-wide provider of cryptography for TLS; libraries that ask for a default need it.
@@ -28,9 +32,10 @@ pub fn install_crypto_provider() {
 
 /// The TLS settings for every connection to the server. No ALPN: HTTP/1.1 is what WebSockets are upgraded from.
 pub(super) fn client_config(trust: &ServerTrust) -> Result<Arc<ClientConfig>, LinkError> {
-    let trust = match trust {
-        ServerTrust::Pin(pin) => Trust::Pin(Digest::from_bytes(*pin)),
-        ServerTrust::PublicRoots => Trust::System,
+    let config = match trust {
+        ServerTrust::Pin(pin) => tls::client_config(&Trust::Pin(Digest::from_bytes(*pin))),
+        ServerTrust::PublicRoots => tls::client_config(&Trust::System),
+        ServerTrust::Authorities(pem) => tls::client_config_by_authorities(pem),
     };
-    tls::client_config(&trust).map(Arc::new).map_err(|error| LinkError::Tls(error.to_string()))
+    config.map(Arc::new).map_err(|error| LinkError::Tls(error.to_string()))
 }

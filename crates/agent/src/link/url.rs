@@ -1,7 +1,9 @@
 //! Addresses of a broker: `wss:`, `ws:`, `mqtts:`, `mqtt:`, and connections to them.
 //!
-//! Invariant: whoever has a pin never talks in the clear, whatever the address says.
+//! Invariants: whoever has a pin never talks in the clear, whatever the address says · nobody does beyond this machine, unless
+//! the token's own addresses are in the clear.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_tungstenite::tokio::client_async_with_config;
@@ -40,8 +42,17 @@ enum Carrier {
     WebSocket,
 }
 
+/// How far what is said in the clear may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clear {
+    /// To this machine itself and no further.
+    Here,
+    /// Anywhere: to a server whose token says so.
+    Anywhere,
+}
+
 impl BrokerUrl {
-    pub(super) fn parse(text: &str, trust: &ServerTrust) -> Result<Self, LinkError> {
+    pub(super) fn parse(text: &str, trust: &ServerTrust, clear: Clear) -> Result<Self, LinkError> {
         let bad = |why: &str| LinkError::BadUrl(why.to_owned());
         let url = Url::parse(text).map_err(|error| bad(&error.to_string()))?;
         let (carrier, secure, port) = match url.scheme() {
@@ -58,6 +69,12 @@ impl BrokerUrl {
         if !secure && matches!(trust, ServerTrust::Pin(_)) {
             return Err(bad(
                 "the token names a certificate, so the broker has to be reached by wss: or mqtts:",
+            ));
+        }
+        if !secure && clear == Clear::Here && !is_this_machine(host) {
+            return Err(bad(
+                "what is said there is in the clear, which is for brokers on the same machine alone; the server has to name the \
+                 broker by mqtts: or wss:",
             ));
         }
         Ok(Self {
@@ -94,6 +111,10 @@ impl BrokerUrl {
     }
 }
 
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
 fn speaks_mqtt(response: &Response) -> bool {
     response.headers().get(PROTOCOL).is_some_and(|spoken| spoken.as_bytes().trim_ascii() == MQTT.as_bytes())
 }
@@ -113,7 +134,7 @@ mod tests {
     use super::*;
 
     fn address(text: &str) -> Result<(Carrier, String, u16), LinkError> {
-        let url = BrokerUrl::parse(text, &ServerTrust::Pin([0; 32]))?;
+        let url = BrokerUrl::parse(text, &ServerTrust::Pin([0; 32]), Clear::Anywhere)?;
         Ok((url.carrier, url.host, url.port))
     }
 
@@ -135,6 +156,28 @@ mod tests {
         {
             assert!(matches!(address(text), Err(LinkError::BadUrl(_))), "{text}");
         }
-        assert!(BrokerUrl::parse("ws://127.0.0.1:80/mqtt", &ServerTrust::PublicRoots).is_ok());
+    }
+
+    #[test]
+    fn what_is_in_the_clear_stays_on_this_machine_unless_the_token_says_otherwise() {
+        let taken = |text, clear| BrokerUrl::parse(text, &ServerTrust::PublicRoots, clear).is_ok();
+        for text in ["ws://127.0.0.1:80/mqtt", "mqtt://[::1]:1883", "mqtt://127.7.0.1", "mqtt://localhost"] {
+            assert!(taken(text, Clear::Here), "{text}");
+        }
+        for text in
+            ["ws://192.0.2.1/mqtt", "mqtt://a.example", "mqtt://localhost.a.example", "mqtt://[fd00::1]"]
+        {
+            assert!(!taken(text, Clear::Here) && taken(text, Clear::Anywhere), "{text}");
+        }
+        let told = BrokerUrl::parse("mqtt://a.example", &ServerTrust::PublicRoots, Clear::Here);
+        let told = told.err().unwrap().to_string();
+        assert!(told.contains("in the clear") && told.contains("mqtts:"), "{told}");
+    }
+
+    #[test]
+    fn authorities_that_are_none_are_told() {
+        let authorities = ServerTrust::Authorities("no certificate".into());
+        let error = BrokerUrl::parse("mqtts://a.example", &authorities, Clear::Here).err().unwrap();
+        assert!(matches!(&error, LinkError::Tls(why) if why.contains("PEM")), "{error}");
     }
 }

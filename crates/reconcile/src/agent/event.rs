@@ -53,6 +53,8 @@ pub enum AgentEvent {
     BrokerUp,
     /// Connecting failed, or the connection was lost.
     BrokerDown,
+    /// The map names other brokers than the connection was made to, or other ways to prove oneself. It was dropped.
+    BrokersChanged,
     /// A message came and was opened.
     Pushed(Down),
     /// A message came that cannot be opened or read.
@@ -141,6 +143,8 @@ pub enum AgentAction {
     /// Connect to the broker and subscribe, then `BrokerUp` or `BrokerDown`. A connection that is there is dropped without
     /// a word: it is from where this machine was before it moved. Nothing of an earlier connection may come as an event.
     ConnectBroker,
+    /// Say `online` on the presence topic once more. Whether it arrives does not matter: the roll is called again.
+    SayOnline,
     /// The broker is back after it was away: `Paths::handle_server_back`.
     ServerBack,
     /// Ask for the map over HTTP, then `Answered` or `AskFailed`. Parts are put together with the map as it was when asking.

@@ -9,7 +9,9 @@
 //! ```
 //!
 //! While the broker is up nothing is asked: changes are pushed. While it is down the server is asked over HTTP, ever more
-//! rarely. When the machine has moved, both begin anew at once. Tunnels stay as they are all the time.
+//! rarely. When the machine has moved, both begin anew at once. Tunnels stay as they are all the time. Whoever leads the
+//! servers calls the roll (`Down::Fetch`) when it begins to, and when a broker of somebody else's has lost sight of it: then
+//! this host says that it is there, and what it had to say.
 //!
 //! Sans-IO, as `Paths`: `handle*` in, `poll_action` and `poll_deadline` out, `now` since a fixed moment of the run. Actions
 //! are carried out in order, each before the next is polled: so the map is on disk before it is acted on. It keeps true
@@ -33,6 +35,8 @@ use rotation::Rotation;
 
 const BROKER: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(15) };
 const FAILED_ASK: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) };
+/// Hosts that are told of another broker at the same moment come to it within this time.
+const SPREAD: Duration = Duration::from_secs(1);
 /// How often the server is asked while the broker is away.
 const FALLBACK: Backoff = Backoff { first: Duration::from_secs(5), most: Duration::from_secs(60) };
 
@@ -75,6 +79,7 @@ pub struct Agent {
     store: bool,
     carry_out: Option<Changed>,
     server_back: bool,
+    say_online: bool,
     take_down: bool,
     now: Duration,
 }
@@ -101,6 +106,7 @@ impl Agent {
             store: false,
             carry_out,
             server_back: false,
+            say_online: false,
             take_down: false,
             now,
         }
@@ -127,9 +133,10 @@ impl Agent {
         match event {
             AgentEvent::BrokerUp => self.broker_up(),
             AgentEvent::BrokerDown => self.broker_down(),
+            AgentEvent::BrokersChanged => self.brokers_changed(),
             AgentEvent::Pushed(Down::Delta(delta)) => self.pushed(delta),
-            AgentEvent::Pushed(Down::Fetch(generation)) if generation <= self.have() => {}
-            AgentEvent::Pushed(Down::Fetch(_)) | AgentEvent::PushedUnreadable => self.ask_soon(),
+            AgentEvent::Pushed(Down::Fetch(newest)) => self.roll_called(newest),
+            AgentEvent::PushedUnreadable => self.ask_soon(),
             AgentEvent::AskNow => self.ask_now(),
             AgentEvent::Pushed(Down::Removed) => self.remove(),
             AgentEvent::Answered(answer) => self.answered(answer),
@@ -169,6 +176,9 @@ impl Agent {
         }
         if self.removed {
             return None;
+        }
+        if std::mem::take(&mut self.say_online) && self.broker_is_up() {
+            return Some(AgentAction::SayOnline);
         }
         if std::mem::take(&mut self.store) {
             return Some(AgentAction::Store);
@@ -251,6 +261,26 @@ impl Agent {
         // and who is connected asks anyway.
         if self.ask == Ask::Idle && failures > 0 {
             self.ask = Ask::Waiting { until: self.now + FALLBACK.after(0, &mut self.jitter) };
+        }
+    }
+
+    /// The connection that stands or is being made leads elsewhere than the map says by now.
+    fn brokers_changed(&mut self) {
+        let until = match self.broker {
+            Broker::Up => self.now + self.jitter.between(Duration::ZERO, SPREAD),
+            Broker::Down { .. } | Broker::Connecting { .. } => self.now,
+        };
+        self.broker = Broker::Down { until, failures: 0 };
+    }
+
+    /// Who calls may know nothing of this host: neither that it is there, nor what it said before. What it said is said again
+    /// anyway after a newer map was carried out.
+    fn roll_called(&mut self, newest: Generation) {
+        self.say_online = true;
+        if newest > self.have() || self.map.is_none() {
+            self.ask_soon();
+        } else {
+            self.reporter.say_again(self.now);
         }
     }
 

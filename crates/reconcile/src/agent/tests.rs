@@ -214,6 +214,72 @@ fn what_catches_up_is_carried_out_for_what_it_changes_alone() {
 }
 
 #[test]
+fn who_calls_the_roll_hears_that_this_host_is_there_and_is_asked_only_if_it_knows_more() {
+    let call = |newest| AgentEvent::Pushed(Down::Fetch(Generation::from_number(newest)));
+    let mut agent = at_rest(3);
+    agent.handle(call(4), secs(1));
+    let have = Generation::from_number(3);
+    assert_eq!(actions(&mut agent), [AgentAction::SayOnline, AgentAction::Ask { have }]);
+    agent.handle(AgentEvent::Answered(Answer::Whole(map(4))), secs(1));
+    actions(&mut agent);
+
+    for newest in [4, 4, 2, 0] {
+        agent.handle(call(newest), secs(2));
+        assert_eq!(actions(&mut agent), [AgentAction::SayOnline], "of {newest}");
+    }
+
+    let mut new = Agent::new(None, 7, Duration::ZERO);
+    new.handle(AgentEvent::BrokerUp, Duration::ZERO);
+    actions(&mut new);
+    new.handle(AgentEvent::AskFailed(AskFailure::Unreachable), Duration::ZERO);
+    let (at, _) = new.poll_deadline().unwrap();
+    new.handle_deadline(at);
+    assert_eq!(actions(&mut new), [AgentAction::Ask { have: Generation::NONE }]);
+    new.handle(AgentEvent::Answered(Answer::Current), at);
+    new.handle(call(0), at);
+    let expected = [AgentAction::SayOnline, AgentAction::Ask { have: Generation::NONE }];
+    assert_eq!(actions(&mut new), expected, "who holds no map asks whatever is called");
+}
+
+#[test]
+fn who_calls_the_roll_hears_again_what_was_reported() {
+    let mut agent = at_rest(3);
+    let local: Vec<Endpoint> = vec!["192.168.1.2:51820".parse().unwrap()];
+    agent.handle(AgentEvent::Local(local.clone()), secs(1));
+    let report = wire::Report { local, ..wire::Report::default() };
+    assert_eq!(actions(&mut agent), [AgentAction::Report(report.clone())]);
+    agent.handle(AgentEvent::Reported, secs(1));
+    agent.handle(AgentEvent::Pushed(Down::Fetch(Generation::from_number(3))), secs(2));
+    assert_eq!(actions(&mut agent), [AgentAction::SayOnline, AgentAction::Report(report)]);
+}
+
+#[test]
+fn nobody_says_that_it_is_there_over_a_connection_that_was_lost() {
+    let mut agent = at_rest(3);
+    agent.handle(AgentEvent::Pushed(Down::Fetch(Generation::from_number(3))), secs(1));
+    agent.handle(AgentEvent::BrokerDown, secs(1));
+    assert_eq!(actions(&mut agent), []);
+    agent.handle(AgentEvent::BrokerUp, secs(2));
+    assert!(!actions(&mut agent).contains(&AgentAction::SayOnline), "connecting says it already");
+}
+
+#[test]
+fn another_broker_is_gone_to_soon_and_at_once_by_who_has_none() {
+    let mut agent = at_rest(3);
+    agent.handle(AgentEvent::BrokersChanged, secs(1));
+    let (at, wait) = agent.poll_deadline().unwrap();
+    assert!(at <= secs(2) && wait == AgentWait::Broker);
+    agent.handle_deadline(at);
+    assert_eq!(actions(&mut agent), [AgentAction::ConnectBroker]);
+    for _ in 0..9 {
+        agent.handle(AgentEvent::BrokerDown, at);
+    }
+    assert_eq!(actions(&mut agent), []);
+    agent.handle(AgentEvent::BrokersChanged, at);
+    assert_eq!(actions(&mut agent), [AgentAction::ConnectBroker]);
+}
+
+#[test]
 fn a_busy_server_is_given_the_time_it_wants() {
     let mut agent = at_rest(3);
     agent.handle(AgentEvent::AskNow, secs(1));
@@ -297,6 +363,8 @@ fn any_event() -> impl Strategy<Value = AgentEvent> {
         Just(AgentEvent::BrokerDown),
         maps.prop_map(|delta| AgentEvent::Pushed(Down::Delta(delta))),
         Just(AgentEvent::PushedUnreadable),
+        Just(AgentEvent::BrokersChanged),
+        (0u64..8).prop_map(|newest| AgentEvent::Pushed(Down::Fetch(Generation::from_number(newest)))),
         reply.prop_map(AgentEvent::Answered),
         Just(AgentEvent::AskFailed(AskFailure::Unreachable)),
         Just(AgentEvent::Reported),
@@ -321,7 +389,8 @@ proptest! {
                     AgentAction::Store => stored = agent.map().cloned(),
                     AgentAction::CarryOut(_) => prop_assert_eq!(agent.map(), stored.as_ref()),
                     AgentAction::TakeDown | AgentAction::ConnectBroker | AgentAction::ServerBack
-                    | AgentAction::Ask { .. } | AgentAction::Rotate | AgentAction::Report(_) => {}
+                    | AgentAction::SayOnline | AgentAction::Ask { .. } | AgentAction::Rotate
+                    | AgentAction::Report(_) => {}
                 }
             }
             prop_assert_eq!(agent.poll_action(), None, "no end of actions");

@@ -46,6 +46,8 @@ impl Host {
                 self.attempts += 1;
                 return Some(Request::Connect(self.attempts));
             }
+            // Here the server sees by itself who is there.
+            AgentAction::SayOnline => {}
             AgentAction::ServerBack => running.paths.handle_server_back(now),
             AgentAction::Ask { have } => {
                 let held = running.agent.map().cloned().map(Box::new);

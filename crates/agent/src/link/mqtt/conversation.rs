@@ -158,7 +158,8 @@ fn accepted(code: ConnectReturnCode) -> Result<(), LinkError> {
         | ConnectReturnCode::NotAuthorized
         | ConnectReturnCode::BadClientId => Err(LinkError::NotAuthorised),
         ConnectReturnCode::ServiceUnavailable => {
-            Err(LinkError::Refused("the broker is full or shutting down".to_owned()))
+            let why = "the broker takes nobody now: it is full or shutting down, or another server leads";
+            Err(LinkError::Refused(why.to_owned()))
         }
         ConnectReturnCode::RefusedProtocolVersion => {
             Err(LinkError::Refused("the broker does not speak MQTT 3.1.1".to_owned()))
