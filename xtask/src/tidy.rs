@@ -42,6 +42,7 @@ const EDGES: &[Edge] = &[
     ("server", "settings", "reads its settings"),
     ("agent", "settings", "reads its settings"),
     ("server", "dataplane", "answers handshakes"),
+    ("server", "tls", "reaches a broker that somebody else runs"),
     ("server", "dns", "answers names for machines that are pointed at it"),
     ("agent", "model", "shell of the agent's brain"),
     ("agent", "wire", "talks to the server"),

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result};
 use model::{Host, HostId, SealingIdentity, SealingPublicKey};
 use wire::{Channel, Direction, Opened, SealingSecret};
+use zeroize::Zeroizing;
 
 use crate::identity::random;
 
@@ -55,6 +56,11 @@ impl Channels {
     /// Opens a message from a host.
     pub fn open(&self, host: &Host, direction: Direction, message: &[u8]) -> Result<Opened> {
         Ok(self.channel(host)?.open(direction, message)?)
+    }
+
+    /// The host's password at a broker that is not the server's own.
+    pub fn broker_password(&self, host: &Host) -> Result<Zeroizing<String>> {
+        Ok(Zeroizing::new(self.channel(host)?.broker_password()))
     }
 
     /// Forgets a host that was removed.

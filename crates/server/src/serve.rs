@@ -15,13 +15,14 @@ use dataplane::rendezvous::Rendezvous;
 use model::{Digest, Endpoint, WgPublicKey};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::Database;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::agents::{self, Agents, Replays};
 use crate::attempts::Attempts;
 use crate::brain::{self, Brain, Notice, Onlooker, Parts, now};
-use crate::broker::{Authenticate, BrokerEvent, Embedded, Events};
+use crate::broker::{self, Authenticate, BrokerEvent, Chosen, Events, Guests, HostsOfIntent};
 use crate::channels::Channels;
 use crate::clock;
 use crate::front::{Certificates, Front, Limits, Running, TrustedProxies};
@@ -43,7 +44,7 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// A running server.
 pub struct Server {
     front: Running,
-    broker: Embedded,
+    broker: Chosen,
     tasks: Vec<JoinHandle<()>>,
     brain: JoinHandle<()>,
     /// The way to its brain.
@@ -75,13 +76,13 @@ impl Server {
         let database = store::open(&settings.database).await?;
 
         let gate = Arc::new(OnceLock::new());
-        let limits = crate::broker::Limits::default();
-        let (broker, events) = Embedded::new(limits, authenticate(Arc::clone(&gate)));
+        let (broker, events) = Chosen::new(&settings.broker, authenticate(Arc::clone(&gate)))?;
         let channels = Arc::new(Channels::new(identity.sealing.clone()));
-        let links = agents::links(&identity, ports, settings.rendezvous_host.clone(), settings.keepalive);
+        let mut links = agents::links(&identity, ports, settings.rendezvous_host.clone(), settings.keepalive);
+        (links.brokers, links.broker_ca) = broker::told(&settings.broker)?;
         let parts = Parts {
             database: Arc::clone(&database),
-            broker: Arc::new(broker.clone()),
+            broker: broker.shared(),
             channels: Arc::clone(&channels),
             doors: [doors[0].peers(), doors[1].peers()],
             links: links.clone(),
@@ -100,6 +101,10 @@ impl Server {
         let tasks = Tasks { events, doors, certificates, database: Arc::clone(&database) };
         let mut tasks = tasks.spawn(&handle, settings.journal_lifetime);
         tasks.push(tokio::spawn(clock::run(handle.clone(), settings.ephemeral_after)));
+        let guests: Arc<dyn Guests> = Arc::new(HostsOfIntent::new(handle.onlooker(), Arc::clone(&channels)));
+        let brokers_routes = broker.router(&settings.broker, Arc::clone(&guests));
+        let (_leads, leads) = watch::channel(true);
+        tasks.extend(broker.run(&guests, &leads));
         tasks.push(tokio::spawn(names.follow(handle.told_from_now_on())));
         let attempts = Arc::new(Attempts::default());
         let setup = SetupCode::prepare(&settings.data, &handle.intent())?;
@@ -109,7 +114,7 @@ impl Server {
         let admin = Admin::new(http::AdminParts {
             brain: handle.clone(),
             database,
-            broker: Arc::new(broker.clone()),
+            broker: broker.shared(),
             pin: pinned,
             settings,
             attempts,
@@ -121,7 +126,7 @@ impl Server {
         let router = Router::new()
             .merge(agents::router(Arc::new(agents)))
             .merge(http::router(Arc::new(admin))?)
-            .merge(broker.router())
+            .merge(brokers_routes)
             .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
         let front = front.serve(router);
         Ok(Self { front, broker, tasks, brain, handle, pin, urls, rendezvous: ports, names: answering })
@@ -271,6 +276,8 @@ async fn follow_broker(mut events: Events, brain: Brain) {
             BrokerEvent::Online { host } => Notice::Presence { host, online: true },
             BrokerEvent::Offline { host, .. } => Notice::Presence { host, online: false },
             BrokerEvent::Report { host, payload } => Notice::Report { host, sealed: payload },
+            BrokerEvent::Missed { host } => Notice::Missed { host: Some(host) },
+            BrokerEvent::Restored => Notice::Missed { host: None },
         };
         brain.notice(notice).await;
     }

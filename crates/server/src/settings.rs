@@ -12,6 +12,7 @@ use model::{DnsName, HostName, Keepalive};
 use settings::{Layers, parse_bool};
 use store::{Access, Address, Password};
 
+use crate::broker::settings::{self as broker, BrokerSettings};
 use crate::names::{self, DnsSettings};
 
 /// Where the file is looked for when none is named.
@@ -108,6 +109,8 @@ pub struct Settings {
     pub metrics_from: Vec<IpNet>,
     /// The domain below which networks without one of their own have their names.
     pub domain: DnsName,
+    /// The message broker.
+    pub broker: BrokerSettings,
     /// The server's own DNS.
     pub dns: DnsSettings,
     /// The filter of the log.
@@ -155,6 +158,7 @@ impl Settings {
             journal_lifetime: layers.one("journal_days", days).unwrap_or(Duration::from_secs(400 * 86_400)),
             metrics_from: layers.list("metrics_from", network).unwrap_or_default(),
             domain: layers.one("domain", str::parse).unwrap_or_else(control::plan::default_domain),
+            broker: broker::read(&mut layers),
             dns: names::read(&mut layers),
             log: layers.one("log", text).unwrap_or_else(|| "info".to_owned()),
             log_format: layers.one("log_format", log_format).unwrap_or(LogFormat::Text),
@@ -212,12 +216,16 @@ fn database(layers: &mut Layers, data: &Path) -> Address {
     address.unwrap_or_else(|| Address::file(&data.join(DATABASE_FILE))).with(access)
 }
 
-/// The first line of a file.
 fn password(file: &str) -> Result<Password, String> {
+    first_line(file).map(Password::new)
+}
+
+/// The first line of a file, which holds a secret.
+pub(crate) fn first_line(file: &str) -> Result<String, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("`{file}` cannot be read: {error}"))?;
     match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(Password::new(line.to_owned())),
-        Some(_) | None => Err(format!("`{file}` has no password in its first line")),
+        Some(line) if !line.is_empty() => Ok(line.to_owned()),
+        Some(_) | None => Err(format!("`{file}` has nothing in its first line")),
     }
 }
 
@@ -262,7 +270,7 @@ fn rendezvous(layers: &mut Layers) -> [SocketAddr; 2] {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a parser among parsers")]
-fn text(value: &str) -> Result<String, String> {
+pub(crate) fn text(value: &str) -> Result<String, String> {
     Ok(value.to_owned())
 }
 

@@ -3,7 +3,7 @@
 //! It owns inventory. Intent comes from the writer. Deltas are made of two snapshots, the one told last and the one now, so
 //! that what changes back within the moment sends nothing, and no map is kept for any host.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +63,11 @@ pub enum Notice {
         /// Whether it is there.
         online: bool,
     },
+    /// This host, or any, may have missed what it was told: it is asked whether its map is the newest.
+    Missed {
+        /// Which; none: any.
+        host: Option<HostId>,
+    },
     /// A host reported.
     Report {
         /// The host.
@@ -111,6 +116,23 @@ pub(super) struct Hub {
     reported: HashMap<HostId, u64>,
     /// Hosts that were removed and are to hear of it.
     gone: Vec<Host>,
+    /// Hosts that may have missed something.
+    missed: Missed,
+}
+
+/// Who may have missed what was told.
+#[derive(Debug)]
+pub(super) enum Missed {
+    /// These.
+    Some(BTreeSet<HostId>),
+    /// Any.
+    All,
+}
+
+impl Default for Missed {
+    fn default() -> Self {
+        Self::Some(BTreeSet::new())
+    }
 }
 
 impl Hub {
@@ -137,6 +159,7 @@ impl Hub {
             rested: Instant::now(),
             reported: HashMap::new(),
             gone: Vec::new(),
+            missed: Missed::default(),
         };
         hub.intent.hosts(None).for_each(|host| hub.welcome(&host.wireguard_key));
         hub
@@ -178,6 +201,7 @@ impl Hub {
             Notice::Registered { host, facts } => self.registered(host, &facts),
             Notice::Seen { key, door, endpoint } => self.seen(&key, door, endpoint),
             Notice::Presence { host, online } => self.presence(host, online),
+            Notice::Missed { host } => self.may_have_missed(host),
             Notice::Report { host, sealed } => self.report(host, &sealed),
         }
     }
@@ -221,6 +245,11 @@ impl Hub {
             if old_key != new_key {
                 old_key.iter().for_each(|key| self.part_from(key));
                 new_key.iter().for_each(|key| self.welcome(key));
+            }
+            if let Some(new) = new
+                && old.is_none_or(|old| old.sealing != new.sealing)
+            {
+                self.outbox.admit(new.id);
             }
             if let Some(old) = old
                 && new.is_none_or(|new| new.sealing != old.sealing)
@@ -275,6 +304,15 @@ impl Hub {
         self.inventory.observe_presence(host, online, now());
         self.keeper.changed(host);
         // Shown to people only, but they read it from what was told.
+        self.flush_soon();
+    }
+
+    fn may_have_missed(&mut self, host: Option<HostId>) {
+        match (host, &mut self.missed) {
+            (Some(host), Missed::Some(hosts)) => drop(hosts.insert(host)),
+            (None, missed) => *missed = Missed::All,
+            (Some(_), Missed::All) => {}
+        }
         self.flush_soon();
     }
 
@@ -333,6 +371,7 @@ impl Hub {
         self.told.send_replace(Arc::clone(&after));
         metrics::histogram!("netloom_plan_seconds").record(began.elapsed());
         self.outbox.send(&before, &after, deltas).await;
+        self.outbox.ask_to_look(&after, std::mem::take(&mut self.missed)).await;
         self.outbox.send_off(std::mem::take(&mut self.gone), after.unused());
         self.rested = Instant::now() + began.elapsed().min(MOST_REST);
     }

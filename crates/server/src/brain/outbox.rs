@@ -10,6 +10,7 @@ use model::{Generation, Host, HostId};
 use wire::Down;
 
 use super::Told;
+use super::hub::Missed;
 use crate::broker::{Broker, Delivery};
 use crate::channels::Channels;
 
@@ -55,6 +56,26 @@ impl Outbox {
             }
             breathe(at).await;
         }
+    }
+
+    /// Has hosts that may have missed something look whether their map is the newest.
+    pub(super) async fn ask_to_look(&self, told: &Told, missed: Missed) {
+        let hosts: Vec<HostId> = match missed {
+            Missed::Some(hosts) => hosts.into_iter().collect(),
+            Missed::All => told.intent.hosts(None).map(|host| host.id).collect(),
+        };
+        for (at, host) in hosts.into_iter().enumerate() {
+            if let Some(host) = self.listener(told, host) {
+                let generation = told.generation(host.id);
+                self.push(host, generation, &wire::encode(&Down::Fetch(generation)));
+            }
+            breathe(at).await;
+        }
+    }
+
+    /// There is this host, or it has other keys.
+    pub(super) fn admit(&self, host: HostId) {
+        self.broker.admit(host);
     }
 
     /// The host, if something sent now may reach it. Not `is_online`: between listening and saying so the host fetches its map,

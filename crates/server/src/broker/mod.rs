@@ -9,7 +9,9 @@
 //! and whoever published tells the host to fetch its map; nobody's connection ends by it · little is read from who did not prove itself yet · once a host was announced as online, exactly one `Offline` follows the last
 //! of its connections, and never after the `Online` of a newer one.
 
+mod chosen;
 mod codec;
+mod external;
 mod frames;
 mod listen;
 mod mailbox;
@@ -18,6 +20,7 @@ mod numbers;
 mod packet;
 mod registry;
 mod session;
+pub mod settings;
 mod websocket;
 mod wire;
 
@@ -30,6 +33,8 @@ use model::HostId;
 use tokio::sync::mpsc;
 
 pub use ::wire::{PRESENCE_OFFLINE, PRESENCE_ONLINE};
+pub use chosen::{Chosen, told};
+pub use external::{AUTHENTICATE, AUTHORIZE, External, Guests, Hook, HostsOfIntent, Pauses, probe};
 pub use listen::Embedded;
 
 /// Says whether `password` proves that the client is the host it names. Called for each CONNECT, from the connection's
@@ -42,7 +47,11 @@ pub trait Broker: Send + Sync {
     /// that is not there. Messages are never lost in the middle: what does not arrive ends the connection, or is followed by
     /// word to fetch.
     fn publish(&self, host: HostId, payload: Bytes) -> Delivery;
-    /// Ends the host's connection, if it has one, for instance because it was removed.
+    /// There is this host, or it has other keys now: it is to be let in by the password that these give. A broker that asks us
+    /// at each log-in need not be told.
+    fn admit(&self, _host: HostId) {}
+    /// Ends the host's connection, if it has one, for instance because it was removed. It is let in again only if it is still
+    /// there.
     fn kick(&self, host: HostId) -> bool;
     /// True from the host's presence message until its connection ended.
     fn is_online(&self, host: HostId) -> bool;
@@ -53,6 +62,10 @@ pub trait Broker: Send + Sync {
     fn connected(&self) -> usize;
     /// What was published and did not leave yet. Cheap: to be asked before each telling.
     fn backlog(&self) -> Backlog;
+    /// Why nothing can be carried now, if that is so.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What waits to leave for hosts. While it is large, telling more makes queues longer and nobody wiser: changes are better
@@ -106,6 +119,13 @@ pub enum BrokerEvent {
         /// The payload, sealed.
         payload: Bytes,
     },
+    /// A broker that is not ours can be reached, for the first time or again: any host may have missed anything.
+    Restored,
+    /// What was told lately may have missed this host. It is to be told to look whether its map is the newest.
+    Missed {
+        /// Which host.
+        host: HostId,
+    },
 }
 
 /// Why a connection ended.
@@ -129,6 +149,8 @@ pub enum Ended {
     Violation,
     /// The server is shutting down.
     Shutdown,
+    /// A broker that is not ours says so, or the host did not come back to it.
+    Absent,
 }
 
 impl fmt::Display for Ended {
@@ -143,6 +165,7 @@ impl fmt::Display for Ended {
             Self::Forbidden => "it tried to reach a topic that is not its own",
             Self::Violation => "it broke the MQTT protocol or sent too large a packet",
             Self::Shutdown => "the server is shutting down",
+            Self::Absent => "the message broker says that it is gone",
         })
     }
 }

@@ -17,8 +17,9 @@ use tokio::io::AsyncReadExt as _;
 
 use super::body::Params;
 use super::caller::{Caller, Reader};
-use super::{Answer, Failure, Problems, Shared};
+use super::{AdminParts, Answer, Failure, Problems, Shared};
 use crate::brain::now;
+use crate::broker::settings::BrokerSettings;
 use crate::identity::random;
 
 /// How the names of copies of the database begin, while they are downloaded.
@@ -47,7 +48,7 @@ pub(super) async fn status(State(admin): State<Shared>, reader: Reader) -> Json<
             detail: checked.err().map(|error| error.to_string()),
             bytes: std::fs::metadata(file).ok().map(|file| file.len()),
         },
-        broker: BrokerStatus { kind: "embedded".to_owned(), ok: true, detail: None, agents },
+        broker: broker_status(parts, agents),
         counts: Counts {
             networks: intent.networks(None).count() as u64,
             hosts: intent.host_count() as u64,
@@ -57,6 +58,15 @@ pub(super) async fn status(State(admin): State<Shared>, reader: Reader) -> Json<
             users: intent.users(None).count() as u64,
         },
     })
+}
+
+fn broker_status(parts: &AdminParts, agents: u64) -> BrokerStatus {
+    let kind = match &parts.settings.broker {
+        BrokerSettings::Embedded => "embedded",
+        BrokerSettings::External(_) => "external",
+    };
+    let detail = parts.broker.trouble();
+    BrokerStatus { kind: kind.to_owned(), ok: detail.is_none(), detail, agents }
 }
 
 /// Who changed what and when, newest first

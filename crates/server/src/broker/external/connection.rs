@@ -1,0 +1,268 @@
+//! Keeps the connection to a broker that is not ours: connects, sees to accounts, carries, and begins anew when it breaks.
+//!
+//! Not for the state that others look at. It keeps true that only a server that leads is connected, that pauses between attempts
+//! grow and differ between servers, and that hosts are announced in the order in which the broker told of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::HostId;
+use rumqttc::{AsyncClient, Publish};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use wire::{HostTopic, PRESENCE_OFFLINE, PRESENCE_ONLINE, TopicKind};
+
+use super::accounts::dynsec::{self, Dynsec, Progress};
+use super::accounts::heard;
+use super::talk::{Letter, Talk, Trouble, send};
+use super::{Guests, Shared};
+use crate::broker::{BrokerEvent, Ended};
+use crate::identity::random;
+
+/// How long the dynamic security plugin may take for an answer. It writes its whole file for each command.
+const ANSWER: Duration = Duration::from_secs(60);
+/// A connection that stood this long counts as a success, and pauses start small again.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// What the task works with.
+pub(super) struct Connection {
+    pub(super) shared: Arc<Shared>,
+    pub(super) guests: Arc<dyn Guests>,
+    pub(super) events: mpsc::Sender<BrokerEvent>,
+    pub(super) leads: watch::Receiver<bool>,
+}
+
+/// The parts of one connection.
+struct Standing {
+    talk: Talk,
+    dynsec: Option<Dynsec>,
+    /// To the plugin, ahead of what waits for hosts.
+    orders: mpsc::Sender<Letter>,
+    _sending: JoinSet<()>,
+    answer_by: Option<Instant>,
+}
+
+impl Connection {
+    /// Works for as long as somebody may make this server lead.
+    pub(super) async fn run(mut self) {
+        self.shared.lose("it was not connected to yet");
+        let mut failures = 0_u32;
+        let mut known_trouble = None;
+        while self.leads.wait_for(|leads| *leads).await.is_ok() {
+            let began = Instant::now();
+            let mut leads = self.leads.clone();
+            let stopped = async move {
+                if leads.wait_for(|leads| !*leads).await.is_err() {
+                    // Nobody can make it follow any more.
+                    std::future::pending::<()>().await;
+                }
+            };
+            let trouble = tokio::select! {
+                trouble = self.connect() => trouble,
+                () = stopped => {
+                    self.shared.stop();
+                    continue;
+                }
+            };
+            self.shared.lose(&trouble.to_string());
+            failures = if began.elapsed() >= STABLE { 0 } else { failures.saturating_add(1) };
+            if known_trouble.as_ref() != Some(&trouble) {
+                tracing::warn!("no connection to the message broker, which is tried again: {trouble}");
+            }
+            known_trouble = Some(trouble);
+            self.pause(failures).await;
+        }
+    }
+
+    /// Grows to a longest, and is never the same for two servers.
+    async fn pause(&self, failures: u32) {
+        let [first, longest] = [self.shared.pauses.first, self.shared.pauses.longest];
+        let whole = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest);
+        let part = f64::from(u32::from_le_bytes(random::<4>().unwrap_or_default())) / f64::from(u32::MAX);
+        let pause = whole.mul_f64(0.5 + part / 2.0);
+        sleep(pause).await;
+    }
+
+    /// One connection from its beginning to its end.
+    async fn connect(&self) -> Trouble {
+        match self.try_connect().await {
+            Ok(()) => Trouble::Lost("it was closed".to_owned()),
+            Err(trouble) => trouble,
+        }
+    }
+
+    async fn try_connect(&self) -> Result<(), Trouble> {
+        metrics::counter!("netloom_broker_connects_total").increment(1);
+        let mut talk = Talk::open(&self.shared.target).await?;
+        let (orders, ordered) = mpsc::channel(1);
+        let mut sending = JoinSet::new();
+        sending.spawn(carry(talk.sender(), ordered, Arc::clone(&self.shared)));
+        let dynsec = match self.shared.keeps_dynsec {
+            true => {
+                talk.subscribe(&[dynsec::ANSWERS.to_owned()]).await?;
+                Some(Dynsec::new(&self.shared.target.user))
+            }
+            false => None,
+        };
+        let mut standing = Standing { talk, dynsec, orders, _sending: sending, answer_by: None };
+        self.gain_rights(&mut standing).await?;
+        standing.talk.subscribe(&heard()).await?;
+        tracing::info!(address = %self.shared.target.address.text, "connected to the message broker");
+        self.shared.gain();
+        self.tell(BrokerEvent::Restored).await?;
+        self.serve(&mut standing).await
+    }
+
+    /// Waits until the plugin has given us what we need. Mosquitto ends the connection over that; the next one finds it given.
+    async fn gain_rights(&self, standing: &mut Standing) -> Result<(), Trouble> {
+        if standing.dynsec.is_none() {
+            return Ok(());
+        }
+        loop {
+            self.order(standing).await;
+            let by = standing.answer_by.unwrap_or_else(Instant::now);
+            let message = tokio::select! {
+                message = standing.talk.message() => message?,
+                () = sleep_until(by) => return Err(no_answer()),
+            };
+            if self.answered(standing, &message)? == Some(Progress::Entitled) {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn serve(&self, standing: &mut Standing) -> Result<(), Trouble> {
+        let settle_at = Instant::now() + self.shared.pauses.settle;
+        let mut settled = false;
+        loop {
+            self.order(standing).await;
+            let answer_by = standing.answer_by;
+            tokio::select! {
+                message = standing.talk.message() => self.heard(standing, message?).await?,
+                () = sleep_until(settle_at), if !settled => {
+                    settled = true;
+                    let gone = self.shared.presence().settle();
+                    for host in gone {
+                        self.tell(BrokerEvent::Offline { host, reason: Ended::Absent }).await?;
+                    }
+                }
+                () = self.shared.doubted.notified(), if standing.dynsec.is_some() => {
+                    let (doubtful, kicked) = self.shared.take_doubts();
+                    if let Some(dynsec) = &mut standing.dynsec {
+                        dynsec.look_at(doubtful);
+                        kicked.into_iter().for_each(|host| dynsec.kick(host));
+                    }
+                }
+                () = sleep_until(answer_by.unwrap_or(settle_at)), if answer_by.is_some() => {
+                    return Err(no_answer());
+                }
+            }
+        }
+    }
+
+    /// Tells the plugin what there is to tell.
+    async fn order(&self, standing: &mut Standing) {
+        let Some(dynsec) = &mut standing.dynsec else {
+            return;
+        };
+        if let Some(payload) = dynsec.next(&*self.guests) {
+            standing.answer_by = Some(Instant::now() + ANSWER);
+            let letter = Letter { topic: dynsec::CONTROL.to_owned(), payload: Bytes::from(payload) };
+            // Its task ends with the connection only, which is noticed elsewhere.
+            let _sent = standing.orders.send(letter).await;
+        }
+    }
+
+    /// What the plugin's answer led to, if it is one.
+    fn answered(&self, standing: &mut Standing, message: &Publish) -> Result<Option<Progress>, Trouble> {
+        let Some(dynsec) = standing.dynsec.as_mut().filter(|_| message.topic == dynsec::ANSWERS) else {
+            return Ok(None);
+        };
+        if !dynsec.waits() {
+            return Ok(None);
+        }
+        standing.answer_by = None;
+        let progress = dynsec.take(&message.payload, &*self.guests);
+        progress.map(Some).map_err(|error| Trouble::Accounts(error.to_string()))
+    }
+
+    async fn heard(&self, standing: &mut Standing, message: Publish) -> Result<(), Trouble> {
+        if self.answered(standing, &message)?.is_some() {
+            return Ok(());
+        }
+        let Ok(HostTopic { host, kind }) = message.topic.parse() else {
+            return Ok(());
+        };
+        // Whoever could speak for hosts that do not exist would have us remember them.
+        if !self.guests.is_known(host) {
+            return Ok(());
+        }
+        match kind {
+            TopicKind::Map => Ok(()),
+            TopicKind::Report => self.reported(host, message.payload).await,
+            TopicKind::Presence => self.said(host, &message.payload).await,
+        }
+    }
+
+    async fn reported(&self, host: HostId, payload: Bytes) -> Result<(), Trouble> {
+        if payload.len() > self.shared.limits.up_bytes {
+            tracing::warn!(%host, bytes = payload.len(), "a report is too large and was not read");
+            return Ok(());
+        }
+        let is_news = self.shared.presence().reported(host);
+        if is_news {
+            self.tell(BrokerEvent::Online { host }).await?;
+        }
+        self.tell(BrokerEvent::Report { host, payload }).await
+    }
+
+    async fn said(&self, host: HostId, word: &[u8]) -> Result<(), Trouble> {
+        if word == PRESENCE_ONLINE {
+            let missed = {
+                let mut presence = self.shared.presence();
+                let missed = !presence.may_hear(host);
+                presence.online(host);
+                missed
+            };
+            self.tell(BrokerEvent::Online { host }).await?;
+            // Its word took a while, in which nothing was sent to it.
+            return if missed { self.tell(BrokerEvent::Missed { host }).await } else { Ok(()) };
+        }
+        if word == PRESENCE_OFFLINE && self.shared.presence().offline(host) {
+            return self.tell(BrokerEvent::Offline { host, reason: Ended::Absent }).await;
+        }
+        Ok(())
+    }
+
+    /// Waits while the server is busy: the broker keeps the rest meanwhile.
+    async fn tell(&self, event: BrokerEvent) -> Result<(), Trouble> {
+        self.events.send(event).await.map_err(|_| Trouble::Lost("the server is shutting down".to_owned()))
+    }
+}
+
+fn no_answer() -> Trouble {
+    Trouble::Accounts("Mosquitto's dynamic security plugin does not answer; see `broker_accounts`".to_owned())
+}
+
+/// Sends orders and what waits for hosts.
+async fn carry(client: AsyncClient, mut orders: mpsc::Receiver<Letter>, shared: Arc<Shared>) {
+    loop {
+        let letter = tokio::select! {
+            biased;
+            Some(letter) = orders.recv() => letter,
+            (host, payload) = shared.queue.next() => Letter {
+                topic: HostTopic { host, kind: TopicKind::Map }.to_string(),
+                payload,
+            },
+        };
+        if !send(&client, letter).await {
+            return;
+        }
+    }
+}
+
+/// Hosts whose accounts are to be looked at, and those among them whose connection is to end.
+pub(super) type Doubts = (BTreeSet<HostId>, BTreeSet<HostId>);
