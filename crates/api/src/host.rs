@@ -171,7 +171,8 @@ impl Host {
             default,
             ephemeral,
             rotate,
-            rotate_at,
+            rotate_since,
+            rekeyed: _,
             created,
         } = host;
         Self {
@@ -182,7 +183,7 @@ impl Host {
             static_endpoint: *static_endpoint,
             default: *default,
             ephemeral: *ephemeral,
-            rotating: *rotate || rotate_at.is_some(),
+            rotating: *rotate || rotate_since.is_some(),
             networks,
             inventory,
             created: *created,

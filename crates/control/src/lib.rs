@@ -24,7 +24,7 @@ pub use command::{
     ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NewClient, NewEgress, NewPolicy, NodeEdit,
     PolicyEdit, Register,
 };
-pub use decide::{authenticate, authorise_administration, authorise_reading, decide};
+pub use decide::{authenticate, authorise_administration, authorise_reading, decide, next_turn};
 pub use env::Env;
 pub use intent::{Damaged, Differences, Intent, Violation, apply};
 pub use inventory::{ClientSession, Door, Effect, HostInventory, Inventory};

@@ -41,9 +41,12 @@ pub struct Host {
     /// Whether it is to make itself a new WireGuard key; over when it registers one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rotate: bool,
-    /// From when on it is to be asked for that: hosts are asked one after another. None where it does not wait.
+    /// Since when it is asked for that or, where it is not, has waited for its turn: hosts are asked one after another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rotate_at: Option<Timestamp>,
+    pub rotate_since: Option<Timestamp>,
+    /// When it last brought another WireGuard key; none where it has the one that it came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rekeyed: Option<Timestamp>,
     /// When it first registered.
     pub created: Timestamp,
 }

@@ -4,10 +4,10 @@
 //! Not for deciding: it gives commands like everybody else, as the system. It keeps true that nobody is removed for having
 //! been away before the server has run for as long as that takes: after a start all have time to come back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use control::{Actor, Command, Intent, Inventory};
+use control::{Actor, Command, Intent, Inventory, next_turn};
 use model::{HostId, Timestamp};
 use tokio::time::sleep;
 
@@ -19,6 +19,10 @@ const BOUND: Duration = Duration::from_secs(60);
 const REST: Duration = Duration::from_millis(250);
 /// After this time is tried again what could not be done.
 const AGAIN: Duration = Duration::from_secs(60);
+/// Hosts are asked for new keys no more often than this.
+const TURN: Duration = Duration::from_secs(1);
+/// Nobody waits for the new key of a host that has been away for so long.
+const GONE: Duration = Duration::from_secs(30);
 
 /// What the clock remembers.
 struct Memory {
@@ -27,6 +31,8 @@ struct Memory {
     ephemeral_after: Option<Duration>,
     /// When it was last swept. What had expired by then is not swept again at once.
     swept: Timestamp,
+    /// Hosts are asked for new keys no earlier.
+    turns_from: Timestamp,
     /// Hosts that could not be removed, and when that was tried.
     refused: BTreeMap<HostId, Timestamp>,
 }
@@ -44,9 +50,10 @@ impl Agenda {
         let mut agenda = Self::default();
         let nodes = intent.nodes(None).filter_map(|node| node.expires);
         let clients = intent.clients().filter(|client| client.enabled).filter_map(|client| client.expires);
-        let turns = intent.hosts(None).filter_map(|host| host.rotate_at);
-        for end in nodes.chain(clients).chain(turns) {
-            let at = if end <= memory.swept { memory.swept + AGAIN } else { end };
+        let ends = nodes.chain(clients);
+        let ends = ends.map(|end| if end <= memory.swept { memory.swept + AGAIN } else { end });
+        let turn = next_turn(intent, &gone(intent, inventory, now, memory.started), now);
+        for at in ends.chain(turn.map(|turn| turn.max(memory.turns_from))) {
             match at <= now {
                 true => agenda.sweep = true,
                 false => agenda.wait_for(at),
@@ -76,19 +83,33 @@ impl Agenda {
     }
 }
 
+/// Hosts that have been away for a while. After a start all have time to come back.
+fn gone(intent: &Intent, inventory: &Inventory, now: Timestamp, started: Timestamp) -> BTreeSet<HostId> {
+    let is_gone = |host: &HostId| {
+        let seen = inventory.host(*host);
+        let heard = seen.and_then(|seen| seen.last_seen).unwrap_or_default();
+        !seen.is_some_and(|seen| seen.online) && heard.max(started) + GONE <= now
+    };
+    let concerned = intent.hosts(None).filter(|host| host.rotate_since.is_some());
+    concerned.map(|host| host.id).filter(is_gone).collect()
+}
+
 /// Works for as long as the server runs.
 pub async fn run(brain: Brain, ephemeral_after: Option<Duration>) {
     let started = now();
+    let never = Timestamp::default();
     let mut memory =
-        Memory { started, ephemeral_after, swept: Timestamp::default(), refused: BTreeMap::new() };
+        Memory { started, ephemeral_after, swept: never, turns_from: never, refused: BTreeMap::new() };
     let mut told = brain.told_from_now_on();
     loop {
         let seen = told.borrow_and_update().clone();
         let at = now();
         let agenda = Agenda::of(&brain.intent(), &seen.inventory, at, &memory);
         if agenda.sweep {
-            memory.swept = at;
-            if let Err(refused) = brain.submit(Actor::System, Command::Sweep).await {
+            (memory.swept, memory.turns_from) = (at, at + TURN);
+            let away = gone(&brain.intent(), &seen.inventory, at, started);
+            if let Err(refused) = brain.submit(Actor::System, Command::Sweep { away }).await {
+                memory.turns_from = at + AGAIN;
                 tracing::warn!("what was due was not done: {refused}");
             }
         }
@@ -153,7 +174,8 @@ mod tests {
             default: false,
             ephemeral,
             rotate: false,
-            rotate_at: None,
+            rotate_since: None,
+            rekeyed: None,
             created: at(0),
         };
         let network = Network {
@@ -190,6 +212,7 @@ mod tests {
             started,
             ephemeral_after: Some(Duration::from_secs(600)),
             swept: Timestamp::default(),
+            turns_from: Timestamp::default(),
             refused: BTreeMap::new(),
         }
     }
@@ -224,6 +247,25 @@ mod tests {
         assert_eq!(look(&inventory, at(5_000), at(4_990)), waits(at(5_590)), "the server has just started");
         let never = Memory { ephemeral_after: None, ..memory(at(0)) };
         assert_eq!(Agenda::of(&intent, &inventory, at(5_000), &never), Agenda::default());
+    }
+
+    #[test]
+    fn a_host_whose_turn_it_is_is_asked_and_nobody_counts_as_gone_before_it_could_come_back() {
+        let intent = intent(false, None);
+        let host = Host { rotate_since: Some(at(0)), ..intent.host(HOST).unwrap().clone() };
+        let intent = Intent::from_records(
+            1,
+            intent.records().filter(|it| it.key() != HOST.into()).chain([host.into()]),
+        )
+        .unwrap();
+        let mut memory = memory(at(0));
+        let inventory = Inventory::default();
+        assert!(Agenda::of(&intent, &inventory, at(1), &memory).sweep);
+        memory.turns_from = at(2);
+        assert_eq!(Agenda::of(&intent, &inventory, at(1), &memory), waits(at(2)), "not without a pause");
+        let gone = |now, started| gone(&intent, &inventory, now, started);
+        assert!(gone(at(29), at(0)).is_empty() && gone(at(1_000), at(971)).is_empty());
+        assert_eq!(gone(at(30), at(0)), BTreeSet::from([HOST]));
     }
 
     #[test]

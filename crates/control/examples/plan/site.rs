@@ -61,7 +61,8 @@ pub(crate) fn host(number: u32) -> Host {
         default: false,
         ephemeral: false,
         rotate: false,
-        rotate_at: None,
+        rotate_since: None,
+        rekeyed: None,
         created: NOW,
     }
 }

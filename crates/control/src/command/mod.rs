@@ -298,8 +298,11 @@ pub enum Command {
         /// Which.
         upstream: UpstreamId,
     },
-    /// Removes nodes and switches clients off whose time has come.
-    Sweep,
+    /// Removes nodes, switches clients off, and asks hosts for new keys, whose time has come.
+    Sweep {
+        /// Hosts that are away, as far as is known: none waits for their new keys.
+        away: BTreeSet<HostId>,
+    },
     /// A host's own settings. What they leave open stays as it is.
     OwnSettings(HostSettings),
     /// A host takes part in one of its networks, or pauses.
@@ -352,7 +355,7 @@ impl Command {
             Self::CreateUpstream { .. } => "create-upstream",
             Self::UpdateUpstream { .. } => "update-upstream",
             Self::DeleteUpstream { .. } => "delete-upstream",
-            Self::Sweep => "sweep",
+            Self::Sweep { .. } => "sweep",
             Self::OwnSettings(_) => "own-settings",
             Self::OwnSwitch(_) => "own-switch",
             Self::OwnKey(_) => "own-key",

@@ -60,7 +60,7 @@ enum Needs {
 fn needs(intent: &Intent, command: &Command) -> Needs {
     match command {
         Command::SetUpFirstAdministrator { .. } => Needs::SetupCode,
-        Command::Sweep => Needs::System,
+        Command::Sweep { .. } => Needs::System,
         Command::Register(_) => Needs::ProvedKeys,
         Command::OwnSettings(_) | Command::OwnSwitch(_) | Command::OwnKey(_) | Command::OwnLeave(_) => {
             Needs::AHost

@@ -28,6 +28,7 @@ mod ways;
 use std::borrow::Cow;
 
 pub use authorise::{authenticate, authorise_administration, authorise_reading};
+pub use rotation::next_turn;
 
 use crate::{Actor, Change, Command, Env, Intent, Record, RecordChange, Rejection};
 
@@ -107,10 +108,10 @@ fn dispatch(intent: &Intent, actor: &Actor, command: Command, env: &mut Env<'_>)
         }
         Command::UpdateUpstream { upstream, servers } => upstream::update(intent, upstream, servers),
         Command::DeleteUpstream { upstream } => upstream::delete(intent, upstream),
-        Command::Sweep => sweep::sweep(intent, env.now),
+        Command::Sweep { away } => sweep::sweep(intent, &away, env.now),
         Command::OwnSettings(settings) => host::own_settings(intent, own(actor)?, settings),
         Command::OwnSwitch(switch) => node::own_switch(intent, own(actor)?, &switch),
-        Command::OwnKey(key) => register::own_key(intent, own(actor)?, key),
+        Command::OwnKey(key) => register::own_key(intent, own(actor)?, key, env.now),
         Command::OwnLeave(leave) => host::own_leave(intent, own(actor)?, &leave),
     }
 }

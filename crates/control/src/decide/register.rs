@@ -37,17 +37,18 @@ fn check_key(intent: &Intent, key: &WgPublicKey, host: Option<HostId>) -> Result
 }
 
 /// A host has another WireGuard key.
-pub(super) fn own_key(intent: &Intent, host: HostId, key: WgPublicKey) -> Decision {
+pub(super) fn own_key(intent: &Intent, host: HostId, key: WgPublicKey, now: Timestamp) -> Decision {
     check_key(intent, &key, Some(host))?;
     let before = host::find(intent, host)?;
-    Ok(changed(before, with_key(before.clone(), key)))
+    Ok(changed(before, with_key(before.clone(), key, now)))
 }
 
 /// The host with this key. Another one than before is the one that it was asked for, or was to be.
-fn with_key(host: Host, key: WgPublicKey) -> Host {
-    let same = host.wireguard_key == key;
-    let rotate_at = host.rotate_at.filter(|_| same);
-    Host { wireguard_key: key, rotate: host.rotate && same, rotate_at, ..host }
+fn with_key(host: Host, key: WgPublicKey, now: Timestamp) -> Host {
+    match host.wireguard_key == key {
+        true => host,
+        false => Host { wireguard_key: key, rotate: false, rotate_since: None, rekeyed: Some(now), ..host },
+    }
 }
 
 fn find_key<'a>(intent: &'a Intent, digest: &Digest) -> Result<&'a EnrollmentKey, Rejection> {
@@ -84,7 +85,8 @@ fn enrol(intent: &Intent, registration: Register, key: &EnrollmentKey, env: &mut
         default: false,
         ephemeral: key.ephemeral,
         rotate: false,
-        rotate_at: None,
+        rotate_since: None,
+        rekeyed: None,
         created: env.now,
     };
     let nodes = missing_nodes(intent, &host, key, &registration.addresses, env)?;
@@ -98,7 +100,7 @@ fn renew(
     key: Option<&EnrollmentKey>,
     env: &mut Env<'_>,
 ) -> Decision {
-    let mut after = with_key(before.clone(), registration.wireguard_key);
+    let mut after = with_key(before.clone(), registration.wireguard_key, env.now);
     after.sealing =
         SealingIdentity { key: registration.sealing_key, encapsulated: registration.encapsulated };
     // A name that another host has is no reason to refuse the rest: this host has one already.

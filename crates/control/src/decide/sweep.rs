@@ -1,12 +1,14 @@
 //! Sweeping: nodes are removed, clients switched off, and hosts asked for new keys, whose time has come. A host whose last
 //! node goes stays.
 
-use model::{Client, NodeId, Timestamp};
+use std::collections::BTreeSet;
+
+use model::{Client, HostId, NodeId, Timestamp};
 
 use super::{Decision, draft::Draft, removal, rotation};
 use crate::Intent;
 
-pub(super) fn sweep(intent: &Intent, now: Timestamp) -> Decision {
+pub(super) fn sweep(intent: &Intent, away: &BTreeSet<HostId>, now: Timestamp) -> Decision {
     let over = |expires: Option<Timestamp>| expires.is_some_and(|at| at <= now);
     let nodes: Vec<NodeId> =
         intent.nodes(None).filter(|node| over(node.expires)).map(|node| node.id).collect();
@@ -17,6 +19,6 @@ pub(super) fn sweep(intent: &Intent, now: Timestamp) -> Decision {
     for client in clients {
         draft.put(Client { enabled: false, ..client });
     }
-    rotation::sweep(&mut draft, now);
+    rotation::sweep(&mut draft, away, now);
     Ok(draft.finish())
 }

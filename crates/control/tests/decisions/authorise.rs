@@ -1,5 +1,7 @@
 //! Who may give which command: a table of all of them.
 
+use std::collections::BTreeSet;
+
 use control::{
     Actor, ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NodeEdit, PolicyEdit, Rejection,
     authorise_administration, authorise_reading,
@@ -86,7 +88,7 @@ fn about_hosts() -> Vec<Command> {
         Command::OwnLeave(Leave::Network(name())),
         Command::OwnKey(WgPublicKey::from_bytes([77; 32])),
         Command::RotateKeys { host: Some(host) },
-        Command::Sweep,
+        Command::Sweep { away: BTreeSet::new() },
     ]
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use control::{ClientEdit, Command, Edit, NewClient, Rejection};
 use model::{Addresses, ClientId, HostId, NodeId, Role, UserId, WgPublicKey};
 
-use crate::office::{Office, refused};
+use crate::office::{Office, SWEEP, refused};
 use crate::server::machine;
 
 /// What is refused when a client is made so, and part of the sentence.
@@ -149,9 +149,9 @@ fn a_client_that_expired_is_switched_off_and_comes_back_with_a_new_expiry() {
     let expires = now + Duration::from_secs(60);
     let new = NewClient { expires: Some(expires), ..office.new_client("pad", &["ada"]) };
     let client = office.make_client(new);
-    assert!(office.give(Command::Sweep).unwrap().is_empty());
+    assert!(office.give(SWEEP).unwrap().is_empty());
     office.server.wait(60);
-    assert_eq!(office.give(Command::Sweep).unwrap().records.len(), 1);
+    assert_eq!(office.give(SWEEP).unwrap().records.len(), 1);
     assert!(!office.server.intent.client(client).unwrap().enabled);
     let on = ClientEdit { enabled: Some(true), ..ClientEdit::default() };
     let result = office.give(Command::UpdateClient { client, edit: on.clone() });

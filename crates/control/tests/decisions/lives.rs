@@ -7,7 +7,7 @@ use std::time::Duration;
 use control::{Change, Command, Edit, NetworkEdit, NodeEdit, Rejection};
 use model::{Addresses, Tag, Uses, WgPublicKey};
 
-use crate::office::{Office, refused};
+use crate::office::{Office, SWEEP, refused};
 use crate::server::{digest, machine, ranges};
 
 fn approval(office: &mut Office) {
@@ -161,8 +161,8 @@ fn a_node_expires_and_its_host_stays() {
     office.edit("dan", at(Edit::Set(soon))).unwrap();
     office.edit("dan", at(Edit::Clear)).unwrap();
     office.server.wait(59);
-    assert!(office.give(Command::Sweep).unwrap().is_empty());
+    assert!(office.give(SWEEP).unwrap().is_empty());
     office.server.wait(1);
-    assert_eq!(office.give(Command::Sweep).unwrap().records.len(), 1);
+    assert_eq!(office.give(SWEEP).unwrap().records.len(), 1);
     assert_eq!((office.server.intent.host_count(), office.server.intent.nodes(None).count()), (5, 4));
 }

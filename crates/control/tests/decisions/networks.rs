@@ -203,7 +203,8 @@ fn crowd(network: NetworkId, high: u8, low: u8) -> (Host, Node) {
         default: false,
         ephemeral: false,
         rotate: false,
-        rotate_at: None,
+        rotate_since: None,
+        rekeyed: None,
         created,
     };
     let addresses = Addresses { v4: Some(Ipv4Addr::new(10, 7, high + 1, low)), v6: None };

@@ -11,6 +11,9 @@ use model::{
 
 use crate::server::{Server, machine};
 
+/// What the server's clock says.
+pub(crate) const SWEEP: Command = Command::Sweep { away: BTreeSet::new() };
+
 pub(crate) struct Office {
     pub(crate) server: Server,
     pub(crate) network: NetworkId,

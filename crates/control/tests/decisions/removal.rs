@@ -7,7 +7,7 @@ use control::{Actor, Change, ClientEdit, Command, Edit, EgressEdit, NetworkEdit,
 use model::{Access, Role, Router, Subject};
 use wire::Leave;
 
-use crate::office::{Office, refused};
+use crate::office::{Office, SWEEP, refused};
 
 fn remove_node(office: &mut Office, name: &str) -> Result<Change, control::Rejection> {
     let node = office.id(name);
@@ -117,10 +117,10 @@ fn what_cannot_be_refused_takes_nobody_along() {
     let expires = Edit::Set(office.server.now + Duration::from_secs(5));
     office.edit("ada", NodeEdit { expires, ..NodeEdit::default() }).unwrap();
     office.server.wait(5);
-    let change = office.give(Command::Sweep).unwrap();
+    let change = office.give(SWEEP).unwrap();
     check_without_ada(&office, &change);
     assert!(office.server.intent.host_by_name(&"ada".parse().unwrap()).is_some());
-    assert!(office.give(Command::Sweep).unwrap().is_empty());
+    assert!(office.give(SWEEP).unwrap().is_empty());
 }
 
 #[test]

@@ -173,10 +173,12 @@ impl Brain {
         self.give_as(Actor::System, command);
     }
 
-    fn give_as(&mut self, actor: Actor, command: Command) {
+    /// Gives a command that is possible.
+    pub(crate) fn give_as(&mut self, actor: Actor, command: Command) -> Change {
         self.random += 1;
         let change = self.decide(&actor, command).unwrap();
         apply(&mut self.intent, &change);
+        change
     }
 
     /// Decides without doing.

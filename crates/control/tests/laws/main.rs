@@ -7,6 +7,7 @@ mod intent;
 mod plan;
 mod policy;
 mod pools;
+mod rotation;
 mod shell;
 mod sight;
 mod wild;

@@ -135,7 +135,8 @@ fn host(number: u8) -> Host {
         default: false,
         ephemeral: false,
         rotate: false,
-        rotate_at: None,
+        rotate_since: None,
+        rekeyed: None,
         created: NOW,
     }
 }

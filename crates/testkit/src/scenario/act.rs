@@ -7,7 +7,7 @@
 //! register MACHINE [key=TITLE] [hostname=] [name=] [mtu=] [endpoint=] [addresses=A,B] [fresh] [copy=MACHINE]
 //! settings MACHINE [name=] [mtu=] [endpoint=]               connect|disconnect MACHINE NETWORK         leave MACHINE NETWORK|server
 //! host update MACHINE [name=] [mtu=] [endpoint=] [default=yes|no] [ephemeral=yes|no]                   host remove MACHINE
-//! rotate MACHINE|everybody                                  rekey MACHINE                              sweep
+//! rotate MACHINE|everybody                                  rekey MACHINE                              sweep [away=A,B]
 //! setup NAME    user create|role NAME ROLE    user groups NAME [groups=A,B]    user password|delete NAME
 //! token create|delete TITLE [user=NAME] [login]
 //! seen MACHINE ENDPOINT [door=first|second]                 online|offline MACHINE
@@ -45,7 +45,10 @@ pub(super) fn act(stage: &mut Stage, mut line: Line) -> Result<Vec<String>> {
         "upstream" => rules::upstream(stage, &mut line)?,
         "rotate" => (Actor::System, Command::RotateKeys { host: everybody_or_one(stage, &mut line)? }),
         "rekey" => rekey(stage, &mut line)?,
-        "sweep" => (Actor::System, Command::Sweep),
+        "sweep" => {
+            let away = line.list::<String>("away")?.iter().map(|machine| stage.host(machine)).collect();
+            (Actor::System, Command::Sweep { away })
+        }
         "setup" => {
             let (name, password) = (line.value()?, PasswordHash::from_phc("first".to_owned()));
             (Actor::Setup, Command::SetUpFirstAdministrator { name, password })

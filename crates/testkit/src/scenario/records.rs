@@ -89,7 +89,8 @@ impl Stage {
                 ("default", flag(host.default)),
                 ("ephemeral", flag(host.ephemeral)),
                 ("rotate", flag(host.rotate)),
-                ("rotate_at", option(host.rotate_at)),
+                ("rotate_since", option(host.rotate_since)),
+                ("rekeyed", option(host.rekeyed)),
             ],
             Record::Node(node) => self.node(node),
             Record::EnrollmentKey(key) => vec![

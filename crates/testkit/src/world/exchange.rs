@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use control::{Actor, Command};
+use control::{Actor, Command, next_turn};
 use model::HostId;
 use reconcile::{AgentEvent, AskFailure, FIREWALL_MARK};
 use wire::Down;
@@ -106,12 +106,13 @@ impl World {
         let intent = &self.server.intent;
         let nodes = intent.nodes(None).filter_map(|node| node.expires);
         let clients = intent.clients().filter(|client| client.enabled).filter_map(|client| client.expires);
-        let turns = intent.hosts(None).filter_map(|host| host.rotate_at);
-        let next = nodes.chain(clients).chain(turns).min()?;
+        let turn = next_turn(intent, &self.server.away(), wall(self.now));
+        let next = nodes.chain(clients).chain(turn).min()?;
         Some(self.now.max(self.now + next.since(wall(self.now))))
     }
 
     pub(super) fn sweep(&mut self) {
-        self.command(Command::Sweep);
+        let away = self.server.away();
+        self.command(Command::Sweep { away });
     }
 }

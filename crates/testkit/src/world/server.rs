@@ -1,7 +1,7 @@
 //! The simulated server: the real brain (`control`), and the thinnest shell around it: the generations of what each host was
 //! told last, and the rendezvous' two doors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use control::plan::{
@@ -107,6 +107,12 @@ impl Server {
         let messages = self.tell(&before, &inventory, &touched);
         history.generation(self.last);
         Ok(messages)
+    }
+
+    /// Who is not connected.
+    pub(super) fn away(&self) -> BTreeSet<HostId> {
+        let is_away = |id: &HostId| !self.inventory.host(*id).is_some_and(|seen| seen.online);
+        self.intent.hosts(None).map(|host| host.id).filter(is_away).collect()
     }
 
     /// A host's report came.

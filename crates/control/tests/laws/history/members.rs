@@ -316,7 +316,9 @@ impl Brain {
                 Command::UpdateEgress { egress, edit }
             }
             Members::DeleteEgress => Command::DeleteEgress { egress: self.egress(a) },
-            Members::Sweep => Command::Sweep,
+            Members::Sweep => {
+                Command::Sweep { away: b.is_multiple_of(2).then(|| self.host(a)).into_iter().collect() }
+            }
             Members::Default => Command::UpdateHost {
                 host: self.host(a),
                 name: None,
