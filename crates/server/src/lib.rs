@@ -8,6 +8,7 @@ pub mod brain;
 pub mod broker;
 pub mod channels;
 pub mod clock;
+pub mod cluster;
 pub mod front;
 pub mod http;
 pub mod identity;

@@ -103,9 +103,7 @@ impl FromIterator<(HostId, HostInventory)> for Inventory {
     fn from_iter<T: IntoIterator<Item = (HostId, HostInventory)>>(entries: T) -> Self {
         let mut inventory = Self::default();
         for (host, entry) in entries {
-            let sessions = entry.sessions.iter().map(|session| ((session.client(), host), session.heard));
-            inventory.sessions.extend(sessions);
-            inventory.hosts.insert(host, Arc::new(entry));
+            inventory.replace(host, Some(entry));
         }
         inventory
     }
@@ -220,6 +218,15 @@ impl Inventory {
         }
     }
 
+    /// What another server knows of a host, in place of what this one knows; none: nothing.
+    pub fn replace(&mut self, host: HostId, entry: Option<HostInventory>) {
+        self.forget(host);
+        let Some(entry) = entry else { return };
+        let sessions = entry.sessions.iter().map(|session| ((session.client(), host), session.heard));
+        self.sessions.extend(sessions);
+        self.hosts.insert(host, Arc::new(entry));
+    }
+
     /// The host was removed.
     pub fn forget(&mut self, host: HostId) {
         let entry = self.hosts.remove(&host);
@@ -264,6 +271,19 @@ mod tests {
         let entry = inventory.host(HOST).unwrap();
         assert_eq!(entry.failures.len(), Report::MOST_FAILURES);
         assert!(entry.facts.os.len() == MOST_TEXT && entry.failures[0].error.len() == MOST_TEXT);
+    }
+
+    #[test]
+    fn what_another_server_knows_replaces_what_this_one_does() {
+        let mut theirs = Inventory::default();
+        let report = Report { local: vec![endpoint("192.168.1.7:51820")], ..Report::default() };
+        assert_eq!(theirs.observe_report(HOST, &report, NOW), Effect::Maps);
+        let mut ours = Inventory::default();
+        ours.observe_presence(HOST, true, NOW);
+        ours.replace(HOST, theirs.host(HOST).cloned());
+        assert_eq!(ours, theirs);
+        ours.replace(HOST, None);
+        assert_eq!(ours, Inventory::default());
     }
 
     #[test]

@@ -31,7 +31,9 @@ pub(super) async fn map(State(agents): State<Arc<Agents>>, signed: Signed) -> Re
     }
     let turn = agents.turns.take(host.id).await?;
     // What was told last by now: an older map would not fit the deltas that came meanwhile.
-    let (head, buckets) = agents.brain.told().parts(host.id, &request).ok_or_else(Refused::unknown_host)?;
+    let told = agents.brain.told();
+    let maps = told.maps().ok_or_else(Refused::no_leader)?;
+    let (head, buckets) = maps.parts(host.id, &request).ok_or_else(Refused::unknown_host)?;
     let generation = head.generation;
     let first = agents.seal(&host, generation, &wire::encode(&MapReply::Parts(head)))?;
     let frames = Frames {
@@ -52,8 +54,9 @@ async fn short_reply(
     request: &MapRequest,
 ) -> Result<Option<(&'static str, Generation, Vec<u8>)>, Refused> {
     let told = agents.brain.told_now().await?;
-    let generation = told.generation(host.id);
-    let (head, differing) = told.parts(host.id, request).ok_or_else(Refused::unknown_host)?;
+    let maps = told.maps().ok_or_else(Refused::no_leader)?;
+    let generation = maps.generation(host.id);
+    let (head, differing) = maps.parts(host.id, request).ok_or_else(Refused::unknown_host)?;
     if differing.is_empty() {
         let current = request.have == generation;
         let (kind, reply) = if current {
@@ -64,7 +67,7 @@ async fn short_reply(
         return Ok(Some((kind, generation, wire::encode(&reply))));
     }
     // A host that holds something else than the map of its generation gets what differs.
-    let missed = told.missed(host.id, request.have).filter(|_| request.have != generation);
+    let missed = maps.missed(host.id, request.have).filter(|_| request.have != generation);
     let delta = missed.map(|missed| missed.encode_reply(request.have, generation));
     Ok(delta.filter(|delta| delta.len() <= SHORT).map(|delta| ("delta", generation, delta)))
 }

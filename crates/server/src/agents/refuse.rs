@@ -40,6 +40,11 @@ impl Refused {
         self
     }
 
+    /// No server leads just now, or none that answers. That takes a few seconds at most.
+    pub(crate) fn no_leader() -> Self {
+        Self::busy("another server is about to lead; ask again", 1).elsewhere()
+    }
+
     pub(crate) fn unknown_host() -> Self {
         Self::new(
             RefusalCode::UnknownHost,

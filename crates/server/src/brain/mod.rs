@@ -4,9 +4,11 @@
 //! Not for deciding (that is `control`) and not for HTTP. It keeps true that what was answered is committed, that intent
 //! is written by one task only, and that the hub's deltas and the maps that are fetched come from the same snapshot.
 
+mod followed;
 mod hub;
 mod inventory;
 mod outbox;
+mod row;
 mod told;
 mod writer;
 

@@ -23,7 +23,7 @@ fn show(intent: &Intent, told: &Told, host: &model::Host) -> Host {
 }
 
 fn inventory(told: &Told, host: HostId) -> Inventory {
-    let wanted_generation = Some(told.generation(host).to_string());
+    let wanted_generation = told.wanted(host).map(|wanted| wanted.to_string());
     let Some(seen) = told.inventory.host(host) else {
         return Inventory { wanted_generation, ..Inventory::default() };
     };
