@@ -3,6 +3,8 @@
 //! Not part of any program that is shipped.
 
 pub mod bench;
+pub mod brokers;
+pub mod cluster;
 pub mod demo;
 pub mod engines;
 pub mod fleet;

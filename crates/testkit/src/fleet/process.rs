@@ -115,6 +115,11 @@ impl ServerProcess {
         Ok(start.elapsed())
     }
 
+    /// Whether it has not ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// The end of its log.
     pub fn log(&self) -> String {
         text_of(&self.log)

@@ -36,7 +36,7 @@ pub struct Host {
 }
 
 impl Host {
-    pub(super) fn create(
+    pub(crate) fn create(
         machine: Machine,
         switch: &Switch,
         addresses: &[&str],

@@ -202,7 +202,7 @@ impl Whole {
     }
 }
 
-fn mismatch(
+pub(super) fn mismatch(
     agent: &str,
     what: &str,
     expected: &impl std::fmt::Debug,

@@ -72,6 +72,8 @@ counters! {
     parts,
     /// Messages that could not be opened or read.
     unreadable,
+    /// Answers that were older than what the agent holds. They were refused.
+    backward,
     /// Deltas that did not fit.
     misfits,
     /// Reports that were sent.

@@ -1,10 +1,10 @@
-//! The door to the server: TCP and TLS with the certificate pinned, made anew for each connection as each machine would.
+//! A door to a server or a broker: TCP and TLS, made anew for each connection as each machine would.
 //!
-//! Not for what is said inside. It keeps true that an agent resumes no TLS sessions but its own, as the real one does (those to
+//! Not for what is said inside, and not for which door is taken (`doors`). It keeps true that an agent resumes no TLS sessions but its own, as the real one does (those to
 //! the broker and those for requests apart), and that what comes in is counted where the network would see it: below TLS.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,7 +26,7 @@ pub(super) const CONNECT: Duration = Duration::from_secs(10);
 /// Agents that share a source address: one address has 28,000 ports, and connections that were closed keep theirs a minute.
 const AGENTS_PER_SOURCE: u32 = 2_000;
 
-/// How one server is reached.
+/// How one server or broker is reached.
 pub(super) struct Door {
     address: SocketAddr,
     name: ServerName<'static>,
@@ -49,6 +49,15 @@ impl Door {
             host.parse().context("the server's address is no IP address with a port")?;
         let tls = tls::client_config(&tls::Trust::Pin(pin))?;
         Ok(Self { address, name: ServerName::IpAddress(address.ip().into()), tls, host })
+    }
+
+    /// The door at `host:port`, whose certificate is checked by this configuration.
+    pub(super) fn at(host: &str, tls: ClientConfig) -> Result<Self> {
+        let mut addresses = host.to_socket_addrs().with_context(|| format!("nobody knows where {host} is"))?;
+        let address = addresses.next().with_context(|| format!("{host} has no address"))?;
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']).to_owned();
+        let name = ServerName::try_from(name).with_context(|| format!("{host} is no name for TLS"))?;
+        Ok(Self { address, name, tls, host: host.to_owned() })
     }
 
     /// No sessions yet.

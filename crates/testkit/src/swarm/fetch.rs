@@ -31,6 +31,8 @@ pub(super) enum Answer {
 pub(super) enum Failure {
     /// It has too much to do; it may say for how many seconds.
     Busy(Option<u32>),
+    /// Another server may answer now; else it is to come again after so many seconds.
+    Elsewhere(Option<u32>),
     /// It does not know this host any more.
     Removed,
     /// Anything else.
@@ -58,14 +60,15 @@ pub(super) struct Fetched {
     pub(super) answer: Result<Answer, Failure>,
 }
 
-/// Asks for the machine's map; `whole`: as one that holds nothing.
+/// Asks the server whose turn it is for the machine's map; `whole`: as one that holds nothing.
 pub(super) async fn fetch(
     shared: Arc<Shared>,
     machine: Arc<Machine>,
+    server: usize,
     kept: Option<Kept>,
     whole: bool,
 ) -> Fetched {
-    let mut kept = match connection(&shared, &machine, kept).await {
+    let mut kept = match connection(&shared, &machine, server, kept).await {
         Ok(kept) => kept,
         Err(error) => return Fetched { kept: None, have: Generation::NONE, answer: Err(error.into()) },
     };
@@ -77,13 +80,19 @@ pub(super) async fn fetch(
     Fetched { kept: Some(kept).filter(|kept| kept.http.is_usable()), have, answer }
 }
 
-async fn connection(shared: &Shared, machine: &Machine, kept: Option<Kept>) -> anyhow::Result<Kept> {
+async fn connection(
+    shared: &Shared,
+    machine: &Machine,
+    server: usize,
+    kept: Option<Kept>,
+) -> anyhow::Result<Kept> {
     if let Some(kept) = kept {
         return Ok(kept);
     }
     let place = Arc::clone(&shared.places).acquire_owned().await.context("the fleet ends")?;
-    let stream = shared.door.open(machine.number, &machine.request_sessions).await?;
-    Ok(Kept { http: Http::new(stream, &shared.door.host), _place: place })
+    let door = shared.doors.server(server);
+    let stream = door.open(machine.number, &machine.request_sessions).await?;
+    Ok(Kept { http: Http::new(stream, &door.host), _place: place })
 }
 
 async fn ask(
@@ -134,6 +143,7 @@ async fn buckets(shared: &Shared, machine: &Machine, frames: &mut Frames<'_>) ->
 
 fn failure(status: u16, body: &[u8]) -> Failure {
     match wire::decode::<Refusal>(body) {
+        Ok(refusal) if refusal.elsewhere => Failure::Elsewhere(refusal.retry_after),
         Ok(refusal) if refusal.code == RefusalCode::Busy => Failure::Busy(refusal.retry_after),
         Ok(refusal) if refusal.code == RefusalCode::UnknownHost => Failure::Removed,
         Ok(refusal) => anyhow!("the map was refused with {status}: {refusal}").into(),

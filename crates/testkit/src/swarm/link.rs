@@ -1,4 +1,4 @@
-//! An agent's standing connection to the broker: TLS, WebSocket, MQTT 3.1.1.
+//! An agent's standing connection to a broker: TLS, WebSocket where that is asked for, MQTT 3.1.1.
 //!
 //! Not for what the messages mean and not for when to connect. It keeps true that the agent is subscribed to its own map topic
 //! and has said that it is there before the connection counts as standing.
@@ -10,9 +10,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
-use wire::{PRESENCE_OFFLINE, PRESENCE_ONLINE, TopicKind, path};
+use wire::{PRESENCE_OFFLINE, PRESENCE_ONLINE, TopicKind};
 
-use super::dial::{CONNECT, Door, Stream};
+use super::dial::{CONNECT, Stream};
+use super::doors::{Carrier, Door, Doors};
 use super::http::take_head;
 use super::machine::Machine;
 use super::mqtt::{self, Connect, Packet};
@@ -24,6 +25,8 @@ const STEP: usize = 4 * 1024;
 /// A connection that stands, or is about to.
 pub(super) struct Link {
     stream: Stream,
+    /// Whether MQTT goes in WebSocket frames.
+    framed: bool,
     /// What came and was not yet taken: WebSocket frames, and the packets in them.
     frames: BytesMut,
     packets: BytesMut,
@@ -38,21 +41,30 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects as the machine, and returns when the connection stands.
-    pub(super) async fn connect(door: &Door, machine: &Machine, keepalive: u16, seed: u64) -> Result<Self> {
+    /// Connects as the machine to whichever broker its turn is, and returns when the connection stands.
+    pub(super) async fn connect(
+        doors: &Doors,
+        machine: &Machine,
+        turn: usize,
+        keepalive: u16,
+        seed: u64,
+    ) -> Result<Self> {
+        let links = machine.map().server.clone();
         let standing = async {
-            let mut link = Self::open(door, machine, seed).await?;
-            link.introduce(machine, keepalive).await?;
+            let door = doors.broker(&links, turn)?;
+            let mut link = Self::open(&door, machine, seed).await?;
+            link.introduce(&door, machine, keepalive).await?;
             anyhow::Ok(link)
         };
         timeout(CONNECT, standing).await.context("the broker did not answer in time")?
     }
 
-    /// A WebSocket on which nothing was said yet.
-    pub(super) async fn open(door: &Door, machine: &Machine, seed: u64) -> Result<Self> {
-        let stream = door.open(machine.number, &machine.broker_sessions).await?;
+    /// A connection on which nothing of MQTT was said yet.
+    pub(super) async fn open(door: &Door<'_>, machine: &Machine, seed: u64) -> Result<Self> {
+        let stream = door.open(machine).await?;
         let mut link = Self {
             stream,
+            framed: true,
             frames: BytesMut::new(),
             packets: BytesMut::new(),
             out: Vec::new(),
@@ -62,10 +74,14 @@ impl Link {
             keepalive: 0,
             last_sent: Instant::now(),
         };
+        let Carrier::WebSocket(target) = door.carrier() else {
+            link.framed = false;
+            return Ok(link);
+        };
         let mut key = [0; 16];
         key[..8].copy_from_slice(&link.jitter.next().to_le_bytes());
         key[8..].copy_from_slice(&link.jitter.next().to_le_bytes());
-        link.raw(&websocket::upgrade(&door.host, path::MQTT, key)).await?;
+        link.raw(&websocket::upgrade(door.host(), &target, key)).await?;
         loop {
             if let Some(head) = take_head(&mut link.frames)? {
                 ensure!(head.status == 101, "the broker is not there: status {}", head.status);
@@ -75,30 +91,42 @@ impl Link {
         }
     }
 
-    async fn introduce(&mut self, machine: &Machine, keepalive: u16) -> Result<()> {
+    async fn introduce(&mut self, door: &Door<'_>, machine: &Machine, keepalive: u16) -> Result<()> {
         let host = machine.host.to_string();
+        // The server's own broker keeps nothing for whoever is away, and is asked for no more than that.
+        let (password, qos) = match door {
+            Door::Server(_) => (machine.password(), 0),
+            Door::Broker(..) => (machine.channel.broker_password(), 1),
+        };
         self.keepalive = keepalive;
         let connect = Connect {
             host: &host,
-            password: &machine.password(),
+            password: &password,
             will_topic: &TopicKind::Presence.topic_of(&host),
             will: PRESENCE_OFFLINE,
             keepalive,
         };
         mqtt::put_connect(&mut self.out, &connect);
         self.flush().await?;
-        let Packet::ConnAck { code: 0 } = self.next().await? else {
-            bail!("the broker refused the connection");
-        };
+        match self.next().await? {
+            Packet::ConnAck { code: 0 } => {}
+            other => bail!("the broker at {} refused the connection: {other:?}", door.host()),
+        }
         let id = self.fresh_id();
-        mqtt::put_subscribe(&mut self.out, id, &TopicKind::Map.topic_of(&host));
+        mqtt::put_subscribe(&mut self.out, id, &TopicKind::Map.topic_of(&host), qos);
         self.flush().await?;
-        let Packet::SubAck { granted: 0 } = self.next().await? else {
-            bail!("the broker refused the subscription");
-        };
-        self.publish(&TopicKind::Presence.topic_of(&host), PRESENCE_ONLINE);
+        match self.next().await? {
+            Packet::SubAck { granted } if granted == qos => {}
+            other => bail!("the broker at {} refused the subscription: {other:?}", door.host()),
+        }
+        self.say_online(machine);
         self.flush().await?;
         Ok(())
+    }
+
+    /// Puts the word that the machine is there.
+    pub(super) fn say_online(&mut self, machine: &Machine) {
+        self.publish(&TopicKind::Presence.topic_of(&machine.host.to_string()), PRESENCE_ONLINE);
     }
 
     /// Puts a message at QoS 1 and says under which id.
@@ -115,9 +143,11 @@ impl Link {
 
     /// Sends what was put.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
-        if !self.out.is_empty() {
+        if !self.out.is_empty() && self.framed {
             websocket::put(&mut self.written, Opcode::Binary, self.jitter.mask(), &self.out);
             self.out.clear();
+        } else {
+            self.written.append(&mut self.out);
         }
         if self.written.is_empty() {
             return Ok(());
@@ -139,8 +169,9 @@ impl Link {
 
     /// Waits for more bytes; 0 means that the server closed. Loses nothing when it is given up.
     pub(super) async fn fill(&mut self) -> io::Result<usize> {
-        self.frames.reserve(STEP);
-        self.stream.read_buf(&mut self.frames).await
+        let input = if self.framed { &mut self.frames } else { &mut self.packets };
+        input.reserve(STEP);
+        self.stream.read_buf(input).await
     }
 
     /// The next packet of what came; none if there is not enough yet.
@@ -148,6 +179,9 @@ impl Link {
         loop {
             if let Some(packet) = mqtt::take(&mut self.packets)? {
                 return Ok(Some(packet));
+            }
+            if !self.framed {
+                return Ok(None);
             }
             let Some(frame) = websocket::take(&mut self.frames)? else {
                 return Ok(None);

@@ -10,6 +10,7 @@ mod book;
 mod check;
 mod counters;
 mod dial;
+mod doors;
 mod fetch;
 mod histogram;
 mod http;
@@ -21,6 +22,7 @@ mod pace;
 mod rogue;
 mod tracker;
 mod websocket;
+mod whole;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,11 +44,12 @@ pub use histogram::Histogram;
 pub use machine::{Applicant, Machine};
 pub use rogue::{Rogue, Vice};
 pub use tracker::{Change, Mark, Tracker};
+pub use whole::Truth;
 
 use agent::Agent;
 use book::Book;
 use counters::Counters;
-use dial::Door;
+use doors::Doors;
 
 /// The port in the first report of every machine.
 pub const LOCAL_PORT: u16 = 51_820;
@@ -106,7 +109,9 @@ pub struct Gauges {
 
 /// What all agents share.
 pub(crate) struct Shared {
-    door: Door,
+    doors: Doors,
+    /// Whether agents have their first map before they connect, because it names the brokers.
+    asks_first: bool,
     book: Book,
     tracker: Tracker,
     counters: Counters,
@@ -190,6 +195,12 @@ pub fn allow_files() -> u64 {
 impl Swarm {
     /// A swarm of at most so many agents for this server, spread over these groups.
     pub fn new(site: &Site, groups: Vec<Group>, most: usize, patience: Duration) -> Result<Self> {
+        Self::among(std::slice::from_ref(site), groups, most, patience)
+    }
+
+    /// The same for several servers of one installation, or with brokers that maps name.
+    pub fn among(sites: &[Site], groups: Vec<Group>, most: usize, patience: Duration) -> Result<Self> {
+        ensure!(!sites.is_empty(), "a swarm needs a server");
         let files = allow_files();
         let room = files.saturating_sub(most as u64 + OWN_FILES);
         ensure!(
@@ -201,7 +212,8 @@ impl Swarm {
             Gauges { linked: Gauge::new(start), current: Gauge::new(start), reporting: Gauge::new(start) };
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let shared = Shared {
-            door: Door::new(site)?,
+            doors: Doors::new(sites)?,
+            asks_first: sites.len() > 1,
             book: Book::default(),
             tracker: Tracker::default(),
             counters: Counters::default(),
@@ -273,7 +285,7 @@ impl Swarm {
         self.next += 1;
         let group = self.group_of(number);
         let token = &self.groups[group].token;
-        Ok((Applicant::prepare(&self.shared.door, token, group, number).await?, group))
+        Ok((Applicant::prepare(self.shared.doors.server(turn(number)), token, group, number).await?, group))
     }
 
     /// Registers a machine.
@@ -298,7 +310,7 @@ impl Swarm {
             let token = self.groups[group].token.clone();
             async move {
                 let start = Instant::now();
-                let applicant = Applicant::prepare(&shared.door, &token, group, number).await?;
+                let applicant = Applicant::prepare(shared.doors.server(turn(number)), &token, group, number).await?;
                 let (machine, mut http) = applicant.register().await?;
                 let took = start.elapsed();
                 machine.report_over(&mut http).await?;
@@ -347,7 +359,8 @@ impl Swarm {
 
     /// The machine at this place asks the server to let it go.
     pub async fn leave(&self, member: usize) -> Result<()> {
-        self.members[member].machine.leave(&self.shared.door).await
+        let machine = &self.members[member].machine;
+        machine.leave(self.shared.doors.server(turn(machine.number))).await
     }
 
     /// All machines from this place on ask to be let go at once.
@@ -357,14 +370,14 @@ impl Swarm {
         let at_once = machines.len().max(1);
         let leave = |machine: Arc<Machine>| {
             let shared = Arc::clone(&self.shared);
-            async move { machine.leave(&shared.door).await }
+            async move { machine.leave(shared.doors.server(turn(machine.number))).await }
         };
         each(machines, at_once, leave).await.map(drop)
     }
 
     /// A machine without an agent asks to be let go.
     pub async fn dismiss(&self, machine: &Machine) -> Result<()> {
-        machine.leave(&self.shared.door).await
+        machine.leave(self.shared.doors.server(turn(machine.number))).await
     }
 
     /// Takes those out whose agents ended, and says how many are left.
@@ -398,6 +411,11 @@ impl Swarm {
         let settled = || self.gauges().current.count() == wanted && self.gauges().reporting.count() == 0;
         wait_until(settled, limit).await
     }
+}
+
+/// The server that the machine with this number tries first.
+fn turn(number: u32) -> usize {
+    number as usize
 }
 
 /// Looks again and again until it is so; whether that came in time.

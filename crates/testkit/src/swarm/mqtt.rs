@@ -122,13 +122,13 @@ pub(super) fn put_connect(out: &mut Vec<u8>, connect: &Connect<'_>) {
     fields.iter().for_each(|field| put_field(out, field));
 }
 
-/// Appends SUBSCRIBE at QoS 0, as agents do at the server's own broker.
-pub(super) fn put_subscribe(out: &mut Vec<u8>, id: u16, topic: &str) {
+/// Appends SUBSCRIBE at this QoS.
+pub(super) fn put_subscribe(out: &mut Vec<u8>, id: u16, topic: &str, qos: u8) {
     out.push(0x82);
     put_length(out, 2 + 2 + topic.len() + 1);
     out.put_u16(id);
     put_field(out, topic.as_bytes());
-    out.push(0);
+    out.push(qos);
 }
 
 /// Appends PUBLISH at QoS 1.

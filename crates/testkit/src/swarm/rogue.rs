@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use wire::TopicKind;
 
 use super::Shared;
+use super::doors::Door;
 use super::link::Link;
 use super::machine::Machine;
 use super::mqtt;
@@ -67,17 +68,17 @@ async fn misbehave(shared: &Shared, machine: &Machine, vice: Vice, number: u64) 
     let seed = jitter.next();
     match vice {
         Vice::Reconnects => {
-            Link::connect(&shared.door, machine, KEEPALIVE, seed).await?.cut();
+            Link::connect(&shared.doors, machine, 0, KEEPALIVE, seed).await?.cut();
             Ok(())
         }
         // Before it has proved who it is.
         Vice::Garbage if number.is_multiple_of(6) => {
-            let mut link = Link::open(&shared.door, machine, seed).await?;
+            let mut link = Link::open(&Door::Server(shared.doors.server(0)), machine, seed).await?;
             link.raw(&noise(&mut jitter, 60_000)).await?;
             until_closed(link).await
         }
         Vice::Garbage => {
-            let mut link = Link::connect(&shared.door, machine, KEEPALIVE, seed).await?;
+            let mut link = Link::connect(&shared.doors, machine, 0, KEEPALIVE, seed).await?;
             garbage(&mut link, machine, number, &mut jitter);
             link.flush().await?;
             until_closed(link).await
@@ -103,7 +104,7 @@ fn garbage(link: &mut Link, machine: &Machine, number: u64, jitter: &mut Jitter)
         // Other hosts' topics, and topics that are nobody's.
         3 => {
             for topic in ["#", "netloom/v1/host/+/map", "$SYS/broker", "$share/x/#"] {
-                mqtt::put_subscribe(&mut link.out, 9, topic);
+                mqtt::put_subscribe(&mut link.out, 9, topic, 0);
             }
             let other = TopicKind::Report.topic_of("01900000-0000-7000-8000-000000000000");
             link.publish(&other, &noise(jitter, 300));

@@ -94,6 +94,7 @@ impl Agent {
         self.shared.complain(error);
         let pause = Again::Broker.after(self.connect_failures, &mut self.jitter);
         self.connect_failures += 1;
+        self.broker += 1;
         let now = Instant::now();
         self.connect_at = Some(now + pause);
         if self.asking.is_none() && self.ask_at.is_none() {
@@ -191,8 +192,15 @@ impl Agent {
                     }
                 }
             }
-            Ok(Down::Fetch(generation)) if generation <= self.machine.map().generation => {}
-            Ok(Down::Fetch(_)) => self.ask_now(),
+            Ok(Down::Fetch(generation)) => {
+                // Whoever asks like that may have forgotten who is there.
+                if let Some(link) = &mut self.link {
+                    link.say_online(&self.machine);
+                }
+                if generation > self.machine.map().generation {
+                    self.ask_now();
+                }
+            }
             Ok(Down::Removed) => return Err(End::Removed),
             Err(_) => {
                 add(&self.shared.counters.unreadable, 1);

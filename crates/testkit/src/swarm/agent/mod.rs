@@ -54,6 +54,12 @@ pub(super) struct Agent {
     machine: Arc<Machine>,
     orders: mpsc::Receiver<Order>,
     jitter: Jitter,
+    /// Whose turn it is among the servers, for requests.
+    server: usize,
+    /// The same among the brokers.
+    broker: usize,
+    /// How many servers in a row sent it to another one.
+    elsewhere: usize,
     link: Option<Link>,
     connecting: Pending<Result<Link>>,
     connect_at: Option<Instant>,
@@ -101,18 +107,23 @@ impl Agent {
         turn: Option<OwnedSemaphorePermit>,
     ) -> Self {
         let jitter = Jitter::new(u64::from_le_bytes(crate::fleet::random()));
+        let (first, now) = (super::turn(machine.number), Some(Instant::now()));
+        let (connect_at, ask_at) = if shared.asks_first { (None, now) } else { (now, None) };
         Self {
             shared,
             machine,
             orders,
             jitter,
+            server: first,
+            broker: first,
+            elsewhere: 0,
             link: None,
             connecting: None,
-            connect_at: Some(Instant::now()),
+            connect_at,
             connect_failures: 0,
             asking: None,
             kept: None,
-            ask_at: None,
+            ask_at,
             ask_again: false,
             ask_whole: false,
             ask_failures: 0,
@@ -176,15 +187,16 @@ impl Agent {
         if due(self.connect_at) && self.connecting.is_none() && self.link.is_none() {
             self.connect_at = None;
             let (shared, machine) = (Arc::clone(&self.shared), Arc::clone(&self.machine));
-            let (keepalive, seed) = (self.keepalive(), self.jitter.next());
-            self.connecting =
-                Some(Box::pin(async move { Link::connect(&shared.door, &machine, keepalive, seed).await }));
+            let (turn, keepalive, seed) = (self.broker, self.keepalive(), self.jitter.next());
+            self.connecting = Some(Box::pin(async move {
+                Link::connect(&shared.doors, &machine, turn, keepalive, seed).await
+            }));
         }
         if due(self.ask_at) && self.asking.is_none() {
             self.ask_at = None;
             self.ask_again = false;
             let (shared, machine) = (Arc::clone(&self.shared), Arc::clone(&self.machine));
-            self.asking = Some(Box::pin(fetch(shared, machine, self.kept.take(), self.ask_whole)));
+            self.asking = Some(Box::pin(fetch(shared, machine, self.server, self.kept.take(), self.ask_whole)));
         }
         if self.link.is_some() {
             if due(self.report_at) && self.under_way.is_none() {

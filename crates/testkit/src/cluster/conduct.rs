@@ -1,0 +1,70 @@
+//! What all lanes share: when they may act, who they are to the servers, and where they write down what came of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+use super::ledger::Ledger;
+use crate::fleet::Administrator;
+use crate::swarm::Histogram;
+
+/// What all lanes share.
+pub(super) struct Conduct {
+    /// The administrator at each server.
+    pub(super) administrators: Vec<Administrator>,
+    pub(super) ledger: Ledger,
+    /// How long changes took that were acknowledged.
+    pub(super) commits: Histogram,
+    numbers: AtomicU64,
+    gate: Arc<RwLock<()>>,
+    over: AtomicBool,
+    calm: Mutex<Option<Instant>>,
+}
+
+impl Conduct {
+    pub(super) fn new(administrators: Vec<Administrator>) -> Self {
+        Self {
+            administrators,
+            ledger: Ledger::default(),
+            commits: Histogram::default(),
+            numbers: AtomicU64::new(0),
+            gate: Arc::default(),
+            over: AtomicBool::new(false),
+            calm: Mutex::new(Some(Instant::now())),
+        }
+    }
+
+    /// A number that nobody else has.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The right to act once, as soon as it is time; none when it is over.
+    pub(super) async fn turn(&self) -> Option<OwnedRwLockReadGuard<()>> {
+        let turn = Arc::clone(&self.gate).read_owned().await;
+        (!self.over.load(Ordering::Acquire)).then_some(turn)
+    }
+
+    /// Waits until every act under way was answered; nobody acts while the answer lives.
+    pub(super) async fn silence(&self) -> OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.gate).write_owned().await
+    }
+
+    /// No lane acts any more.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// Something is broken from now on, or all is well from now on.
+    pub(super) fn set_calm(&self, calm: bool) {
+        *self.calm.lock().unwrap_or_else(PoisonError::into_inner) = calm.then(Instant::now);
+    }
+
+    /// Whether all was well for so long.
+    pub(super) fn calm_for(&self, time: Duration) -> bool {
+        let calm = *self.calm.lock().unwrap_or_else(PoisonError::into_inner);
+        calm.is_some_and(|since| since.elapsed() > time)
+    }
+}
