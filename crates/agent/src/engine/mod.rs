@@ -85,7 +85,7 @@ pub enum End {
 }
 
 enum Event {
-    Done(Done),
+    Done(Box<Done>),
     Broker(BrokerEvent),
     Notice(Notice),
     /// Whom the machine's resolver asks without us may have changed.
@@ -358,8 +358,8 @@ impl Engine {
         let wake = self.wake_at();
         tokio::select! {
             Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => match done {
-                Ok(done) => Event::Done(done),
-                Err(error) => Event::Done(Done::Broken(error.to_string())),
+                Ok(done) => Event::Done(Box::new(done)),
+                Err(error) => Event::Done(Box::new(Done::Broken(error.to_string()))),
             },
             event = broker::broker_event(&mut self.broker) => Event::Broker(event),
             notice = noticed(&mut self.watch) => match notice {
@@ -390,7 +390,7 @@ impl Engine {
 
     async fn handle(&mut self, event: Event) -> Option<End> {
         match event {
-            Event::Done(done) => self.done(done).await,
+            Event::Done(done) => self.done(*done).await,
             Event::Broker(event) => self.broker_said(event),
             Event::Notice(notice) => {
                 self.others_changed |= notice.others;
