@@ -238,6 +238,12 @@ rejections! {
     /// Tests of policies would fail.
     PolicyTestsFail { tests: Names } = Conflict "policy-tests-fail"
         "tests of policies say otherwise: {tests}; change the tests first, or the policy",
+    /// A document's records do not go together, among themselves or with what is there.
+    ImportBroken { reason: String } = Conflict "import-broken"
+        "the document cannot be taken: {reason}; nothing was changed, mend the document, or import it with what is not in it removed (`--prune`)",
+    /// Whoever imports would not be an administrator any more.
+    ImportLocksOut = Conflict "import-locks-out"
+        "your own account is not an administrator's in the document; nothing was changed, add it, or let another administrator import",
     /// A record stands at the name already that nothing may stand beside, or the new one is such.
     NotBesideCname { name: RecordName, network: NetworkName } = Conflict "not-beside-cname"
         "a CNAME stands alone at its name, and {name} in network `{network}` would have other records beside it; remove the others first, or choose another name",

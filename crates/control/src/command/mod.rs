@@ -16,6 +16,8 @@ use model::{
 };
 use wire::{HostSettings, Leave, NodeSwitch};
 
+use crate::Record;
+
 pub use edit::{ClientEdit, Edit, EgressEdit, NetworkEdit, NodeEdit, PolicyEdit};
 pub use new::{NewClient, NewEgress, NewPolicy, Register};
 
@@ -298,6 +300,13 @@ pub enum Command {
         /// Which.
         upstream: UpstreamId,
     },
+    /// Brings intent to what a document says.
+    Import {
+        /// Its records.
+        records: Vec<Record>,
+        /// Whether what is not among them goes.
+        prune: bool,
+    },
     /// Removes nodes, switches clients off, and asks hosts for new keys, whose time has come.
     Sweep {
         /// Hosts that are away, as far as is known: none waits for their new keys.
@@ -355,6 +364,7 @@ impl Command {
             Self::CreateUpstream { .. } => "create-upstream",
             Self::UpdateUpstream { .. } => "update-upstream",
             Self::DeleteUpstream { .. } => "delete-upstream",
+            Self::Import { .. } => "import",
             Self::Sweep { .. } => "sweep",
             Self::OwnSettings(_) => "own-settings",
             Self::OwnSwitch(_) => "own-switch",

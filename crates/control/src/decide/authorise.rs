@@ -105,7 +105,8 @@ fn needs(intent: &Intent, command: &Command) -> Needs {
         | Command::DeleteDnsRecord { .. }
         | Command::CreateUpstream { .. }
         | Command::UpdateUpstream { .. }
-        | Command::DeleteUpstream { .. } => Needs::Administrator,
+        | Command::DeleteUpstream { .. }
+        | Command::Import { .. } => Needs::Administrator,
     }
 }
 

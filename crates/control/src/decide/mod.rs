@@ -11,6 +11,7 @@ mod draft;
 mod egress;
 mod enrollment_key;
 mod host;
+mod import;
 mod names;
 mod network;
 mod node;
@@ -108,6 +109,7 @@ fn dispatch(intent: &Intent, actor: &Actor, command: Command, env: &mut Env<'_>)
         }
         Command::UpdateUpstream { upstream, servers } => upstream::update(intent, upstream, servers),
         Command::DeleteUpstream { upstream } => upstream::delete(intent, upstream),
+        Command::Import { records, prune } => import::import(intent, actor, records, prune, env),
         Command::Sweep { away } => sweep::sweep(intent, &away, env.now),
         Command::OwnSettings(settings) => host::own_settings(intent, own(actor)?, settings),
         Command::OwnSwitch(switch) => node::own_switch(intent, own(actor)?, &switch),

@@ -59,7 +59,7 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
 
 /// Refuses a network whose domain, its own or its name below the server's, overlaps another network's, or holds one for which
 /// name servers are named.
-fn check_domain(intent: &Intent, own: &Network, server: &DnsName) -> Result<(), Rejection> {
+pub(super) fn check_domain(intent: &Intent, own: &Network, server: &DnsName) -> Result<(), Rejection> {
     let Some(domain) = own.domain_below(server) else { return Ok(()) };
     for network in intent.networks(None).filter(|network| network.id != own.id) {
         let overlaps = |other: &DnsName| domain.is_within(other) || other.is_within(&domain);

@@ -128,6 +128,7 @@ fn about_policies_and_names() -> Vec<Command> {
         Command::CreateUpstream { network, domain: "corp".parse().unwrap(), servers: Vec::new() },
         Command::UpdateUpstream { upstream, servers: Vec::new() },
         Command::DeleteUpstream { upstream },
+        Command::Import { records: Vec::new(), prune: false },
     ]
 }
 
@@ -182,7 +183,7 @@ fn each_actor_may_do_what_the_table_says_and_no_more() {
     let not_systems =
         ["set-up-first-administrator", "register", "own-settings", "own-switch", "own-leave", "own-key"];
     let all = commands(UserId::from_bytes([0; 16]));
-    assert_eq!(all.len(), 43);
+    assert_eq!(all.len(), 44);
     let systems: Vec<_> = all.iter().map(Command::name).filter(|name| !not_systems.contains(name)).collect();
     assert_eq!(allowed(Actor::System, "ben"), systems);
 }

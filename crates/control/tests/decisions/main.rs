@@ -7,6 +7,7 @@ mod authorise;
 mod clients;
 mod egress;
 mod enrol;
+mod import;
 mod lives;
 mod names;
 mod networks;

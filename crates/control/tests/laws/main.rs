@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod history;
+mod import;
 mod intent;
 mod plan;
 mod policy;
