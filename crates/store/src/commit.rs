@@ -8,12 +8,15 @@
 //! carried out after we looked. Therefore each commit also names the *fence*, a random text in the database, and looking
 //! after a lost answer puts up a new one first. A commit that names an older fence does nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::last::Last;
 use crate::rows::{Written, unguessable};
-use crate::{CommitError, Place, StoreError};
+use crate::{Answer, Commit, CommitError, Place, StoreError};
 
 /// How often a refusal that explains itself by nothing is tried again.
 const MOST_REFUSALS: u32 = 8;
@@ -21,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long is tried to find out.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+struct Patience {
     /// How long a commit may take, with all that is tried after a lost connection. Then it is refused, or its outcome
     /// is unknown.
     whole: Duration,
@@ -30,8 +33,7 @@ pub(crate) struct Patience {
 
 impl Patience {
     /// What a person waits for.
-    pub(crate) const USUAL: Self =
-        Self { whole: Duration::from_secs(8), first_pause: Duration::from_millis(20) };
+    const USUAL: Self = Self { whole: Duration::from_secs(8), first_pause: Duration::from_millis(20) };
 }
 
 /// How an attempt ended.
@@ -59,12 +61,48 @@ pub(crate) struct Seen {
 }
 
 /// A way to the database for commits. It knows the fence, and learns it anew where it looks.
-pub(crate) trait Line {
+pub(crate) trait Line: Send {
     /// Tries once to have the group carried out.
-    async fn attempt(&mut self, group: &Written) -> Attempt;
+    fn attempt(&mut self, group: &Written) -> impl Future<Output = Attempt> + Send;
 
     /// Looks what is there at this number. With a new fence, no attempt before it can succeed any more.
-    async fn look(&mut self, at: u64, new_fence: Option<&str>) -> Result<Seen, StoreError>;
+    fn look(
+        &mut self,
+        at: u64,
+        new_fence: Option<&str>,
+    ) -> impl Future<Output = Result<Seen, StoreError>> + Send;
+}
+
+/// Commits in the order in which they were asked for.
+pub(crate) struct Commits<L> {
+    place: Place,
+    last: Last,
+    line: Arc<Mutex<L>>,
+}
+
+impl<L: Line + 'static> Commits<L> {
+    /// Over this line. The last commit's number is told.
+    pub(crate) fn new(place: &Place, last: &Last, line: L) -> Self {
+        Self { place: place.clone(), last: last.clone(), line: Arc::new(Mutex::new(line)) }
+    }
+
+    /// Commits a group.
+    pub(crate) fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError> {
+        Box::pin(async move {
+            let Some(group) = Written::of(&group)? else {
+                return Ok(());
+            };
+            let mut line = Arc::clone(&self.line).lock_owned().await;
+            let (place, last) = (self.place.clone(), self.last.clone());
+            // On its own: whoever stops waiting does not stop it half way.
+            let work = tokio::spawn(async move {
+                commit(&mut *line, &place, &group, Patience::USUAL).await?;
+                last.tell(group.last);
+                Ok(())
+            });
+            work.await.map_err(|_| StoreError::Gone)?
+        })
+    }
 }
 
 /// What is known of a group that was tried.
@@ -101,7 +139,7 @@ impl Pauses {
 }
 
 /// Commits the group, once or not at all.
-pub(crate) async fn commit(
+async fn commit(
     line: &mut impl Line,
     place: &Place,
     group: &Written,
@@ -178,7 +216,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Commit;
 
     /// What the network and the others do to one call.
     #[derive(Debug, Clone, Copy)]

@@ -92,6 +92,16 @@ pub enum StoreError {
         /// What the network said.
         reason: String,
     },
+    /// It can be reached, and says nothing. What was asked may be done all the same.
+    #[error(
+        "{0} does not answer; see what keeps it busy, and whether the network between it and this machine is sound"
+    )]
+    NoAnswer(Place),
+    /// A cluster whose nodes do not agree who leads.
+    #[error(
+        "{0} has no leader now; nothing was changed; see that most of its nodes run and reach one another, and try again"
+    )]
+    NoLeader(Place),
     /// User or password refused.
     #[error(
         "{place} refuses the user or the password ({reason}); check `database` and `database_password_file`"
@@ -125,8 +135,8 @@ pub enum StoreError {
         "{0} takes no writes now (a standby, or set to read-only); nothing was changed; name the primary, or promote it"
     )]
     Standby(Place),
-    /// Answers, and too late.
-    #[error("{0} did not answer in time; nothing was changed; see what keeps it busy, and try again")]
+    /// Gave up by itself, because it took too long.
+    #[error("{0} could not do it in time; nothing was changed; see what keeps it busy, and try again")]
     Timeout(Place),
     /// Has too much to do, in its own words.
     #[error("{place} has too much to do ({reason}); nothing was changed; try again")]

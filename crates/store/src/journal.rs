@@ -7,6 +7,11 @@ use model::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::StoreError;
+
+/// How many entries one transaction removes, so that commits need not wait for long.
+pub(crate) const PRUNED_AT_ONCE: u64 = 5_000;
+
 const SECRET: &str = "(secret)";
 const NEW_SECRET: &str = "(secret, changed)";
 
@@ -69,6 +74,21 @@ pub(crate) fn records_of(change: &Change) -> Vec<JournalRecord> {
         Some(JournalRecord { kind: key.kind.to_string(), id: key.id_text(), before, after })
     });
     records.collect()
+}
+
+/// Has the oldest entries removed, `PRUNED_AT_ONCE` by each call, and says how many that were.
+pub(crate) async fn prune_in_pieces<F>(mut prune: impl FnMut() -> F) -> Result<u64, StoreError>
+where
+    F: Future<Output = Result<u64, StoreError>>,
+{
+    let mut total = 0;
+    loop {
+        let removed = prune().await?;
+        total += removed;
+        if removed < PRUNED_AT_ONCE {
+            return Ok(total);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod commit;
 mod database;
 mod error;
 mod journal;
+mod last;
 mod neutral;
 mod place;
 mod postgres;

@@ -12,6 +12,8 @@ use crate::rows::JournalRow;
 use crate::sqlite::failure::{Failed, of_file};
 use crate::sqlite::file::{beside, create_private};
 use crate::sqlite::schema;
+use crate::sqlite::sql::{IDENTITY, REPLACE_IDENTITY};
+use crate::sqlite::statements::entry;
 use crate::{Place, StoreError};
 
 /// What a restored database's epoch is counted up by. The server may have been started that often since the backup was made:
@@ -37,6 +39,8 @@ pub(crate) struct Rows {
 pub(crate) struct Identity {
     pub(crate) server: String,
     pub(crate) epoch: u32,
+    /// Who its servers are, where they have said so.
+    pub(crate) servers: Option<String>,
 }
 
 /// Does this on a thread that may wait for the disk.
@@ -46,9 +50,41 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Gone)?
 }
 
-/// A backup that is being written. Without `publish` nothing of it stays.
+/// A backup that is being written, on threads that may wait for the disk. Without `publish` nothing of it stays.
 #[derive(Debug)]
-pub(crate) struct NewBackup {
+pub(crate) struct Writing(NewBackup);
+
+impl Writing {
+    /// Reserves the name and makes an empty database beside it.
+    pub(crate) async fn create(to: PathBuf) -> Result<Self, StoreError> {
+        blocking(move || NewBackup::create(&to).map(Self)).await
+    }
+
+    async fn with(
+        mut self,
+        work: impl FnOnce(&mut NewBackup) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<Self, StoreError> {
+        blocking(move || work(&mut self.0).map(|()| self)).await
+    }
+
+    /// Says whose rows these are.
+    pub(crate) async fn identify(self, identity: Identity) -> Result<Self, StoreError> {
+        self.with(move |new| new.identify(&identity)).await
+    }
+
+    /// Adds rows.
+    pub(crate) async fn put(self, rows: Rows) -> Result<Self, StoreError> {
+        self.with(move |new| new.put(&rows)).await
+    }
+
+    /// Gives the finished file its name, when the disk has it.
+    pub(crate) async fn publish(self) -> Result<(), StoreError> {
+        blocking(move || self.0.publish()).await
+    }
+}
+
+#[derive(Debug)]
+struct NewBackup {
     connection: Option<Connection>,
     part: PathBuf,
     to: PathBuf,
@@ -56,8 +92,7 @@ pub(crate) struct NewBackup {
 }
 
 impl NewBackup {
-    /// Reserves the name and makes an empty database beside it.
-    pub(crate) fn create(to: &Path) -> Result<Self, StoreError> {
+    fn create(to: &Path) -> Result<Self, StoreError> {
         create_private(to).map_err(|error| of_file(to, &error))?;
         let part = beside(to, ".part");
         let mut new = Self { connection: None, part, to: to.to_owned(), published: false };
@@ -79,18 +114,17 @@ impl NewBackup {
         work(connection).map_err(|error| Failed::from(error).at(&Place::from(self.part.as_path())))
     }
 
-    /// Says whose rows these are.
-    pub(crate) fn identify(&mut self, identity: &Identity) -> Result<(), StoreError> {
-        let Identity { server, epoch } = identity;
+    fn identify(&mut self, identity: &Identity) -> Result<(), StoreError> {
+        let Identity { server, epoch, servers } = identity;
         self.with(|connection| {
             let sql = "UPDATE meta SET value = ?2 WHERE key = ?1";
             connection.execute(sql, params!["server", server])?;
-            connection.execute(sql, params!["epoch", epoch.to_string()]).map(drop)
+            connection.execute(sql, params!["epoch", epoch.to_string()])?;
+            servers.iter().try_for_each(|servers| connection.execute(REPLACE_IDENTITY, [servers]).map(drop))
         })
     }
 
-    /// Adds rows.
-    pub(crate) fn put(&mut self, rows: &Rows) -> Result<(), StoreError> {
+    fn put(&mut self, rows: &Rows) -> Result<(), StoreError> {
         self.with(|connection| {
             let transaction = connection.transaction()?;
             {
@@ -114,8 +148,7 @@ impl NewBackup {
         })
     }
 
-    /// Gives the finished file its name, when the disk has it.
-    pub(crate) fn publish(mut self) -> Result<(), StoreError> {
+    fn publish(mut self) -> Result<(), StoreError> {
         drop(self.connection.take());
         let synced = std::fs::File::open(&self.part).and_then(|file| file.sync_all());
         synced
@@ -192,7 +225,9 @@ impl Backup {
             let detail = "it does not say whose backup it is".to_owned();
             return Err(StoreError::Damaged { place: self.place.clone(), detail });
         };
-        Ok(Identity { server, epoch: epoch.saturating_add(EPOCHS_SINCE).min(LAST_EPOCH) })
+        let servers =
+            self.ask(|connection| connection.query_row(IDENTITY, [], |row| row.get(0)).optional())?;
+        Ok(Identity { server, epoch: epoch.saturating_add(EPOCHS_SINCE).min(LAST_EPOCH), servers })
     }
 
     /// Some rows of each table: those behind so many others. Empty at the end.
@@ -207,15 +242,7 @@ impl Backup {
                 .prepare(
                     "SELECT seq, time, actor, command, records FROM journal ORDER BY seq LIMIT ?1 OFFSET ?2",
                 )?
-                .query_map(page, |row| {
-                    Ok(JournalRow {
-                        seq: row.get(0)?,
-                        time: row.get(1)?,
-                        actor: row.get(2)?,
-                        command: row.get(3)?,
-                        records: row.get(4)?,
-                    })
-                })?
+                .query_map(page, entry)?
                 .collect::<Result<_, _>>()?;
             let inventory = connection
                 .prepare("SELECT host, json FROM inventory ORDER BY host LIMIT ?1 OFFSET ?2")?

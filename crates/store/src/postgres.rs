@@ -1,5 +1,5 @@
-//! PostgreSQL, 15 or newer: one connection for commits in their order, one for everything else, one that listens for what
-//! other servers commit.
+//! PostgreSQL, 15 or newer: one connection for commits in their order, one for leases, which must not wait for anything, one
+//! for everything else, and one that listens for what other servers commit.
 //!
 //! Not for poolers that hand each transaction another connection. It keeps true that a commit is one statement and one round
 //! trip, whatever the size of its group, and that nobody waits for ever.
@@ -18,18 +18,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{Epoch, Timestamp};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::address::{Address, Backend, Existing};
-use crate::commit::{Patience, commit};
-use crate::rows::{Written, inventory_rows, keepable};
+use crate::commit::Commits;
+use crate::journal::prune_in_pieces;
+use crate::last::Last;
+use crate::rows::{inventory_rows, keepable};
 use crate::{
     Answer, Commit, CommitError, Database, Followed, Held, InventoryRow, JournalEntry, Lease, Loaded, Place,
     StoreError,
 };
 use line::CommitLine;
-use statements::{PRUNED_AT_ONCE, Side};
+use statements::Side;
 use target::Target;
 
 /// PostgreSQL among the backends.
@@ -48,9 +50,10 @@ pub(crate) const BACKEND: Backend = Backend {
 /// A database on a PostgreSQL server.
 struct Postgres {
     target: Arc<Target>,
-    commits: Arc<Mutex<CommitLine>>,
+    commits: Commits<CommitLine>,
     side: Mutex<Side>,
-    last: Arc<watch::Sender<u64>>,
+    leases: Mutex<Side>,
+    last: Last,
     listener: JoinHandle<()>,
 }
 
@@ -59,10 +62,11 @@ impl Postgres {
         let target = Arc::new(Target::of(address)?);
         schema::prepare(&target).await?;
         let mut side = Side::new(Arc::clone(&target));
-        let last = Arc::new(watch::Sender::new(side.check().await?));
-        let listener = tokio::spawn(listen::run(Arc::clone(&target), Arc::clone(&last)));
-        let commits = Arc::new(Mutex::new(CommitLine::new(Arc::clone(&target))));
-        Ok(Self { target, commits, side: Mutex::new(side), last, listener })
+        let last = Last::new(side.check().await?);
+        let listener = tokio::spawn(listen::run(Arc::clone(&target), last.clone()));
+        let commits = Commits::new(&target.place, &last, CommitLine::new(Arc::clone(&target)));
+        let leases = Mutex::new(Side::new(Arc::clone(&target)));
+        Ok(Self { target, commits, side: Mutex::new(side), leases, last, listener })
     }
 }
 
@@ -70,15 +74,6 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.listener.abort();
     }
-}
-
-/// The last commit's number never goes back.
-fn tell(last: &watch::Sender<u64>, seq: u64) {
-    last.send_if_modified(|last| {
-        let is_later = seq > *last;
-        *last = seq.max(*last);
-        is_later
-    });
 }
 
 impl Database for Postgres {
@@ -95,21 +90,7 @@ impl Database for Postgres {
     }
 
     fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError> {
-        Box::pin(async move {
-            let Some(group) = Written::of(&group)? else {
-                return Ok(());
-            };
-            let mut line = Arc::clone(&self.commits).lock_owned().await;
-            let last = Arc::clone(&self.last);
-            // On its own: whoever stops waiting does not stop it half way.
-            let work = tokio::spawn(async move {
-                let place = line.place().clone();
-                commit(&mut *line, &place, &group, Patience::USUAL).await?;
-                tell(&last, group.last);
-                Ok(())
-            });
-            work.await.map_err(|_| StoreError::Gone)?
-        })
+        self.commits.commit(group)
     }
 
     fn follow(&self, after: u64) -> Answer<'_, Followed> {
@@ -117,18 +98,14 @@ impl Database for Postgres {
     }
 
     fn changed(&self, after: u64) -> Answer<'_, u64> {
-        let mut last = self.last.subscribe();
-        Box::pin(async move {
-            let seen = last.wait_for(|last| *last > after).await;
-            seen.map(|last| *last).map_err(|_| StoreError::Gone)
-        })
+        self.last.changed(after)
     }
 
     fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Option<Lease>> {
         let (name, holder) = (name.to_owned(), holder.to_owned());
         Box::pin(async move {
             keepable("the name of a lease", &name)?;
-            let mut side = self.side.lock().await;
+            let mut side = self.leases.lock().await;
             let asked = Instant::now();
             let granted = side.lease(&name, &holder, lifetime).await?;
             Ok(granted.then(|| Lease::granted(asked, lifetime)))
@@ -137,11 +114,11 @@ impl Database for Postgres {
 
     fn release(&self, name: &str, holder: &str) -> Answer<'_, ()> {
         let (name, holder) = (name.to_owned(), holder.to_owned());
-        Box::pin(async move { self.side.lock().await.release(&name, &holder).await })
+        Box::pin(async move { self.leases.lock().await.release(&name, &holder).await })
     }
 
     fn held<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Held>> {
-        Box::pin(async move { self.side.lock().await.held(prefix).await })
+        Box::pin(async move { self.leases.lock().await.held(prefix).await })
     }
 
     fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>> {
@@ -149,16 +126,7 @@ impl Database for Postgres {
     }
 
     fn prune(&self, older_than: Timestamp) -> Answer<'_, u64> {
-        Box::pin(async move {
-            let mut total = 0;
-            loop {
-                let removed = self.side.lock().await.prune(older_than).await?;
-                total += removed;
-                if removed < PRUNED_AT_ONCE {
-                    return Ok(total);
-                }
-            }
-        })
+        Box::pin(prune_in_pieces(move || async move { self.side.lock().await.prune(older_than).await }))
     }
 
     fn next_epoch(&self) -> Answer<'_, Epoch> {
@@ -191,14 +159,13 @@ impl Database for Postgres {
     }
 
     fn backup(&self, to: &std::path::Path) -> Answer<'_, ()> {
-        let to = to.to_owned();
-        Box::pin(async move { copy::backup(&self.target, &to).await })
+        Box::pin(copy::backup(&self.target, to.to_owned()))
     }
 
     fn check(&self) -> Answer<'_, u64> {
         Box::pin(async {
             let seq = self.side.lock().await.check().await?;
-            tell(&self.last, seq);
+            self.last.tell(seq);
             Ok(seq)
         })
     }

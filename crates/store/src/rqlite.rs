@@ -15,19 +15,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{Epoch, Timestamp};
-use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use crate::address::{Address, Backend, Existing};
-use crate::commit::{Patience, commit};
-use crate::rows::{Written, inventory_rows, keepable};
+use crate::commit::Commits;
+use crate::journal::prune_in_pieces;
+use crate::last::Last;
+use crate::rows::{inventory_rows, keepable};
 use crate::{
     Answer, Commit, CommitError, Database, Followed, Held, InventoryRow, JournalEntry, Lease, Loaded, Place,
     StoreError,
 };
 use http::Http;
 use line::CommitLine;
-use statements::PRUNED_AT_ONCE;
 
 /// rqlite among the backends.
 pub(crate) const BACKEND: Backend = Backend {
@@ -46,9 +46,8 @@ const ASK: Duration = Duration::from_millis(250);
 /// A database on an rqlite cluster.
 struct Rqlite {
     http: Arc<Http>,
-    commits: Arc<Mutex<CommitLine>>,
-    /// The last number that was committed or seen here.
-    last: Arc<watch::Sender<u64>>,
+    commits: Commits<CommitLine>,
+    last: Last,
     asker: JoinHandle<()>,
 }
 
@@ -56,9 +55,9 @@ impl Rqlite {
     async fn open(address: &Address) -> Result<Self, StoreError> {
         let http = Arc::new(target::http(address)?);
         schema::prepare(&http).await?;
-        let last = Arc::new(watch::Sender::new(statements::check(&http).await?));
-        let commits = Arc::new(Mutex::new(CommitLine::new(Arc::clone(&http))));
-        let asker = tokio::spawn(ask(Arc::clone(&http), Arc::clone(&last)));
+        let last = Last::new(statements::check(&http).await?);
+        let commits = Commits::new(&http.place, &last, CommitLine::new(Arc::clone(&http)));
+        let asker = tokio::spawn(ask(Arc::clone(&http), last.clone()));
         Ok(Self { http, commits, last, asker })
     }
 }
@@ -70,24 +69,15 @@ impl Drop for Rqlite {
 }
 
 /// Asks for what others committed until it is aborted, however often those who wait for it begin anew.
-async fn ask(http: Arc<Http>, last: Arc<watch::Sender<u64>>) {
+async fn ask(http: Arc<Http>, last: Last) {
     loop {
         tokio::time::sleep(ASK).await;
         match statements::check(&http).await {
-            Ok(seq) => tell(&last, seq),
+            Ok(seq) => last.tell(seq),
             // Whoever waits here waits for commits, not for errors.
             Err(error) => tracing::debug!(%error, "not hearing of others' commits; asking again"),
         }
     }
-}
-
-/// The last commit's number never goes back.
-fn tell(last: &watch::Sender<u64>, seq: u64) {
-    last.send_if_modified(|last| {
-        let is_later = seq > *last;
-        *last = seq.max(*last);
-        is_later
-    });
 }
 
 impl Database for Rqlite {
@@ -104,20 +94,7 @@ impl Database for Rqlite {
     }
 
     fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError> {
-        Box::pin(async move {
-            let Some(group) = Written::of(&group)? else {
-                return Ok(());
-            };
-            let mut line = Arc::clone(&self.commits).lock_owned().await;
-            let (last, place) = (Arc::clone(&self.last), self.http.place.clone());
-            // On its own: whoever stops waiting does not stop it half way.
-            let work = tokio::spawn(async move {
-                commit(&mut *line, &place, &group, Patience::USUAL).await?;
-                tell(&last, group.last);
-                Ok(())
-            });
-            work.await.map_err(|_| StoreError::Gone)?
-        })
+        self.commits.commit(group)
     }
 
     fn follow(&self, after: u64) -> Answer<'_, Followed> {
@@ -125,11 +102,7 @@ impl Database for Rqlite {
     }
 
     fn changed(&self, after: u64) -> Answer<'_, u64> {
-        let mut last = self.last.subscribe();
-        Box::pin(async move {
-            let seen = last.wait_for(|last| *last > after).await;
-            seen.map(|last| *last).map_err(|_| StoreError::Gone)
-        })
+        self.last.changed(after)
     }
 
     fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Option<Lease>> {
@@ -156,16 +129,7 @@ impl Database for Rqlite {
     }
 
     fn prune(&self, older_than: Timestamp) -> Answer<'_, u64> {
-        Box::pin(async move {
-            let mut total = 0;
-            loop {
-                let removed = statements::prune(&self.http, older_than).await?;
-                total += removed;
-                if removed < PRUNED_AT_ONCE {
-                    return Ok(total);
-                }
-            }
-        })
+        Box::pin(prune_in_pieces(move || statements::prune(&self.http, older_than)))
     }
 
     fn next_epoch(&self) -> Answer<'_, Epoch> {
@@ -198,14 +162,13 @@ impl Database for Rqlite {
     }
 
     fn backup(&self, to: &Path) -> Answer<'_, ()> {
-        let to = to.to_owned();
-        Box::pin(async move { copy::backup(&self.http, &to).await })
+        Box::pin(copy::backup(&self.http, to.to_owned()))
     }
 
     fn check(&self) -> Answer<'_, u64> {
         Box::pin(async {
             let seq = statements::check(&self.http).await?;
-            tell(&self.last, seq);
+            self.last.tell(seq);
             Ok(seq)
         })
     }

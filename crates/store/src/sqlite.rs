@@ -7,7 +7,8 @@ mod backup;
 pub(crate) mod failure;
 pub(crate) mod file;
 pub(crate) mod schema;
-mod statements;
+pub(crate) mod sql;
+pub(crate) mod statements;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,12 +16,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use model::{Epoch, Timestamp};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use failure::{Failed, of_file};
-use statements::{PRUNED_AT_ONCE, Statements};
+use statements::Statements;
 
 use crate::address::{Address, Backend, Existing, Url};
+use crate::journal::prune_in_pieces;
+use crate::last::Last;
 use crate::neutral::blocking;
 use crate::rows::{Written, inventory_rows, keepable};
 use crate::{
@@ -63,8 +66,7 @@ type Job = Box<dyn FnOnce(&mut Statements) + Send>;
 pub struct Sqlite {
     path: PathBuf,
     place: Place,
-    /// The last commit's number.
-    last: watch::Sender<u64>,
+    last: Last,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -77,7 +79,7 @@ impl Sqlite {
         let mut statements = Statements::open(path).map_err(|failed| failed.at(&place))?;
         let last = statements.check().map_err(|failed| failed.at(&place))?;
         let (jobs, thread) = Self::run(statements, claim).map_err(|error| of_file(path, &error))?;
-        let (jobs, thread, last) = (Some(jobs), Some(thread), watch::Sender::new(last));
+        let (jobs, thread, last) = (Some(jobs), Some(thread), Last::new(last));
         Ok(Self { path: path.to_owned(), place, last, jobs, thread })
     }
 
@@ -145,7 +147,7 @@ impl Database for Sqlite {
             let commit = move |statements: &mut Statements| {
                 let committed = statements.commit(&group)?;
                 if committed.is_ok() {
-                    tell.send_replace(last);
+                    tell.tell(last);
                 }
                 Ok(committed)
             };
@@ -158,11 +160,7 @@ impl Database for Sqlite {
     }
 
     fn changed(&self, after: u64) -> Answer<'_, u64> {
-        let mut last = self.last.subscribe();
-        Box::pin(async move {
-            let seen = last.wait_for(|last| *last > after).await;
-            seen.map(|last| *last).map_err(|_| StoreError::Gone)
-        })
+        self.last.changed(after)
     }
 
     fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Option<Lease>> {
@@ -189,16 +187,7 @@ impl Database for Sqlite {
     }
 
     fn prune(&self, older_than: Timestamp) -> Answer<'_, u64> {
-        Box::pin(async move {
-            let mut total = 0;
-            loop {
-                let removed = self.ask(move |statements| statements.prune(older_than)).await?;
-                total += removed;
-                if removed < PRUNED_AT_ONCE {
-                    return Ok(total);
-                }
-            }
-        })
+        Box::pin(prune_in_pieces(move || self.ask(move |statements| statements.prune(older_than))))
     }
 
     fn next_epoch(&self) -> Answer<'_, Epoch> {
@@ -234,14 +223,8 @@ impl Database for Sqlite {
 
     fn backup(&self, to: &Path) -> Answer<'_, ()> {
         let (from, to) = (self.path.clone(), to.to_owned());
-        Box::pin(async move {
-            // A thread and a connection of its own: commits do not wait for it.
-            let (answer, answered) = oneshot::channel();
-            let work = move || drop(answer.send(backup::backup(&from, &to)));
-            let thread = std::thread::Builder::new().name("backup".to_owned()).spawn(work);
-            thread.map_err(|error| of_file(&self.path, &error))?;
-            answered.await.map_err(|_| StoreError::Gone)?
-        })
+        // A thread and a connection of its own: commits do not wait for it.
+        Box::pin(blocking(move || backup::backup(&from, &to)))
     }
 
     fn check(&self) -> Answer<'_, u64> {

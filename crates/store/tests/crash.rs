@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod conformance;
+#[path = "../../testkit/src/engines/mod.rs"]
+#[allow(unreachable_pub, dead_code, reason = "taken in as it is; this test uses the part it needs")]
+mod engines;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -14,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use conformance::history::{Records, change, expected, plain_wishes, time_of};
 use conformance::wait;
+use engines::disk;
 use store::{Commit, CommitError, Database, Loaded, Sqlite, StoreError};
 
 const CHILD: &str = "STORE_TEST_CHILD";
@@ -93,10 +97,9 @@ fn killed_at_any_instant_no_acknowledged_commit_is_lost() {
 /// The child: fills a small disk, makes room, and goes on.
 #[test]
 fn child_that_fills_its_disk() {
-    let Some(folder) = std::env::var_os(CHILD) else {
+    let Some(folder) = disk::folder() else {
         return;
     };
-    let folder = Path::new(&folder);
     let database = Sqlite::open(&folder.join("netloom.db")).unwrap();
     let ballast = folder.join("ballast");
     std::fs::write(&ballast, vec![0; 1 << 20]).unwrap();
@@ -126,42 +129,24 @@ fn child_that_fills_its_disk() {
     assert_eq!((loaded.seq, records_of(loaded)), (seq + 1, records));
 }
 
-/// Runs one of the children above or below on a file system of its own.
-fn on_a_disk_of(options: &str, child: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let script = r#"mount -t tmpfs -o "$1" tmpfs "$2" && exec "$3" --exact "$4" --nocapture"#;
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", options])
-        .args([folder.path().as_os_str(), std::env::current_exe().unwrap().as_os_str(), child.as_ref()])
-        .env(CHILD, folder.path())
-        .output()
-        .expect("`unshare` of util-linux is there");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(
-        output.status.success(),
-        "needs user namespaces (kernel.unprivileged_userns_clone=1)\n{out}\n{err}"
-    );
-    assert!(out.contains("1 passed"), "{out}");
-}
-
 #[test]
 fn on_a_full_disk_nothing_is_half_done_and_with_room_it_goes_on() {
-    on_a_disk_of("size=3m", "child_that_fills_its_disk");
+    disk::run_on("size=3m", "child_that_fills_its_disk");
 }
 
 /// The child: cannot write at all.
 #[test]
 fn child_that_may_not_write() {
-    let Some(folder) = std::env::var_os(CHILD) else {
+    let Some(folder) = disk::folder() else {
         return;
     };
-    let error = Sqlite::open(&Path::new(&folder).join("netloom.db")).unwrap_err();
+    let error = Sqlite::open(&folder.join("netloom.db")).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly(_)) && error.to_string().contains("netloom.db"), "{error}");
-    let error = Sqlite::open(&Path::new(&folder).join("new/netloom.db")).unwrap_err();
+    let error = Sqlite::open(&folder.join("new/netloom.db")).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
 }
 
 #[test]
 fn on_a_read_only_disk_the_sentence_says_so() {
-    on_a_disk_of("ro", "child_that_may_not_write");
+    disk::run_on("ro", "child_that_may_not_write");
 }

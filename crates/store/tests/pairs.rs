@@ -6,8 +6,9 @@ mod conformance;
 #[allow(unreachable_pub, dead_code, reason = "taken in as it is; this test uses the part it needs")]
 mod engines;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use conformance::history::{change, history, plain_wishes, time_of};
 use conformance::wait;
@@ -16,32 +17,47 @@ use engines::rqlite::StandIn;
 use model::HostId;
 use store::{Access, Address, Commit, Database, Existing, InventoryRow, JournalEntry, Loaded};
 
+static POSTGRES: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(None).unwrap());
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
 /// One of each, and what keeps it alive.
 struct Engines {
     folder: tempfile::TempDir,
-    postgres: Cluster,
     rqlite: Vec<StandIn>,
-    count: u32,
+    /// What tells the newest three from all others.
+    number: u32,
 }
 
 impl Engines {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), rqlite: Vec::new(), number: 0 }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join(format!("{}.db", self.number))
+    }
+
+    fn schema(&self) -> String {
+        format!("pair_{}", self.number)
+    }
+
     /// A new empty database of each kind.
     fn three(&mut self) -> [Address; 3] {
-        self.count += 1;
+        self.number = COUNT.fetch_add(1, Ordering::Relaxed);
         let parse = |url: &str| Address::parse(url, Access::default()).unwrap();
-        let schema = format!("pair_{}", self.count);
-        self.postgres.psql(&format!("CREATE SCHEMA {schema}")).unwrap();
-        let rqlite = StandIn::start(1).unwrap();
-        let addresses = [
-            Address::file(&self.folder.path().join(format!("{}.db", self.count))),
-            parse(&format!(
-                "postgres://netloom@{}/postgres?options=-c%20search_path%3D{schema}",
-                self.postgres.address()
-            )),
-            parse(&format!("rqlite://{}", rqlite.nodes()[0])),
-        ];
-        self.rqlite.push(rqlite);
-        addresses
+        POSTGRES.psql(&format!("CREATE SCHEMA {}", self.schema())).unwrap();
+        self.rqlite.push(StandIn::start(1).unwrap());
+        let postgres = format!("{}?options=-c%20search_path%3D{}", POSTGRES.url(), self.schema());
+        [Address::file(&self.file()), parse(&postgres), parse(&self.rqlite.last().unwrap().url())]
+    }
+
+    /// Carries this out in one of the newest three.
+    fn carry_out(&self, which: usize, sql: &str) {
+        match which {
+            0 => rusqlite::Connection::open(self.file()).unwrap().execute_batch(sql).unwrap(),
+            1 => drop(POSTGRES.psql(&format!("SET search_path = {}; {sql}", self.schema())).unwrap()),
+            _ => self.rqlite.last().unwrap().sql(sql).unwrap(),
+        }
     }
 }
 
@@ -79,13 +95,12 @@ fn restored(backup: &Path, to: &Address) -> Arc<dyn Database> {
 #[test]
 fn a_backup_from_any_database_goes_into_any_other() {
     let folder = tempfile::tempdir().unwrap();
-    let postgres = Cluster::start(None).unwrap();
-    let mut engines =
-        Engines { folder: tempfile::tempdir().unwrap(), postgres, rqlite: Vec::new(), count: 0 };
+    let mut engines = Engines::new();
     for (from, source) in engines.three().iter().enumerate() {
         let database = wait(store::open(source)).unwrap();
         fill(&database);
         let epoch = wait(database.next_epoch()).unwrap();
+        wait(database.identity("ours")).unwrap();
         let expected = all(&database);
         assert_eq!(expected.1.len(), 2_101);
         let backup = folder.path().join(format!("backup-{from}"));
@@ -94,6 +109,7 @@ fn a_backup_from_any_database_goes_into_any_other() {
             let database = restored(&backup, target);
             assert!(all(&database) == expected, "from {} to {}", source.place(), target.place());
             assert!(wait(database.next_epoch()).unwrap() > epoch);
+            assert_eq!(wait(database.identity("another's")).as_deref(), Ok("ours"));
             // And once more, back to where it came from.
             let again = folder.path().join(format!("again-{from}-{to}"));
             wait(database.backup(&again)).unwrap();
@@ -102,22 +118,54 @@ fn a_backup_from_any_database_goes_into_any_other() {
     }
 }
 
-#[test]
-fn a_backup_of_the_first_version_goes_into_any_database_and_is_left_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let backup = folder.path().join("backup");
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sqlite/v1.sql");
-    let raw = rusqlite::Connection::open(&backup).unwrap();
-    raw.execute_batch(&std::fs::read_to_string(fixture).unwrap().replace("WAL", "DELETE")).unwrap();
-    drop(raw);
-    let before = std::fs::read(&backup).unwrap();
-    let postgres = Cluster::start(None).unwrap();
-    let mut engines =
-        Engines { folder: tempfile::tempdir().unwrap(), postgres, rqlite: Vec::new(), count: 0 };
+/// The tables of released versions, with a little in them.
+fn released(engine: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(engine);
+    let files = std::fs::read_dir(folder).unwrap();
+    files.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
+}
+
+fn into_all_three(engines: &mut Engines, backup: &Path) {
     for target in engines.three() {
-        let (loaded, journal, inventory) = all(&restored(&backup, &target));
+        let database = restored(backup, &target);
+        let (loaded, journal, inventory) = all(&database);
         assert_eq!((loaded.seq, loaded.records.len(), journal.len(), inventory.len()), (1, 1, 1, 1));
         assert_eq!(loaded.server, "000102030405060708090a0b0c0d0e0f");
+        assert!(
+            wait(database.next_epoch()).unwrap().number() > 4_096,
+            "later than all that agents have seen"
+        );
+        assert_eq!(wait(database.identity("ours")).as_deref(), Ok("ours"), "it does not say who they were");
     }
-    assert_eq!(std::fs::read(&backup).unwrap(), before);
+}
+
+#[test]
+fn a_backup_of_any_released_version_goes_into_any_database_and_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut engines = Engines::new();
+    for (at, tables) in released("sqlite").iter().enumerate() {
+        let backup = folder.path().join(format!("backup-{at}"));
+        let raw = rusqlite::Connection::open(&backup).unwrap();
+        raw.execute_batch(&tables.replace("WAL", "DELETE")).unwrap();
+        drop(raw);
+        let before = std::fs::read(&backup).unwrap();
+        into_all_three(&mut engines, &backup);
+        assert_eq!(std::fs::read(&backup).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_database_of_any_released_version_is_backed_up_and_goes_into_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut engines = Engines::new();
+    for (from, engine) in ["sqlite", "postgres", "rqlite"].into_iter().enumerate() {
+        for (at, tables) in released(engine).iter().enumerate() {
+            let sources = engines.three();
+            engines.carry_out(from, tables);
+            let database = wait(store::open(&sources[from])).unwrap();
+            let backup = folder.path().join(format!("backup-{from}-{at}"));
+            wait(database.backup(&backup)).unwrap();
+            into_all_three(&mut engines, &backup);
+        }
+    }
 }

@@ -37,10 +37,6 @@ impl Schema {
     fn sql(&self, sql: &str) -> String {
         CLUSTER.psql(&format!("SET search_path = {}; {sql}", self.name)).unwrap()
     }
-
-    fn refusal(&self) -> StoreError {
-        wait(store::open(&self.address())).err().unwrap()
-    }
 }
 
 impl Place for Schema {
@@ -52,6 +48,16 @@ impl Place for Schema {
 
     fn address(&self) -> Address {
         address(&self.url(&CLUSTER.address().to_string()))
+    }
+
+    fn engine() -> &'static str {
+        "postgres"
+    }
+
+    fn made_by(sql: &str) -> Self {
+        let place = Self::empty();
+        place.sql(sql);
+        place
     }
 
     fn is_for_several() -> bool {
@@ -118,7 +124,7 @@ fn killed_at_any_instant_no_acknowledged_commit_is_lost() {
         let is_honest = matches!(
             outcome,
             CommitError::Unknown { .. }
-                | CommitError::Store(StoreError::Unreachable { .. } | StoreError::Timeout(_))
+                | CommitError::Store(StoreError::Unreachable { .. } | StoreError::NoAnswer(_))
         );
         assert!(is_honest, "{outcome:?}");
         cluster.start_again().unwrap();
@@ -201,53 +207,6 @@ fn a_standby_answers_reads_and_refuses_writes_in_so_many_words() {
     let error = wait(database.commit(one(3))).unwrap_err();
     assert!(matches!(error, CommitError::Store(StoreError::Standby(_))), "{error:?}");
     assert_eq!(wait(database.load()).unwrap().seq, 2);
-}
-
-#[test]
-fn a_database_that_others_keep_locked_is_given_up_in_time_and_nothing_is_done() {
-    let place = Schema::empty();
-    let database = place.open();
-    wait(database.commit(plain(1))).unwrap();
-    let url = place.url(&CLUSTER.address().to_string());
-    wait(async {
-        let config: tokio_postgres::Config = url.parse().unwrap();
-        let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client.batch_execute("BEGIN; LOCK TABLE records").await.unwrap();
-        let error = database.commit(one(2)).await.unwrap_err();
-        assert!(matches!(error, CommitError::Store(StoreError::Timeout(_))), "{error:?}");
-        client.batch_execute("ROLLBACK").await.unwrap();
-        assert_eq!(database.check().await, Ok(1));
-        database.commit(one(2)).await.unwrap();
-    });
-}
-
-#[test]
-fn tables_of_something_else_and_newer_ones_are_refused() {
-    let place = Schema::empty();
-    place.sql("CREATE TABLE songs (title text)");
-    assert!(matches!(place.refusal(), StoreError::Foreign(_)));
-
-    let place = Schema::empty();
-    drop(place.open());
-    place.sql("UPDATE meta SET value = '999' WHERE key IN ('schema', 'compatible')");
-    assert!(matches!(place.refusal(), StoreError::Newer { found: 999, known: 2, .. }));
-}
-
-#[test]
-fn every_released_version_opens_and_moves_forward() {
-    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/postgres");
-    for fixture in std::fs::read_dir(fixtures).unwrap() {
-        let fixture = fixture.unwrap().path();
-        let place = Schema::empty();
-        place.sql(&std::fs::read_to_string(&fixture).unwrap());
-        let database = place.open();
-        let loaded = wait(database.load()).unwrap();
-        assert_eq!((loaded.seq, loaded.records.len()), (1, 1), "{}", fixture.display());
-        assert_eq!(wait(database.next_epoch()).unwrap().number(), 8);
-        assert_eq!(wait(database.inventory()).unwrap().len(), 1);
-        wait(database.commit(one(2))).unwrap();
-    }
 }
 
 #[test]

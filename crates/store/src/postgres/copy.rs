@@ -2,16 +2,16 @@
 //!
 //! Not for other formats: `crate::neutral` is the one there is. It keeps true that a restore is one transaction.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio_postgres::Row;
 
 use super::connect::{LONG_ANSWER, Session};
 use super::failure::Failure;
 use super::schema;
-use super::statements::entry;
+use super::statements::{REPLACE_IDENTITY, entry};
 use super::target::Target;
-use crate::neutral::{AT_ONCE, Carried, Identity, NewBackup, Rows, blocking};
+use crate::neutral::{AT_ONCE, Carried, Identity, Rows, Writing};
 use crate::rows::unguessable;
 use crate::{Existing, StoreError};
 
@@ -19,15 +19,13 @@ const PATIENT: &str = "SET statement_timeout = '60s'; SET idle_in_transaction_se
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Writes a backup into a new file.
-pub(super) async fn backup(target: &Target, to: &Path) -> Result<(), StoreError> {
-    let to = to.to_owned();
-    let mut new = blocking(move || NewBackup::create(&to)).await?;
+pub(super) async fn backup(target: &Target, to: PathBuf) -> Result<(), StoreError> {
+    let new = Writing::create(to).await?;
     let certain = |failed: Failure| failed.error;
     let session = Session::connect(target).await.map_err(certain)?;
     session.run(target, PATIENT).await.map_err(certain)?;
     session.run(target, SNAPSHOT).await.map_err(certain)?;
-    let identity = identity(&session, target).await?;
-    new = put(new, move |new| new.identify(&identity)).await?;
+    let mut new = new.identify(identity(&session, target).await?).await?;
     let mut page =
         Page { session: &session, target, seq: -1, record: Default::default(), host: String::new() };
     loop {
@@ -35,30 +33,20 @@ pub(super) async fn backup(target: &Target, to: &Path) -> Result<(), StoreError>
         if rows.is_empty() {
             break;
         }
-        new = put(new, move |new| new.put(&rows)).await?;
+        new = new.put(rows).await?;
     }
-    blocking(move || new.publish()).await
-}
-
-async fn put(
-    mut new: NewBackup,
-    work: impl FnOnce(&mut NewBackup) -> Result<(), StoreError> + Send + 'static,
-) -> Result<NewBackup, StoreError> {
-    blocking(move || {
-        work(&mut new)?;
-        Ok(new)
-    })
-    .await
+    new.publish().await
 }
 
 async fn identity(session: &Session, target: &Target) -> Result<Identity, StoreError> {
     let sql = "
-        SELECT (SELECT value FROM meta WHERE key = 'server'), (SELECT value FROM meta WHERE key = 'epoch')";
+        SELECT (SELECT value FROM meta WHERE key = 'server'), (SELECT value FROM meta WHERE key = 'epoch'),
+            (SELECT value FROM meta WHERE key = 'identity')";
     let found = session.ask(target, sql, &[], LONG_ANSWER).await.map_err(|failed| failed.error)?;
     let text = |at| found.first().and_then(|row| row.get::<_, Option<String>>(at));
     let detail = "it does not say whose it is".to_owned();
     match (text(0), text(1).and_then(|epoch| epoch.parse().ok())) {
-        (Some(server), Some(epoch)) => Ok(Identity { server, epoch }),
+        (Some(server), Some(epoch)) => Ok(Identity { server, epoch, servers: text(2) }),
         _ => Err(StoreError::Damaged { place: target.place.clone(), detail }),
     }
 }
@@ -116,15 +104,21 @@ pub(super) async fn restore(target: &Target, backup: &Path, existing: Existing) 
     // The fence first: a commit that is on its way ends before it, or does nothing.
     let fence = "UPDATE meta SET value = $1 WHERE key = 'fence'";
     session.change(target, fence, &[&unguessable()]).await.map_err(certain)?;
-    let empty = "DELETE FROM records; DELETE FROM journal; DELETE FROM inventory; DELETE FROM leases";
+    let empty = "
+        DELETE FROM records; DELETE FROM journal; DELETE FROM inventory; DELETE FROM leases;
+        DELETE FROM meta WHERE key = 'identity';
+        UPDATE meta SET value = (value::bigint + 1)::text WHERE key = 'inventory'";
     session.run(target, empty).await.map_err(certain)?;
     while let Some(rows) = carried.next().await? {
         fill(&session, target, &rows).await.map_err(certain)?;
     }
-    let Identity { server, epoch } = identity;
+    let Identity { server, epoch, servers } = identity;
     let meta = "UPDATE meta SET value = $2 WHERE key = $1";
     session.change(target, meta, &[&"server", &server]).await.map_err(certain)?;
     session.change(target, meta, &[&"epoch", &epoch.to_string()]).await.map_err(certain)?;
+    if let Some(servers) = servers {
+        session.change(target, REPLACE_IDENTITY, &[&servers]).await.map_err(certain)?;
+    }
     session.run(target, "NOTIFY netloom; COMMIT").await.map_err(certain)
 }
 
@@ -160,6 +154,9 @@ async fn fill(session: &Session, target: &Target, rows: &Rows) -> Result<(), Fai
 
     let (hosts, values): (Vec<&str>, Vec<&str>) =
         rows.inventory.iter().map(|(host, json)| (host.as_str(), json.as_str())).unzip();
-    let sql = "INSERT INTO inventory (host, json) SELECT * FROM unnest($1::text[], $2::text[])";
+    let sql = "
+        INSERT INTO inventory (host, json, version)
+        SELECT host, json, (SELECT value::bigint FROM meta WHERE key = 'inventory')
+        FROM unnest($1::text[], $2::text[]) AS new (host, json)";
     session.ask(target, sql, &[&hosts, &values], LONG_ANSWER).await.map(drop)
 }

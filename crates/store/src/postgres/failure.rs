@@ -26,7 +26,7 @@ pub(super) fn failure(place: &Place, error: &Error) -> Failure {
 
 /// No answer came in time: what was asked may still be done.
 pub(super) fn no_answer(place: &Place) -> Failure {
-    Failure { error: StoreError::Timeout(place.clone()), is_lost: true }
+    Failure { error: StoreError::NoAnswer(place.clone()), is_lost: true }
 }
 
 fn of_driver(place: &Place, error: &Error) -> StoreError {

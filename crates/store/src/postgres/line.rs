@@ -11,9 +11,9 @@ use tokio_postgres::Statement;
 use super::connect::{ANSWER, Session};
 use super::failure::{Failure, failure, is_taken, no_answer};
 use super::target::Target;
+use crate::StoreError;
 use crate::commit::{Attempt, Line, Seen};
 use crate::rows::{JournalRow, Written, number};
-use crate::{Place, StoreError};
 
 /// `$1` fence, `$2` first number, `$3` and `$4` what goes, `$5` to `$7` what is put, `$8` to `$12` the journal, `$13` mark.
 /// Commits queue up at the fence's row, and then the journal's key has the last word. Whoever listens is told in the same
@@ -100,10 +100,6 @@ impl<'a> Columns<'a> {
 impl CommitLine {
     pub(super) fn new(target: Arc<Target>) -> Self {
         Self { target, open: None }
-    }
-
-    pub(super) fn place(&self) -> &Place {
-        &self.target.place
     }
 
     async fn open(&mut self) -> Result<&mut Open, Failure> {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::connect::{ANSWER, Session};
 use super::failure::Failure;
 use super::target::Target;
-use super::tell;
+use crate::last::Last;
 
 /// How often is asked without being told.
 const ASK: Duration = Duration::from_secs(3);
@@ -19,7 +19,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Listens until it is aborted.
-pub(super) async fn run(target: Arc<Target>, last: Arc<watch::Sender<u64>>) {
+pub(super) async fn run(target: Arc<Target>, last: Last) {
     let mut pause = FIRST_PAUSE;
     loop {
         if let Err(Failure { error, .. }) = listen(&target, &last, &mut pause).await {
@@ -30,17 +30,13 @@ pub(super) async fn run(target: Arc<Target>, last: Arc<watch::Sender<u64>>) {
     }
 }
 
-async fn listen(
-    target: &Target,
-    last: &Arc<watch::Sender<u64>>,
-    pause: &mut Duration,
-) -> Result<(), Failure> {
+async fn listen(target: &Target, last: &Last, pause: &mut Duration) -> Result<(), Failure> {
     let (heard, mut hear) = watch::channel(());
-    let known = Arc::clone(last);
+    let known = last.clone();
     // A word may be of another schema of the same database: then we ask in vain. What we know already needs no question.
     let notified = move |word: &str| {
         let seq = word.rsplit(' ').next().and_then(|seq| seq.parse::<u64>().ok());
-        if seq.is_none_or(|seq| seq > *known.borrow()) {
+        if seq.is_none_or(|seq| seq > known.now()) {
             heard.send_replace(());
         }
     };
@@ -51,7 +47,7 @@ async fn listen(
         hear.mark_unchanged();
         let sql = "SELECT coalesce(max(seq), 0) FROM journal";
         let found = session.ask(target, sql, &[], ANSWER).await?;
-        tell(last, found.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()));
+        last.tell(found.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()));
         *pause = FIRST_PAUSE;
         match tokio::time::timeout(ASK, hear.changed()).await {
             Ok(Ok(())) | Err(_) => {}

@@ -11,11 +11,10 @@ use tokio_postgres::Row;
 use super::connect::{ANSWER, LONG_ANSWER, Parameter, Session};
 use super::failure::Failure;
 use super::target::Target;
+use crate::journal::PRUNED_AT_ONCE;
 use crate::rows::{self, JournalRow, MOST_FOLLOWED, RecordRow, number};
 use crate::{Followed, Held, InventoryRow, JournalEntry, Loaded, Place, StoreError};
 
-/// How many entries of the journal one transaction removes.
-pub(super) const PRUNED_AT_ONCE: u64 = 5_000;
 /// How often something is tried when connections are lost.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -57,7 +56,7 @@ const IDENTITY: &str = "SELECT value FROM meta WHERE key = 'identity'";
 const KEEP_IDENTITY: &str = "
     INSERT INTO meta (key, value) VALUES ('identity', $1)
     ON CONFLICT (key) DO UPDATE SET value = meta.value RETURNING value";
-const REPLACE_IDENTITY: &str = "
+pub(super) const REPLACE_IDENTITY: &str = "
     INSERT INTO meta (key, value) VALUES ('identity', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 /// By the server's clock, in milliseconds since 1970.
 const LEASE: &str = "

@@ -4,26 +4,26 @@
 //! come from one statement, and what the journal holds up to that number never changes. A restore takes many requests; a
 //! word in the database says until the end that it is not finished, and no server opens it before.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::http::{Http, Level, Statement, statement};
 use super::schema::{self, RESTORING, State};
-use super::statements::{JOURNAL, LOAD, entry, integer, text, three};
-use crate::neutral::{AT_ONCE, Carried, Identity, NewBackup, Rows, blocking};
+use super::statements::{LOAD, entry, integer, text, three};
+use crate::neutral::{AT_ONCE, Carried, Identity, Rows, Writing};
 use crate::rows::unguessable;
+use crate::sqlite::sql::{JOURNAL, NEXT_INVENTORY};
 use crate::{Existing, StoreError};
 
 const INVENTORY: &str = "SELECT host, json FROM inventory WHERE host > ?1 ORDER BY host LIMIT ?2";
 
 /// Writes a backup into a new file.
-pub(super) async fn backup(http: &Http, to: &Path) -> Result<(), StoreError> {
-    let to = to.to_owned();
-    let mut new = blocking(move || NewBackup::create(&to)).await?;
+pub(super) async fn backup(http: &Http, to: PathBuf) -> Result<(), StoreError> {
+    let new = Writing::create(to).await?;
     let (seq, identity, records) = intent(http).await?;
-    new = put(new, move |new| new.identify(&identity)).await?;
-    new = put(new, move |new| new.put(&Rows { records, ..Rows::default() })).await?;
+    let new = new.identify(identity).await?;
+    let mut new = new.put(Rows { records, ..Rows::default() }).await?;
     let mut before = seq + 1;
     loop {
         let page = http.query(Level::Strong, &[statement(JOURNAL, [json!(before), json!(AT_ONCE)])]).await?;
@@ -31,7 +31,7 @@ pub(super) async fn backup(http: &Http, to: &Path) -> Result<(), StoreError> {
         let journal = rows.map(|row| entry(http, row)).collect::<Result<Vec<_>, _>>()?;
         let Some(oldest) = journal.last() else { break };
         before = oldest.seq;
-        new = put(new, move |new| new.put(&Rows { journal, ..Rows::default() })).await?;
+        new = new.put(Rows { journal, ..Rows::default() }).await?;
     }
     let mut host = String::new();
     loop {
@@ -40,20 +40,9 @@ pub(super) async fn backup(http: &Http, to: &Path) -> Result<(), StoreError> {
         let inventory: Vec<(String, String)> = rows.map(|row| (text(&row[0]), text(&row[1]))).collect();
         let Some((last, _)) = inventory.last() else { break };
         host.clone_from(last);
-        new = put(new, move |new| new.put(&Rows { inventory, ..Rows::default() })).await?;
+        new = new.put(Rows { inventory, ..Rows::default() }).await?;
     }
-    blocking(move || new.publish()).await
-}
-
-async fn put(
-    mut new: NewBackup,
-    work: impl FnOnce(&mut NewBackup) -> Result<(), StoreError> + Send + 'static,
-) -> Result<NewBackup, StoreError> {
-    blocking(move || {
-        work(&mut new)?;
-        Ok(new)
-    })
-    .await
+    new.publish().await
 }
 
 type Intent = (i64, Identity, Vec<(String, String, String)>);
@@ -61,7 +50,7 @@ type Intent = (i64, Identity, Vec<(String, String, String)>);
 /// The last number, whose it is, and every record.
 async fn intent(http: &Http) -> Result<Intent, StoreError> {
     let answered = http.query(Level::Strong, &[statement(LOAD, [])]).await?;
-    let (mut seq, mut server, mut epoch, mut records) = (None, None, None, Vec::new());
+    let (mut seq, mut server, mut epoch, mut servers, mut records) = (None, None, None, None, Vec::new());
     for row in answered.iter().flat_map(|answered| &answered.values) {
         let (kind, id, value) = three(http, row)?;
         let value = value.unwrap_or_default();
@@ -69,6 +58,7 @@ async fn intent(http: &Http) -> Result<Intent, StoreError> {
             ("", "") => seq = value.parse().ok(),
             ("", "server") => server = Some(value),
             ("", "epoch") => epoch = value.parse().ok(),
+            ("", "identity") => servers = Some(value),
             ("", _) => {}
             _ => records.push((kind, id, value)),
         }
@@ -77,7 +67,7 @@ async fn intent(http: &Http) -> Result<Intent, StoreError> {
         let detail = "it does not say whose it is".to_owned();
         return Err(StoreError::Damaged { place: http.place.clone(), detail });
     };
-    Ok((seq, Identity { server, epoch }, records))
+    Ok((seq, Identity { server, epoch, servers }, records))
 }
 
 /// Fills the database from a backup.
@@ -95,13 +85,17 @@ pub(super) async fn restore(http: &Http, backup: &Path, existing: Existing) -> R
         ["records", "journal", "inventory", "leases"]
             .map(|table| statement(&format!("DELETE FROM {table}"), [])),
     );
+    begin.push(statement("DELETE FROM meta WHERE key = 'identity'", []));
+    begin.push(statement(NEXT_INVENTORY, []));
     http.repeatable(&begin).await?;
     while let Some(rows) = carried.next().await? {
         http.repeatable(&fill(&rows)).await?;
     }
-    let Identity { server, epoch } = identity;
-    let end = statement("DELETE FROM meta WHERE key = ?1", [json!(RESTORING)]);
-    http.repeatable(&[set("server", &server), set("epoch", &epoch.to_string()), end]).await.map(drop)
+    let Identity { server, epoch, servers } = identity;
+    let mut end = vec![set("server", &server), set("epoch", &epoch.to_string())];
+    end.extend(servers.iter().map(|servers| set("identity", servers)));
+    end.push(statement("DELETE FROM meta WHERE key = ?1", [json!(RESTORING)]));
+    http.repeatable(&end).await.map(drop)
 }
 
 async fn holds_something(http: &Http) -> Result<bool, StoreError> {
@@ -120,7 +114,9 @@ fn fill(rows: &Rows) -> Vec<Statement> {
         INSERT OR REPLACE INTO journal (seq, time, actor, command, records)
         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1)";
     let inventory = "
-        INSERT OR REPLACE INTO inventory (host, json) SELECT value ->> 0, value ->> 1 FROM json_each(?1)";
+        INSERT OR REPLACE INTO inventory (host, json, version)
+        SELECT new.value ->> 0, new.value ->> 1, CAST(meta.value AS INTEGER)
+        FROM json_each(?1) AS new, meta WHERE meta.key = 'inventory'";
     let entries =
         rows.journal.iter().map(|row| json!([row.seq, row.time, row.actor, row.command, row.records]));
     vec![

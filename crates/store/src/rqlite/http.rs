@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(100);
 const MOST_REDIRECTS: usize = 3;
 const OLDEST: u32 = 8;
+/// What a node says that knows no leader to ask.
+const NO_LEADER: &str = "leader not found";
 
 /// How sure an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,9 @@ fn of_sqlite(place: &Place, detail: String) -> StoreError {
     }
     if detail.contains("readonly") || detail.contains("read-only") {
         return StoreError::Standby(place);
+    }
+    if detail.contains("locked") || detail.contains("busy") {
+        return StoreError::Overloaded { place, reason: detail };
     }
     if detail.contains("malformed") || detail.contains("not a database") {
         return StoreError::Damaged { place, detail };
@@ -253,14 +258,19 @@ impl Http {
             let place = self.place.clone();
             return Failure::Refused(StoreError::Tls { place, reason: failure.to_string() });
         }
-        let reason = self.unreachable(chain(error));
-        if error.is_connect() || error.is_builder() { Failure::Unsent(reason) } else { Failure::Lost(reason) }
+        if error.is_connect() || error.is_builder() {
+            return Failure::Unsent(self.unreachable(chain(error)));
+        }
+        Failure::Lost(match error.is_timeout() {
+            true => StoreError::NoAnswer(self.place.clone()),
+            false => self.unreachable(chain(error)),
+        })
     }
 
     async fn read(&self, response: Response) -> Result<Vec<Answered>, Failure> {
         let place = || self.place.clone();
         let (status, version) = (response.status(), version(&response));
-        let bytes = response.bytes().await.map_err(|error| Failure::Lost(self.unreachable(chain(&error))))?;
+        let bytes = response.bytes().await.map_err(|error| self.of_transport(&error))?;
         let said = || String::from_utf8_lossy(&bytes).trim().chars().take(200).collect::<String>();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let reason = format!("it answers {status}");
@@ -269,6 +279,10 @@ impl Http {
         if status.is_client_error() {
             let detail = format!("it answers {status}: {}", said());
             return Err(Failure::Refused(StoreError::Other { place: place(), detail }));
+        }
+        // Said before anything is done, and only in these words: a 503 of a proxy says nothing of that kind.
+        if status == StatusCode::SERVICE_UNAVAILABLE && said() == NO_LEADER {
+            return Err(Failure::Unsent(StoreError::NoLeader(place())));
         }
         if !status.is_success() {
             return Err(Failure::Lost(self.unreachable(format!("it answers {status}: {}", said()))));

@@ -9,13 +9,14 @@ use model::{Epoch, Timestamp};
 use serde_json::{Value, json};
 
 use super::http::{Answered, Http, Level, statement};
+use crate::journal::PRUNED_AT_ONCE;
 use crate::rows::{self, JournalRow, MOST_FOLLOWED, RecordRow, number};
+use crate::sqlite::sql::{
+    HELD, IDENTITY, INVENTORY, JOURNAL, KEEP_IDENTITY, LAST_SEQ, NEXT_INVENTORY, PRUNE, RELEASE,
+    REPLACE_IDENTITY,
+};
 use crate::{Followed, Held, InventoryRow, JournalEntry, Loaded, StoreError};
 
-/// How many entries of the journal one transaction removes.
-pub(super) const PRUNED_AT_ONCE: u64 = 5_000;
-
-const LAST_SEQ: &str = "SELECT coalesce(max(seq), 0) FROM journal";
 /// One statement, so that all of it is of one instant. The first rows have no kind.
 pub(super) const LOAD: &str = "
     SELECT '', '', CAST(coalesce(max(seq), 0) AS TEXT) FROM journal
@@ -32,38 +33,16 @@ const FOLLOW: &str = "
     SELECT '' AS kind, CAST(last AS TEXT) AS id, CAST(oldest AS TEXT) AS json FROM bounds
     UNION ALL SELECT touched.kind, touched.id, records.json FROM touched LEFT JOIN records
         ON records.kind = touched.kind AND records.id = touched.id";
-pub(super) const JOURNAL: &str = "
-    SELECT seq, time, actor, command, records FROM journal WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2";
-const PRUNE: &str = "
-    DELETE FROM journal WHERE seq < min(
-        coalesce((SELECT min(seq) FROM journal WHERE time >= ?1), (SELECT max(seq) FROM journal)),
-        (SELECT min(seq) FROM journal) + ?2
-    )";
 const NEXT_EPOCH: &str = "
     UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
     WHERE key = 'epoch' AND CAST(value AS INTEGER) < 16777215";
 const EPOCH: &str = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'";
-const NEXT_INVENTORY: &str = "
-    UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE key = 'inventory'";
 /// Under the version that the statement before has counted up.
 const PUT_INVENTORY: &str = "
     INSERT INTO inventory (host, json, version)
     SELECT new.value ->> 0, new.value ->> 1, CAST(meta.value AS INTEGER)
     FROM json_each(?1) AS new, meta WHERE meta.key = 'inventory'
     ON CONFLICT (host) DO UPDATE SET json = excluded.json, version = excluded.version";
-/// One statement, so that rows and version are of one instant. The first row has no host: the newest version.
-const INVENTORY: &str = "
-    SELECT '', value FROM meta WHERE key = 'inventory'
-    UNION ALL SELECT host, json FROM inventory WHERE version > ?1";
-/// By the clock of the node that leads, as when they are taken.
-const HELD: &str = "
-    SELECT name, holder FROM leases
-    WHERE until > CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AND substr(name, 1, length(?1)) = ?1";
-const IDENTITY: &str = "SELECT value FROM meta WHERE key = 'identity'";
-const KEEP_IDENTITY: &str = "
-    INSERT INTO meta (key, value) VALUES ('identity', ?1) ON CONFLICT (key) DO NOTHING";
-const REPLACE_IDENTITY: &str = "
-    INSERT INTO meta (key, value) VALUES ('identity', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 const DELETE_INVENTORY: &str = "DELETE FROM inventory WHERE host IN (SELECT value FROM json_each(?1))";
 /// The leader's clock, in milliseconds since 1970.
 const CLOCK: &str = "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
@@ -250,8 +229,7 @@ pub(super) async fn lease(
 }
 
 pub(super) async fn release(http: &Http, name: &str, holder: &str) -> Result<(), StoreError> {
-    let sql = "DELETE FROM leases WHERE name = ?1 AND holder = ?2";
-    http.repeatable(&[statement(sql, [json!(name), json!(holder)])]).await.map(drop)
+    http.repeatable(&[statement(RELEASE, [json!(name), json!(holder)])]).await.map(drop)
 }
 
 pub(super) async fn check(http: &Http) -> Result<u64, StoreError> {

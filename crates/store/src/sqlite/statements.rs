@@ -14,40 +14,29 @@ use rusqlite::{
 
 use super::failure::Failed;
 use super::schema;
+use super::sql::{
+    HELD, IDENTITY, INVENTORY, JOURNAL, KEEP_IDENTITY, LAST_SEQ, NEXT_INVENTORY, PRUNE, RELEASE,
+    REPLACE_IDENTITY,
+};
+use crate::journal::PRUNED_AT_ONCE;
 use crate::record::from_row;
 use crate::rows::{self, JournalRow, Written, number};
 use crate::{CommitError, Current, Followed, Held, InventoryRow, JournalEntry, Loaded, Place, StoreError};
 
 /// How long to wait for a lock that another program holds.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many entries of the journal one transaction removes, so that commits need not wait for long.
-pub(super) const PRUNED_AT_ONCE: u64 = 5_000;
 
-const LAST_SEQ: &str = "SELECT coalesce(max(seq), 0) FROM journal";
 const PUT_RECORD: &str = "INSERT INTO records (kind, id, json) VALUES (?1, ?2, ?3) ON CONFLICT (kind, id) DO UPDATE SET json = excluded.json";
 const DELETE_RECORD: &str = "DELETE FROM records WHERE kind = ?1 AND id = ?2";
 const PUT_JOURNAL: &str =
     "INSERT INTO journal (seq, time, actor, command, records, mark) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-const PRUNE: &str = "
-    DELETE FROM journal WHERE seq < min(
-        coalesce((SELECT min(seq) FROM journal WHERE time >= ?1), (SELECT max(seq) FROM journal)),
-        (SELECT min(seq) FROM journal) + ?2
-    )";
 const NEXT_EPOCH: &str = "
     UPDATE meta SET value = CAST(value AS INTEGER) + 1
     WHERE key = 'epoch' AND CAST(value AS INTEGER) < 16777215 RETURNING CAST(value AS INTEGER)";
-const NEXT_INVENTORY: &str = "
-    UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'inventory' RETURNING CAST(value AS INTEGER)";
 const PUT_INVENTORY: &str = "
-    INSERT INTO inventory (host, json, version) VALUES (?1, ?2, ?3)
+    INSERT INTO inventory (host, json, version)
+    VALUES (?1, ?2, (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'inventory'))
     ON CONFLICT (host) DO UPDATE SET json = excluded.json, version = excluded.version";
-const HELD: &str = "
-    SELECT name, holder FROM leases
-    WHERE until > CAST(unixepoch('subsec') * 1000 AS INTEGER) AND substr(name, 1, length(?1)) = ?1";
-const IDENTITY: &str = "SELECT value FROM meta WHERE key = 'identity'";
-const KEEP_IDENTITY: &str = "INSERT INTO meta (key, value) VALUES ('identity', ?1)";
-const REPLACE_IDENTITY: &str = "
-    INSERT INTO meta (key, value) VALUES ('identity', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 /// Milliseconds since 1970, by the clock of this machine as SQLite reads it.
 const LEASE: &str = "
     INSERT INTO leases AS held (name, holder, until)
@@ -145,8 +134,7 @@ impl Statements {
     }
 
     pub(super) fn journal(&mut self, before: Option<u64>, most: u32) -> Result<Vec<JournalEntry>, Failed> {
-        let sql = "SELECT seq, time, actor, command, records FROM journal WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2";
-        let mut statement = self.connection.prepare(sql)?;
+        let mut statement = self.connection.prepare(JOURNAL)?;
         let mut rows = statement.query(params![number(before.unwrap_or(u64::MAX)), most])?;
         let mut entries = Vec::new();
         while let Some(row) = rows.next()? {
@@ -171,11 +159,11 @@ impl Statements {
 
     pub(super) fn put_inventory(&mut self, put: &[(String, String)], gone: &[String]) -> Result<(), Failed> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let version: i64 = transaction.query_row(NEXT_INVENTORY, [], |row| row.get(0))?;
+        transaction.execute(NEXT_INVENTORY, [])?;
         {
             let mut statement = transaction.prepare(PUT_INVENTORY)?;
             for (host, json) in put {
-                statement.execute(params![host, json, version])?;
+                statement.execute([host, json])?;
             }
             let mut statement = transaction.prepare(DELETE_INVENTORY)?;
             for host in gone {
@@ -186,12 +174,9 @@ impl Statements {
     }
 
     pub(super) fn inventory_since(&mut self, version: u64) -> Result<(u64, Vec<InventoryRow>), Failed> {
-        let transaction = self.connection.transaction()?;
-        let sql = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'inventory'";
-        let newest = transaction.query_row(sql, [], seq)?;
-        let mut statement = transaction.prepare("SELECT host, json FROM inventory WHERE version > ?1")?;
+        let mut statement = self.connection.prepare(INVENTORY)?;
         let rows = statement.query_map([number(version)], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok((newest, rows::inventory(&self.place, rows.collect::<Result<_, _>>()?)?))
+        Ok(rows::inventory_since(&self.place, rows.collect::<Result<_, _>>()?)?)
     }
 
     pub(super) fn held(&mut self, prefix: &str) -> Result<Vec<Held>, Failed> {
@@ -222,7 +207,7 @@ impl Statements {
     }
 
     pub(super) fn release(&mut self, name: &str, holder: &str) -> Result<(), Failed> {
-        self.connection.execute("DELETE FROM leases WHERE name = ?1 AND holder = ?2", [name, holder])?;
+        self.connection.execute(RELEASE, [name, holder])?;
         Ok(())
     }
 
@@ -255,7 +240,8 @@ fn touched(transaction: &Transaction<'_>, place: &Place, after: u64) -> Result<B
     Ok(rows::touched(place, entries.iter().map(|(seq, json)| (*seq, json.as_str())))?)
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<JournalRow> {
+/// A row of the journal.
+pub(crate) fn entry(row: &Row<'_>) -> rusqlite::Result<JournalRow> {
     Ok(JournalRow {
         seq: row.get(0)?,
         time: row.get(1)?,

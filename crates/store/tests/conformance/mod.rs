@@ -12,7 +12,9 @@ pub mod contents;
 pub mod decided;
 pub mod history;
 pub mod laws;
+pub mod leading;
 pub mod several;
+pub mod versions;
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -26,6 +28,10 @@ pub trait Place: Sized {
     fn empty() -> Self;
     /// Its address.
     fn address(&self) -> Address;
+    /// The folder of the tables that released versions made, among the fixtures.
+    fn engine() -> &'static str;
+    /// A new place where this SQL was carried out.
+    fn made_by(sql: &str) -> Self;
     /// Whether several servers can use it at once.
     fn is_for_several() -> bool;
 
@@ -62,7 +68,9 @@ pub fn spawn<T: Send + 'static>(
 pub mod all {
     pub use super::contents::*;
     pub use super::laws::*;
+    pub use super::leading::*;
     pub use super::several::*;
+    pub use super::versions::*;
 }
 
 /// Makes a test of each law, for this kind of place.
@@ -102,6 +110,15 @@ macro_rules! conformance {
             a_character_that_cannot_be_kept_is_refused
             large_groups_and_none_are_committed
             a_database_that_holds_something_is_not_overwritten_by_a_backup_unasked
+            who_holds_a_lease_is_seen_by_all_until_it_ends
+            what_was_written_of_hosts_since_is_told
+            following_inventory_misses_nothing_whoever_writes
+            of_many_servers_that_say_who_they_are_one_is_believed
+            a_backup_says_who_the_servers_are_and_lets_leases_go
+            every_released_version_opens_and_moves_forward
+            many_servers_that_start_at_once_move_older_tables_forward_once
+            newer_tables_are_used_only_where_they_say_so
+            tables_of_something_else_are_left_alone
         }
     };
 }

@@ -17,7 +17,7 @@ use super::{Place, wait};
 const LONG: Duration = Duration::from_secs(30);
 
 /// Servers on one database; one where it is not for several.
-fn servers<P: Place>(place: &P, count: usize) -> Vec<Arc<dyn Database>> {
+pub fn servers<P: Place>(place: &P, count: usize) -> Vec<Arc<dyn Database>> {
     let count = if P::is_for_several() { count } else { 1 };
     let first = place.open();
     let others = (1..count).map(|_| place.open());

@@ -1,10 +1,10 @@
-//! A TCP connection's cable that is cut after so many bytes, in either direction.
+//! A TCP connection's cable that is cut after so many bytes, in either direction, or unplugged for a while.
 //!
-//! Not for delays. It keeps true that a cut happens once: whoever connects again gets through.
+//! Not for delays. It keeps true that a cut happens once: whoever connects again gets through, unless the cable is unplugged.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 /// Which way bytes go.
@@ -23,28 +23,41 @@ struct Cut {
     bytes: usize,
 }
 
+/// What is to happen, and to whom.
+#[derive(Debug, Default)]
+struct Plan {
+    cut: Option<Cut>,
+    is_unplugged: bool,
+    /// Both ends of every connection; ended ones among them.
+    ends: Vec<TcpStream>,
+}
+
 /// A listener that hands every connection on to one server.
 #[derive(Debug)]
 pub struct Cable {
     address: SocketAddr,
-    next: Arc<Mutex<Option<Cut>>>,
+    plan: Arc<Mutex<Plan>>,
+}
+
+fn lock(plan: &Mutex<Plan>) -> MutexGuard<'_, Plan> {
+    plan.lock().expect("nobody panics with it")
 }
 
 impl Cable {
     /// Lays a cable to this server.
     pub fn lay(to: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let (address, next) = (listener.local_addr()?, Arc::new(Mutex::new(None)));
-        let plan = Arc::clone(&next);
+        let (address, plan) = (listener.local_addr()?, Arc::new(Mutex::new(Plan::default())));
+        let theirs = Arc::clone(&plan);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 // A server that is away: the client sees its connection end.
                 let Ok(server) = TcpStream::connect(to) else { continue };
                 // Cannot fail while there are threads; a test would see it as a connection that hangs.
-                drop(join(&client, &server, &plan));
+                drop(join(client, server, &theirs));
             }
         });
-        Ok(Self { address, next })
+        Ok(Self { address, plan })
     }
 
     /// Where clients connect.
@@ -54,24 +67,43 @@ impl Cable {
 
     /// Cuts the connection over which this many bytes pass next.
     pub fn cut_after(&self, way: Way, bytes: usize) {
-        *self.next.lock().expect("nobody panics with it") = Some(Cut { way, bytes });
+        lock(&self.plan).cut = Some(Cut { way, bytes });
     }
 
     /// Takes the cut back; whether it had not happened yet.
     pub fn spare(&self) -> bool {
-        self.next.lock().expect("nobody panics with it").take().is_some()
+        lock(&self.plan).cut.take().is_some()
+    }
+
+    /// Ends every connection, and every new one at once.
+    pub fn unplug(&self) {
+        let mut plan = lock(&self.plan);
+        plan.is_unplugged = true;
+        // Closed already is as good.
+        plan.ends.drain(..).for_each(|end| drop(end.shutdown(Shutdown::Both)));
+    }
+
+    /// Lets new connections through again.
+    pub fn plug(&self) {
+        lock(&self.plan).is_unplugged = false;
     }
 }
 
-fn join(client: &TcpStream, server: &TcpStream, plan: &Arc<Mutex<Option<Cut>>>) -> io::Result<()> {
-    for (from, to, way) in [(client, server, Way::Up), (server, client, Way::Down)] {
+fn join(client: TcpStream, server: TcpStream, plan: &Arc<Mutex<Plan>>) -> io::Result<()> {
+    let mut shared = lock(plan);
+    if shared.is_unplugged {
+        return Ok(());
+    }
+    for (from, to, way) in [(&client, &server, Way::Up), (&server, &client, Way::Down)] {
         let (from, to, plan) = (from.try_clone()?, to.try_clone()?, Arc::clone(plan));
         thread::spawn(move || carry(from, to, way, &plan));
     }
+    shared.ends.retain(|end| end.peer_addr().is_ok());
+    shared.ends.extend([client, server]);
     Ok(())
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, way: Way, plan: &Mutex<Option<Cut>>) {
+fn carry(mut from: TcpStream, mut to: TcpStream, way: Way, plan: &Mutex<Plan>) {
     let mut buffer = [0; 4096];
     loop {
         let count = from.read(&mut buffer).unwrap_or(0);
@@ -85,9 +117,9 @@ fn carry(mut from: TcpStream, mut to: TcpStream, way: Way, plan: &Mutex<Option<C
     }
 }
 
-fn passes(plan: &Mutex<Option<Cut>>, way: Way, count: usize) -> usize {
-    let mut plan = plan.lock().expect("nobody panics with it");
-    let Some(cut) = plan.as_mut().filter(|cut| cut.way == way && count > 0) else {
+fn passes(plan: &Mutex<Plan>, way: Way, count: usize) -> usize {
+    let mut plan = lock(plan);
+    let Some(cut) = plan.cut.as_mut().filter(|cut| cut.way == way && count > 0) else {
         return count;
     };
     if cut.bytes >= count {
@@ -95,6 +127,6 @@ fn passes(plan: &Mutex<Option<Cut>>, way: Way, count: usize) -> usize {
         return count;
     }
     let passes = cut.bytes;
-    *plan = None;
+    plan.cut = None;
     passes
 }

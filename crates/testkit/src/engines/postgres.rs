@@ -4,6 +4,8 @@
 //! Not the machine's own service, which is never touched. The cluster ends with the process that started it, also when that is
 //! killed: a shell waits for the end of a pipe.
 
+pub mod trouble;
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -42,6 +44,14 @@ pub struct Certificate<'a> {
     pub key: &'a str,
 }
 
+/// How it runs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Manner {
+    is_encrypted: bool,
+    /// The size of the disk that its tables are on, where it has one of its own.
+    megabytes: Option<u32>,
+}
+
 /// A running cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -49,7 +59,7 @@ pub struct Cluster {
     programs: PathBuf,
     port: u16,
     server: Child,
-    is_encrypted: bool,
+    manner: Manner,
     /// Holds the pipe whose end ends the cluster.
     _keeper: Child,
 }
@@ -87,10 +97,16 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 impl Cluster {
     /// Makes a cluster and starts it; with TLS where there is a certificate.
     pub fn start(certificate: Option<Certificate<'_>>) -> io::Result<Self> {
+        let manner = Manner { is_encrypted: certificate.is_some(), megabytes: None };
+        Self::start_so(certificate, manner)
+    }
+
+    fn start_so(certificate: Option<Certificate<'_>>, manner: Manner) -> io::Result<Self> {
         let programs = programs()?;
         // The keeper removes it: it outlives us.
         let folder = tempfile::Builder::new().prefix("netloom-postgres-").tempdir()?.keep();
         give_away(&folder)?;
+        Self::make_room_for_disk(&folder)?;
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "sh"]).arg(&folder).stdin(Stdio::piped()).stdout(Stdio::null());
         let keeper = keeper.stderr(Stdio::null()).spawn()?;
@@ -108,9 +124,8 @@ impl Cluster {
             write_private(&folder.join("data/server.key"), key)?;
         }
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let is_encrypted = certificate.is_some();
-        let server = launch(&programs, &folder, port, is_encrypted)?;
-        let mut cluster = Self { folder, programs, port, server, is_encrypted, _keeper: keeper };
+        let server = launch(&programs, &folder, port, manner)?;
+        let mut cluster = Self { folder, programs, port, server, manner, _keeper: keeper };
         cluster.wait_until_it_answers()?;
         Ok(cluster)
     }
@@ -120,6 +135,11 @@ impl Cluster {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// Its address for a server: user `netloom`, database `postgres`, no password.
+    pub fn url(&self) -> String {
+        format!("postgres://netloom@{}/postgres", self.address())
+    }
+
     /// The folder of its socket.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -127,36 +147,49 @@ impl Cluster {
 
     /// Has statements carried out by `psql`; what it prints.
     pub fn psql(&self, sql: &str) -> io::Result<String> {
-        let port = self.port.to_string();
-        let mut command = Command::new(self.programs.join("psql"));
-        command.args(["-h", "127.0.0.1", "-U", "netloom", "-d", "postgres", "-v", "ON_ERROR_STOP=1"]);
-        let output = command.args(["-X", "-q", "-A", "-t", "-p", &port, "-c", sql]).output()?;
+        let output = self.program("psql").args(["-v", "ON_ERROR_STOP=1", "-XqAt", "-c", sql]).output()?;
         if !output.status.success() {
             return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
+    /// A program of PostgreSQL's that asks this cluster: `psql`, `pgbench`.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "netloom", "-d", "postgres"]);
+        command
+    }
+
     /// Kills every process of it at once, as a power cut does.
     pub fn kill(&mut self) -> io::Result<()> {
-        let postmaster = fs::read_to_string(self.folder.join("data/postmaster.pid"))?;
-        let postmaster: i32 =
-            postmaster.lines().next().unwrap_or_default().parse().map_err(io::Error::other)?;
-        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"))?;
-        let all = children.split_whitespace().filter_map(|child| child.parse().ok());
-        for pid in std::iter::once(postmaster).chain(all).filter_map(Pid::from_raw) {
-            // One that has ended meanwhile is as dead as wanted.
-            let _gone = kill_process(pid, Signal::KILL);
-        }
+        self.signal(Signal::KILL)?;
         self.server.wait().map(drop)
     }
 
-    /// Starts it again after `kill`.
+    fn postmaster(&self) -> io::Result<i32> {
+        let file = fs::read_to_string(self.folder.join("data/postmaster.pid"))?;
+        file.lines().next().unwrap_or_default().parse().map_err(io::Error::other)
+    }
+
+    /// Has its first process told this, and then all others.
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let postmaster = self.postmaster()?;
+        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"))?;
+        let all = children.split_whitespace().filter_map(|child| child.parse().ok());
+        for pid in std::iter::once(postmaster).chain(all).filter_map(Pid::from_raw) {
+            // One that has ended meanwhile needs no signal.
+            let _gone = kill_process(pid, signal);
+        }
+        Ok(())
+    }
+
+    /// Starts it again after `kill` or `stop`.
     pub fn start_again(&mut self) -> io::Result<()> {
         let end = Instant::now() + PATIENCE;
         loop {
             // Until the kernel has cleared the dead ones away, PostgreSQL takes their memory for in use.
-            self.server = launch(&self.programs, &self.folder, self.port, self.is_encrypted)?;
+            self.server = launch(&self.programs, &self.folder, self.port, self.manner)?;
             match self.wait_until_it_answers() {
                 Err(error) if Instant::now() > end => return Err(error),
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
@@ -184,16 +217,16 @@ impl Cluster {
     }
 }
 
-fn launch(programs: &Path, folder: &Path, port: u16, is_encrypted: bool) -> io::Result<Child> {
+fn launch(programs: &Path, folder: &Path, port: u16, manner: Manner) -> io::Result<Child> {
     let mut log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
     writeln!(log, "starting")?;
-    as_nobody(&programs.join("postgres"))
+    trouble::on_disk(manner.megabytes, folder, &programs.join("postgres"))
         .arg("-D")
         .arg(folder.join("data"))
         .args(["-c", &format!("port={port}"), "-c", "listen_addresses=127.0.0.1"])
         .args(["-c", &format!("unix_socket_directories={}", folder.display())])
         .args(["-c", "max_connections=300", "-c", "shared_buffers=32MB"])
-        .args(["-c", if is_encrypted { "ssl=on" } else { "ssl=off" }])
+        .args(["-c", if manner.is_encrypted { "ssl=on" } else { "ssl=off" }])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

@@ -10,6 +10,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, Row, ToSql};
@@ -32,6 +33,8 @@ pub enum Trouble {
     SilentAndLate,
     /// No room on the disk.
     Full,
+    /// The database's file may not be written.
+    ReadOnly,
 }
 
 /// A request that is carried out: its path, and its statements.
@@ -43,6 +46,12 @@ struct State {
     /// A node that hears of nothing: what `level=none` may answer.
     behind: Connection,
     troubles: VecDeque<Trouble>,
+    /// What goes wrong with every request that writes.
+    lasting: Option<Trouble>,
+    /// How long every answer takes.
+    delay: Duration,
+    /// Whether nobody is answered at all.
+    is_gone: bool,
     late: Vec<Request>,
     login: Option<String>,
     version: &'static str,
@@ -66,6 +75,9 @@ impl StandIn {
             leader: open()?,
             behind: open()?,
             troubles: VecDeque::new(),
+            lasting: None,
+            delay: Duration::ZERO,
+            is_gone: false,
             late: Vec::new(),
             login: None,
             version: "v8.36.0",
@@ -101,6 +113,27 @@ impl StandIn {
     /// Nothing more goes wrong.
     pub fn play_no_more(&self) {
         lock(&self.state).troubles.clear();
+    }
+
+    /// From now on this goes wrong with every request that writes; nothing without it.
+    pub fn play_on(&self, trouble: Option<Trouble>) {
+        lock(&self.state).lasting = trouble;
+    }
+
+    /// From now on every answer takes so long.
+    pub fn delay(&self, delay: Duration) {
+        lock(&self.state).delay = delay;
+    }
+
+    /// From now on its nodes end every connection without an answer, or no longer.
+    pub fn be_gone(&self, gone: bool) {
+        lock(&self.state).is_gone = gone;
+    }
+
+    /// Its address for a server.
+    pub fn url(&self) -> String {
+        let nodes: Vec<String> = self.nodes.iter().map(ToString::to_string).collect();
+        format!("rqlite://{}", nodes.join(","))
     }
 
     /// Whether all that was to go wrong has.
@@ -139,7 +172,14 @@ enum Reply {
 fn serve(stream: &TcpStream, state: &Mutex<State>, other: SocketAddr) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     while let Some(asked) = read(&mut reader)? {
-        let version = lock(state).version;
+        let (version, delay, is_gone) = {
+            let state = lock(state);
+            (state.version, state.delay, state.is_gone)
+        };
+        if is_gone {
+            return stream.shutdown(Shutdown::Both);
+        }
+        thread::sleep(delay);
         let (status, location, body) = match answer(&asked, state, other) {
             Reply::Answer(status, location, body) => (status, location, body),
             Reply::Hang => return stream.shutdown(Shutdown::Both),
@@ -203,7 +243,7 @@ fn answer(asked: &Asked, state: &Mutex<State>, other: SocketAddr) -> Reply {
         return Reply::Answer(200, None, json!({ "results": results }).to_string());
     }
     let request = (asked.path.clone(), statements);
-    let trouble = if is_query { None } else { state.troubles.pop_front() };
+    let trouble = if is_query { None } else { state.troubles.pop_front().or(state.lasting) };
     let reply = troubled(&mut state, request, trouble, (is_query, has("transaction")), other);
     // What lay in a buffer comes after it.
     if trouble != Some(Trouble::SilentAndLate) {
@@ -212,6 +252,11 @@ fn answer(asked: &Asked, state: &Mutex<State>, other: SocketAddr) -> Reply {
         }
     }
     reply
+}
+
+/// A statement that failed, and with it all of them.
+fn refused(error: &str) -> Reply {
+    Reply::Answer(200, None, json!({ "results": [{ "error": error }] }).to_string())
 }
 
 fn carry_out(state: &mut State, request: &Request, (is_query, transaction): (bool, bool)) -> Vec<Value> {
@@ -245,10 +290,8 @@ fn troubled(
             state.late.push(request);
             Reply::Hang
         }
-        Some(Trouble::Full) => {
-            let results = json!({ "results": [{ "error": "database or disk is full" }] });
-            Reply::Answer(200, None, results.to_string())
-        }
+        Some(Trouble::Full) => refused("database or disk is full"),
+        Some(Trouble::ReadOnly) => refused("attempt to write a readonly database"),
         None => {
             let results = carry_out(state, &request, how);
             Reply::Answer(200, None, json!({ "results": results }).to_string())
