@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use minicbor::{Decode, Encode};
 use model::{
-    Addresses, DnsName, Endpoint, Generation, HostId, HostName, Keepalive, MemberId, Mtu, NetworkId,
-    NetworkName, Ranges, ToldRecord, WgPublicKey,
+    Addresses, Digest, DnsName, Endpoint, Generation, HostId, HostName, Keepalive, MemberId, Mtu, NetworkId,
+    NetworkName, Ranges, SealingPublicKey, ToldRecord, WgPublicKey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -345,6 +345,25 @@ pub struct ServerLinks {
     /// The addresses of all servers, best first; empty: those of the token that the host joined with.
     #[cbor(n(4), default, skip_if = "Vec::is_empty")]
     pub servers: Vec<String>,
+    /// The keys that the servers are about to change to.
+    #[n(5)]
+    pub next: Option<NextKeys>,
+    /// The pin of the certificate that counts. None says nothing: the one of the token goes on to count.
+    #[n(6)]
+    pub pin: Option<Digest>,
+}
+
+/// Keys that the servers are about to change to. They count as soon as every host knows them.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct NextKeys {
+    /// With this one the host agrees a new channel ([`ChannelChange`](crate::ChannelChange)).
+    #[n(0)]
+    pub sealing: SealingPublicKey,
+    /// The pin of the next certificate, believed beside the one that counts. None: the certificate stays, or is publicly
+    /// trusted.
+    #[n(1)]
+    pub pin: Option<Digest>,
 }
 
 /// All that one host must know.

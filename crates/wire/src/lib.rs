@@ -8,6 +8,7 @@ use std::convert::Infallible;
 
 use minicbor::Encoder;
 
+mod channel_change;
 mod credential;
 mod delta;
 mod entry;
@@ -29,6 +30,7 @@ mod topic;
 pub mod frames;
 pub mod path;
 
+pub use channel_change::ChannelChange;
 pub use credential::{
     ClockSkew, CredentialError, MOST_SKEW, RequestSignature, SignedRequest, mqtt_password,
     verify_mqtt_password,
@@ -37,8 +39,8 @@ pub use delta::{Delta, WrongBase, delta, patch};
 pub use entry::{BUCKETS, BucketDigests, Entry, bucket_of, digests};
 pub use grant::{Class, Grant, Party};
 pub use host_map::{
-    EgressDuty, HostMap, HostSettings, InternetWay, Membership, NatMapping, OwnHost, Peer, PeerNode,
-    Rendezvous, ServerLinks, ToldUpstream, Way,
+    EgressDuty, HostMap, HostSettings, InternetWay, Membership, NatMapping, NextKeys, OwnHost, Peer,
+    PeerNode, Rendezvous, ServerLinks, ToldUpstream, Way,
 };
 pub use key_change::KeyChange;
 pub use message::{Down, MapReply, NodeSwitch};

@@ -18,6 +18,8 @@ pub const NODE: &str = "/agent/v1/node";
 pub const LEAVE: &str = "/agent/v1/leave";
 /// `POST`: a `KeyChange`: another WireGuard key, answered with no content.
 pub const KEY: &str = "/agent/v1/key";
+/// `POST`: a `ChannelChange`: a sealed channel with the server's next key, answered with no content.
+pub const CHANNEL: &str = "/agent/v1/channel";
 /// MQTT over WebSocket.
 pub const MQTT: &str = "/mqtt";
 /// The media type of all bodies.

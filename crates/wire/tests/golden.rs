@@ -174,6 +174,8 @@ fn every_message_reads_and_writes_as_it_always_did() {
     holds("parts", &vec![messages::part()]);
     holds("peer-relayed", &messages::relayed());
     holds("server-links-of-several", &messages::server_links_of_several());
+    holds("server-links-of-next-keys", &messages::server_links_of_next_keys());
+    holds("channel-change", &messages::channel_change());
     holds("map-request", &messages::map_request());
     holds("map-request-nothing", &wire::MapRequest::default());
     holds("report", &messages::report());

@@ -8,11 +8,11 @@ use model::{
     Ranges, RecordData, SealingPublicKey, Timestamp, ToldRecord, WgPublicKey,
 };
 use wire::{
-    BucketDigests, Channel, Class, ClientSeen, Delta, EgressDuty, Facts, Grant, Hello, HostMap, HostSettings,
-    InternetWay, KeyChange, Leave, MapRequest, Membership, NatMapping, Net, NodeSwitch, Outcome, OwnHost,
-    Part, PartsHead, Party, Peer, PeerNode, Refusal, RefusalCode, RegisterReply, RegisterRequest,
-    Registration, Rendezvous, Report, ServerLinks, SignedRequest, SigningSecret, Token, TokenSecret,
-    ToldUpstream, WgSecret, path,
+    BucketDigests, Channel, ChannelChange, Class, ClientSeen, Delta, EgressDuty, Facts, Grant, Hello,
+    HostMap, HostSettings, InternetWay, KeyChange, Leave, MapRequest, Membership, NatMapping, Net, NextKeys,
+    NodeSwitch, Outcome, OwnHost, Part, PartsHead, Party, Peer, PeerNode, Refusal, RefusalCode,
+    RegisterReply, RegisterRequest, Registration, Rendezvous, Report, ServerLinks, SignedRequest,
+    SigningSecret, Token, TokenSecret, ToldUpstream, WgSecret, path,
 };
 
 pub const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -174,6 +174,22 @@ pub fn server_links_of_several() -> ServerLinks {
         broker_ca: Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()),
         servers: vec!["https://a.example.org:8443".to_owned(), "https://b.example.org:8443".to_owned()],
         ..server_links()
+    }
+}
+
+/// The links while the servers change their keys.
+pub fn server_links_of_next_keys() -> ServerLinks {
+    let next = NextKeys {
+        sealing: SealingPublicKey::from_bytes([0x24; 32]),
+        pin: Some(Digest::from_bytes([0x64; 32])),
+    };
+    ServerLinks { next: Some(next), pin: Some(Digest::from_bytes([0x62; 32])), ..server_links() }
+}
+
+pub fn channel_change() -> ChannelChange {
+    ChannelChange {
+        server: SealingPublicKey::from_bytes([0x24; 32]),
+        encapsulated: SealingPublicKey::from_bytes([0x25; 32]),
     }
 }
 
