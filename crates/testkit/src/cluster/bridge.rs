@@ -27,7 +27,8 @@ fn socket(folder: &Path, port: u16) -> PathBuf {
 impl Bridge {
     /// A bridge to these ports.
     pub(super) fn build(ports: &[u16]) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("netloom-bridge-").tempdir().context("a folder for sockets")?;
+        let folder =
+            tempfile::Builder::new().prefix("netloom-bridge-").tempdir().context("a folder for sockets")?;
         let mut ends = JoinSet::new();
         for port in ports.iter().copied() {
             let listener = UnixListener::bind(socket(folder.path(), port)).context("a socket")?;

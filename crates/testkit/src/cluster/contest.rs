@@ -48,7 +48,14 @@ fn ask(conduct: &Conduct, place: &Place, name: &str) -> (Act, Request) {
     let key = BASE64.encode(&random::<32>());
     let act = Act { thing: judge::below("client", place.id, name), from: None, to: Some(mark.clone()) };
     let path = path::fill(path::CLIENTS, &[&place.id.to_string()]);
-    (act, Request { method: Method::POST, path, body: json!({"name": name, "tags": [mark], "public_key": key}) })
+    (
+        act,
+        Request {
+            method: Method::POST,
+            path,
+            body: json!({"name": name, "tags": [mark], "public_key": key}),
+        },
+    )
 }
 
 /// Which states the name may be in.
@@ -69,7 +76,8 @@ mod tests {
         let refused = || Outcome::Refused { status: 409, why: String::new() };
         let unknown = || Outcome::Unknown(String::new());
         let of = |one, two| possible(&[(Some("a".to_owned()), one), (Some("b".to_owned()), two)]);
-        let states = |of: &[Option<&str>]| of.iter().map(|state| state.map(str::to_owned)).collect::<BTreeSet<_>>();
+        let states =
+            |of: &[Option<&str>]| of.iter().map(|state| state.map(str::to_owned)).collect::<BTreeSet<_>>();
         assert_eq!(of(refused(), Outcome::Done(json!({}))), states(&[Some("b")]));
         assert_eq!(of(unknown(), Outcome::Done(json!({}))), states(&[Some("b")]));
         assert_eq!(of(unknown(), refused()), states(&[None, Some("a")]));

@@ -135,7 +135,8 @@ impl Court {
                 let owner = format!("{} {}", record.kind, record.id);
                 if let Some(other) = self.addresses.insert(address.clone(), owner.clone()) {
                     let seq = entry.seq;
-                    self.complaints.push(format!("{address:?} was given to {owner} at {seq}; {other} had it"));
+                    self.complaints
+                        .push(format!("{address:?} was given to {owner} at {seq}; {other} had it"));
                 }
             }
         }
@@ -171,7 +172,11 @@ impl Court {
     /// What the journal leads to is what the database holds.
     fn close(&mut self, intent: &Intent) {
         if self.last != intent.seq() {
-            self.complaints.push(format!("the journal ends with {}, and intent is at {}", self.last, intent.seq()));
+            self.complaints.push(format!(
+                "the journal ends with {}, and intent is at {}",
+                self.last,
+                intent.seq()
+            ));
         }
         let mut seen = BTreeSet::new();
         for record in intent.records() {
@@ -201,7 +206,11 @@ fn addresses(record: &JournalRecord, value: Option<&Value>) -> Vec<(String, Stri
     };
     let given = ["v4", "v6"].map(|family| text(&value["addresses"][family]));
     let network = text(&value["network"]);
-    given.into_iter().filter(|address| !address.is_empty()).map(|address| (network.clone(), address)).collect()
+    given
+        .into_iter()
+        .filter(|address| !address.is_empty())
+        .map(|address| (network.clone(), address))
+        .collect()
 }
 
 #[cfg(test)]

@@ -242,7 +242,9 @@ impl Lane {
     fn made(&mut self, thing: &Thing, mark: &str) -> Value {
         let name = &thing.name;
         match thing.kind {
-            Kind::Client => json!({"name": name, "tags": [mark], "public_key": BASE64.encode(&random::<32>())}),
+            Kind::Client => {
+                json!({"name": name, "tags": [mark], "public_key": BASE64.encode(&random::<32>())})
+            }
             Kind::Record => json!({"name": name, "data": {"type": "txt", "text": mark}}),
             Kind::Policy => {
                 let at = self.places.iter().find(|place| thing.key.contains(&place.id.to_string()));

@@ -155,8 +155,12 @@ impl Ledger {
             let times = effects.get(act).copied().unwrap_or(0);
             match (due, times) {
                 (Due::Once | Due::Maybe, 1) | (Due::Maybe | Due::Never, 0) => {}
-                (Due::Once, 0) => self.complain(format!("lost: the acknowledged act {act:?} is in no journal")),
-                (Due::Never, _) => self.complain(format!("the act {act:?} was refused and done all the same")),
+                (Due::Once, 0) => {
+                    self.complain(format!("lost: the acknowledged act {act:?} is in no journal"))
+                }
+                (Due::Never, _) => {
+                    self.complain(format!("the act {act:?} was refused and done all the same"))
+                }
                 (Due::Once | Due::Maybe, many) => self.complain(format!("{act:?} was done {many} times")),
             }
         }
@@ -178,7 +182,11 @@ mod tests {
         Outcome::Unknown("gone".to_owned())
     }
 
-    fn judged(acts: &[(Act, Outcome)], found: &[&str], effects: &[(Option<&str>, Option<&str>, u32)]) -> Vec<String> {
+    fn judged(
+        acts: &[(Act, Outcome)],
+        found: &[&str],
+        effects: &[(Option<&str>, Option<&str>, u32)],
+    ) -> Vec<String> {
         let ledger = Ledger::default();
         acts.iter().for_each(|(act, outcome)| ledger.note(0, act, outcome));
         let states: Vec<String> = found.iter().map(|state| (*state).to_owned()).collect();

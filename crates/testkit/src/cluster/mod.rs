@@ -19,6 +19,7 @@ mod judge;
 mod lane;
 mod ledger;
 mod plant;
+mod post;
 mod show;
 mod speak;
 mod stage;
@@ -29,7 +30,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::programs;
@@ -97,6 +98,9 @@ struct Options {
     /// How often each is killed
     #[arg(long, default_value_t = 10)]
     deaths: usize,
+    /// Seconds that all is well, at most, before one is killed
+    #[arg(long, default_value_t = 4.0)]
+    well: f64,
     /// Machines in the lab whose tunnels carry pings; 0: no lab
     #[arg(long, default_value_t = 3)]
     tunnels: usize,
@@ -154,6 +158,6 @@ async fn perform(arguments: &Arguments) -> Result<Report> {
 fn broker(kind: BrokerKind) -> Result<Option<Box<dyn plant::Post>>> {
     match kind {
         BrokerKind::Embedded => Ok(None),
-        BrokerKind::Mosquitto => bail!("Mosquitto is not there yet"),
+        BrokerKind::Mosquitto => Ok(Some(Box::new(post::Office::open()?))),
     }
 }

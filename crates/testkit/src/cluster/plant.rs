@@ -37,12 +37,17 @@ pub(super) trait Post: Send {
     /// What servers that use it are set to.
     fn settings(&self) -> Vec<(String, String)>;
     /// Its port on loopback, at which agents come in.
-    fn port(&self) -> u16;
+    fn port(&self) -> Result<u16>;
     /// Kills it without a warning.
     fn kill(&mut self) -> Result<()>;
     /// Starts it again where it was.
     fn start_again(&mut self) -> Result<()>;
+    /// What it said.
+    fn log(&self) -> String;
 }
+
+/// So much of the broker's log is shown.
+const MOST_LOG: usize = 4_000;
 
 struct Server {
     data: PathBuf,
@@ -96,7 +101,8 @@ impl Plant {
             if number > 0 {
                 for shared in ["keys", "tls"] {
                     let [from, to] = [0, number].map(|server: usize| plant.servers[server].data.join(shared));
-                    copy_folder(&from, &to).with_context(|| format!("the folder {shared} of the first server"))?;
+                    copy_folder(&from, &to)
+                        .with_context(|| format!("the folder {shared} of the first server"))?;
                 }
             }
             plant.run_server(number)?;
@@ -115,7 +121,9 @@ impl Plant {
             .env("NETLOOM_URL", urls.join(","))
             .env("NETLOOM_RENDEZVOUS", doors);
         if urls.len() > 1 {
-            command.env("NETLOOM_ADVERTISE", &urls[number]).env("NETLOOM_NAME", format!("server-{}", number + 1));
+            command
+                .env("NETLOOM_ADVERTISE", &urls[number])
+                .env("NETLOOM_NAME", format!("server-{}", number + 1));
         }
         command.envs(self.broker.iter().flat_map(|broker| broker.settings()));
         let process = ServerProcess::run(command, &server.data)
@@ -149,8 +157,8 @@ impl Plant {
     }
 
     /// The ports at which agents come in.
-    pub(super) fn ports(&self) -> Vec<u16> {
-        let servers = self.servers.iter().map(|server| server.port);
+    pub(super) fn ports(&self) -> Result<Vec<u16>> {
+        let servers = self.servers.iter().map(|server| Ok(server.port));
         servers.chain(self.broker.iter().map(|broker| broker.port())).collect()
     }
 
@@ -192,7 +200,11 @@ impl Plant {
             let log = server.process.as_ref().map(ServerProcess::log).unwrap_or_default();
             format!("--- the end of the log of server {}\n{log}\n", number + 1)
         };
-        self.servers.iter().enumerate().map(log).collect()
+        let broker = self.broker.as_ref().map(|broker| broker.log()).unwrap_or_default();
+        let end = broker.len().saturating_sub(MOST_LOG);
+        let broker = broker.get(end..).unwrap_or_default();
+        let servers: String = self.servers.iter().enumerate().map(log).collect();
+        format!("{servers}--- the end of the broker's\n{broker}")
     }
 }
 

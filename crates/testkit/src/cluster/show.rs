@@ -91,7 +91,8 @@ impl Measured<'_> {
     fn changes(&self) -> Vec<Figure> {
         let mut figures = Vec::new();
         for (number, tally) in (1..).zip(self.tally).take(usize::from(self.options.servers)) {
-            let parts = [("acknowledged", tally.done), ("refused", tally.refused), ("unknown", tally.unknown)];
+            let parts =
+                [("acknowledged", tally.done), ("refused", tally.refused), ("unknown", tally.unknown)];
             let figure = |(what, count)| {
                 Figure::new(BENCH, format!("changes at server {number}, {what}"), float(count), "")
             };

@@ -22,7 +22,7 @@ use super::storm::{Storm, Times};
 use super::tunnels::Tunnels;
 use super::{Options, broker, judge};
 use crate::fleet::Administrator;
-use crate::swarm::{Group, Swarm};
+use crate::swarm::{Group, Swarm, allow_files};
 
 /// The network of the machines in the lab.
 const TUNNELS: &str = "tunnels";
@@ -37,7 +37,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 
 /// A storm that has not begun, and the token of the lab's machines.
 pub(super) async fn set(program: &Path, options: &Options, seed: u64) -> Result<(Storm, Token)> {
-    let post = broker(options.broker)?;
+    allow_files();
+    let post = block_in_place(|| broker(options.broker))?;
     let plant = block_in_place(|| Plant::start(program, usize::from(options.servers), post))?;
     let sites = plant.sites()?;
     let first = Administrator::set_up(&sites[0], &plant.setup_code()?).await?;
@@ -70,6 +71,7 @@ pub(super) async fn set(program: &Path, options: &Options, seed: u64) -> Result<
         database,
         dice: Dice::new(seed, 0),
         limit: options.limit(),
+        well: Duration::from_secs_f64(options.well.clamp(0.3, 60.0)),
         times: Times::new(),
         conflicts: 0.0,
     };
@@ -116,7 +118,7 @@ async fn lanes(storm: &Storm, options: &Options, seed: u64) -> Result<JoinSet<()
 pub(super) async fn play((mut storm, token): (Storm, Token), options: &Options, seed: u64) -> Result<Report> {
     let begun = storm.right(Instant::now()).await;
     say(&format!("all is right after {:?}", begun.context("before anything was killed")?));
-    let ports = storm.plant.ports();
+    let ports = storm.plant.ports()?;
     let mut tunnels = match options.tunnels {
         0 => None,
         count => Some(block_in_place(|| Tunnels::dig(count, &ports, &token.to_string()))?),
@@ -127,7 +129,8 @@ pub(super) async fn play((mut storm, token): (Storm, Token), options: &Options, 
     storm.conduct.end();
     let took = start.elapsed();
     lanes.join_all().await;
-    let pings = tunnels.as_mut().map(|tunnels| block_in_place(|| tunnels.close())).transpose()?.unwrap_or_default();
+    let pings =
+        tunnels.as_mut().map(|tunnels| block_in_place(|| tunnels.close())).transpose()?.unwrap_or_default();
     for lost in pings.iter().filter_map(|report| report.none_lost().err()) {
         storm.conduct.ledger.complain(format!("the tunnels: {lost:#}"));
     }

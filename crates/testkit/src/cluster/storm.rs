@@ -24,8 +24,9 @@ const PAGE: usize = 1_000;
 const PAUSE: Duration = Duration::from_millis(100);
 /// When nobody believes any more that it gets right.
 const HOPELESS: Duration = Duration::from_secs(90);
-/// How long all is well before one is killed, and how long it stays away.
-const WELL: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1_800)];
+/// How long all is well, at least, before one is killed.
+const WELL: Duration = Duration::from_millis(300);
+/// How long it stays away.
 const AWAY: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(2_500)];
 /// Of a hundred deaths, so many come before all is right after the one before.
 const HASTE: usize = 25;
@@ -44,6 +45,8 @@ pub(super) struct Storm {
     pub(super) dice: Dice,
     /// How long it may take until all is right.
     pub(super) limit: Duration,
+    /// How long all is well, at most, before one is killed.
+    pub(super) well: Duration,
     pub(super) times: Times,
     /// Commits that had to be decided again because another server was faster; of those that were counted before a death.
     pub(super) conflicts: f64,
@@ -66,7 +69,7 @@ impl Storm {
     }
 
     async fn death(&mut self, part: Part) -> Result<()> {
-        tokio::time::sleep(self.dice.time(WELL[0], WELL[1])).await;
+        tokio::time::sleep(self.dice.time(WELL, self.well)).await;
         if let Part::Server(number) = part {
             self.conflicts += conflicts(&self.conduct.administrators[number]).await;
         }
@@ -85,7 +88,9 @@ impl Storm {
         let right = self.right(start).await;
         let took = right.with_context(|| format!("after the {part} came back:\n{}", self.plant.logs()))?;
         if took > self.limit {
-            conduct.ledger.complain(format!("after the {part} came back it took {took:?} until all was right"));
+            conduct
+                .ledger
+                .complain(format!("after the {part} came back it took {took:?} until all was right"));
         }
         self.times.entry(part.to_string()).or_default().push(took);
         conduct.set_calm(true);

@@ -52,7 +52,9 @@ impl Tunnels {
 
     fn begin(&mut self) -> Result<()> {
         all_reach_all(&self.hosts.iter().collect::<Vec<_>>(), patience(FIRST))?;
-        for (from, to) in (0..self.hosts.len()).flat_map(|from| (0..self.hosts.len()).map(move |to| (from, to))) {
+        for (from, to) in
+            (0..self.hosts.len()).flat_map(|from| (0..self.hosts.len()).map(move |to| (from, to)))
+        {
             if from != to {
                 let address = self.hosts[to].v4()?;
                 self.pingers.push(self.hosts[from].machine().slow_pinger(address, PAUSE)?);
