@@ -90,10 +90,16 @@ pub const KEY: &str = "/api/v1/keys/{key}";
 
 /// `GET`.
 pub const SERVER: &str = "/api/v1/server";
+/// `GET`: the servers that share the database and run now.
+pub const SERVERS: &str = "/api/v1/servers";
 /// `GET`, newest first.
 pub const JOURNAL: &str = "/api/v1/journal";
 /// `GET`: the database as a file (`application/vnd.sqlite3`).
 pub const BACKUP: &str = "/api/v1/backup";
+/// Export: all that people want, as a document.
+pub const EXPORT: &str = "/api/v1/export";
+/// Import of such a document.
+pub const IMPORT: &str = "/api/v1/import";
 /// `GET`: the OpenAPI document (open to all).
 pub const DOCUMENT: &str = "/api/openapi.json";
 

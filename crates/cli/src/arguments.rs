@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    backup, client, completion, context, dns, egress, gateway, host, journal, key, network, node, policy,
-    server, session, setup, token, user,
+    backup, client, completion, context, dns, egress, export, gateway, host, journal, key, network, node,
+    policy, server, session, setup, token, user,
 };
 
 const SURROUNDINGS: &str = "\
@@ -103,6 +103,10 @@ pub enum Command {
     Journal(journal::Journal),
     /// Save the server's database into a file
     Backup(backup::Backup),
+    /// Write all that is set up as JSON, without secrets
+    Export(export::Export),
+    /// Bring everything to what a document of `export` says
+    Import(export::Import),
     /// Print a completion script for a shell
     Completion(completion::Completion),
     /// Print this program's version
@@ -159,6 +163,10 @@ mod tests {
             "netloom server status",
             "netloom journal --limit 10",
             "netloom backup /tmp/x.db",
+            "netloom export",
+            "netloom export net.json",
+            "netloom import net.json --prune --dry-run",
+            "netloom import net.json --yes",
             "netloom network create lab --access deny --approval on --domain lab.example.org",
             "netloom network update lab --hub gw --approval off --dry-run",
             "netloom network update lab --hub none --domain none",

@@ -66,7 +66,17 @@ impl Client {
         body: &impl Serialize,
         dry_run: bool,
     ) -> Result<Value, Failure> {
-        self.value(self.send(Method::POST, path, &trying(dry_run), Some(body)).await?).await
+        self.post_query(path, &trying(dry_run), body).await
+    }
+
+    /// `POST` with a query.
+    pub(crate) async fn post_query(
+        &self,
+        path: &str,
+        query: &Query<'_>,
+        body: &impl Serialize,
+    ) -> Result<Value, Failure> {
+        self.value(self.send(Method::POST, path, query, Some(body)).await?).await
     }
 
     /// `PUT`.

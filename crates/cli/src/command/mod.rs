@@ -6,6 +6,7 @@ pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod dns;
 pub(crate) mod egress;
+pub(crate) mod export;
 pub(crate) mod gateway;
 pub(crate) mod host;
 pub(crate) mod journal;
@@ -45,6 +46,8 @@ pub(crate) async fn run(command: Command, console: &mut Console) -> Result<(), F
         Command::Server(server) => server.run(console).await,
         Command::Journal(journal) => journal.run(console).await,
         Command::Backup(backup) => backup.run(console).await,
+        Command::Export(export) => export.run(console).await,
+        Command::Import(import) => import.run(console).await,
         Command::Completion(completion) => completion.run(console),
         Command::Version => version(console),
     }

@@ -196,6 +196,7 @@ const fn runs_tests(command: &Command) -> bool {
             | Command::UpdatePolicy { .. }
             | Command::DeletePolicy { .. }
             | Command::CreatePolicyTest { .. }
+            | Command::Import { .. }
             | Command::UpdateNetwork { .. }
     )
 }

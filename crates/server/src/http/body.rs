@@ -35,10 +35,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
 fn too_large(rejection: &BytesRejection) -> Failure {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return Failure::new(
-            ProblemKind::TooLarge,
-            format!("the body may have {} bytes at most", api::MOST_BODY),
-        );
+        let (most, import) = (api::MOST_BODY, api::MOST_IMPORT);
+        let detail = format!("the body may have {most} bytes at most, that of an import {import}");
+        return Failure::new(ProblemKind::TooLarge, detail);
     }
     Failure::new(ProblemKind::Invalid, rejection.body_text())
 }

@@ -9,6 +9,7 @@ mod client_config;
 mod clients;
 mod dns;
 mod egress;
+mod export;
 mod failure;
 mod find;
 mod hosts;
@@ -138,6 +139,13 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(server::status))
         .routes(routes!(server::journal))
         .routes(routes!(server::backup))
+        .routes(routes!(export::export))
+        .merge(large())
+}
+
+/// What may be larger than other requests.
+fn large() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(export::import)).layer(DefaultBodyLimit::max(api::MOST_IMPORT))
 }
 
 /// What networks hold beside nodes.
