@@ -92,7 +92,11 @@ impl World {
                 let taken = reachable.then(|| self.give(Actor::Host(id), Command::OwnKey(key)).is_ok());
                 // An answer may get lost.
                 let answer = taken.filter(|_| !self.random.happens(self.loss));
-                let delay = if answer.is_some() { soon } else { PATIENCE };
+                let delay = match (answer, reachable) {
+                    (Some(_), _) => soon,
+                    (None, true) => PATIENCE,
+                    (None, false) => delay,
+                };
                 self.after(delay, Event::KeyTold { host, run, key, answer });
             }
         }
@@ -106,13 +110,13 @@ impl World {
         let intent = &self.server.intent;
         let nodes = intent.nodes(None).filter_map(|node| node.expires);
         let clients = intent.clients().filter(|client| client.enabled).filter_map(|client| client.expires);
-        let turn = next_turn(intent, &self.server.away(), wall(self.now));
+        let turn = next_turn(intent, &self.server.gone(self.now), wall(self.now));
         let next = nodes.chain(clients).chain(turn).min()?;
         Some(self.now.max(self.now + next.since(wall(self.now))))
     }
 
     pub(super) fn sweep(&mut self) {
-        let away = self.server.away();
+        let away = self.server.gone(self.now);
         self.command(Command::Sweep { away });
     }
 }

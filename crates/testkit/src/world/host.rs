@@ -15,7 +15,7 @@ use super::PORT;
 use super::kernel::Kernel;
 use super::net::{Place, endpoint};
 use super::packet::Word;
-use super::rotation::Keys;
+use super::rotation::{Keys, Purpose};
 
 /// What an agent wants from the server.
 #[derive(Debug, Clone)]
@@ -35,8 +35,8 @@ pub(super) struct Running {
     pub(super) clients: Clients,
     pub(super) derived: Option<Derived>,
     pub(super) highest: Generation,
-    /// How it stands with the key that is being changed.
-    pub(super) changing_key: bool,
+    /// What the server is being told of keys.
+    pub(super) telling_key: Option<Purpose>,
     pub(super) key_at: Option<Duration>,
 }
 
@@ -98,7 +98,7 @@ impl Host {
             clients: Clients::new(),
             derived: None,
             highest,
-            changing_key: false,
+            telling_key: None,
             key_at: self.keys.is_open().then_some(now),
         });
         self.tell_local(now);

@@ -304,7 +304,8 @@ impl World {
             }
             Event::KeyTold { host, run, key, answer } => {
                 if self.hosts[host].run == run {
-                    self.hosts[host].key_told(key, answer, self.now);
+                    let request = self.hosts[host].key_told(key, answer, self.now);
+                    request.into_iter().for_each(|request| self.ask_server(host, request));
                     self.act(host);
                 }
             }
@@ -321,13 +322,14 @@ impl World {
     fn act(&mut self, host: usize) {
         let requests = self.hosts[host].act(self.now);
         if !self.hosts[host].runs() {
-            self.links.remove(&host);
+            self.unlink(host);
         }
-        let run = self.hosts[host].run;
-        for request in requests {
-            let delay = self.random.about(Duration::from_millis(15));
-            self.after(delay, Event::Server { host, run, request });
-        }
+        requests.into_iter().for_each(|request| self.ask_server(host, request));
         self.transmit(host);
+    }
+
+    fn ask_server(&mut self, host: usize, request: Request) {
+        let (run, delay) = (self.hosts[host].run, self.random.about(Duration::from_millis(15)));
+        self.after(delay, Event::Server { host, run, request });
     }
 }

@@ -1,4 +1,5 @@
-//! A machine's WireGuard keys, and their change, in the order in which the real agent does it (ADR 19).
+//! A machine's WireGuard keys, and their change, in the order in which the real agent does it (ADR 19): the server is told the
+//! key that it has, to see whether it answers; the next key is on disk, then on the device, and then the server is told.
 //!
 //! A key is a name; possession is not proved. It keeps true that both keys that the server may have are on disk at every
 //! moment, and that the next one is forgotten only when the server has said that it does not have it.
@@ -11,10 +12,23 @@ use wire::Outcome;
 
 use super::host::{Host, Request};
 
-/// How long the server may take while the device has a key that its peers do not know.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-/// When it is asked again which of two keys it has.
+/// How long the device keeps a key that its peers may not know.
+const HOLD: Duration = Duration::from_secs(1);
+/// How long an answer may take that got lost.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// When the server is told again which of two keys the device has.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// Why the server is told a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It has this one: to see whether it answers.
+    Probe,
+    /// This one is to be the key, and the device has it for a while.
+    Change,
+    /// It may have another one than the device, and is to have the device's.
+    Agree,
+}
 
 /// The keys of a machine, on its disk but for the one on the device.
 #[derive(Debug, Clone)]
@@ -58,61 +72,104 @@ impl Keys {
 }
 
 impl Host {
-    /// Makes a key, or takes the one that was made before, and has device and server take it.
+    /// Makes a key and has device and server take it, if the server is there.
     pub(super) fn rotate(&mut self, now: Duration) -> Option<Request> {
-        if self.running.as_ref()?.changing_key {
+        if self.running.as_ref()?.telling_key.is_some() || self.keys.is_open() {
             self.rotation_failed("an earlier change is not over", now);
             return None;
         }
-        let key = self.keys.next.unwrap_or_else(|| self.keys.fresh());
-        self.keys.next = Some(key);
-        self.switch(key, now);
-        self.tell_key(key)
+        self.tell_key(self.keys.counts, Purpose::Probe)
     }
 
-    fn tell_key(&mut self, key: WgPublicKey) -> Option<Request> {
-        let running = self.running.as_mut()?;
-        (running.changing_key, running.key_at) = (true, None);
+    /// The server is there.
+    fn change_key(&mut self, now: Duration) -> Option<Request> {
+        let key = self.keys.fresh();
+        self.keys.next = Some(key);
+        self.switch(key, now);
+        self.running.as_mut()?.key_at = Some(now + HOLD);
+        self.tell_key(key, Purpose::Change)
+    }
+
+    fn tell_key(&mut self, key: WgPublicKey, purpose: Purpose) -> Option<Request> {
+        self.running.as_mut()?.telling_key = Some(purpose);
         Some(Request::Key(key))
     }
 
-    fn switch(&mut self, key: WgPublicKey, now: Duration) {
-        if self.keys.on_device != key {
+    /// Whether the device was to have another key.
+    fn switch(&mut self, key: WgPublicKey, now: Duration) -> bool {
+        let switches = self.keys.on_device != key;
+        if switches {
             self.keys.on_device = key;
             self.settle(now);
         }
+        switches
     }
 
-    /// Asks the server again about a key of which nobody knows whether it has it.
+    /// Nobody but this host knows that there is reason to shake hands.
+    fn switch_back(&mut self, now: Duration) {
+        if self.switch(self.keys.counts, now) {
+            self.poke_all(now);
+        }
+    }
+
+    /// It is time: a device that was lent a key has its own again, and a server that may have another one is told.
     pub(super) fn settle_key(&mut self, now: Duration) -> Option<Request> {
         let running = self.running.as_mut()?;
         running.key_at.take_if(|at| *at <= now)?;
-        let key = self.keys.next.filter(|_| !running.changing_key)?;
-        self.tell_key(key)
+        match running.telling_key {
+            Some(Purpose::Change) => {
+                self.switch_back(now);
+                None
+            }
+            Some(Purpose::Probe | Purpose::Agree) => None,
+            None if self.keys.is_open() => self.tell_key(self.keys.on_device, Purpose::Agree),
+            None => None,
+        }
     }
 
     /// The server has said that it has the key, or that it does not take it, or nothing.
-    pub(super) fn key_told(&mut self, key: WgPublicKey, answer: Option<bool>, now: Duration) {
-        let Some(running) = self.running.as_mut() else { return };
-        running.changing_key = false;
-        match answer {
-            Some(true) => {
-                self.switch(key, now);
-                self.keys.counts = key;
-                self.keys.next = None;
-                self.poke_all(now);
-                self.hear(AgentEvent::Rotated, now);
+    pub(super) fn key_told(
+        &mut self,
+        key: WgPublicKey,
+        answer: Option<bool>,
+        now: Duration,
+    ) -> Option<Request> {
+        let running = self.running.as_mut()?;
+        running.key_at = None;
+        let purpose = running.telling_key.take()?;
+        let is_next = self.keys.next == Some(key);
+        match (purpose, answer) {
+            (Purpose::Probe, Some(true)) => return self.change_key(now),
+            (Purpose::Probe, Some(false) | None) => self.rotation_failed("the server did not answer", now),
+            (Purpose::Change | Purpose::Agree, Some(true)) => self.take_key(key, is_next, now),
+            (Purpose::Change | Purpose::Agree, Some(false)) => {
+                if is_next {
+                    self.switch_back(now);
+                    self.keys.next = None;
+                    self.rotation_failed("the server did not take the key", now);
+                }
             }
-            Some(false) => {
-                self.switch(self.keys.counts, now);
-                self.keys.next = None;
-                self.rotation_failed("the server did not take the key", now);
-            }
-            None => {
+            (Purpose::Change | Purpose::Agree, None) => {
                 running.key_at = Some(now + AGAIN);
-                self.switch(self.keys.counts, now);
-                self.rotation_failed("the server did not answer in time", now);
+                if is_next {
+                    self.switch_back(now);
+                    self.rotation_failed("the server did not answer in time", now);
+                }
             }
+        }
+        None
+    }
+
+    /// Peers shake hands as soon as they have the key; where the device has it only now, they may have tried in vain.
+    fn take_key(&mut self, key: WgPublicKey, is_next: bool, now: Duration) {
+        let is_late = self.switch(key, now);
+        self.keys.counts = key;
+        self.keys.next = None;
+        if is_late {
+            self.poke_all(now);
+        }
+        if is_next {
+            self.hear(AgentEvent::Rotated, now);
         }
     }
 
@@ -121,7 +178,7 @@ impl Host {
         self.hear(AgentEvent::RotationFailed(failure), now);
     }
 
-    /// Who has the new key by now shakes hands.
+    /// Has WireGuard send something to every peer: a handshake, where there is no session.
     fn poke_all(&mut self, now: Duration) {
         let derived = self.running.as_ref().and_then(|running| running.derived.as_ref());
         let peers = derived.and_then(Derived::interface).into_iter().flat_map(|interface| &interface.peers);

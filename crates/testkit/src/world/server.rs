@@ -23,6 +23,9 @@ const MOST_TOLD: usize = 2;
 const MOST_FLUSHES: usize = 8;
 const MOST_NAMED: usize = 12;
 
+/// Nobody waits for the new key of a host that has been away for so long.
+const GONE: Duration = Duration::from_secs(30);
+
 /// The doors' keys and ports.
 pub(super) const DOORS: [(WgPublicKey, u16, Door); 2] = [
     (WgPublicKey::from_bytes([251; 32]), 51_821, Door::First),
@@ -44,6 +47,8 @@ pub(super) struct Server {
     generations: BTreeMap<HostId, Generation>,
     epoch: u32,
     pub(super) up: bool,
+    /// After a start all have time to come back.
+    started: Duration,
     sessions: BTreeMap<u64, HostId>,
     ids: u64,
 }
@@ -64,14 +69,15 @@ impl Server {
             generations: BTreeMap::new(),
             epoch: 1,
             up: true,
+            started: Duration::ZERO,
             sessions: BTreeMap::new(),
             ids: 1 << 60,
         }
     }
 
     /// It starts anew: intent is what was committed, the rest may be lost.
-    pub(super) fn restart(&mut self, forgets: bool, history: &mut History) {
-        self.up = true;
+    pub(super) fn restart(&mut self, forgets: bool, now: Duration, history: &mut History) {
+        (self.up, self.started) = (true, now);
         self.epoch += 1;
         self.sessions.clear();
         if forgets {
@@ -109,10 +115,14 @@ impl Server {
         Ok(messages)
     }
 
-    /// Who is not connected.
-    pub(super) fn away(&self) -> BTreeSet<HostId> {
-        let is_away = |id: &HostId| !self.inventory.host(*id).is_some_and(|seen| seen.online);
-        self.intent.hosts(None).map(|host| host.id).filter(is_away).collect()
+    /// Who has not been connected for a while.
+    pub(super) fn gone(&self, now: Duration) -> BTreeSet<HostId> {
+        let is_gone = |id: &HostId| {
+            let seen = self.inventory.host(*id);
+            let heard = seen.and_then(|seen| seen.last_seen).unwrap_or_default().max(wall(self.started));
+            !seen.is_some_and(|seen| seen.online) && heard + GONE <= wall(now)
+        };
+        self.intent.hosts(None).map(|host| host.id).filter(is_gone).collect()
     }
 
     /// A host's report came.

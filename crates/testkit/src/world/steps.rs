@@ -8,6 +8,7 @@ use reconcile::{AgentEvent, AskFailure};
 use wire::{HostSettings, Leave};
 
 use super::host::Host;
+use super::kernel::wall;
 use super::{NETWORKS, World};
 
 impl World {
@@ -84,9 +85,19 @@ impl World {
         self.act(host);
     }
 
+    /// The connection is no more, and the broker says so; whether there was one.
+    pub(super) fn unlink(&mut self, host: usize) -> bool {
+        let was_there = self.links.remove(&host).is_some();
+        if was_there {
+            let (id, now) = (self.hosts[host].id, wall(self.now));
+            self.server.inventory.observe_presence(id, false, now);
+        }
+        was_there
+    }
+
     /// The agent starts, or starts anew.
     pub fn start(&mut self, host: usize) {
-        self.links.remove(&host);
+        self.unlink(host);
         if self.hosts[host].removed {
             return;
         }
@@ -106,7 +117,7 @@ impl World {
 
     /// The connection between agent and broker breaks; what is under way in it is lost.
     pub fn break_link(&mut self, host: usize) {
-        if self.links.remove(&host).is_some() {
+        if self.unlink(host) {
             let delay = self.random.about(Duration::from_millis(500));
             self.down(host, delay, self.hosts[host].attempts);
         }
@@ -123,6 +134,6 @@ impl World {
     /// The server starts anew, with or without what it had observed.
     pub fn start_server(&mut self, forgets: bool) {
         self.stop_server();
-        self.server.restart(forgets, &mut self.history);
+        self.server.restart(forgets, self.now, &mut self.history);
     }
 }

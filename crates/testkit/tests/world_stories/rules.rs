@@ -89,40 +89,56 @@ fn a_node_whose_time_is_over_is_gone() {
     world.check();
 }
 
+/// Three hosts ping each other for a while; at each tick of a tenth of a second something may happen.
+fn ping_meanwhile(seed: u64, ticks: usize, mut happen: impl FnMut(&mut World, &[usize; 3], usize)) {
+    let mut world = World::new(seed, &[Border::OneMapping, Border::OneMapping, Border::Open]);
+    let hosts = [world.join(0, BOTH), world.join(1, BOTH), world.join(2, BOTH)];
+    world.run(seconds(30));
+    let addresses = hosts.map(|host| world.address(host, 0).unwrap());
+    let mut asked = Vec::new();
+    for tick in 0..ticks {
+        happen(&mut world, &hosts, tick);
+        for (from, to) in hosts.iter().flat_map(|from| hosts.iter().map(move |to| (*from, *to))) {
+            if from != to {
+                asked.push(world.ask(End::Host(from), addresses[to], Service::Ping));
+            }
+        }
+        world.run(millis(100));
+    }
+    world.run(seconds(6));
+    let lost = asked.iter().filter(|question| !world.is_answered(**question)).count();
+    assert_eq!(lost, 0, "seed {seed}");
+    let old = hosts.iter().zip(1..).filter(|(_, byte)| {
+        let key = model::WgPublicKey::from_bytes([*byte; 32]);
+        world.intent().host_by_wireguard_key(&key).is_some()
+    });
+    assert_eq!(old.count(), 0, "all have new keys");
+    world.settle();
+    world.check();
+}
+
 #[test]
 fn no_ping_is_lost_while_one_host_after_the_other_changes_its_key() {
     for seed in 54..58 {
-        let mut world = World::new(seed, &[Border::OneMapping, Border::OneMapping, Border::Open]);
-        let hosts = [world.join(0, BOTH), world.join(1, BOTH), world.join(2, BOTH)];
-        world.run(seconds(30));
-        let addresses = hosts.map(|host| world.address(host, 0).unwrap());
-        let mut asked = Vec::new();
-        for tick in 0..100 {
+        ping_meanwhile(seed, 100, |world, hosts, tick| {
             if tick % 30 == 10
                 && let Some(host) = hosts.get(tick / 30)
             {
                 let host = Some(world.host(*host));
                 world.command(Command::RotateKeys { host });
             }
-            for from in hosts {
-                for to in
-                    addresses.iter().zip(hosts).filter(|(_, to)| *to != from).map(|(address, _)| *address)
-                {
-                    asked.push(world.ask(End::Host(from), to, Service::Ping));
-                }
-            }
-            world.run(millis(100));
-        }
-        world.run(seconds(6));
-        let lost = asked.iter().filter(|question| !world.is_answered(**question)).count();
-        assert_eq!(lost, 0, "seed {seed}");
-        let old = hosts.iter().zip(1..).filter(|(_, byte)| {
-            let key = model::WgPublicKey::from_bytes([*byte; 32]);
-            world.intent().host_by_wireguard_key(&key).is_some()
         });
-        assert_eq!(old.count(), 0, "all have new keys");
-        world.settle();
-        world.check();
+    }
+}
+
+#[test]
+fn no_ping_is_lost_while_all_hosts_change_their_keys() {
+    for seed in 54..86 {
+        ping_meanwhile(seed, 120, |world, _, tick| {
+            if tick == 10 {
+                world.command(Command::RotateKeys { host: None });
+            }
+        });
     }
 }
 
