@@ -19,6 +19,8 @@ pub(crate) struct Backend {
     pub(crate) example: &'static str,
     /// Where this address leads, in words without secrets; or what is wrong with it.
     pub(crate) place: fn(&Url) -> Result<Place, String>,
+    /// Looks at it, and changes nothing; none where it is empty.
+    pub(crate) inspect: for<'a> fn(&'a Address) -> Answer<'a, Option<Inspected>>,
     /// Opens it, and makes what is missing.
     pub(crate) open: for<'a> fn(&'a Address) -> Answer<'a, Arc<dyn Database>>,
     /// Fills it from a backup.
@@ -27,6 +29,21 @@ pub(crate) struct Backend {
 
 /// Every kind of database there is.
 const BACKENDS: &[Backend] = &[sqlite::BACKEND, postgres::BACKEND, rqlite::BACKEND];
+
+/// What was found in a database that was only looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// The version of its tables.
+    pub schema: u32,
+    /// The newest version that this program knows.
+    pub known: u32,
+    /// The last commit's number.
+    pub seq: u64,
+    /// Who its servers are; none before the first start that says so.
+    pub identity: Option<String>,
+    /// Whether it takes no writes.
+    pub read_only: bool,
+}
 
 /// What a restore does with data that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +160,11 @@ fn scheme_of(text: &str) -> Option<&str> {
 fn unknown(scheme: &str) -> String {
     let examples: Vec<&str> = BACKENDS.iter().map(|backend| backend.example).collect();
     format!("`{scheme}:` is not a database that is known; there are a path, {}", examples.join(", "))
+}
+
+/// Looks at the database at this address, and changes nothing; none where it is empty or not made yet.
+pub async fn inspect(address: &Address) -> Result<Option<Inspected>, StoreError> {
+    (address.backend.inspect)(address).await
 }
 
 /// Opens the database at this address: its tables are made or brought to the newest version.

@@ -28,7 +28,7 @@ mod rqlite;
 mod sqlite;
 mod version;
 
-pub use address::{Access, Address, Existing, Password, open, restore};
+pub use address::{Access, Address, Existing, Inspected, Password, inspect, open, restore};
 pub use database::{Answer, Commit, Current, Database, Followed, Held, InventoryRow, Lease, Loaded};
 pub use error::{CommitError, StoreError};
 pub use journal::{JournalEntry, JournalRecord};

@@ -39,6 +39,7 @@ pub(crate) const BACKEND: Backend = Backend {
     schemes: &["postgres", "postgresql"],
     example: "postgres://user@host:5432/database",
     place: target::place,
+    inspect: |address| Box::pin(async move { schema::inspect(&Target::of(address)?).await }),
     open: |address| {
         Box::pin(async move { Ok(Arc::new(Postgres::open(address).await?) as Arc<dyn Database>) })
     },

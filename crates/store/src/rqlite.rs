@@ -34,6 +34,7 @@ pub(crate) const BACKEND: Backend = Backend {
     schemes: &["rqlite", "rqlites"],
     example: "rqlite://user@host:4001,host:4001 (rqlites: with TLS)",
     place: target::place,
+    inspect: |address| Box::pin(async move { schema::inspect(&target::http(address)?).await }),
     open: |address| Box::pin(async move { Ok(Arc::new(Rqlite::open(address).await?) as Arc<dyn Database>) }),
     restore: |address: &Address, backup, existing: Existing| {
         Box::pin(async move { copy::restore(&target::http(address)?, backup, existing).await })

@@ -42,6 +42,13 @@ pub(crate) const BACKEND: Backend = Backend {
         "" => Err("`sqlite:` needs the path of a file behind it".to_owned()),
         path => Ok(Place::from(Path::new(path))),
     },
+    inspect: |address| {
+        let path = path_of(&address.url);
+        Box::pin(blocking(move || {
+            let place = Place::from(path.as_path());
+            schema::inspect(&path, &place).map_err(|failed| failed.at(&place))
+        }))
+    },
     open: |address| {
         let path = path_of(&address.url);
         Box::pin(blocking(move || Ok(Arc::new(Sqlite::open(&path)?) as Arc<dyn Database>)))

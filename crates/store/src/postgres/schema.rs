@@ -6,8 +6,8 @@
 use super::connect::{ANSWER, Session};
 use super::failure::Failure;
 use super::target::Target;
-use crate::StoreError;
 use crate::version::Told;
+use crate::{Inspected, StoreError};
 
 const V1: &str = r#"
     CREATE TABLE meta (key text COLLATE "C" PRIMARY KEY, value text NOT NULL);
@@ -49,6 +49,29 @@ pub(super) async fn prepare(target: &Target) -> Result<(), StoreError> {
         session.run(target, "COMMIT").await
     };
     prepared.await.map_err(|failed: Failure| failed.error)
+}
+
+/// Looks at the tables, and changes nothing.
+pub(super) async fn inspect(target: &Target) -> Result<Option<Inspected>, StoreError> {
+    let session = Session::connect(target).await.map_err(|failed| failed.error)?;
+    let inspected = async {
+        suits(&session, target).await?;
+        let known = u32::try_from(STEPS.len()).expect("there are few steps");
+        let schema = version(&session, target, known).await?;
+        if schema == 0 {
+            return Ok(None);
+        }
+        let sql = "
+            SELECT (SELECT coalesce(max(seq), 0) FROM journal), (SELECT value FROM meta WHERE key = 'identity'),
+                pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean";
+        let found = session.ask(target, sql, &[], ANSWER).await?;
+        let row = found.first();
+        let seq = row.map_or(0, |row| row.get::<_, i64>(0)).unsigned_abs();
+        let identity = row.and_then(|row| row.get(1));
+        let read_only = row.is_some_and(|row| row.get(2));
+        Ok(Some(Inspected { schema, known, seq, identity, read_only }))
+    };
+    inspected.await.map_err(|failed: Failure| failed.error)
 }
 
 /// Inside a transaction: takes the lock, and brings the tables to the newest version. It was this version before.

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::http::{Failure, Http, Level, Statement, statement};
 use super::statements::text;
-use crate::StoreError;
 use crate::rows::unguessable;
 use crate::version::Told;
+use crate::{Inspected, StoreError};
 
 const TABLES: [&str; 5] = [
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
@@ -53,6 +53,24 @@ pub(super) async fn prepare(http: &Http) -> Result<(), StoreError> {
         State::Whole => Ok(()),
         State::HalfRestored => Err(StoreError::HalfRestored(http.place.clone())),
     }
+}
+
+/// Looks at the tables, and changes nothing.
+pub(super) async fn inspect(http: &Http) -> Result<Option<Inspected>, StoreError> {
+    let known = u32::try_from(STEPS.len() + 1).expect("there are few steps");
+    let (schema, state) = version(http, known).await?;
+    match (schema, state) {
+        (0, _) => return Ok(None),
+        (_, State::HalfRestored) => return Err(StoreError::HalfRestored(http.place.clone())),
+        (_, State::Whole) => {}
+    }
+    let sql =
+        "SELECT (SELECT coalesce(max(seq), 0) FROM journal), (SELECT value FROM meta WHERE key = 'identity')";
+    let found = http.query(Level::Strong, &[statement(sql, [])]).await?;
+    let row = found.first().and_then(|answered| answered.values.first());
+    let seq = row.and_then(|row| row.first()?.as_u64()).unwrap_or_default();
+    let identity = row.and_then(|row| row.get(1)?.as_str().map(str::to_owned));
+    Ok(Some(Inspected { schema, known, seq, identity, read_only: false }))
 }
 
 /// Whether what is there is all that should be there.

@@ -3,11 +3,14 @@
 //! A step that was released is never changed: a new one is added behind it. All steps that are missing are done in one
 //! transaction when the database is opened; it is then at the newest version, or as it was.
 
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
+use rustix::fs::{Access, access};
 
 use super::failure::Failed;
 use crate::version::Told;
-use crate::{Place, StoreError};
+use crate::{Inspected, Place, StoreError};
 
 const V1: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -47,6 +50,23 @@ pub(crate) fn recognise(connection: &Connection, place: &Place) -> Result<u32, F
 /// Brings the tables to the newest version.
 pub(crate) fn migrate(connection: &mut Connection, place: &Place) -> Result<(), Failed> {
     migrate_by(connection, place, STEPS)
+}
+
+/// Looks at a file, and changes nothing.
+pub(super) fn inspect(path: &Path, place: &Place) -> Result<Option<Inspected>, Failed> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let (schema, known) = recognise_by(&connection, place, STEPS)?;
+    if schema == 0 {
+        return Ok(None);
+    }
+    let seq: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM journal", [], |row| row.get(0))?;
+    let identity = "SELECT value FROM meta WHERE key = 'identity'";
+    let identity = connection.query_row(identity, [], |row| row.get(0)).optional()?;
+    let read_only = access(path, Access::WRITE_OK).is_err();
+    Ok(Some(Inspected { schema, known, seq: seq.unsigned_abs(), identity, read_only }))
 }
 
 fn migrate_by(connection: &mut Connection, place: &Place, steps: &[&str]) -> Result<(), Failed> {

@@ -116,6 +116,7 @@ macro_rules! conformance {
             of_many_servers_that_say_who_they_are_one_is_believed
             a_backup_says_who_the_servers_are_and_lets_leases_go
             every_released_version_opens_and_moves_forward
+            looking_at_a_database_changes_nothing
             many_servers_that_start_at_once_move_older_tables_forward_once
             newer_tables_are_used_only_where_they_say_so
             tables_of_something_else_are_left_alone
