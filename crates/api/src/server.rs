@@ -93,3 +93,24 @@ pub struct ServerStatus {
     /// How much there is.
     pub counts: Counts,
 }
+
+/// One of the servers that share a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Server {
+    /// Its id: made once, kept in its data folder.
+    #[schema(example = "3f1c9a5be0d27714")]
+    pub id: String,
+    /// What it calls itself.
+    #[schema(example = "vpn-1")]
+    pub name: String,
+    /// Where the other servers reach it.
+    #[schema(example = "https://vpn-1.example.org:8443")]
+    pub address: String,
+    /// Its version.
+    #[schema(example = "0.1.0")]
+    pub version: String,
+    /// Whether it is the one that speaks to agents.
+    pub leads: bool,
+    /// Whether it is the one that answered this request.
+    pub this: bool,
+}

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use data_encoding::BASE64;
+use store::Database;
 use wire::{SealingSecret, WgSecret};
 
 /// The private keys of the server.
@@ -32,6 +33,25 @@ impl Identity {
                 WgSecret::from_random(key(&folder.join("rendezvous-2.key"))?),
             ],
         })
+    }
+}
+
+impl Identity {
+    /// Whether this database is one of servers with these keys; a new one becomes it. Hosts agreed their channels with one key:
+    /// a server with another one would be none to them.
+    pub async fn check(&self, database: &dyn Database, data: &Path) -> Result<()> {
+        let ours = self.sealing.public().to_string();
+        let theirs = database.identity(&ours).await.context("who uses the database cannot be read")?;
+        if ours != theirs {
+            bail!(
+                "{} belongs to a server with other keys than those in {}: no agent would know this one; copy the folder \
+                 `keys` (and, with self-signed certificates, `tls`) of a server of this database to there, or name another \
+                 database",
+                database.place(),
+                data.join("keys").display()
+            );
+        }
+        Ok(())
     }
 }
 
@@ -100,6 +120,19 @@ mod tests {
         assert_ne!(first.rendezvous[0], first.rendezvous[1]);
         let mode = fs::metadata(folder.path().join("keys/sealing.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_database_is_used_by_servers_with_the_same_keys_only() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let database = store::Sqlite::open(&one.path().join("netloom.db")).unwrap();
+        let (first, other) =
+            (Identity::load_or_create(one.path()).unwrap(), Identity::load_or_create(two.path()).unwrap());
+        first.check(&database, one.path()).await.unwrap();
+        first.check(&database, one.path()).await.unwrap();
+        let error = other.check(&database, two.path()).await.unwrap_err().to_string();
+        let keys = two.path().join("keys").display().to_string();
+        assert!(error.contains("netloom.db") && error.contains(&keys) && error.contains("copy"), "{error}");
     }
 
     #[test]

@@ -15,16 +15,17 @@ use dataplane::rendezvous::Rendezvous;
 use model::{Digest, Endpoint, WgPublicKey};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::Database;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::agents::{self, Agents, Replays};
+use crate::agents::{self, Agents, Carrier, Replays};
 use crate::attempts::Attempts;
 use crate::brain::{self, Brain, Notice, Onlooker, Parts, now};
 use crate::broker::{self, Authenticate, BrokerEvent, Chosen, Events, Guests, HostsOfIntent};
 use crate::channels::Channels;
 use crate::clock;
+use crate::cluster::{self, Cluster, Holder, Letters, Role, Way, while_leading};
 use crate::front::{Certificates, Front, Limits, Running, TrustedProxies};
 use crate::http::{self, Admin};
 use crate::identity::{Identity, create_private_folder};
@@ -38,12 +39,17 @@ const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a request may take until it is answered: who sends a body byte by byte must not keep its connection for ever.
 /// MQTT over WebSocket is answered by its upgrade.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a server that starts waits until it is known who leads.
+const FIRST_LEADER: Duration = Duration::from_secs(3);
+/// What the rendezvous saw that waits to be carried to the server that leads.
+const MOST_SIGHTINGS: usize = 4_096;
 /// How often the journal is pruned.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// A running server.
 pub struct Server {
     front: Running,
+    cluster: Cluster,
     broker: Chosen,
     tasks: Vec<JoinHandle<()>>,
     brain: JoinHandle<()>,
@@ -74,12 +80,20 @@ impl Server {
         let doors = bind_doors(&settings, &identity)?;
         let ports = [doors[0].local_addr().port(), doors[1].local_addr().port()];
         let database = store::open(&settings.database).await?;
+        identity.check(&*database, &settings.data).await?;
 
         let gate = Arc::new(OnceLock::new());
         let (broker, events) = Chosen::new(&settings.broker, authenticate(Arc::clone(&gate)))?;
         let channels = Arc::new(Channels::new(identity.sealing.clone()));
         let mut links = agents::links(&identity, ports, settings.rendezvous_host.clone(), settings.keepalive);
         (links.brokers, links.broker_ca) = broker::told(&settings.broker)?;
+        if database.is_shared() && urls.len() > 1 {
+            links.servers.clone_from(&urls);
+        }
+        let pinned = pinned(&settings.tls, certificates.clone());
+        let cluster = Cluster::join(&database, holder(&settings, pinned())?);
+        let (play, role) = watch::channel(Role::Follows { leader: None });
+        let (sightings, seen) = mpsc::channel(MOST_SIGHTINGS);
         let parts = Parts {
             database: Arc::clone(&database),
             broker: broker.shared(),
@@ -88,6 +102,9 @@ impl Server {
             links: links.clone(),
             domain: settings.domain.clone(),
             coalesce: settings.coalesce,
+            claim: cluster.claim(),
+            role: play,
+            sightings,
         };
         let (handle, brain) = Brain::start(parts).await?;
         let names =
@@ -97,19 +114,27 @@ impl Server {
         // Nobody can have set it: it was made above.
         let _set = gate.set(handle.onlooker());
 
-        let pinned = pinned(&settings.tls, certificates.clone());
-        let tasks = Tasks { events, doors, certificates, database: Arc::clone(&database) };
-        let mut tasks = tasks.spawn(&handle, settings.journal_lifetime);
-        tasks.push(tokio::spawn(clock::run(handle.clone(), settings.ephemeral_after)));
         let guests: Arc<dyn Guests> = Arc::new(HostsOfIntent::new(handle.onlooker(), Arc::clone(&channels)));
         let brokers_routes = broker.router(&settings.broker, Arc::clone(&guests));
-        let (_leads, leads) = watch::channel(true);
-        tasks.extend(broker.run(&guests, &leads));
+        let setup = Arc::new(SetupCode::prepare(&settings.data, &handle.intent())?);
+        let (way, letters) = (Arc::new(Way::new(role.clone())), Arc::new(Letters::new(&identity.sealing)));
+        let carrier = Carrier {
+            seen,
+            way: Arc::clone(&way),
+            letters: Arc::clone(&letters),
+            run: cluster.me.run.clone(),
+            brain: handle.clone(),
+        };
+        let tasks = Tasks { events, doors, certificates, database: Arc::clone(&database) };
+        let mut tasks = tasks.spawn(&handle, &settings);
+        tasks.extend(broker.run(&guests, &cluster::leads(role.clone())));
+        tasks.push(tokio::spawn(carrier.run()));
         tasks.push(tokio::spawn(names.follow(handle.told_from_now_on())));
+        tasks.push(tokio::spawn(follow_setup(Arc::clone(&setup), handle.told_from_now_on())));
         let attempts = Arc::new(Attempts::default());
-        let setup = SetupCode::prepare(&settings.data, &handle.intent())?;
         let name = settings.name.to_string();
-        let agents = Agents::new(handle.clone(), identity, channels, name, Arc::clone(&attempts));
+        let agents =
+            Agents::new(handle.clone(), identity, channels, name, Arc::clone(&attempts), (way, letters));
         let door = |door: &wire::Rendezvous| api::Rendezvous { port: door.port, key: door.key };
         let admin = Admin::new(http::AdminParts {
             brain: handle.clone(),
@@ -122,14 +147,28 @@ impl Server {
             telemetry,
             names: known,
             rendezvous: links.rendezvous.iter().map(door).collect(),
+            servers: cluster.running(),
+            me: cluster.me.clone(),
         });
         let router = Router::new()
             .merge(agents::router(Arc::new(agents)))
             .merge(http::router(Arc::new(admin))?)
             .merge(brokers_routes)
             .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
+        until_somebody_leads(role).await;
         let front = front.serve(router);
-        Ok(Self { front, broker, tasks, brain, handle, pin, urls, rendezvous: ports, names: answering })
+        Ok(Self {
+            front,
+            cluster,
+            broker,
+            tasks,
+            brain,
+            handle,
+            pin,
+            urls,
+            rendezvous: ports,
+            names: answering,
+        })
     }
 
     /// Where HTTPS is served.
@@ -142,9 +181,10 @@ impl Server {
         let _ended = (&mut self.brain).await;
     }
 
-    /// Lets open requests finish, writes what is to be written, and ends.
+    /// Has another server lead, lets open requests finish, writes what is to be written, and ends.
     pub async fn shutdown(self) {
-        let Self { front, broker, tasks, brain, handle, .. } = self;
+        let Self { front, cluster, broker, tasks, brain, handle, .. } = self;
+        cluster.resign(handle.role()).await;
         front.shutdown().await;
         broker.shutdown();
         for task in tasks {
@@ -192,16 +232,46 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn spawn(self, brain: &Brain, journal_lifetime: Duration) -> Vec<JoinHandle<()>> {
+    fn spawn(self, brain: &Brain, settings: &Settings) -> Vec<JoinHandle<()>> {
         let Self { events, doors, certificates, database } = self;
+        let (lifetime, ephemeral_after) = (settings.journal_lifetime, settings.ephemeral_after);
+        let ticking = brain.clone();
         let mut tasks = vec![
             tokio::spawn(follow_broker(events, brain.clone())),
-            tokio::spawn(prune(database, journal_lifetime)),
+            // What must be done once is done by the one that leads.
+            tokio::spawn(while_leading(brain.role(), move || prune(Arc::clone(&database), lifetime))),
+            tokio::spawn(while_leading(brain.role(), move || clock::run(ticking.clone(), ephemeral_after))),
         ];
         let doors = [Door::First, Door::Second].into_iter().zip(doors);
         tasks.extend(doors.map(|(name, door)| tokio::spawn(follow_door(name, door, brain.clone()))));
         tasks.extend(certificates.map(|files| tokio::spawn(files.follow_files(CERTIFICATE_INTERVAL))));
         tasks
+    }
+}
+
+/// What the other servers are told of this one.
+fn holder(settings: &Settings, pin: Option<Digest>) -> Result<Holder> {
+    let url = settings.advertise.as_ref().or(settings.urls.first()).cloned().unwrap_or_default();
+    // Plain HTTP proves nobody.
+    let pin = pin.filter(|_| url.starts_with("https://"));
+    Holder::new(&settings.data, settings.name.to_string(), url, pin)
+}
+
+/// Who comes first finds somebody who leads, if there is anybody.
+async fn until_somebody_leads(mut role: watch::Receiver<Role>) {
+    let somebody = |role: &Role| match role {
+        Role::Leads => true,
+        Role::Follows { leader } => leader.is_some(),
+    };
+    if tokio::time::timeout(FIRST_LEADER, role.wait_for(somebody)).await.is_err() {
+        tracing::warn!("no server leads yet: people are answered, and agents are asked to come again");
+    }
+}
+
+/// The code is worth nothing any more once there is an account, whichever server it was made at.
+async fn follow_setup(setup: Arc<SetupCode>, mut told: watch::Receiver<Arc<brain::Told>>) {
+    if told.wait_for(|told| told.intent.is_set_up()).await.is_ok() {
+        setup.used();
     }
 }
 

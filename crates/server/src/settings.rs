@@ -87,6 +87,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Addresses that go into tokens, best first.
     pub urls: Vec<String>,
+    /// Where the other servers of the same database reach this one; none: at the first of `urls`.
+    pub advertise: Option<String>,
     /// Certificates.
     pub tls: Tls,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -148,6 +150,7 @@ impl Settings {
             data,
             listen,
             urls,
+            advertise: layers.one("advertise", url),
             trusted_proxies: layers.list("trusted_proxies", network).unwrap_or_default(),
             rendezvous: rendezvous(&mut layers),
             rendezvous_host: layers.one("rendezvous_host", text),

@@ -58,6 +58,23 @@ fn describe() {
         "netloom_broker_overflows_total",
         "Times that what waited for a host was dropped and the host told to fetch its map"
     );
+    metrics::describe_gauge!("netloom_leads", "Whether this server leads: 1 or 0");
+    metrics::describe_gauge!("netloom_commands_waiting", "Commands that wait for the writer");
+    metrics::describe_gauge!("netloom_notices_waiting", "Notices that wait for the hub");
+    metrics::describe_gauge!("netloom_inventory_waiting", "Hosts whose inventory is to be written");
+    metrics::describe_counter!(
+        "netloom_commit_conflicts_total",
+        "Groups that were decided again because another server was faster"
+    );
+    metrics::describe_counter!("netloom_followed_total", "Changes of other servers that were taken over");
+    metrics::describe_histogram!(
+        "netloom_follow_lag_seconds",
+        "From a commit at another server until it is shown here, in seconds"
+    );
+    metrics::describe_counter!(
+        "netloom_forwarded_total",
+        "Agents' requests that were handed on to the server that leads, by whether it answered"
+    );
     metrics::describe_gauge!("netloom_hosts", "Hosts that are known");
     metrics::describe_gauge!("netloom_hosts_online", "Hosts connected to the broker");
 }

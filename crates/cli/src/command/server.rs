@@ -5,7 +5,7 @@ use clap::Subcommand;
 
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::render::{View, details, joined};
+use crate::render::{View, details, joined, table, yes_no};
 use crate::span::Words;
 
 /// The server itself.
@@ -13,6 +13,9 @@ use crate::span::Words;
 pub enum Server {
     /// Show how it is
     Status,
+    /// List the servers that share its database
+    #[command(visible_alias = "ls")]
+    List,
 }
 
 impl Server {
@@ -22,8 +25,20 @@ impl Server {
                 let answer = console.client()?.get(path::SERVER, &[]).await?;
                 console.show(&answer, one)
             }
+            Self::List => {
+                let answer = console.client()?.get(path::SERVERS, &[]).await?;
+                console.show(&answer, all)
+            }
         }
     }
+}
+
+fn all(servers: &Vec<api::Server>, view: &View) -> String {
+    let row = |server: &api::Server| {
+        let api::Server { id, name, address, version, leads, this } = server.clone();
+        [name, yes_no(leads), yes_no(this), address, version, id]
+    };
+    table(view, ["name", "leads", "asked", "address", "version", "id"], servers, row, "No server runs.")
 }
 
 fn part(kind: &str, ok: bool, detail: &Option<String>) -> String {

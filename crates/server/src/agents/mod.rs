@@ -3,11 +3,13 @@
 //! Not for deciding: each handler proves who speaks, hands a command to the brain, and encodes the answer. A host can speak
 //! of itself only: no request names a host but the one that signed it.
 
+mod forward;
 mod map;
 mod own;
 mod refuse;
 mod register;
 mod replay;
+mod sightings;
 mod signed;
 mod turns;
 
@@ -17,6 +19,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use wire::{ServerLinks, path};
@@ -24,9 +27,11 @@ use wire::{ServerLinks, path};
 use crate::attempts::Attempts;
 use crate::brain::Brain;
 use crate::channels::Channels;
+use crate::cluster::{Letters, Way};
 use crate::identity::Identity;
 pub(crate) use refuse::Refused;
 pub(crate) use replay::Replays;
+pub(crate) use sightings::Carrier;
 use turns::{Bounds, Turns};
 
 /// The largest request of an agent, in bytes; reports of many local addresses and failures fit.
@@ -55,18 +60,24 @@ pub struct Agents {
     pub name: String,
     /// Failed registrations by source.
     pub attempts: Arc<Attempts>,
+    /// The way to the server that leads.
+    way: Arc<Way>,
+    /// What servers say to each other.
+    letters: Arc<Letters>,
     replays: Replays,
+    heard: sightings::Heard,
     turns: Turns,
 }
 
 impl Agents {
     /// With nothing remembered yet.
-    pub fn new(
+    pub(crate) fn new(
         brain: Brain,
         identity: Arc<Identity>,
         channels: Arc<Channels>,
         name: String,
         attempts: Arc<Attempts>,
+        (way, letters): (Arc<Way>, Arc<Letters>),
     ) -> Self {
         Self {
             brain,
@@ -74,7 +85,10 @@ impl Agents {
             channels,
             name,
             attempts,
+            way,
+            letters,
             replays: Replays::default(),
+            heard: sightings::Heard::default(),
             turns: Turns::new(MAPS),
         }
     }
@@ -83,7 +97,6 @@ impl Agents {
 /// The routes.
 pub fn router(agents: Arc<Agents>) -> Router {
     Router::new()
-        .route(path::HELLO, get(register::hello))
         .route(path::REGISTER, post(register::register))
         .route(path::MAP, post(map::map))
         .route(path::REPORT, post(map::report))
@@ -91,6 +104,10 @@ pub fn router(agents: Arc<Agents>) -> Router {
         .route(path::NODE, post(own::node))
         .route(path::KEY, post(own::key))
         .route(path::LEAVE, post(own::leave))
+        .route_layer(from_fn_with_state(Arc::clone(&agents), forward::to_leader))
+        // Every server can say who it is.
+        .route(path::HELLO, get(register::hello))
+        .route(sightings::PATH, post(sightings::seen))
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .with_state(agents)
 }

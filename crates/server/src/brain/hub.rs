@@ -1,9 +1,11 @@
 //! The hub: gathers what changed for a moment, works out what that means for whom, and tells exactly those hosts.
 //!
-//! It owns inventory. Intent comes from the writer. Deltas are made of two snapshots, the one told last and the one now, so
-//! that what changes back within the moment sends nothing, and no map is kept for any host.
+//! It owns inventory, where this server leads. Intent comes from the writer. Deltas are made of two snapshots, the one told last
+//! and the one now, so that what changes back within the moment sends nothing, and no map is kept for any host. Where this
+//! server follows, the hub shows people what is committed and what the leader wrote down, and tells no host anything; how the
+//! one becomes the other is in `lead`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,17 +13,21 @@ use bytes::Bytes;
 use control::plan::Touched;
 use control::{Change, Door, Effect, Intent, Inventory, Record};
 use dataplane::rendezvous::Peers;
-use model::{DnsName, Endpoint, Epoch, Host, HostId, Timestamp, WgPublicKey};
-use store::Database;
+use model::{DnsName, Endpoint, Epoch, Host, HostId, WgPublicKey};
+use store::{Database, InventoryRow};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use wire::{Direction, Facts, Report, ServerLinks};
+use wire::{Facts, ServerLinks};
 
+use super::followed::Followed;
 use super::inventory::Keeper;
+use super::lead::Beginning;
 use super::outbox::Outbox;
-use super::{Told, now};
+use super::reports::Reports;
+use super::{Sighting, Told, now};
 use crate::broker::Broker;
 use crate::channels::Channels;
+use crate::cluster::{Claim, Holder, Role};
 
 /// How long the hub rests at most between tellings; a host is told of a change well within a second.
 const MOST_REST: Duration = Duration::from_millis(250);
@@ -93,31 +99,65 @@ pub(super) struct HubParts {
     pub(super) database: Arc<dyn Database>,
     /// How long changes are gathered.
     pub(super) coalesce: Duration,
+    /// Whether this server may lead.
+    pub(super) claim: watch::Receiver<Claim<Holder>>,
+    /// Where it says whether it does.
+    pub(super) role: watch::Sender<Role>,
+    /// Takes what the rendezvous sees at a server that follows.
+    pub(super) sightings: mpsc::Sender<Sighting>,
 }
 
 /// The one task that tells agents what changed.
 pub(super) struct Hub {
     notices: mpsc::Receiver<Notice>,
-    told: watch::Sender<Arc<Told>>,
+    pub(super) claim: watch::Receiver<Claim<Holder>>,
+    pub(super) role: watch::Sender<Role>,
+    sightings: mpsc::Sender<Sighting>,
+    pub(super) told: watch::Sender<Arc<Told>>,
     outbox: Outbox,
-    channels: Arc<Channels>,
+    reports: Reports,
     doors: [Peers; 2],
-    keeper: Keeper,
+    pub(super) database: Arc<dyn Database>,
+    pub(super) keeper: Keeper,
     coalesce: Duration,
-    intent: Arc<Intent>,
-    inventory: Inventory,
-    touched: Touched,
-    flush_at: Option<Instant>,
+    pub(super) intent: Arc<Intent>,
+    pub(super) inventory: Inventory,
+    pub(super) stand: Stand,
+    pub(super) beginning: Option<Beginning>,
+    pub(super) touched: Touched,
+    pub(super) flush_at: Option<Instant>,
     /// Since when telling is put off.
     held_since: Option<Instant>,
     /// Not before then is told again: as long as telling took, at most `MOST_REST`. Whoever makes many changes in a large
     /// network, by mistake or not, makes deltas larger, not the server busy with nothing else.
     rested: Instant,
-    reported: HashMap<HostId, u64>,
     /// Hosts that were removed and are to hear of it.
-    gone: Vec<Host>,
+    pub(super) gone: Vec<Host>,
     /// Hosts that may have missed something.
-    missed: Missed,
+    pub(super) missed: Missed,
+}
+
+/// What this server does.
+pub(super) enum Stand {
+    /// It tells agents, in this epoch.
+    Leads {
+        /// The term of its lead.
+        term: u64,
+        /// What its generations begin with.
+        epoch: Epoch,
+    },
+    /// Another one does.
+    Follows(Followed),
+}
+
+impl Stand {
+    /// Waits for what the leader wrote down; for ever where this server leads.
+    async fn rows(&mut self) -> Vec<InventoryRow> {
+        match self {
+            Self::Leads { .. } => std::future::pending().await,
+            Self::Follows(followed) => followed.rows().await,
+        }
+    }
 }
 
 /// Who may have missed what was told.
@@ -136,28 +176,38 @@ impl Default for Missed {
 }
 
 impl Hub {
-    /// The hub as it is right after the server's start.
-    pub(super) fn new(parts: HubParts) -> Self {
-        let HubParts { notices, told, broker, channels, doors, database, coalesce } = parts;
+    /// The hub as it is right after the server's start: it leads in this epoch, or follows.
+    pub(super) fn new(parts: HubParts, leads: Option<Epoch>) -> Self {
+        let HubParts { notices, told, broker, channels, doors, database, coalesce, claim, role, sightings } =
+            parts;
         let (intent, inventory) = {
             let told = told.borrow();
             (Arc::clone(&told.intent), told.inventory.clone())
         };
+        let stand = match leads {
+            Some(epoch) => Stand::Leads { term: 1, epoch },
+            None => Stand::Follows(Followed::new(Arc::clone(&database))),
+        };
         let hub = Self {
             notices,
+            claim,
+            role,
+            sightings,
             told,
             outbox: Outbox::new(broker, Arc::clone(&channels)),
-            channels,
+            reports: Reports::new(channels),
             doors,
-            keeper: Keeper::new(database),
+            keeper: Keeper::new(Arc::clone(&database)),
+            database,
             coalesce,
             intent,
             inventory,
+            stand,
+            beginning: None,
             touched: Touched::default(),
             flush_at: None,
             held_since: None,
             rested: Instant::now(),
-            reported: HashMap::new(),
             gone: Vec::new(),
             missed: Missed::default(),
         };
@@ -165,7 +215,7 @@ impl Hub {
         hub
     }
 
-    /// The first snapshot: nothing was told yet in this epoch.
+    /// The first snapshot of an epoch: nothing was told yet in it.
     pub(super) fn first_told(
         intent: Arc<Intent>,
         mut inventory: Inventory,
@@ -179,12 +229,16 @@ impl Hub {
 
     /// Works until nobody can tell it anything any more.
     pub(super) async fn run(mut self) {
+        self.heed_claim().await;
         loop {
             let flush_at = self.flush_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             tokio::select! {
                 biased;
+                Ok(()) = self.claim.changed() => self.heed_claim().await,
+                begun = Beginning::done(&mut self.beginning) => self.begun(begun).await,
                 () = tokio::time::sleep_until(flush_at), if self.flush_at.is_some() => self.flush_or_hold().await,
-                () = self.keeper.due() => self.keeper.save(&self.inventory),
+                () = self.keeper.due() => self.save(),
+                rows = self.stand.rows() => self.take_rows(rows),
                 notice = self.notices.recv() => match notice {
                     Some(notice) => self.handle(notice),
                     None => break,
@@ -192,17 +246,69 @@ impl Hub {
             }
         }
         self.flush().await;
-        self.keeper.finish(&self.inventory).await;
+        let told = self.told.borrow().clone();
+        self.keeper.finish(&self.inventory, &told).await;
+    }
+
+    fn save(&mut self) {
+        self.keeper.save(&self.inventory, &self.told.borrow());
+        self.count_waiting();
+    }
+
+    /// Rows of inventory that the database has not got yet: they grow while it is away.
+    fn count_waiting(&self) {
+        #[expect(clippy::cast_precision_loss, reason = "counts of hosts are far below 2^53")]
+        metrics::gauge!("netloom_inventory_waiting").set(self.keeper.waiting() as f64);
+    }
+
+    pub(super) const fn leads(&self) -> bool {
+        match self.stand {
+            Stand::Leads { .. } => true,
+            Stand::Follows(_) => false,
+        }
+    }
+
+    /// What the leader wrote down is shown.
+    fn take_rows(&mut self, rows: Vec<InventoryRow>) {
+        if let Stand::Follows(followed) = &mut self.stand {
+            followed.take(rows, &mut self.inventory);
+            self.show();
+        }
+    }
+
+    /// Shows what a server that follows knows.
+    pub(super) fn show(&self) {
+        if let Stand::Follows(Followed { generations, .. }) = &self.stand {
+            let (links, domain) = {
+                let told = self.told.borrow();
+                (told.links.clone(), told.domain.clone())
+            };
+            let (intent, inventory) = (Arc::clone(&self.intent), self.inventory.clone());
+            let told = Told::followed(intent, inventory, links, domain, generations.clone());
+            self.told.send_replace(Arc::new(told));
+        }
     }
 
     fn handle(&mut self, notice: Notice) {
-        match notice {
-            Notice::Intent { intent, changes } => self.intent_changed(intent, &changes),
-            Notice::Registered { host, facts } => self.registered(host, &facts),
-            Notice::Seen { key, door, endpoint } => self.seen(&key, door, endpoint),
-            Notice::Presence { host, online } => self.presence(host, online),
-            Notice::Missed { host } => self.may_have_missed(host),
-            Notice::Report { host, sealed } => self.report(host, &sealed),
+        match (notice, self.leads()) {
+            (Notice::Intent { intent, changes }, _) => self.intent_changed(intent, &changes),
+            (Notice::Registered { host, facts }, true) => self.registered(host, &facts),
+            (Notice::Seen { key, door, endpoint }, true) => self.seen(&key, door, endpoint),
+            (Notice::Presence { host, online }, true) => self.presence(host, online),
+            (Notice::Missed { host }, true) => self.may_have_missed(host),
+            (Notice::Report { host, sealed }, true) => self.report(host, &sealed),
+            (Notice::Seen { key, door, endpoint }, false) => {
+                // Who is not heard now is seen again in two minutes.
+                let _full = self.sightings.try_send(Sighting { key, door, endpoint });
+            }
+            // Of a time when this server led. Hosts are asked by the one that leads now.
+            (
+                Notice::Registered { .. }
+                | Notice::Presence { .. }
+                | Notice::Missed { .. }
+                | Notice::Report { .. },
+                false,
+            ) => {}
         }
     }
 
@@ -211,7 +317,7 @@ impl Hub {
         self.flush_soon();
     }
 
-    fn flush_soon(&mut self) {
+    pub(super) fn flush_soon(&mut self) {
         let (soon, rested) = (Instant::now() + self.coalesce, self.rested);
         self.flush_at.get_or_insert_with(|| soon.max(rested));
     }
@@ -228,12 +334,15 @@ impl Hub {
 
     fn intent_changed(&mut self, intent: Arc<Intent>, changes: &[Arc<Change>]) {
         for change in changes {
-            // Each change is looked at from both ends of the whole batch: what it touches is there at one of them, and a
-            // record that came and went in between touches nobody.
-            self.touch(Touched::by_change(&self.intent, &intent, change));
+            if self.leads() {
+                // Each change is looked at from both ends of the whole batch: what it touches is there at one of them, and
+                // a record that came and went in between touches nobody.
+                self.touch(Touched::by_change(&self.intent, &intent, change));
+            }
             self.follow_keys(change);
         }
         self.intent = intent;
+        self.show();
     }
 
     /// The rendezvous answers exactly the keys of hosts that exist.
@@ -246,22 +355,30 @@ impl Hub {
                 old_key.iter().for_each(|key| self.part_from(key));
                 new_key.iter().for_each(|key| self.welcome(key));
             }
-            if let Some(new) = new
-                && old.is_none_or(|old| old.sealing != new.sealing)
-            {
-                self.outbox.admit(new.id);
-            }
-            if let Some(old) = old
-                && new.is_none_or(|new| new.sealing != old.sealing)
-            {
-                // What was sealed for a channel opens on no other, so a new one may count from anywhere.
-                self.reported.remove(&old.id);
-            }
-            if let (Some(gone), None) = (old, new) {
+            if let Some(gone) = old.filter(|_| new.is_none()) {
                 self.inventory.forget(gone.id);
-                self.keeper.changed(gone.id);
-                self.gone.push(gone.clone());
             }
+            if self.leads() {
+                self.follow_accounts(old, new);
+            }
+        }
+    }
+
+    /// What hosts that come, go or change their keys mean to those who carry messages to and from them.
+    fn follow_accounts(&mut self, old: Option<&Host>, new: Option<&Host>) {
+        if let Some(new) = new
+            && old.is_none_or(|old| old.sealing != new.sealing)
+        {
+            self.outbox.admit(new.id);
+        }
+        if let Some(old) = old
+            && new.is_none_or(|new| new.sealing != old.sealing)
+        {
+            self.reports.forget(old.id);
+        }
+        if let (Some(gone), None) = (old, new) {
+            self.keeper.changed(gone.id);
+            self.gone.push(gone.clone());
         }
     }
 
@@ -317,34 +434,13 @@ impl Hub {
     }
 
     fn report(&mut self, host: HostId, sealed: &[u8]) {
-        let Some(report) = self.open_report(host, sealed) else {
+        let report = self.intent.host(host).and_then(|known| self.reports.open(known, sealed));
+        let Some(report) = report else {
             return;
         };
         let effect = self.inventory.observe_report(host, &report, now());
         self.observed(host, effect);
         self.flush_soon();
-    }
-
-    /// A report that is the host's own and newer than all before.
-    fn open_report(&mut self, host: HostId, sealed: &[u8]) -> Option<Report> {
-        let known = self.intent.host(host)?;
-        let opened = match self.channels.open(known, Direction::Up, sealed) {
-            Ok(opened) => opened,
-            Err(error) => {
-                tracing::warn!(%host, "a report was not opened: {error:#}");
-                return None;
-            }
-        };
-        let (oldest, newest) = report_times(now());
-        let last = self.reported.entry(host).or_insert(oldest);
-        if opened.sequence <= *last {
-            tracing::debug!(%host, "a report came late or twice");
-            return None;
-        }
-        // A clock that ran ahead for a while must not have all later reports refused.
-        *last = opened.sequence.min(newest);
-        let report = wire::decode(&opened.plaintext);
-        report.inspect_err(|error| tracing::warn!(%host, "a report was not read: {error}")).ok()
     }
 
     /// Tells, unless most hosts have not even been sent what they were told before: then more is gathered, for a while.
@@ -363,6 +459,9 @@ impl Hub {
     /// Shows the new snapshot, then tells the hosts whose maps differ from what they were told.
     async fn flush(&mut self) {
         self.flush_at = None;
+        if !self.leads() {
+            return;
+        }
         let began = Instant::now();
         let before = self.told.borrow().clone();
         let touched = std::mem::take(&mut self.touched);
@@ -370,18 +469,17 @@ impl Hub {
         let after = Arc::new(after);
         self.told.send_replace(Arc::clone(&after));
         metrics::histogram!("netloom_plan_seconds").record(began.elapsed());
+        if self.database.is_shared() {
+            // The others show which map each host is to have.
+            let hosts = deltas.changed.iter().map(|(host, _)| host).chain(&deltas.new);
+            hosts.for_each(|host| self.keeper.changed(*host));
+        }
         self.outbox.send(&before, &after, deltas).await;
         self.outbox.ask_to_look(&after, std::mem::take(&mut self.missed)).await;
         self.outbox.send_off(std::mem::take(&mut self.gone), after.unused());
+        self.count_waiting();
         self.rested = Instant::now() + began.elapsed().min(MOST_REST);
     }
-}
-
-/// The times within which reports are made that come now, as sequences. An older one is a copy from before the server's start.
-fn report_times(now: Timestamp) -> (u64, u64) {
-    let now = u64::try_from(now.as_millis()).unwrap_or_default();
-    let skew = u64::try_from(wire::MOST_SKEW.as_millis()).unwrap_or(u64::MAX);
-    (now.saturating_sub(skew), now.saturating_add(skew))
 }
 
 fn as_host(record: &Record) -> Option<&Host> {

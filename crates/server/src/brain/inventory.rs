@@ -1,5 +1,6 @@
 //! Keeps inventory in the database: in batches, now and then. What is lost by a crash comes back with the next reports.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +8,17 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use control::{Intent, Inventory};
 use model::HostId;
-use store::Database;
+use store::{Database, InventoryRow};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::Told;
+use super::row::Row;
+
 /// How long changes of inventory are gathered before they are written.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// The same where other servers show it.
+const SHARED_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Rows that are written at a time.
 const MOST_ROWS: usize = 1000;
@@ -34,7 +40,18 @@ impl Keeper {
     /// A host's inventory changed.
     pub(super) fn changed(&mut self, host: HostId) {
         self.changed.insert(host);
-        self.at.get_or_insert_with(|| Instant::now() + INTERVAL);
+        let interval = if self.database.is_shared() { SHARED_INTERVAL } else { INTERVAL };
+        self.at.get_or_insert_with(|| Instant::now() + interval);
+    }
+
+    /// Somebody else writes from now on.
+    pub(super) fn drop_all(&mut self) {
+        (self.changed, self.at) = (BTreeSet::new(), None);
+    }
+
+    /// Hosts that wait to be written.
+    pub(super) fn waiting(&self) -> usize {
+        self.changed.len()
     }
 
     /// Waits until something is to be written and nothing is being written. May be given up and called again.
@@ -62,7 +79,7 @@ impl Keeper {
     }
 
     /// Begins to write what changed. What cannot be written is told in the log and tried again.
-    pub(super) fn save(&mut self, inventory: &Inventory) {
+    pub(super) fn save(&mut self, inventory: &Inventory, told: &Told) {
         debug_assert!(self.writing.is_none(), "`due` waits for the write before");
         let hosts: Vec<HostId> = self.changed.iter().copied().take(MOST_ROWS).collect();
         hosts.iter().for_each(|host| {
@@ -72,11 +89,7 @@ impl Keeper {
         if hosts.is_empty() {
             return;
         }
-        let entry = |host: &HostId| store::InventoryRow {
-            host: *host,
-            json: inventory.host(*host).and_then(|entry| serde_json::to_string(entry).ok()),
-        };
-        let entries = hosts.iter().map(entry).collect();
+        let entries = hosts.iter().map(|host| row(*host, inventory, told)).collect();
         let database = Arc::clone(&self.database);
         self.writing = Some(tokio::spawn(async move {
             match database.put_inventory(entries).await {
@@ -90,10 +103,10 @@ impl Keeper {
     }
 
     /// Writes all that is left, and gives up when the database does not take it.
-    pub(super) async fn finish(&mut self, inventory: &Inventory) {
+    pub(super) async fn finish(&mut self, inventory: &Inventory, told: &Told) {
         self.written().await;
         while !self.changed.is_empty() {
-            self.save(inventory);
+            self.save(inventory, told);
             if !self.written().await {
                 return;
             }
@@ -101,17 +114,26 @@ impl Keeper {
     }
 }
 
-/// Inventory as it was written last. An entry that cannot be read, or whose host is gone, is left out.
+/// What is kept of a host; nothing where nothing is known, or it is gone.
+fn row(host: HostId, inventory: &Inventory, told: &Told) -> InventoryRow {
+    let wanted = told.wanted(host).filter(|_| told.intent.host(host).is_some());
+    let entry = inventory.host(host).map(Cow::Borrowed).or_else(|| wanted.map(|_| Cow::default()));
+    InventoryRow { host, json: entry.and_then(|entry| Row { entry, wanted }.write()) }
+}
+
+/// Inventory as it was written last.
 pub(super) async fn load(database: &dyn Database, intent: &Intent) -> Result<Inventory> {
-    let entries = database.inventory().await.context("inventory cannot be read")?;
-    let read = |entry: store::InventoryRow| {
-        intent.host(entry.host)?;
-        let value = serde_json::from_str(entry.json.as_deref()?);
-        let value =
-            value.inspect_err(|error| tracing::warn!(host = %entry.host, %error, "inventory was not read"));
-        Some((entry.host, value.ok()?))
+    let (_, rows) = database.inventory_since(0).await.context("inventory cannot be read")?;
+    Ok(of_rows(rows, intent))
+}
+
+/// Inventory as these rows say. An entry that cannot be read, or whose host is gone, is left out.
+pub(super) fn of_rows(rows: Vec<InventoryRow>, intent: &Intent) -> Inventory {
+    let read = |InventoryRow { host, json }| {
+        intent.host(host)?;
+        Some((host, Row::read(host, json.as_deref()?)?.entry.into_owned()))
     };
-    Ok(entries.into_iter().filter_map(read).collect())
+    rows.into_iter().filter_map(read).collect()
 }
 
 #[cfg(test)]
@@ -120,6 +142,7 @@ mod tests {
     use futures_util::FutureExt as _;
     use model::Timestamp;
     use store::Sqlite;
+    use wire::ServerLinks;
 
     use super::*;
 
@@ -136,11 +159,13 @@ mod tests {
             inventory.observe_presence(host, true, Timestamp::from_millis(1));
             keeper.changed(host);
         }
-        keeper.save(&inventory);
+        let (intent, links, domain) = (Arc::default(), ServerLinks::default(), "x.test".parse().unwrap());
+        let told = Told::followed(intent, Inventory::default(), links, domain, imbl::HashMap::new());
+        keeper.save(&inventory, &told);
         assert_eq!(keeper.changed.len(), 1_500, "the first batch is on its way");
         assert!(keeper.written().now_or_never().is_none(), "and is waited for by its own task");
         keeper.due().await;
-        keeper.finish(&inventory).await;
+        keeper.finish(&inventory, &told).await;
         assert!(keeper.changed.is_empty() && keeper.writing.is_none());
         assert_eq!(database.inventory().await.unwrap().len(), 2_500);
         assert!(

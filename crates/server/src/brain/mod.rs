@@ -7,7 +7,9 @@
 mod followed;
 mod hub;
 mod inventory;
+mod lead;
 mod outbox;
+mod reports;
 mod row;
 mod told;
 mod writer;
@@ -17,9 +19,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
-use control::{Actor, Change, Command, Intent, Rejection};
+use control::{Actor, Change, Command, Door, Intent, Inventory, Rejection};
 use dataplane::rendezvous::Peers;
-use model::{DnsName, Timestamp};
+use model::{DnsName, Endpoint, Timestamp, WgPublicKey};
 use store::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -27,6 +29,7 @@ use wire::ServerLinks;
 
 use crate::broker::Broker;
 use crate::channels::Channels;
+use crate::cluster::{Claim, Holder, Role};
 use hub::{Hub, HubParts};
 use writer::Writer;
 
@@ -86,6 +89,27 @@ pub struct Brain {
     jobs: mpsc::Sender<Job>,
     notices: mpsc::Sender<Notice>,
     told: watch::Receiver<Arc<Told>>,
+    role: watch::Receiver<Role>,
+}
+
+/// What the rendezvous of a server saw that follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting {
+    /// Whose WireGuard socket.
+    pub key: WgPublicKey,
+    /// At which door.
+    pub door: Door,
+    /// Where.
+    pub endpoint: Endpoint,
+}
+
+/// What waits to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queues {
+    /// Commands that wait for the writer.
+    pub commands: usize,
+    /// Notices that wait for the hub.
+    pub notices: usize,
 }
 
 /// Sees intent, and keeps nothing alive.
@@ -115,23 +139,39 @@ pub struct Parts {
     pub domain: DnsName,
     /// How long changes are gathered before they are sent.
     pub coalesce: Duration,
+    /// Whether this server may lead.
+    pub claim: watch::Receiver<Claim<Holder>>,
+    /// Where the brain says whether it does.
+    pub role: watch::Sender<Role>,
+    /// Takes what the rendezvous sees while another server leads.
+    pub sightings: mpsc::Sender<Sighting>,
 }
 
 impl Brain {
-    /// Loads everything and starts the writer and the hub. They end when the last `Brain` is dropped.
+    /// Loads everything and starts the writer and the hub. They end when the last `Brain` is dropped. Where no other server can
+    /// use the database, this one leads from the beginning.
     pub async fn start(parts: Parts) -> Result<(Self, JoinHandle<()>)> {
-        let Parts { database, broker, channels, doors, links, domain, coalesce } = parts;
+        let Parts { database, broker, channels, doors, links, domain, coalesce, claim, role, sightings } =
+            parts;
         let loaded = database.load().await.context("the database cannot be read")?;
         let intent = Intent::from_records(loaded.seq, loaded.records)
             .context("the database does not hold together")?;
-        let inventory = inventory::load(&*database, &intent).await?;
-        let epoch = database.next_epoch().await.context("the database cannot be written")?;
+        let intent = Arc::new(intent);
+        let (first, epoch) = if database.is_shared() {
+            let nothing = (Inventory::default(), imbl::HashMap::new());
+            let shown = Told::followed(Arc::clone(&intent), nothing.0, links, domain.clone(), nothing.1);
+            (shown, None)
+        } else {
+            let inventory = inventory::load(&*database, &intent).await?;
+            let epoch = database.next_epoch().await.context("the database cannot be written")?;
+            role.send_replace(Role::Leads);
+            (Hub::first_told(Arc::clone(&intent), inventory, links, domain.clone(), epoch), Some(epoch))
+        };
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let (notices, noticed) = mpsc::channel(MOST_NOTICES);
-        let intent = Arc::new(intent);
-        let first = Hub::first_told(Arc::clone(&intent), inventory, links, domain.clone(), epoch);
         let (tell, told) = watch::channel(Arc::new(first));
         let intent = Arc::new(ArcSwap::new(intent));
+        let roles = role.subscribe();
         let hub = HubParts {
             notices: noticed,
             told: tell,
@@ -140,15 +180,38 @@ impl Brain {
             doors,
             database: Arc::clone(&database),
             coalesce,
+            claim,
+            role,
+            sightings,
         };
-        let hub = Hub::new(hub);
+        let hub = Hub::new(hub, epoch);
         let (decided_on, hears) = (Arc::clone(&intent), notices.clone());
-        let writer =
-            Writer { database, intent: decided_on, jobs: waiting, hub: hears, domain, must_look: false };
+        let writer = Writer {
+            database,
+            intent: decided_on,
+            jobs: waiting,
+            hub: hears,
+            domain,
+            must_look: false,
+            measured: None,
+        };
         let tasks = tokio::spawn(async move {
             tokio::join!(writer.run(), hub.run());
         });
-        Ok((Self { intent, jobs, notices, told }, tasks))
+        Ok((Self { intent, jobs, notices, told, role: roles }, tasks))
+    }
+
+    /// Whether this server leads.
+    pub fn role(&self) -> watch::Receiver<Role> {
+        self.role.clone()
+    }
+
+    /// What waits to be done.
+    pub fn queues(&self) -> Queues {
+        Queues {
+            commands: self.jobs.max_capacity() - self.jobs.capacity(),
+            notices: self.notices.max_capacity() - self.notices.capacity(),
+        }
     }
 
     /// Intent as it was committed last.

@@ -22,6 +22,9 @@ const MOST_ROUNDS: u32 = 30;
 /// How long is waited before the database is asked again for what others did.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How often is measured how far behind the others this server is.
+const LAG_EVERY: Duration = Duration::from_secs(1);
+
 /// The one task that changes intent.
 pub(super) struct Writer {
     pub(super) database: Arc<dyn Database>,
@@ -32,6 +35,8 @@ pub(super) struct Writer {
     pub(super) domain: DnsName,
     /// Whether nobody knows what became of the last commit: then nothing is decided before it was looked.
     pub(super) must_look: bool,
+    /// When it was measured how far behind the others this server is.
+    pub(super) measured: Option<Instant>,
 }
 
 /// A command that was decided, and waits for the commits of those before it and its own.
@@ -152,9 +157,27 @@ impl Writer {
         self.must_look = false;
         if after.seq() != before.seq() || !change.is_empty() {
             metrics::counter!("netloom_followed_total").increment(after.seq().saturating_sub(before.seq()));
+            let seq = after.seq();
             self.show(after, vec![Arc::new(change)]).await;
+            self.measure_lag(seq);
         }
         Ok(())
+    }
+
+    /// How long ago that was committed elsewhere which is shown here now, by the servers' clocks. Asked now and then, beside the
+    /// work: only the journal knows.
+    fn measure_lag(&mut self, seq: u64) {
+        let shown = now();
+        if self.measured.is_some_and(|last| last.elapsed() < LAG_EVERY) {
+            return;
+        }
+        self.measured = Some(Instant::now());
+        let database = Arc::clone(&self.database);
+        tokio::spawn(async move {
+            if let Ok([entry]) = database.journal(Some(seq + 1), 1).await.as_deref() {
+                metrics::histogram!("netloom_follow_lag_seconds").record(shown.since(entry.time));
+            }
+        });
     }
 
     async fn follow(&mut self) {
@@ -263,6 +286,7 @@ mod tests {
             hub,
             domain: "netloom.test".parse().unwrap(),
             must_look: false,
+            measured: None,
         };
         tokio::spawn(writer.run());
         let told = tokio::spawn(async move {

@@ -53,7 +53,15 @@ impl Chosen {
     /// What it does for as long as the server runs, whenever that leads.
     pub fn run(&self, guests: &Arc<dyn Guests>, leads: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
         match self {
-            Self::Embedded(_) => Vec::new(),
+            Self::Embedded(broker) => {
+                let (broker, mut leads) = (broker.clone(), leads.clone());
+                broker.lead(*leads.borrow_and_update());
+                vec![tokio::spawn(async move {
+                    while leads.changed().await.is_ok() {
+                        broker.lead(*leads.borrow_and_update());
+                    }
+                })]
+            }
             Self::External(broker) => broker.run(guests, leads),
         }
     }

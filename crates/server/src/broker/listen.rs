@@ -59,6 +59,11 @@ impl Embedded {
         }))
     }
 
+    /// Lets hosts in while this server leads, and sends them away to another one when it does no more.
+    pub fn lead(&self, leads: bool) {
+        self.shared.registry.lead(leads);
+    }
+
     /// Ends all connections and lets nobody in any more.
     pub fn shutdown(&self) {
         self.shared.registry.close();

@@ -27,6 +27,8 @@ pub(super) struct Registry {
 struct State {
     clients: HashMap<HostId, Arc<Client>>,
     open: bool,
+    /// Whether hosts are to come here, and not to another server.
+    leads: bool,
 }
 
 /// One connection, as others see it.
@@ -40,7 +42,7 @@ pub(super) struct Client {
 impl Registry {
     pub(super) fn new(limits: &Limits, events: mpsc::Sender<BrokerEvent>) -> Self {
         Self {
-            state: Mutex::new(State { clients: HashMap::new(), open: true }),
+            state: Mutex::new(State { clients: HashMap::new(), open: true, leads: true }),
             events,
             room: Room::new(limits),
             connections: limits.connections,
@@ -51,7 +53,7 @@ impl Registry {
     pub(super) fn admit(&self, host: HostId) -> Result<Arc<Client>, Welcome> {
         let mut state = self.lock();
         let older = state.clients.get(&host).cloned();
-        if !state.open || (older.is_none() && state.clients.len() >= self.connections) {
+        if !state.is_open() || (older.is_none() && state.clients.len() >= self.connections) {
             return Err(Welcome::Unavailable);
         }
         let announced = older.as_ref().is_some_and(|older| older.announced.load(Ordering::Relaxed));
@@ -143,12 +145,23 @@ impl Registry {
         self.lock().clients.get(&host).cloned()
     }
 
+    /// Whether anybody is let in.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().is_open()
+    }
+
     /// Lets nobody in any more and asks all connections to end.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.open = false;
-        for client in state.clients.values() {
-            client.mailbox.end(Ended::Shutdown);
+        state.end_all();
+    }
+
+    /// Lets hosts in while this server leads. When it does no more, all connections end: hosts look for the one that does.
+    pub(super) fn lead(&self, leads: bool) {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.leads, leads) && !leads {
+            state.end_all();
         }
     }
 
@@ -159,6 +172,16 @@ impl Registry {
 }
 
 impl State {
+    const fn is_open(&self) -> bool {
+        self.open && self.leads
+    }
+
+    fn end_all(&self) {
+        for client in self.clients.values() {
+            client.mailbox.end(Ended::Shutdown);
+        }
+    }
+
     fn is_registered(&self, client: &Arc<Client>) -> bool {
         self.clients.get(&client.host).is_some_and(|current| Arc::ptr_eq(current, client))
     }
@@ -229,5 +252,19 @@ mod tests {
         assert!(registry.admit(A).is_ok());
         registry.close();
         assert_eq!(registry.admit(A).err(), Some(Welcome::Unavailable));
+    }
+
+    #[test]
+    fn hosts_are_let_in_only_where_the_server_leads() {
+        let (registry, _events) = registry(Limits::default());
+        let there = registry.admit(A).expect("there is room");
+        registry.lead(false);
+        assert_eq!(there.mailbox.ended(), Some(Ended::Shutdown));
+        assert_eq!(registry.admit(B).err(), Some(Welcome::Unavailable));
+        registry.lead(true);
+        assert!(registry.admit(B).is_ok() && registry.is_open());
+        registry.close();
+        registry.lead(true);
+        assert!(!registry.is_open());
     }
 }

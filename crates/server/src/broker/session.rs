@@ -98,6 +98,10 @@ async fn welcome(shared: &Shared, wire: &mut Wire, input: &mut BytesMut) -> Resu
         Ok(connect) => connect,
         Err(refusal) => return refuse(wire, refusal).await,
     };
+    // Before anybody is judged: a server that follows may not know a host yet that joined just now.
+    if !shared.registry.is_open() {
+        return refuse(wire, Welcome::Unavailable).await;
+    }
     let host = match judge(shared, &connect) {
         Ok(host) => host,
         Err(refusal) => return refuse(wire, refusal).await,
@@ -144,7 +148,7 @@ async fn refuse(wire: &mut Wire, refusal: Welcome) -> Result<Welcomed, &'static 
         Welcome::Accepted => "accepted",
         Welcome::UnacceptableProtocol => "it does not speak MQTT 3.1.1",
         Welcome::IdentifierRejected => "its client id is no host id",
-        Welcome::Unavailable => "the server is full or shutting down",
+        Welcome::Unavailable => "the server is full or shutting down, or another one leads",
         Welcome::BadCredentials => "its credentials are wrong",
         Welcome::NotAuthorised => "its last will is on a topic that is not its own presence",
     })

@@ -7,8 +7,10 @@ mod holder;
 mod keeper;
 #[cfg(test)]
 mod keeper_tests;
+mod letters;
 mod role;
 mod task;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +21,10 @@ use tokio::task::JoinHandle;
 
 pub use holder::Holder;
 pub use keeper::Claim;
+pub(crate) use letters::{Letters, Purpose};
 pub use role::Role;
-pub(crate) use role::while_leading;
+pub(crate) use role::{leads, while_leading};
+pub(crate) use way::Way;
 
 /// How long a server that ends waits for its lease to be given back.
 const FAREWELL: Duration = Duration::from_secs(2);

@@ -28,6 +28,24 @@ impl Role {
     }
 }
 
+/// Whether it leads, for those who do not care who else does. Follows the role until nobody listens any more.
+pub(crate) fn leads(mut role: watch::Receiver<Role>) -> watch::Receiver<bool> {
+    let (tell, told) = watch::channel(role.borrow_and_update().leads());
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                changed = role.changed() => if changed.is_err() {
+                    return;
+                },
+                () = tell.closed() => return,
+            }
+            let leads = role.borrow_and_update().leads();
+            tell.send_if_modified(|before| std::mem::replace(before, leads) != leads);
+        }
+    });
+    told
+}
+
 /// Works whenever this server leads, from the beginning each time, and not otherwise. Ends when the work ends by itself, or
 /// nobody says any more who leads.
 pub(crate) async fn while_leading<F: Future<Output = ()>>(

@@ -46,6 +46,7 @@ use utoipa_axum::routes;
 use crate::attempts::Attempts;
 use crate::brain::{Brain, Committed, now};
 use crate::broker::Broker;
+use crate::cluster::Holder;
 use crate::settings::Settings;
 use crate::setup::SetupCode;
 use crate::telemetry::Telemetry;
@@ -70,7 +71,7 @@ pub struct AdminParts {
     /// Failed log-ins by source.
     pub attempts: Arc<Attempts>,
     /// The one-time code of the first administrator.
-    pub setup: SetupCode,
+    pub setup: Arc<SetupCode>,
     /// What tokens pin: asked each time, because certificate files may change.
     pub pin: Pin,
     /// The names that the server answers for.
@@ -79,6 +80,10 @@ pub struct AdminParts {
     pub telemetry: Telemetry,
     /// The identities of the rendezvous.
     pub rendezvous: Vec<api::Rendezvous>,
+    /// The servers that run now.
+    pub servers: watch::Receiver<Arc<[crate::cluster::Running]>>,
+    /// This one of them.
+    pub me: Holder,
 }
 
 /// The names that the server answers for.
@@ -137,6 +142,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::get, keys::patch, keys::delete))
         .routes(routes!(server::status))
+        .routes(routes!(server::list))
         .routes(routes!(server::journal))
         .routes(routes!(server::backup))
         .routes(routes!(export::export))
@@ -186,6 +192,8 @@ pub fn router(admin: Shared) -> Result<Router> {
     Ok(router
         .route(api::path::DOCUMENT, get(serve))
         .route("/healthz", get(probes::healthz))
+        .route("/readyz", get(probes::readyz))
+        .route("/readyz/leader", get(probes::leads))
         .route("/metrics", get(probes::metrics))
         .fallback(failure::no_such_path)
         .method_not_allowed_fallback(failure::no_such_method)

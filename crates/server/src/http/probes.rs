@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::caller::identify;
 use super::{Failure, Shared};
+use crate::brain::Queues;
+use crate::cluster::Role;
 
 /// What proxies say of those for whom they ask.
 const FORWARDED: [&str; 3] = ["x-forwarded-for", "forwarded", "via"];
@@ -29,6 +31,28 @@ pub(super) async fn healthz(State(admin): State<Shared>) -> Response {
     }
 }
 
+/// `200` when requests are answered: the brain works, and it is known who leads. A server whose database is gone is ready: it
+/// answers what is asked. For load balancers; open to all.
+pub(super) async fn readyz(State(admin): State<Shared>) -> Response {
+    let brain = &admin.parts.brain;
+    let answer = match (brain.is_running(), &*brain.role().borrow()) {
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "the server's brain has ended\n"),
+        (true, Role::Leads) => (StatusCode::OK, "ready, and leads\n"),
+        (true, Role::Follows { leader: Some(_) }) => (StatusCode::OK, "ready, and follows\n"),
+        (true, Role::Follows { leader: None }) => (StatusCode::SERVICE_UNAVAILABLE, "no server leads\n"),
+    };
+    answer.into_response()
+}
+
+/// `200` at the server that leads, `503` at all others: where load balancers send agents' MQTT. Open to all.
+pub(super) async fn leads(State(admin): State<Shared>) -> Response {
+    let brain = &admin.parts.brain;
+    if brain.is_running() && brain.role().borrow().leads() {
+        return (StatusCode::OK, "leads\n").into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "another server leads\n").into_response()
+}
+
 /// Metrics in Prometheus' text format: from the machine itself, from `metrics_from`, or with a token.
 pub(super) async fn metrics(
     State(admin): State<Shared>,
@@ -47,6 +71,11 @@ pub(super) async fn metrics(
     {
         metrics::gauge!("netloom_hosts").set(intent.host_count() as f64);
         metrics::gauge!("netloom_hosts_online").set(admin.parts.broker.connected() as f64);
+        let Queues { commands, notices } = admin.parts.brain.queues();
+        metrics::gauge!("netloom_commands_waiting").set(commands as f64);
+        metrics::gauge!("netloom_notices_waiting").set(notices as f64);
     }
+    let leads = admin.parts.brain.role().borrow().leads();
+    metrics::gauge!("netloom_leads").set(if leads { 1.0 } else { 0.0 });
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], admin.parts.telemetry.render()).into_response())
 }

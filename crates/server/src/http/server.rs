@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use api::{
-    BrokerStatus, Counts, Cursor, DatabaseStatus, JournalEntry, Page, Paging, RecordChange, ServerStatus,
+    BrokerStatus, Counts, Cursor, DatabaseStatus, JournalEntry, Page, Paging, RecordChange, Server,
+    ServerStatus,
 };
 use axum::Json;
 use axum::body::Body;
@@ -20,6 +21,7 @@ use super::caller::{Caller, Reader};
 use super::{AdminParts, Answer, Failure, Problems, Shared};
 use crate::brain::now;
 use crate::broker::settings::BrokerSettings;
+use crate::cluster::{Holder, Role, Running};
 use crate::identity::random;
 
 /// How the names of copies of the database begin, while they are downloaded.
@@ -58,6 +60,31 @@ pub(super) async fn status(State(admin): State<Shared>, reader: Reader) -> Json<
             users: intent.users(None).count() as u64,
         },
     })
+}
+
+/// The servers of this database that run now
+#[utoipa::path(get, path = "/api/v1/servers", tag = "server", responses((status = 200, body = Vec<Server>), Problems))]
+pub(super) async fn list(State(admin): State<Shared>, _reader: Reader) -> Json<Vec<Server>> {
+    let parts = &admin.parts;
+    let role = parts.brain.role().borrow().clone();
+    let show = |running: &Running| {
+        let Running { holder: Holder { id, run, name, url, pin: _, version }, leads } = running;
+        let this = *id == parts.me.id && *run == parts.me.run;
+        // What this server does itself it knows better than what it heard last.
+        let leads = match &role {
+            Role::Leads => this,
+            Role::Follows { leader: Some(leader) } => *id == leader.id,
+            Role::Follows { leader: None } => *leads && !this,
+        };
+        let (id, name, address, version) = (id.clone(), name.clone(), url.clone(), version.clone());
+        Server { id, name, address, version, leads, this }
+    };
+    let mut servers: Vec<Server> = parts.servers.borrow().iter().map(show).collect();
+    if !servers.iter().any(|server| server.this) {
+        servers.push(show(&Running { holder: parts.me.clone(), leads: false }));
+    }
+    servers.sort_unstable_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    Json(servers)
 }
 
 fn broker_status(parts: &AdminParts, agents: u64) -> BrokerStatus {
