@@ -58,7 +58,8 @@ enum Command {
     },
     /// Measure; without a name, everything. What follows `--` goes to the benchmark, such as `-- --json`
     Bench {
-        /// join, converge, commits, enrol; not among everything: fleet (thousands of simulated agents), dns (beside unbound)
+        /// join, converge, commits, enrol; not among everything: fleet (thousands of simulated agents), dns
+        /// (beside unbound), cluster (servers, database and broker are killed while everything goes on)
         name: Option<String>,
         /// Arguments of the benchmark; `-- --help` shows them
         #[arg(last = true)]

@@ -27,12 +27,16 @@ pub(crate) fn server(arguments: &[String]) -> Result<()> {
 }
 
 /// The benchmarks, optimised. `fleet` and `dns` are programs of their own: they need neither the lab nor what it needs.
+/// `cluster` needs more than the others.
 pub(crate) fn bench(name: Option<&str>, more: &[String]) -> Result<()> {
     if name == Some("fleet") {
         return fleet(more);
     }
     if name == Some("dns") {
         return dns(more);
+    }
+    if name == Some("cluster") {
+        return cluster(more);
     }
     requirements::for_demo()?;
     run(cargo(&["build", "--release", "--workspace", "--bins", "--locked"]))?;
@@ -49,6 +53,17 @@ fn fleet(more: &[String]) -> Result<()> {
     run(cargo(&[&["build", "--release", "--locked"], &programs[..]].concat()))?;
     let mut command =
         cargo(&["run", "--release", "--quiet", "--locked", "-p", "testkit", "--bin", "netloom-fleet", "--"]);
+    command.args(more);
+    run(command)
+}
+
+/// Several servers, a database and a broker, which are killed while simulated agents and real ones go on.
+fn cluster(more: &[String]) -> Result<()> {
+    requirements::for_tests(false)?;
+    let programs = ["-p", "server", "--bin", "netloom-server", "-p", "agent", "--bin", "netclient"];
+    let own = ["-p", "testkit", "--bin", "netloom-cluster"];
+    run(cargo(&[&["build", "--release", "--locked"], &programs[..], &own[..]].concat()))?;
+    let mut command = cargo(&[&["run", "--release", "--quiet", "--locked"], &own[..], &["--"]].concat());
     command.args(more);
     run(command)
 }

@@ -7,20 +7,8 @@
 
 use testkit::cluster::play;
 
-const SMALL: [&str; 12] = [
-    "--agents",
-    "60",
-    "--networks",
-    "3",
-    "--rate",
-    "25",
-    "--deaths",
-    "2",
-    "--well",
-    "1.5",
-    "--tunnels",
-    "2",
-];
+const SMALL: [&str; 12] =
+    ["--agents", "60", "--networks", "3", "--rate", "25", "--deaths", "2", "--well", "1.5", "--tunnels", "2"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_dies_nothing_acknowledged_is_lost_and_all_maps_get_right() {

@@ -53,7 +53,8 @@ impl Door {
 
     /// The door at `host:port`, whose certificate is checked by this configuration.
     pub(super) fn at(host: &str, tls: ClientConfig) -> Result<Self> {
-        let mut addresses = host.to_socket_addrs().with_context(|| format!("nobody knows where {host} is"))?;
+        let mut addresses =
+            host.to_socket_addrs().with_context(|| format!("nobody knows where {host} is"))?;
         let address = addresses.next().with_context(|| format!("{host} has no address"))?;
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(name).with_context(|| format!("{host} is no name for TLS"))?;

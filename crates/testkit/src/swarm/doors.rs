@@ -63,6 +63,11 @@ impl Doors {
         self.servers.len()
     }
 
+    /// How many brokers.
+    pub(super) fn brokers(&self, links: &ServerLinks) -> usize {
+        if links.brokers.is_empty() { self.servers.len() } else { links.brokers.len() }
+    }
+
     /// The broker whose turn it is: one of those that are named, or else a server's own.
     pub(super) fn broker(&self, links: &ServerLinks, turn: usize) -> Result<Door<'_>> {
         if links.brokers.is_empty() {
@@ -73,7 +78,8 @@ impl Doors {
             return Ok(Door::Broker(Arc::clone(brokers), turn % brokers.len()));
         }
         let tls = tls_of(links)?;
-        let brokers = links.brokers.iter().map(|url| Broker::at(url, &tls)).collect::<Result<Arc<[Broker]>>>()?;
+        let brokers =
+            links.brokers.iter().map(|url| Broker::at(url, &tls)).collect::<Result<Arc<[Broker]>>>()?;
         *known = Some((links.clone(), Arc::clone(&brokers)));
         let turn = turn % brokers.len();
         Ok(Door::Broker(brokers, turn))
@@ -105,7 +111,11 @@ impl Broker {
         };
         let mut tls = tls.clone();
         tls.resumption = Resumption::disabled();
-        Ok(Self { door: dial::Door::at(host, tls.clone())?, sessions: TlsConnector::from(Arc::new(tls)), carrier })
+        Ok(Self {
+            door: dial::Door::at(host, tls.clone())?,
+            sessions: TlsConnector::from(Arc::new(tls)),
+            carrier,
+        })
     }
 }
 

@@ -26,6 +26,17 @@ pub(super) enum Answer {
     Parts(PartsHead, Vec<Bucket>),
 }
 
+impl Answer {
+    /// The generation that it leads to.
+    pub(super) const fn generation(&self) -> Generation {
+        match self {
+            Self::Current(generation) => *generation,
+            Self::Delta(delta) => delta.generation,
+            Self::Parts(head, _) => head.generation,
+        }
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Failure {

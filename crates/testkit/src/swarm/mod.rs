@@ -310,7 +310,8 @@ impl Swarm {
             let token = self.groups[group].token.clone();
             async move {
                 let start = Instant::now();
-                let applicant = Applicant::prepare(shared.doors.server(turn(number)), &token, group, number).await?;
+                let applicant =
+                    Applicant::prepare(shared.doors.server(turn(number)), &token, group, number).await?;
                 let (machine, mut http) = applicant.register().await?;
                 let took = start.elapsed();
                 machine.report_over(&mut http).await?;

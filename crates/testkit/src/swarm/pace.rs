@@ -61,9 +61,56 @@ pub(super) fn put_off(seconds: u32, jitter: &mut Jitter) -> Duration {
     jitter.between(least, least * 3 / 2)
 }
 
+/// Whose turn it is among several addresses that lead to the same: each is tried once before anybody waits.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Turns {
+    next: usize,
+    failed: usize,
+}
+
+impl Turns {
+    /// The one with this number is tried first.
+    pub(super) const fn from(next: usize) -> Self {
+        Self { next, failed: 0 }
+    }
+
+    /// Whose turn it is; to be taken modulo their number.
+    pub(super) const fn now(&self) -> usize {
+        self.next
+    }
+
+    /// It failed, and it is the next one's turn; whether that one of so many was not tried yet.
+    pub(super) fn failed(&mut self, count: usize) -> bool {
+        self.next += 1;
+        self.failed = (self.failed + 1) % count.max(1);
+        self.failed != 0
+    }
+
+    /// It worked.
+    pub(super) fn worked(&mut self) {
+        self.failed = 0;
+    }
+
+    /// It worked, and is lost: it is the next one's turn.
+    pub(super) fn lost(&mut self) {
+        *self = Self::from(self.next + 1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_address_is_tried_once_before_anybody_waits() {
+        let mut turns = Turns::from(4);
+        let tried = [(); 5].map(|()| (turns.now() % 3, turns.failed(3)));
+        assert_eq!(tried, [(1, true), (2, true), (0, false), (1, true), (2, true)]);
+        turns.worked();
+        assert_eq!((turns.now() % 3, turns.failed(1)), (0, false));
+        turns.lost();
+        assert_eq!(turns.now() % 3, 2);
+    }
 
     #[test]
     fn pauses_double_to_their_most_and_are_spread() {

@@ -64,7 +64,8 @@ impl Truth {
     }
 }
 
-fn compare(wanted: &HostMap, map: &Map, pages: &Pages, agent: &str) -> Result<(), Mismatch> {
+/// Fails unless the map holds what is wanted and nothing else; generations aside.
+pub(super) fn compare(wanted: &HostMap, map: &Map, pages: &Pages, agent: &str) -> Result<(), Mismatch> {
     if Some(&wanted.host) != map.own.as_ref() {
         return Err(mismatch(agent, "the host itself", &Some(&wanted.host), &map.own));
     }

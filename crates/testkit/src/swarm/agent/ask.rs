@@ -26,10 +26,16 @@ impl Agent {
     pub(super) fn fetched(&mut self, fetched: Fetched) -> Result<(), End> {
         self.asking = None;
         let Fetched { kept, have, answer } = fetched;
-        let asked = self.server;
+        let asked = self.server.now();
         let pause = match answer {
+            // Of a server that leads no longer and does not know it yet.
+            Ok(answer) if answer.generation() < have => {
+                add(&self.shared.counters.backward, 1);
+                self.next_server(Duration::from_secs(1))
+            }
             Ok(answer) => {
-                (self.ask_failures, self.elsewhere) = (0, 0);
+                self.ask_failures = 0;
+                self.server.worked();
                 self.answered(have, answer);
                 if self.link.is_none() && self.connecting.is_none() {
                     self.connect_at.get_or_insert_with(Instant::now);
@@ -43,28 +49,29 @@ impl Agent {
             }
             Err(Failure::Elsewhere(seconds)) => {
                 add(&self.shared.counters.put_off, 1);
-                self.server += 1;
-                self.elsewhere += 1;
-                // Each is tried once before it waits.
-                if self.elsewhere % self.shared.doors.servers() == 0 {
-                    Some(put_off(seconds.unwrap_or(1), &mut self.jitter))
-                } else {
-                    Some(Duration::ZERO)
-                }
+                let pause = put_off(seconds.unwrap_or(1), &mut self.jitter);
+                self.next_server(pause)
             }
             Err(Failure::Broken(error)) => {
                 add(&self.shared.counters.failed, 1);
                 self.shared.complain(&error);
-                self.server += 1;
-                self.ask_failures += 1;
-                Some(Again::Request.after(self.ask_failures - 1, &mut self.jitter))
+                let pause = Again::Request.after(self.ask_failures, &mut self.jitter);
+                let pause = self.next_server(pause);
+                self.ask_failures += u32::from(pause != Some(Duration::ZERO));
+                pause
             }
         };
         // A connection that is used again soon is kept, as the real agent's is; the others would only be closed by the server.
-        let again = self.server == asked && pause.is_some_and(|pause| pause < Duration::from_secs(20));
+        let again = self.server.now() == asked && pause.is_some_and(|pause| pause < Duration::from_secs(20));
         self.kept = kept.filter(|_| again);
         self.ask_at = pause.map(|pause| Instant::now() + pause);
         Ok(())
+    }
+
+    /// The next one is asked at once, or after this pause where all were asked.
+    fn next_server(&mut self, pause: Duration) -> Option<Duration> {
+        let untried = self.server.failed(self.shared.doors.servers());
+        Some(if untried { Duration::ZERO } else { pause })
     }
 
     /// When to ask again after an answer.
@@ -87,9 +94,6 @@ impl Agent {
         let mut map = self.machine.map();
         let before = map.generation;
         match answer {
-            // Of a server that leads no longer and does not know it yet: refused. Who leads says that there is news.
-            Answer::Current(generation) if generation < have => add(&counters.backward, 1),
-            Answer::Parts(head, _) if head.generation < have => add(&counters.backward, 1),
             Answer::Current(generation) => {
                 add(&counters.answers_current, 1);
                 map.is_current(generation);

@@ -81,6 +81,7 @@ impl Agent {
         self.ping_at = Some(now + Duration::from_secs(link.keepalive.into()));
         self.link = Some(link);
         (self.connect_failures, self.asked, self.ask_failures) = (0, 0, 0);
+        self.broker.worked();
         // The server may have forgotten: it is told again, and asked what was missed.
         self.told = None;
         self.report_by(now);
@@ -92,9 +93,12 @@ impl Agent {
     pub(super) fn not_linked(&mut self, error: &anyhow::Error) -> Result<(), End> {
         add(&self.shared.counters.refused, 1);
         self.shared.complain(error);
-        let pause = Again::Broker.after(self.connect_failures, &mut self.jitter);
-        self.connect_failures += 1;
-        self.broker += 1;
+        let mut pause = Duration::ZERO;
+        let brokers = self.shared.doors.brokers(&self.machine.map().server);
+        if !self.broker.failed(brokers) {
+            pause = Again::Broker.after(self.connect_failures, &mut self.jitter);
+            self.connect_failures += 1;
+        }
         let now = Instant::now();
         self.connect_at = Some(now + pause);
         if self.asking.is_none() && self.ask_at.is_none() {
@@ -112,6 +116,7 @@ impl Agent {
 
     pub(super) fn lost(&mut self) {
         add(&self.shared.counters.lost, 1);
+        self.broker.lost();
         self.unlink();
         self.wait_for_broker();
     }
@@ -197,8 +202,14 @@ impl Agent {
                 if let Some(link) = &mut self.link {
                     link.say_online(&self.machine);
                 }
-                if generation > self.machine.map().generation {
+                let map = self.machine.map();
+                let (have, is_new) = (map.generation, map.own.is_none());
+                drop(map);
+                if generation > have || is_new {
                     self.ask_now();
+                } else {
+                    self.told = None;
+                    self.report_by(Instant::now());
                 }
             }
             Ok(Down::Removed) => return Err(End::Removed),

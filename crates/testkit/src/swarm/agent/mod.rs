@@ -26,7 +26,7 @@ use super::fetch::{Fetched, Kept, fetch};
 use super::link::Link;
 use super::machine::Machine;
 use super::map::Marks;
-use super::pace::Jitter;
+use super::pace::{Jitter, Turns};
 
 /// What an agent is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +55,9 @@ pub(super) struct Agent {
     orders: mpsc::Receiver<Order>,
     jitter: Jitter,
     /// Whose turn it is among the servers, for requests.
-    server: usize,
+    server: Turns,
     /// The same among the brokers.
-    broker: usize,
-    /// How many servers in a row sent it to another one.
-    elsewhere: usize,
+    broker: Turns,
     link: Option<Link>,
     connecting: Pending<Result<Link>>,
     connect_at: Option<Instant>,
@@ -114,9 +112,8 @@ impl Agent {
             machine,
             orders,
             jitter,
-            server: first,
-            broker: first,
-            elsewhere: 0,
+            server: Turns::from(first),
+            broker: Turns::from(first),
             link: None,
             connecting: None,
             connect_at,
@@ -187,16 +184,18 @@ impl Agent {
         if due(self.connect_at) && self.connecting.is_none() && self.link.is_none() {
             self.connect_at = None;
             let (shared, machine) = (Arc::clone(&self.shared), Arc::clone(&self.machine));
-            let (turn, keepalive, seed) = (self.broker, self.keepalive(), self.jitter.next());
-            self.connecting = Some(Box::pin(async move {
-                Link::connect(&shared.doors, &machine, turn, keepalive, seed).await
-            }));
+            let (turn, keepalive, seed) = (self.broker.now(), self.keepalive(), self.jitter.next());
+            self.connecting =
+                Some(Box::pin(
+                    async move { Link::connect(&shared.doors, &machine, turn, keepalive, seed).await },
+                ));
         }
         if due(self.ask_at) && self.asking.is_none() {
             self.ask_at = None;
             self.ask_again = false;
             let (shared, machine) = (Arc::clone(&self.shared), Arc::clone(&self.machine));
-            self.asking = Some(Box::pin(fetch(shared, machine, self.server, self.kept.take(), self.ask_whole)));
+            self.asking =
+                Some(Box::pin(fetch(shared, machine, self.server.now(), self.kept.take(), self.ask_whole)));
         }
         if self.link.is_some() {
             if due(self.report_at) && self.under_way.is_none() {

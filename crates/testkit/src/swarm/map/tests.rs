@@ -105,6 +105,10 @@ impl Rig {
         answer
     }
 
+    fn compare(&self, wanted: &HostMap) -> Result<(), crate::swarm::Mismatch> {
+        crate::swarm::whole::compare(wanted, &self.map, &self.book.open(), "agent")
+    }
+
     /// What is held, as the wire's own type.
     fn peers(&self) -> BTreeMap<MemberId, Peer> {
         let pages = self.book.open();
@@ -149,6 +153,10 @@ proptest! {
             prop_assert_eq!(&rig.peers(), &to.peers);
             prop_assert_eq!(rig.map.request().digests, digests(&to));
             prop_assert_eq!(rig.map.generation, to.generation);
+            prop_assert_eq!(rig.compare(&to), Ok(()));
+            if let Some(before) = before.filter(|before| before.peers != to.peers) {
+                prop_assert!(rig.compare(&before).is_err(), "another map passes for this one");
+            }
             before = Some(to);
         }
     }
