@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::{Digest, HostId, Timestamp};
 use wire::{
-    Hello, HostSettings, KeyChange, Leave, MapRequest, NodeSwitch, Refusal, RefusalCode, RegisterReply,
-    RegisterRequest,
+    ChannelChange, Hello, HostSettings, KeyChange, Leave, MapRequest, NodeSwitch, Refusal, RefusalCode,
+    RegisterReply, RegisterRequest,
 };
 use wire::{RequestSignature, SignedRequest, SigningSecret, path};
 
@@ -91,17 +91,17 @@ pub struct ServerClient {
 impl ServerClient {
     /// The server at these addresses.
     pub fn new(urls: &[String], pin: Option<Digest>) -> anyhow::Result<Self> {
-        Self::by(Dialer::default(), urls, pin)
+        Self::by(Dialer::default(), urls, &trust(pin))
     }
 
     /// The same, whose connections are made by this dialer.
-    pub fn by(dialer: Dialer, urls: &[String], pin: Option<Digest>) -> anyhow::Result<Self> {
-        if let Some(url) = urls.iter().find(|url| pin.is_some() && !url.starts_with("https://")) {
+    pub fn by(dialer: Dialer, urls: &[String], trust: &ServerTrust) -> anyhow::Result<Self> {
+        if let Some(url) = urls.iter().find(|url| trust.is_pinned() && !url.starts_with("https://")) {
             anyhow::bail!(
                 "the token pins a certificate, but its address {url} is not https; make a new one with `netloom key create`"
             );
         }
-        let http = HttpClient::by(dialer, &trust(pin), &HttpLimits::default())?;
+        let http = HttpClient::by(dialer, trust, &HttpLimits::default())?;
         Ok(Self { http, urls: urls.into(), best: Arc::default() })
     }
 
@@ -297,6 +297,11 @@ impl HostClient {
     /// Has the server take another WireGuard key, which is proved.
     pub async fn change_key(&self, change: &KeyChange) -> Result<(), TalkError> {
         self.post(path::KEY, wire::encode(change)).await
+    }
+
+    /// Has the server take a channel that was agreed with its next key.
+    pub async fn change_channel(&self, change: &ChannelChange) -> Result<(), TalkError> {
+        self.post(path::CHANNEL, wire::encode(change)).await
     }
 
     /// Leaves a network or the server.

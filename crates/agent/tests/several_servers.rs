@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use agent::engine::{NoMap, fetch_map};
+use agent::state::Channels;
 use agent::talk::{HostClient, ServerClient};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -123,7 +124,9 @@ fn client(urls: &[&str]) -> HostClient {
 
 async fn fetch(client: &HostClient, held: Option<HostMap>) -> Result<Generation, NoMap> {
     let have = held.as_ref().map_or(Generation::NONE, |map| map.generation);
-    let Answer::Whole(map) = fetch_map(client, &channel(), have, held).await? else { panic!("no whole map") };
+    let channels = Channels::only(channel());
+    let (answer, _) = fetch_map(client, &channels, have, held).await?;
+    let Answer::Whole(map) = answer else { panic!("no whole map") };
     Ok(map.generation)
 }
 

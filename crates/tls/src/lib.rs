@@ -8,4 +8,6 @@ mod failure;
 mod trust;
 
 pub use failure::Failure;
-pub use trust::{Trust, TrustError, client_config, client_config_by_authorities, pin_of};
+pub use trust::{
+    Trust, TrustError, client_config, client_config_by_authorities, client_config_by_pins, pin_of,
+};

@@ -55,14 +55,17 @@ pub enum TrustError {
 /// A client's TLS configuration. Protocols (ALPN) are the caller's to set.
 pub fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
     match trust {
-        Trust::Pin(pin) => {
-            let (builder, provider) = builder()?;
-            let verifier = Arc::new(PinVerifier { pin: *pin, provider });
-            Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-        }
+        Trust::Pin(pin) => client_config_by_pins([*pin, *pin]),
         Trust::AuthorityFile(path) => config_by(authorities_of(path)?),
         Trust::System => config_by(system_authorities()?),
     }
+}
+
+/// The same by either of two public keys, the one that counts first: for a server that is about to change its certificate.
+pub fn client_config_by_pins(pins: [Digest; 2]) -> Result<ClientConfig, TrustError> {
+    let (builder, provider) = builder()?;
+    let verifier = Arc::new(PinVerifier { pins, provider });
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
 /// The same by the authorities in this text, in PEM, and no others.
@@ -119,7 +122,7 @@ fn system_authorities() -> Result<RootCertStore, TrustError> {
 
 #[derive(Debug)]
 struct PinVerifier {
-    pin: Digest,
+    pins: [Digest; 2],
     provider: Arc<CryptoProvider>,
 }
 
@@ -133,8 +136,8 @@ impl ServerCertVerifier for PinVerifier {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let found = pin_of(end_entity)?;
-        if found != self.pin {
-            let error = WrongPin { wanted: self.pin, found };
+        if !self.pins.contains(&found) {
+            let error = WrongPin { wanted: self.pins[0], found };
             return Err(CertificateError::Other(OtherError(Arc::new(error))).into());
         }
         Ok(ServerCertVerified::assertion())

@@ -6,8 +6,8 @@ use model::Digest;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConnection, ServerConfig, ServerConnection};
-use tls::{Failure, Trust, client_config, pin_of};
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use tls::{Failure, Trust, client_config, client_config_by_authorities, client_config_by_pins, pin_of};
 
 struct Server {
     certificate: CertificateDer<'static>,
@@ -32,8 +32,12 @@ fn server() -> Server {
 
 #[expect(clippy::unwrap_used, reason = "memory does not fail")]
 fn shake(server: &Server, trust: &Trust, name: &'static str) -> Result<(), rustls::Error> {
-    let config = Arc::new(client_config(trust).unwrap());
-    let mut client = ClientConnection::new(config, ServerName::try_from(name).unwrap()).unwrap();
+    shake_by(server, client_config(trust).unwrap(), name)
+}
+
+#[expect(clippy::unwrap_used, reason = "memory does not fail")]
+fn shake_by(server: &Server, config: ClientConfig, name: &'static str) -> Result<(), rustls::Error> {
+    let mut client = ClientConnection::new(Arc::new(config), ServerName::try_from(name).unwrap()).unwrap();
     let mut peer = ServerConnection::new(Arc::clone(&server.config)).unwrap();
     while client.is_handshaking() || peer.is_handshaking() {
         let mut bytes = Vec::new();
@@ -62,6 +66,32 @@ fn another_key_is_refused_and_both_pins_are_told() {
     let found = pin_of(&server.certificate).unwrap();
     let inside = std::io::Error::other(error);
     assert_eq!(Failure::find(&inside), Some(Failure::WrongPin { wanted, found }));
+}
+
+#[test]
+fn while_a_server_changes_its_key_either_is_believed_and_no_third() {
+    let (server, other) = (server(), Digest::from_bytes([7; 32]));
+    let found = pin_of(&server.certificate).unwrap();
+    for pins in [[found, other], [other, found]] {
+        assert_eq!(shake_by(&server, client_config_by_pins(pins).unwrap(), "another.test"), Ok(()));
+    }
+    let third = Digest::from_bytes([8; 32]);
+    let error = shake_by(&server, client_config_by_pins([other, third]).unwrap(), "server.test").unwrap_err();
+    assert_eq!(Failure::find(&error), Some(Failure::WrongPin { wanted: other, found }));
+}
+
+#[test]
+fn authorities_in_a_text_cover_their_names_and_no_others() {
+    let server = server();
+    let body = data_encoding::BASE64.encode(&server.certificate);
+    let text = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+    let by_text = || client_config_by_authorities(&text).unwrap();
+    assert_eq!(shake_by(&server, by_text(), "server.test"), Ok(()));
+    assert!(shake_by(&server, by_text(), "another.test").is_err());
+    for none in ["", "no certificate"] {
+        let told = client_config_by_authorities(none).unwrap_err().to_string();
+        assert!(told.contains("in PEM"), "{told}");
+    }
 }
 
 #[test]

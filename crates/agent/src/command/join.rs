@@ -213,6 +213,7 @@ async fn register(context: &Context, plan: &Plan) -> anyhow::Result<Registered> 
         &channel,
     );
     record.host_key = Some(identity.wireguard.public());
+    record.sealing = Some(hello.sealing_key);
     let client = server.as_host(reply.host, identity.signing.clone());
     Ok(Registered { record, client, reply, before })
 }

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Digest, Keepalive};
+use model::Keepalive;
 use reconcile::AgentEvent;
 use tokio::sync::mpsc;
 use wire::{Down, ServerLinks};
@@ -21,7 +21,7 @@ use super::{Engine, Mode};
 use crate::link::{
     Backoff, Clear, Link, LinkError, LinkEvent, LinkHandle, LinkOptions, PasswordProvider, Road, ServerTrust,
 };
-use crate::talk::{now, trust};
+use crate::talk::now;
 
 /// So many brokers are tried, at most.
 const MOST: usize = 16;
@@ -54,12 +54,11 @@ pub(super) struct Ways {
 
 impl Ways {
     /// As the map says, of a host that knows the servers at these addresses.
-    fn of(links: &ServerLinks, servers: &[String], pin: Option<Digest>) -> Self {
+    fn of(links: &ServerLinks, servers: &[String], trust: ServerTrust) -> Self {
         let keepalive = Duration::from_secs(links.keepalive.unwrap_or(Keepalive::DEFAULT).get().into());
         if links.brokers.is_empty() {
             let urls = servers.iter().map(|url| websocket_url(url)).collect();
-            let (trust, clear) = (trust(pin), Clear::Anywhere);
-            return Self { urls, trust, clear, external: false, keepalive };
+            return Self { urls, trust, clear: Clear::Anywhere, external: false, keepalive };
         }
         let urls = links.brokers.iter().take(MOST).cloned().collect();
         let named = links.broker_ca.as_deref();
@@ -67,12 +66,13 @@ impl Ways {
         Self { urls, trust, clear: Clear::Here, external: true, keepalive }
     }
 
-    /// Whether a connection to this address that was made in other ways would be made the same in these.
+    /// Whether a connection to this address that was made in other ways would be made the same in these. A server that proved who
+    /// it is need not do so again when it gets another certificate.
     fn hold(&self, url: &String, others: &Self) -> bool {
-        let Self { urls, trust, clear, external, keepalive } = self;
+        let Self { urls, trust, clear: _, external, keepalive } = self;
         urls.contains(url)
-            && (trust, clear, external, keepalive)
-                == (&others.trust, &others.clear, &others.external, &others.keepalive)
+            && (external, keepalive) == (&others.external, &others.keepalive)
+            && (!external || *trust == others.trust)
     }
 }
 
@@ -91,7 +91,7 @@ impl Engine {
     fn ways(&self) -> Ways {
         let none = ServerLinks::default();
         let links = self.agent.map().map_or(&none, |map| &map.server);
-        Ways::of(links, &self.session.record.all_urls(), self.session.record.pin)
+        Ways::of(links, &self.session.record.all_urls(), self.session.record.trust())
     }
 
     /// Connects to the one whose turn it is, or to the next for which that can be tried.
@@ -122,7 +122,7 @@ impl Engine {
     fn options_for(&self, url: &str, ways: &Ways) -> LinkOptions {
         let host = self.session.record.host;
         let password: PasswordProvider = if ways.external {
-            let channel = self.session.channel().clone();
+            let channel = self.session.channels().current.clone();
             Arc::new(move || channel.broker_password())
         } else {
             let signing = self.session.identity.signing.clone();
@@ -141,7 +141,7 @@ impl Engine {
     /// What the map says of servers and brokers. A connection that would be made otherwise now is made anew.
     pub(super) fn follow_links(&mut self) {
         let Some(map) = self.agent.map() else { return };
-        if self.session.learn_servers(&map.server.servers)
+        if self.session.learn_servers(&map.server)
             && let Err(error) = self.state.save_server(&self.session.record)
         {
             tracing::warn!("{error:#}");
@@ -156,8 +156,15 @@ impl Engine {
         }
     }
 
+    /// A broker beside the servers knows this host by another password now.
+    pub(super) fn leave_external(&mut self) {
+        if self.ways().external {
+            self.leave_broker();
+        }
+    }
+
     /// Leaves the broker for others, or for the same with another password.
-    pub(super) fn leave_broker(&mut self) {
+    fn leave_broker(&mut self) {
         self.broker = None;
         self.tried = None;
         self.turns.begin();
@@ -232,7 +239,11 @@ impl Engine {
 
     /// A message of the server's.
     fn pushed(&mut self, sealed: &[u8]) {
-        let event = match self.inbox.take(self.session.channel(), sealed) {
+        let taken = self.inbox.take(self.session.channels(), sealed).map(|(taken, which)| {
+            self.heard_by(which);
+            taken
+        });
+        let event = match taken {
             Ok(Taken::Message(down)) => {
                 if let Down::Delta(delta) = &*down {
                     self.unsaved.push(delta.clone());
@@ -274,10 +285,9 @@ fn websocket_url(api: &str) -> String {
 mod tests {
     use super::*;
 
-    const PIN: Option<Digest> = Some(Digest::from_bytes([7; 32]));
-
     fn ways(links: &ServerLinks) -> Ways {
-        Ways::of(links, &["https://a:8443/".to_owned(), "https://b:8443".to_owned()], PIN)
+        let servers = ["https://a:8443/".to_owned(), "https://b:8443".to_owned()];
+        Ways::of(links, &servers, ServerTrust::Pin([7; 32]))
     }
 
     fn brokers(urls: &[&str]) -> ServerLinks {
@@ -316,5 +326,13 @@ mod tests {
         assert!(!holds(&ServerLinks { broker_ca: Some(String::new()), ..brokers(&["mqtts://d"]) }));
         let keepalive = Some(Keepalive::new(7).unwrap());
         assert!(!holds(&ServerLinks { keepalive, ..brokers(&["mqtts://d"]) }));
+    }
+
+    #[test]
+    fn a_server_that_gets_another_certificate_is_not_left() {
+        let (none, servers) = (ServerLinks::default(), ["https://a".to_owned()]);
+        let made = Ways::of(&none, &servers, ServerTrust::Pin([7; 32]));
+        let now = Ways::of(&none, &servers, ServerTrust::EitherPin([[7; 32], [8; 32]]));
+        assert!(now != made && now.hold(&"wss://a/mqtt".to_owned(), &made));
     }
 }

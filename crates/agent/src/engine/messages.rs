@@ -5,18 +5,21 @@ use reconcile::{AgentEvent, Answer, AskFailure};
 use wire::{HostMap, Report};
 
 use super::{Engine, NoMap, fetch_map};
+use crate::engine::agree::Agreed;
 use crate::engine::doors::Resolved;
 use crate::engine::rotate::KeyTold;
 use crate::names::NameService;
+use crate::state::Which;
 use crate::talk::{TalkError, now};
 
 /// What was done in the background.
 pub(super) enum Done {
-    Asked(Result<Answer, NoMap>),
+    Asked(Box<Result<(Answer, Which), NoMap>>),
     Reported(Result<(), TalkError>),
     Told(wire::HostSettings, Result<(), TalkError>),
     Resolved(Resolved),
     KeyTold(KeyTold),
+    Agreed(Agreed),
     Synced(std::io::Result<()>),
     Broken(String),
 }
@@ -24,9 +27,12 @@ pub(super) enum Done {
 impl Engine {
     pub(super) fn ask(&mut self, have: Generation) {
         self.asking = true;
-        let (client, channel) = (self.session.client.clone(), self.session.channel().clone());
+        let (client, channels) = (self.session.client.clone(), self.session.channels().clone());
         let held = self.agent.map().cloned();
-        self.tasks.spawn(async move { Done::Asked(fetch_map(&client, &channel, have, held).await) });
+        self.tasks.spawn(async move {
+            let answered = fetch_map(&client, &channels, have, held).await;
+            Done::Asked(Box::new(answered))
+        });
     }
 
     /// Over the broker if it is up, else over HTTP.
@@ -50,10 +56,11 @@ impl Engine {
         self.tasks.spawn(async move { Done::Reported(client.report(sealed).await) });
     }
 
-    pub(super) async fn done(&mut self, done: Done) {
-        match done {
-            Done::Asked(Ok(answer)) => {
-                self.asking = false;
+    fn answered(&mut self, answered: Result<(Answer, Which), NoMap>) {
+        self.asking = false;
+        match answered {
+            Ok((answer, which)) => {
+                self.heard_by(which);
                 self.asked = Some(Ok(()));
                 self.contact.answered = Some(now());
                 self.keep_addresses();
@@ -65,14 +72,19 @@ impl Engine {
                 self.agent.handle(AgentEvent::Answered(answer), self.now());
                 self.tell_settings();
             }
-            Done::Asked(Err(error)) => {
-                self.asking = false;
+            Err(error) => {
                 let text = error.to_string();
                 tracing::info!("no map: {text}");
                 self.asked = Some(Err(text.clone()));
                 self.contact.error = Some(text);
                 self.agent.handle(AgentEvent::AskFailed(failure_of(&error)), self.now());
             }
+        }
+    }
+
+    pub(super) async fn done(&mut self, done: Done) {
+        match done {
+            Done::Asked(answered) => self.answered(*answered),
             Done::Reported(result) => self.report_done(result),
             Done::Told(settings, Ok(())) => {
                 self.session.record.told = settings;
@@ -85,6 +97,7 @@ impl Engine {
             }
             Done::Resolved(resolved) => self.resolved(resolved).await,
             Done::KeyTold(told) => self.key_told(told).await,
+            Done::Agreed(agreed) => self.agreed(agreed),
             Done::Synced(result) => self.synced(result),
             Done::Broken(error) => self.task_broke(&error),
         }
@@ -125,6 +138,7 @@ impl Engine {
         }
         self.resolving = false;
         self.key_told_nothing();
+        self.agreed_nothing();
     }
 
     fn report_done(&mut self, result: Result<(), TalkError>) {

@@ -11,6 +11,7 @@
 //! Not for deciding: `reconcile` does. One thing is done at a time, so that there is never more than one reconcile; what
 //! happens meanwhile waits in bounded queues. It keeps true that ending the loop leaves every tunnel as it is.
 
+mod agree;
 mod broker;
 mod carry;
 mod doors;
@@ -85,7 +86,7 @@ pub enum End {
 }
 
 enum Event {
-    Done(Box<Done>),
+    Done(Done),
     Broker(BrokerEvent),
     Notice(Notice),
     /// Whom the machine's resolver asks without us may have changed.
@@ -145,6 +146,7 @@ pub struct Engine {
     /// How the last attempt was made.
     tried: Option<Ways>,
     inbox: Inbox,
+    agreeing: bool,
     asking: bool,
     asked: Option<Result<(), String>>,
     reporting: bool,
@@ -229,6 +231,7 @@ impl Engine {
             turns: Turns::default(),
             tried: None,
             inbox,
+            agreeing: false,
             asking: false,
             asked: None,
             reporting: false,
@@ -298,7 +301,9 @@ impl Engine {
         match &self.asked {
             None => false,
             Some(Err(_)) => true,
-            Some(Ok(())) if self.asking || self.reporting || self.telling_key.is_some() => false,
+            Some(Ok(())) if self.asking || self.reporting || self.agreeing || self.telling_key.is_some() => {
+                false
+            }
             Some(Ok(())) if self.agent.has_news() => false,
             Some(Ok(())) => self.reported && (!self.is_trying() || self.now() > Duration::from_secs(4)),
         }
@@ -340,6 +345,7 @@ impl Engine {
             AgentAction::TakeDown => self.take_down().await,
             AgentAction::ConnectBroker => self.connect_broker(),
             AgentAction::SayOnline => self.say_online(),
+            AgentAction::Agree { server } => self.agree(server),
             AgentAction::ServerBack => {
                 self.keeper.paths.handle_server_back(self.now());
                 self.resolve();
@@ -358,8 +364,8 @@ impl Engine {
         let wake = self.wake_at();
         tokio::select! {
             Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => match done {
-                Ok(done) => Event::Done(Box::new(done)),
-                Err(error) => Event::Done(Box::new(Done::Broken(error.to_string()))),
+                Ok(done) => Event::Done(done),
+                Err(error) => Event::Done(Done::Broken(error.to_string())),
             },
             event = broker::broker_event(&mut self.broker) => Event::Broker(event),
             notice = noticed(&mut self.watch) => match notice {
@@ -390,7 +396,7 @@ impl Engine {
 
     async fn handle(&mut self, event: Event) -> Option<End> {
         match event {
-            Event::Done(done) => self.done(*done).await,
+            Event::Done(done) => self.done(done).await,
             Event::Broker(event) => self.broker_said(event),
             Event::Notice(notice) => {
                 self.others_changed |= notice.others;

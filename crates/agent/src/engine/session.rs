@@ -3,12 +3,14 @@
 //! Not for deciding what is said. It keeps true that sequences upwards only grow.
 
 use anyhow::{Context as _, ensure};
-use model::{Generation, HostId};
+use model::{Generation, HostId, SealingPublicKey};
 use reconcile::Answer;
-use wire::{Channel, Direction, HostMap, MapReply, MapRequest, Part, Report, assemble};
+use wire::{
+    Agreement, ChannelChange, Direction, HostMap, MapReply, MapRequest, Part, Report, ServerLinks, assemble,
+};
 
 use crate::link::Dialer;
-use crate::state::{Identity, ServerRecord, random};
+use crate::state::{Channels, Identity, ServerRecord, Which, random};
 use crate::talk::{HostClient, ServerClient, TalkError, now};
 
 /// A registration, ready to be used.
@@ -23,7 +25,7 @@ pub struct Session {
     pub dialer: Dialer,
     /// The internet gateway through which all of this machine goes.
     gateway: Option<HostId>,
-    channel: Channel,
+    channels: Channels,
     said: u64,
 }
 
@@ -32,8 +34,8 @@ impl Session {
     pub fn new(record: ServerRecord, identity: Identity) -> anyhow::Result<Self> {
         let dialer = Dialer::new(record.addresses.clone());
         let client = client(&dialer, &record, &identity)?;
-        let channel = record.channel();
-        Ok(Self { record, identity, client, dialer, gateway: None, channel, said: 0 })
+        let channels = record.channels();
+        Ok(Self { record, identity, client, dialer, gateway: None, channels, said: 0 })
     }
 
     /// Leaves connections behind that may hang on an address this machine no longer has.
@@ -47,9 +49,10 @@ impl Session {
         }
     }
 
-    /// Takes over where all servers are; says whether that is new.
-    pub fn learn_servers(&mut self, told: &[String]) -> bool {
-        let is_new = self.record.learn_servers(told);
+    /// Takes over where all servers are and how they prove who they are; says whether that is new.
+    pub fn learn_servers(&mut self, links: &ServerLinks) -> bool {
+        let is_new =
+            [self.record.learn_servers(&links.servers), self.record.learn_pins(links)].contains(&true);
         if is_new {
             self.reconnect();
         }
@@ -69,9 +72,29 @@ impl Session {
         new
     }
 
-    /// The sealed channel.
-    pub fn channel(&self) -> &Channel {
-        &self.channel
+    /// The sealed channels.
+    pub fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    /// A channel that was agreed with this key of the server's is the next one.
+    pub fn agree(&mut self, server: SealingPublicKey, agreement: Agreement) -> ChannelChange {
+        let change = self.record.agree(server, agreement);
+        self.channels = self.record.channels();
+        change
+    }
+
+    /// The next channel is the one that counts; says with which key it was agreed.
+    pub fn take_next(&mut self) -> Option<SealingPublicKey> {
+        let server = self.record.take_next();
+        self.channels = self.record.channels();
+        server
+    }
+
+    /// Nothing comes by the former channel any more; says whether there was one.
+    pub fn forget_former(&mut self) -> bool {
+        self.channels.former = None;
+        self.record.forget_former()
     }
 
     /// A report with the time that it is now, sealed.
@@ -79,7 +102,7 @@ impl Session {
         let now = now();
         self.said = u64::try_from(now.as_millis()).unwrap_or(0).max(self.said + 1);
         let report = Report { at: Some(now), ..report };
-        Ok(self.channel.seal(Direction::Up, self.said, random()?, &wire::encode(&report)))
+        Ok(self.channels.current.seal(Direction::Up, self.said, random()?, &wire::encode(&report)))
     }
 }
 
@@ -89,7 +112,7 @@ pub fn client_of(record: &ServerRecord, identity: &Identity) -> anyhow::Result<H
 }
 
 fn client(dialer: &Dialer, record: &ServerRecord, identity: &Identity) -> anyhow::Result<HostClient> {
-    let server = ServerClient::by(dialer.clone(), &record.all_urls(), record.pin)?;
+    let server = ServerClient::by(dialer.clone(), &record.all_urls(), &record.trust())?;
     Ok(server.as_host(record.host, identity.signing.clone()))
 }
 
@@ -114,16 +137,16 @@ pub enum NoMap {
 /// passed over.
 pub async fn fetch_map(
     client: &HostClient,
-    channel: &Channel,
+    channels: &Channels,
     have: Generation,
     held: Option<HostMap>,
-) -> Result<Answer, NoMap> {
+) -> Result<(Answer, Which), NoMap> {
     let request = MapRequest { have, ..held.as_ref().map(MapRequest::of).unwrap_or_default() };
     for _ in 0..client.addresses().max(1) {
         let body = client.map(&request).await?;
-        let answer = read(channel, have, held.as_ref(), &body).map_err(NoMap::Unreadable)?;
+        let (answer, which) = read(channels, have, held.as_ref(), &body).map_err(NoMap::Unreadable)?;
         if !is_older(&answer, held.as_ref()) {
-            return Ok(answer);
+            return Ok((answer, which));
         }
         tracing::info!(url = client.url(), "the server answers with an older map; another address is asked");
         client.pass_over();
@@ -140,32 +163,37 @@ fn is_older(answer: &Answer, held: Option<&HostMap>) -> bool {
     held.is_some_and(|held| answered < held.generation)
 }
 
-fn read(channel: &Channel, have: Generation, held: Option<&HostMap>, body: &[u8]) -> anyhow::Result<Answer> {
+fn read(
+    channels: &Channels,
+    have: Generation,
+    held: Option<&HostMap>,
+    body: &[u8],
+) -> anyhow::Result<(Answer, Which)> {
     let frames = wire::frames::split(body)?;
     let (head, rest) = frames.split_first().context("the server's answer is empty")?;
-    let (_, reply) = open(channel, head)?;
+    let (_, reply, which) = open(channels, head)?;
     let parts = match reply {
         MapReply::Current(generation) => {
             ensure!(generation == have, "the server confirms another map than the one we have");
-            return Ok(Answer::Current);
+            return Ok((Answer::Current, which));
         }
-        MapReply::Delta(delta) => return Ok(Answer::Delta(delta)),
+        MapReply::Delta(delta) => return Ok((Answer::Delta(delta), which)),
         MapReply::Parts(parts) => parts,
     };
     let mut came: Vec<Part> = Vec::with_capacity(rest.len());
     for frame in rest {
-        let (sequence, parts_of_frame) = open::<Vec<Part>>(channel, frame)?;
+        let (sequence, parts_of_frame, _) = open::<Vec<Part>>(channels, frame)?;
         // Whoever carries the answer must not put a part of an older one in its place.
         ensure!(sequence == parts.generation.number(), "a part of the map is of another generation");
         came.extend(parts_of_frame);
     }
-    Ok(Answer::Whole(assemble(held, parts, &came)?))
+    Ok((Answer::Whole(assemble(held, parts, &came)?), which))
 }
 
-/// A frame's sequence, and what is in it.
-fn open<T: for<'b> wire::Decode<'b>>(channel: &Channel, sealed: &[u8]) -> anyhow::Result<(u64, T)> {
-    let opened = channel.open(Direction::Down, sealed).context(
+/// A frame's sequence, what is in it, and the channel it came by.
+fn open<T: for<'b> wire::Decode<'b>>(channels: &Channels, sealed: &[u8]) -> anyhow::Result<(u64, T, Which)> {
+    let (opened, which) = channels.open(sealed).context(
         "the server's answer is not for this machine as it is registered now; join again with a token",
     )?;
-    Ok((opened.sequence, wire::decode(&opened.plaintext)?))
+    Ok((opened.sequence, wire::decode(&opened.plaintext)?, which))
 }

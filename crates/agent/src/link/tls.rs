@@ -1,5 +1,6 @@
-//! Whom the agent takes for its server: by the pin of the token, or by the certificate authorities of this machine. And whom for
-//! a broker of somebody else's: by authorities that the server names in the map, or by those of this machine.
+//! Whom the agent takes for its server: by the pin of the token or what the server said takes its place, or by the certificate
+//! authorities of this machine. And whom for a broker of somebody else's: by authorities that the server names in the map, or by
+//! those of this machine.
 //!
 //! Not for checking certificates: `tls` does. It keeps true that there is no further way, and that a pin is for whoever has that
 //! key alone.
@@ -18,10 +19,22 @@ use super::LinkError;
 pub enum ServerTrust {
     /// SHA-256 of the server's public key, from the token.
     Pin([u8; 32]),
+    /// The same of a server that is about to change its key: the one that counts, or the next.
+    EitherPin([[u8; 32]; 2]),
     /// The certificate authorities that this machine trusts.
     PublicRoots,
     /// These certificate authorities and no others, in PEM.
     Authorities(Arc<str>),
+}
+
+impl ServerTrust {
+    /// Whether it is by a pin.
+    pub const fn is_pinned(&self) -> bool {
+        match self {
+            Self::Pin(_) | Self::EitherPin(_) => true,
+            Self::PublicRoots | Self::Authorities(_) => false,
+        }
+    }
 }
 
 /// Makes *ring* the process-wide provider of cryptography for TLS; libraries that ask for a default need it.
@@ -34,6 +47,7 @@ pub fn install_crypto_provider() {
 pub(super) fn client_config(trust: &ServerTrust) -> Result<Arc<ClientConfig>, LinkError> {
     let config = match trust {
         ServerTrust::Pin(pin) => tls::client_config(&Trust::Pin(Digest::from_bytes(*pin))),
+        ServerTrust::EitherPin(pins) => tls::client_config_by_pins(pins.map(Digest::from_bytes)),
         ServerTrust::PublicRoots => tls::client_config(&Trust::System),
         ServerTrust::Authorities(pem) => tls::client_config_by_authorities(pem),
     };

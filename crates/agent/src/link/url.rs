@@ -66,7 +66,7 @@ impl BrokerUrl {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(bad("it must not contain a user name or password"));
         }
-        if !secure && matches!(trust, ServerTrust::Pin(_)) {
+        if !secure && trust.is_pinned() {
             return Err(bad(
                 "the token names a certificate, so the broker has to be reached by wss: or mqtts:",
             ));

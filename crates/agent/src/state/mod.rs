@@ -12,6 +12,7 @@
 //! Not for deciding anything. It keeps true that each file is written whole or not at all (but for the deltas, which are
 //! added one by one), and is its owner's alone.
 
+mod channels;
 pub mod file;
 mod identity;
 mod kept;
@@ -31,6 +32,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wire::HostMap;
 
+pub use channels::{Channels, Which};
 pub use identity::{Identity, MachineMark, random};
 pub use kept::KeptFile;
 pub use map_file::{MapFile, Saved, sync_log};
@@ -267,7 +269,7 @@ mod tests {
         assert_eq!(state.servers().unwrap().len(), 2);
         state.remove_server(&HostName::nearest("two")).unwrap();
         assert!(state.active().unwrap().is_none());
-        assert_eq!(state.servers().unwrap()[0].channel().expose(), (&[2; 32], &[3; 32]));
+        assert_eq!(state.servers().unwrap()[0].channels().current.expose(), (&[2; 32], &[3; 32]));
         state.wipe().unwrap();
         assert!(!state.exists());
     }

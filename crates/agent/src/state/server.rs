@@ -2,13 +2,14 @@
 //!
 //! Not for talking to it.
 
-use model::{Digest, HostId, HostName, WgPublicKey};
+use model::{Digest, HostId, HostName, SealingPublicKey, WgPublicKey};
 use serde::{Deserialize, Serialize};
 use url::Url;
-use wire::{Channel, HostSettings};
+use wire::{Agreement, Channel, ChannelChange, HostSettings, ServerLinks};
 
+use super::channels::Channels;
 use super::secret::Stored;
-use crate::link::KnownAddresses;
+use crate::link::{KnownAddresses, ServerTrust};
 
 /// So many servers are remembered, at most.
 const MOST_SERVERS: usize = 16;
@@ -44,6 +45,32 @@ pub struct ServerRecord {
     /// Where its names led the last time, for when nobody can be asked.
     #[serde(default, skip_serializing_if = "KnownAddresses::is_empty")]
     pub addresses: KnownAddresses,
+    /// The pin of the certificate that it is about to change to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_pin: Option<Digest>,
+    /// The key of its that the channel was agreed with; none in records of versions that could not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealing: Option<SealingPublicKey>,
+    down: Stored,
+    up: Stored,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<NextChannel>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    former: Option<FormerChannel>,
+}
+
+/// A channel that was agreed and that the server may have taken.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct NextChannel {
+    server: SealingPublicKey,
+    encapsulated: SealingPublicKey,
+    down: Stored,
+    up: Stored,
+}
+
+/// A channel that the server may have sealed something with that is still on its way.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct FormerChannel {
     down: Stored,
     up: Stored,
 }
@@ -74,8 +101,12 @@ impl ServerRecord {
             removed: false,
             host_key: None,
             addresses: KnownAddresses::default(),
+            next_pin: None,
+            sealing: None,
             down: Stored::new(down),
             up: Stored::new(up),
+            next: None,
+            former: None,
         }
     }
 
@@ -106,14 +137,76 @@ impl ServerRecord {
         is_new
     }
 
-    /// The sealed channel with it.
-    pub fn channel(&self) -> Channel {
-        Channel::restore(self.host, self.down.bytes(), self.up.bytes())
+    /// How it proves who it is.
+    pub fn trust(&self) -> ServerTrust {
+        match (self.pin, self.next_pin) {
+            (None, _) => ServerTrust::PublicRoots,
+            (Some(pin), None) => ServerTrust::Pin(*pin.as_bytes()),
+            (Some(pin), Some(next)) => ServerTrust::EitherPin([pin, next].map(|pin| *pin.as_bytes())),
+        }
+    }
+
+    /// Takes over which certificate counts and which is to come; says whether that is new. Where the token trusted authorities there
+    /// are no pins.
+    pub fn learn_pins(&mut self, links: &ServerLinks) -> bool {
+        let pin = self.pin.map(|pin| links.pin.unwrap_or(pin));
+        let next_pin =
+            links.next.as_ref().and_then(|next| next.pin).filter(|next| pin.is_some_and(|pin| pin != *next));
+        let is_new = (pin, next_pin) != (self.pin, self.next_pin);
+        (self.pin, self.next_pin) = (pin, next_pin);
+        is_new
+    }
+
+    /// The sealed channels with it.
+    pub fn channels(&self) -> Channels {
+        let of = |down: &Stored, up: &Stored| Channel::restore(self.host, down.bytes(), up.bytes());
+        Channels {
+            current: of(&self.down, &self.up),
+            next: self.next.as_ref().map(|next| of(&next.down, &next.up)),
+            former: self.former.as_ref().map(|former| of(&former.down, &former.up)),
+        }
+    }
+
+    /// Whether the channel that counts was agreed with this key of the server's.
+    pub fn is_agreed_with(&self, server: &SealingPublicKey) -> bool {
+        self.sealing.as_ref() == Some(server)
+    }
+
+    /// A channel that was agreed with this key of the server's is the next one.
+    pub fn agree(&mut self, server: SealingPublicKey, agreement: Agreement) -> ChannelChange {
+        let encapsulated = agreement.encapsulated;
+        let channel = agreement.into_channel(self.host);
+        let (down, up) = channel.expose();
+        let (down, up) = (Stored::new(down), Stored::new(up));
+        self.next = Some(NextChannel { server, encapsulated, down, up });
+        ChannelChange { server, encapsulated }
+    }
+
+    /// What the server is told of the next channel.
+    pub fn pending(&self) -> Option<ChannelChange> {
+        let NextChannel { server, encapsulated, .. } = self.next.as_ref()?;
+        Some(ChannelChange { server: *server, encapsulated: *encapsulated })
+    }
+
+    /// The next channel is the one that counts; says with which key it was agreed.
+    pub fn take_next(&mut self) -> Option<SealingPublicKey> {
+        let NextChannel { server, encapsulated: _, down, up } = self.next.take()?;
+        let [down, up] = [std::mem::replace(&mut self.down, down), std::mem::replace(&mut self.up, up)];
+        self.former = Some(FormerChannel { down, up });
+        self.sealing = Some(server);
+        Some(server)
+    }
+
+    /// Nothing comes by the former channel any more; says whether there was one.
+    pub fn forget_former(&mut self) -> bool {
+        self.former.take().is_some()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use wire::{NextKeys, SealingSecret};
+
     use super::*;
 
     fn record(urls: &[&str], pin: Option<Digest>) -> ServerRecord {
@@ -159,9 +252,62 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_that_was_agreed_is_on_disk_before_it_counts_and_the_one_before_until_nothing_comes_by_it() {
+        let server = SealingSecret::from_random([5; 32]);
+        let mut random = getrandom::rand_core::UnwrapErr(getrandom::SysRng);
+        let agreement =
+            Agreement::initiate(&SealingSecret::from_random([6; 32]), &server.public(), &mut random).unwrap();
+        let kept = |record: &ServerRecord| -> ServerRecord {
+            serde_json::from_value(serde_json::to_value(record).unwrap()).unwrap()
+        };
+        let password = |channel: Option<Channel>| channel.map(|channel| channel.broker_password());
+        let mut record = record(&["https://a:1"], None);
+        let before = record.channels().current.broker_password();
+        let change = record.agree(server.public(), agreement);
+        record = kept(&record);
+        let client = SealingSecret::from_random([6; 32]).public();
+        let accepted = Channel::accept(&server, record.host, &client, &change.encapsulated).unwrap();
+        let next = accepted.broker_password();
+        assert_eq!(record.pending(), Some(change));
+        assert!(!record.is_agreed_with(&server.public()));
+        assert_eq!(record.channels().current.broker_password(), before);
+        assert_eq!(password(record.channels().next), Some(next.clone()));
+
+        assert_eq!(record.take_next(), Some(server.public()));
+        record = kept(&record);
+        assert!(record.is_agreed_with(&server.public()) && record.pending().is_none());
+        assert_eq!(record.channels().current.broker_password(), next);
+        assert_eq!(password(record.channels().former), Some(before));
+        assert!(record.forget_former() && !record.forget_former() && record.take_next().is_none());
+    }
+
+    #[test]
+    fn either_certificate_is_believed_until_the_map_says_which_counts() {
+        let pin = |number| Digest::from_bytes([number; 32]);
+        let links = |counts: Option<u8>, next: Option<u8>| {
+            let sealing = SealingPublicKey::from_bytes([9; 32]);
+            let next = next.map(|next| NextKeys { sealing, pin: Some(pin(next)) });
+            ServerLinks { pin: counts.map(pin), next, ..ServerLinks::default() }
+        };
+        let mut pinned = record(&["https://a:1"], Some(pin(1)));
+        assert!(!pinned.learn_pins(&links(None, None)) && !pinned.learn_pins(&links(Some(1), None)));
+        assert!(pinned.learn_pins(&links(Some(1), Some(2))) && !pinned.learn_pins(&links(Some(1), Some(2))));
+        assert_eq!(pinned.trust(), ServerTrust::EitherPin([[1; 32], [2; 32]]));
+        assert!(pinned.clone().learn_pins(&links(Some(1), None)), "taken back");
+        assert!(pinned.learn_pins(&links(Some(2), None)));
+        assert_eq!(pinned.trust(), ServerTrust::Pin([2; 32]));
+
+        let mut public = record(&["https://a:1"], None);
+        assert!(!public.learn_pins(&links(Some(1), Some(2))));
+        assert_eq!(public.trust(), ServerTrust::PublicRoots);
+    }
+
+    #[test]
     fn a_record_of_an_earlier_version_is_read() {
         let text = serde_json::to_value(record(&["https://a:1"], None)).unwrap();
-        assert!(text.get("servers").is_none());
+        assert!(
+            ["servers", "next_pin", "sealing", "next", "former"].iter().all(|name| text.get(name).is_none())
+        );
         let read: ServerRecord = serde_json::from_value(text).unwrap();
         assert_eq!(read.all_urls(), ["https://a:1"]);
     }

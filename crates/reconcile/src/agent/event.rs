@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{Endpoint, Generation, MemberId, WgPublicKey};
+use model::{Endpoint, Generation, MemberId, SealingPublicKey, WgPublicKey};
 use wire::{ClientSeen, Delta, Down, Facts, HostMap, Outcome, Refusal, RefusalCode, Report};
 
 /// Why the server gave no map.
@@ -77,6 +77,10 @@ pub enum AgentEvent {
     Rotated,
     /// `Rotate` failed: the device has the former key again or never had another.
     RotationFailed(Outcome),
+    /// The channel that was agreed with this key of the server's counts.
+    Agreed(SealingPublicKey),
+    /// `Agree` failed, or nobody knows.
+    AgreeFailed,
     /// The report reached server or broker.
     Reported,
     /// It did not.
@@ -155,6 +159,12 @@ pub enum AgentAction {
     /// Make a new WireGuard key, switch the device to it, and tell the server, or switch back again soon; then `Rotated` or
     /// `RotationFailed`.
     Rotate,
+    /// Agree a sealed channel with this key of the server's, if the one that counts was agreed with another; then `Agreed` or
+    /// `AgreeFailed`.
+    Agree {
+        /// The key.
+        server: SealingPublicKey,
+    },
     /// Send this, over the broker if it is up and else over HTTP, then `Reported` or `ReportFailed`.
     Report(Report),
 }
@@ -170,4 +180,6 @@ pub enum AgentWait {
     Report,
     /// Changing the key once more.
     Rotate,
+    /// Agreeing a channel.
+    Agree,
 }

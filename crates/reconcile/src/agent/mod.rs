@@ -17,6 +17,7 @@
 //! are carried out in order, each before the next is polled: so the map is on disk before it is acted on. It keeps true
 //! that the generation only grows.
 
+mod agreement;
 mod backoff;
 mod event;
 mod report;
@@ -24,11 +25,12 @@ mod rotation;
 
 use std::time::Duration;
 
-use model::{Endpoint, Generation};
+use model::{Endpoint, Generation, SealingPublicKey};
 use wire::{Delta, Down, HostMap, Outcome, delta, patch};
 
 pub use event::{AgentAction, AgentEvent, AgentWait, Answer, AskFailure, Changed};
 
+use agreement::Agreement;
 use backoff::{Backoff, Jitter};
 use report::Reporter;
 use rotation::Rotation;
@@ -73,6 +75,7 @@ pub struct Agent {
     was_up: bool,
     removed: bool,
     reporter: Reporter,
+    agreement: Agreement,
     rotation: Rotation,
     rotation_failure: Option<Outcome>,
     jitter: Jitter,
@@ -90,6 +93,8 @@ impl Agent {
         let carry_out = stored.is_some().then_some(Changed::Everything);
         let mut rotation = Rotation::new();
         rotation.asked(stored.as_ref().is_some_and(|map| map.host.rotate), now);
+        let (mut agreement, mut jitter) = (Agreement::new(), Jitter::new(seed));
+        agreement.told(stored.as_ref().and_then(next_key), now, &mut jitter);
         Self {
             map: stored,
             broker: Broker::Down { until: now, failures: 0 },
@@ -100,9 +105,10 @@ impl Agent {
             was_up: false,
             removed: false,
             reporter: Reporter::default(),
+            agreement,
             rotation,
             rotation_failure: None,
-            jitter: Jitter::new(seed),
+            jitter,
             store: false,
             carry_out,
             server_back: false,
@@ -159,6 +165,8 @@ impl Agent {
                 self.rotation_failure = Some(failure);
                 self.asked_to_rotate();
             }
+            AgentEvent::Agreed(key) => self.agreement.done(key, now),
+            AgentEvent::AgreeFailed => self.agreement.failed(now, &mut self.jitter),
             AgentEvent::Reported => self.reporter.sent(now),
             AgentEvent::ReportFailed => self.reporter.failed(now, &mut self.jitter),
         }
@@ -192,6 +200,9 @@ impl Agent {
         if self.rotation.take(self.now) {
             return Some(AgentAction::Rotate);
         }
+        if let Some(server) = self.agreement.take(self.now) {
+            return Some(AgentAction::Agree { server });
+        }
         if let Broker::Down { until, failures } = self.broker
             && until <= self.now
         {
@@ -223,7 +234,8 @@ impl Agent {
         };
         let report = self.reporter.deadline().map(|at| (at, AgentWait::Report));
         let rotate = self.rotation.deadline().map(|at| (at, AgentWait::Rotate));
-        broker.into_iter().chain(ask).chain(report).chain(rotate).min_by_key(|(at, _)| *at)
+        let agree = self.agreement.deadline().map(|at| (at, AgentWait::Agree));
+        broker.into_iter().chain(ask).chain(report).chain(rotate).chain(agree).min_by_key(|(at, _)| *at)
     }
 
     /// Whether there is something to report.
@@ -231,10 +243,11 @@ impl Agent {
         self.reporter.has_news()
     }
 
-    /// Reports what there is to report now: whoever calls this does not run for long.
+    /// Reports what there is to report now, and agrees what there is to agree: whoever calls this does not run for long.
     pub fn report_now(&mut self, now: Duration) {
         self.now = now;
         self.reporter.hurry(now);
+        self.agreement.hurry(now);
     }
 
     fn have(&self) -> Generation {
@@ -350,6 +363,7 @@ impl Agent {
     fn changed(&mut self, changed: Changed) {
         self.store = true;
         self.asked_to_rotate();
+        self.agreement.told(self.map.as_ref().and_then(next_key), self.now, &mut self.jitter);
         self.carry_out = Some(match self.carry_out.take() {
             Some(before) => before.and(changed),
             None => changed,
@@ -416,6 +430,11 @@ impl Agent {
         self.take_down = true;
         self.map = None;
     }
+}
+
+/// The sealing key that the servers change to.
+fn next_key(map: &HostMap) -> Option<SealingPublicKey> {
+    map.server.next.as_ref().map(|next| next.sealing)
 }
 
 /// Whether a peer has made itself a new key.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::{Endpoint, HostId, HostName, Mtu, WgPublicKey};
 use proptest::prelude::*;
-use wire::{NatMapping, OwnHost, Peer, ServerLinks, delta};
+use wire::{NatMapping, NextKeys, OwnHost, Peer, ServerLinks, delta};
 
 use super::*;
 
@@ -280,6 +280,29 @@ fn another_broker_is_gone_to_soon_and_at_once_by_who_has_none() {
 }
 
 #[test]
+fn a_channel_is_agreed_with_the_key_that_the_map_says_comes_next() {
+    let sealing = SealingPublicKey::from_bytes([7; 32]);
+    let mut told = map(4);
+    told.server.next = Some(NextKeys { sealing, pin: None });
+    let mut agent = at_rest(3);
+    agent.handle(pushed(&map(3), &told), secs(1));
+    actions(&mut agent);
+    let (at, wait) = agent.poll_deadline().unwrap();
+    assert_eq!(wait, AgentWait::Agree);
+    agent.handle_deadline(at);
+    assert_eq!(actions(&mut agent), [AgentAction::Agree { server: sealing }]);
+    agent.handle(AgentEvent::Agreed(sealing), at);
+    assert_eq!(agent.poll_deadline(), None);
+
+    let mut later = Agent::new(Some(told), 7, Duration::ZERO);
+    later.report_now(Duration::ZERO);
+    assert!(
+        actions(&mut later).contains(&AgentAction::Agree { server: sealing }),
+        "the shell knows that it has"
+    );
+}
+
+#[test]
 fn a_busy_server_is_given_the_time_it_wants() {
     let mut agent = at_rest(3);
     agent.handle(AgentEvent::AskNow, secs(1));
@@ -390,7 +413,7 @@ proptest! {
                     AgentAction::CarryOut(_) => prop_assert_eq!(agent.map(), stored.as_ref()),
                     AgentAction::TakeDown | AgentAction::ConnectBroker | AgentAction::ServerBack
                     | AgentAction::SayOnline | AgentAction::Ask { .. } | AgentAction::Rotate
-                    | AgentAction::Report(_) => {}
+                    | AgentAction::Agree { .. } | AgentAction::Report(_) => {}
                 }
             }
             prop_assert_eq!(agent.poll_action(), None, "no end of actions");

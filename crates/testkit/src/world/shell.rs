@@ -48,6 +48,7 @@ impl Host {
             }
             // Here the server sees by itself who is there.
             AgentAction::SayOnline => {}
+            AgentAction::Agree { server } => self.hear(AgentEvent::Agreed(server), now),
             AgentAction::ServerBack => running.paths.handle_server_back(now),
             AgentAction::Ask { have } => {
                 let held = running.agent.map().cloned().map(Box::new);
@@ -122,6 +123,15 @@ impl Host {
         let mut ops = reconcile(derived.desired(), &actual);
         carry_endpoints_over(&mut ops, &actual);
         running.derived = Some(derived);
+        let makes_link = ops.iter().any(|op| matches!(op, Op::CreateLink(_)));
+        self.execute(ops, now) && (!makes_link || self.look_at_link(now))
+    }
+
+    /// The machine tells of its new link, which has settings of its own; whether the agent lived to see the end.
+    fn look_at_link(&mut self, now: Duration) -> bool {
+        let actual = self.kernel.observe(now);
+        let derived = self.running.as_ref().and_then(|running| running.derived.as_ref());
+        let ops = derived.map(|derived| reconcile_link(derived.desired(), &actual)).unwrap_or_default();
         self.execute(ops, now)
     }
 
