@@ -49,6 +49,11 @@ impl World {
         (number, key)
     }
 
+    /// The host by which its configuration has it come in.
+    pub fn client_gateway(&self, client: usize) -> Option<usize> {
+        self.clients[client].gateway
+    }
+
     /// Sets the client up by the configuration that it gets now, for the first of its gateways for which there is one.
     pub fn import(&mut self, client: usize) {
         self.import_by(client, 0);

@@ -177,17 +177,7 @@ impl<'a> Model<'a> {
             return false;
         }
         let way = self.way(from, one, to, other);
-        way.is_some_and(|way| self.is_open(&way) && self.is_found(one, &way) && self.is_found(other, &way))
-    }
-
-    /// Whether all who are next to a client's gateway look for it there: another of its gateways looks for it with itself.
-    fn is_found(&self, member: Member<'_>, way: &[usize]) -> bool {
-        let Member::Client(client) = member else { return true };
-        let listed = client.gateways.iter().filter_map(|gateway| self.active(self.intent.node(*gateway)));
-        let listed: Vec<usize> = listed.collect();
-        let used = self.world.clients.iter().find(|it| it.id == client.id).and_then(|it| it.gateway);
-        let mut pairs = way.windows(2).flat_map(|pair| [(pair[0], pair[1]), (pair[1], pair[0])]);
-        !pairs.any(|(gateway, next)| Some(gateway) == used && listed.contains(&next))
+        way.is_some_and(|way| self.is_open(&way))
     }
 
     /// Whether somebody reaches the internet, and by which host; `None`: it does not.

@@ -277,7 +277,12 @@ impl Kernel {
         if payload != Payload::Keepalive {
             sim.owes.get_or_insert(now);
         }
-        self.heard(&key, from, 32);
+        // What is not let in by this peer counts for nothing.
+        let lets_in = match payload {
+            Payload::Keepalive => true,
+            Payload::Packet(packet) => self.owner(packet.flow.source) == Some(key),
+        };
+        self.heard(&key, from, if lets_in { 32 } else { 0 });
         if confirmed {
             self.made(&key, now);
         }

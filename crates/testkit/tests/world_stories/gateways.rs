@@ -8,7 +8,7 @@ use testkit::world::{Border, End, Service, World};
 
 use crate::{BOTH, FIRST, is_answered, seconds, time_until};
 
-fn edit(world: &mut World, node: NodeId, edit: NodeEdit) {
+pub(crate) fn edit(world: &mut World, node: NodeId, edit: NodeEdit) {
     world.command(Command::UpdateNode { node, edit });
 }
 
@@ -19,9 +19,10 @@ fn let_clients_in(world: &mut World, node: NodeId, internet: bool) {
 }
 
 fn new_client(world: &World, key: WgPublicKey, gateways: Vec<NodeId>, full_tunnel: bool) -> Command {
+    let number = world.intent().clients().count();
     Command::CreateClient(NewClient {
         network: world.network(0),
-        name: "phone".parse().expect("a name"),
+        name: format!("phone-{number}").parse().expect("a name"),
         key,
         addresses: None,
         gateways,
@@ -41,7 +42,7 @@ fn the_client(world: &World) -> ClientId {
 }
 
 /// A client in the third site, of these gateways.
-fn client(world: &mut World, gateways: &[usize], full_tunnel: bool) -> usize {
+pub(crate) fn client(world: &mut World, gateways: &[usize], full_tunnel: bool) -> usize {
     let gateways: Vec<NodeId> = gateways.iter().map(|host| world.node(*host, 0)).collect();
     for gateway in &gateways {
         let_clients_in(world, *gateway, full_tunnel);

@@ -3,6 +3,7 @@
 mod gateways;
 mod paths;
 mod rules;
+mod second_gateway;
 
 use std::net::IpAddr;
 use std::time::Duration;
