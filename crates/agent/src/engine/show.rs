@@ -220,7 +220,7 @@ fn ways(
     }
 }
 
-/// Whether a client that this host lets in, or whoever carries another member, was heard of lately.
+/// Whether a client that this host lets in, or whoever carries another member or leads to such a client, was heard of lately.
 fn is_reached(
     map: &HostMap,
     actual: &Actual,
@@ -228,13 +228,22 @@ fn is_reached(
     used: Option<HostId>,
     path: &impl Fn(&WgPublicKey) -> Option<PathStatus>,
 ) -> Option<bool> {
-    let comes_in = |node: &PeerNode| node.via.contains(&map.host.id);
-    if let Some(key) = peer.key {
-        let device = actual.device().filter(|_| peer.nodes.iter().any(comes_in))?;
-        let handshake = device.peers.get(&key).and_then(|there| there.last_handshake);
-        return Some(handshake.is_some_and(|then| device.at.since(then) < SESSION));
-    }
-    let carrier = peer.nodes.iter().find_map(|node| ways(map, member, node, used).1)?;
+    let comes_in = |node: &&PeerNode| node.via.contains(&map.host.id);
+    let carrier = match peer.key {
+        Some(key) => {
+            let node = peer.nodes.iter().find(comes_in)?;
+            let device = actual.device()?;
+            let handshake = device.peers.get(&key).and_then(|there| there.last_handshake);
+            if handshake.is_some_and(|then| device.at.since(then) < SESSION) {
+                return Some(true);
+            }
+            // Else it may have come in by another gateway, which the map says.
+            let elsewhere = node.via.first().filter(|first| **first != map.host.id);
+            let Some(gateway) = elsewhere else { return Some(false) };
+            *gateway
+        }
+        None => peer.nodes.iter().find_map(|node| ways(map, member, node, used).1)?,
+    };
     let status = path(&map.peers.get(&carrier.into())?.key?)?;
     Some(matches!(status, PathStatus::Direct { .. } | PathStatus::Checking { .. }))
 }
@@ -313,13 +322,12 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_reached_while_its_session_lives() {
-        let mut map = map(1);
+    fn a_client_is_reached_while_its_session_lives_or_the_gateway_where_it_is() {
+        let mut map = map(2);
         let own = map.host.id;
-        let client = MemberId::from_bytes([1; 16]);
-        map.peers.get_mut(&client).unwrap().nodes[0].via = vec![own];
-        let key = map.peers[&client].key.unwrap();
-        let reached = |handshake: i64| {
+        let [client, other] = [1, 2].map(|number| MemberId::from_bytes([number; 16]));
+        let [key, gateway] = [client, other].map(|member| map.peers[&member].key.unwrap());
+        let reached = |map: &HostMap, handshake: i64| {
             let at = model::Timestamp::from_millis(1_800_000_000_000);
             let last_handshake = Some(model::Timestamp::from_millis(1_800_000_000_000 - handshake));
             let there = ActualPeer { last_handshake, ..ActualPeer::default() };
@@ -330,8 +338,17 @@ mod tests {
             let device = Some(device);
             let link = reconcile::Link { index: 1, up: true, mtu: 1420, addresses, routes, device };
             let actual = Actual { link: Some(link), ..Actual::default() };
-            peers(&map, &actual, |_| None, |_| None)[0].reachable()
+            let path = |key: &WgPublicKey| {
+                let endpoint = "192.0.2.1:1".parse().unwrap();
+                (*key == gateway).then_some(PathStatus::Checking { endpoint })
+            };
+            let all = peers(map, &actual, path, |_| None);
+            all.iter().find(|peer| peer.id == client).unwrap().reachable()
         };
-        assert_eq!((reached(1_000), reached(200_000)), (Some(true), Some(false)));
+        map.peers.get_mut(&client).unwrap().nodes[0].via = vec![own];
+        assert_eq!((reached(&map, 1_000), reached(&map, 200_000)), (Some(true), Some(false)));
+        // It came in by another gateway, and this one has a path to that.
+        map.peers.get_mut(&client).unwrap().nodes[0].via = vec![HostId::from_bytes([2; 16]), own];
+        assert_eq!(reached(&map, 200_000), Some(true));
     }
 }

@@ -9,6 +9,7 @@ use wire::{Membership, NatMapping, OwnHost, Peer, PeerNode, ServerLinks};
 
 use super::*;
 
+mod clients;
 mod shut;
 
 const NETWORK: NetworkId = NetworkId::from_bytes([7; 16]);
