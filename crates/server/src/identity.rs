@@ -5,7 +5,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use data_encoding::BASE64;
@@ -24,19 +24,29 @@ pub struct Identity {
 impl Identity {
     /// Reads the keys, making those that are not there yet.
     pub fn load_or_create(data: &Path) -> Result<Self> {
-        let folder = data.join("keys");
-        create_private_folder(&folder)?;
+        create_private_folder(&folder(data))?;
+        Self::by(data, key)
+    }
+
+    /// Reads the keys, and makes none.
+    pub fn load(data: &Path) -> Result<Self> {
+        let there = |path: &Path| {
+            read(path)?.with_context(|| format!("{} is not there; restore it from a backup", path.display()))
+        };
+        Self::by(data, there)
+    }
+
+    fn by(data: &Path, key: impl Fn(&Path) -> Result<[u8; 32]>) -> Result<Self> {
+        let key = |name: &str| key(&folder(data).join(name));
         Ok(Self {
-            sealing: SealingSecret::from_random(key(&folder.join("sealing.key"))?),
+            sealing: SealingSecret::from_random(key("sealing.key")?),
             rendezvous: [
-                WgSecret::from_random(key(&folder.join("rendezvous-1.key"))?),
-                WgSecret::from_random(key(&folder.join("rendezvous-2.key"))?),
+                WgSecret::from_random(key("rendezvous-1.key")?),
+                WgSecret::from_random(key("rendezvous-2.key")?),
             ],
         })
     }
-}
 
-impl Identity {
     /// Whether this database is one of servers with these keys; a new one becomes it. Hosts agreed their channels with one key:
     /// a server with another one would be none to them.
     pub async fn check(&self, database: &dyn Database, data: &Path) -> Result<()> {
@@ -48,7 +58,7 @@ impl Identity {
                  `keys` (and, with self-signed certificates, `tls`) of a server of this database to there, or name another \
                  database",
                 database.place(),
-                data.join("keys").display()
+                folder(data).display()
             );
         }
         Ok(())
@@ -64,16 +74,27 @@ pub fn create_private_folder(folder: &Path) -> Result<()> {
     })
 }
 
+/// Where the keys are.
+pub fn folder(data: &Path) -> PathBuf {
+    data.join("keys")
+}
+
+/// The key in a file, which is made where it is missing.
 fn key(path: &Path) -> Result<[u8; 32]> {
+    if let Some(key) = read(path)? {
+        return Ok(key);
+    }
+    let random = random()?;
+    write_private(path, BASE64.encode(&random).as_bytes())?;
+    Ok(random)
+}
+
+fn read(path: &Path) -> Result<Option<[u8; 32]>> {
     match fs::read_to_string(path) {
-        Ok(text) => parse(&text).with_context(|| {
+        Ok(text) => parse(&text).map(Some).with_context(|| {
             format!("{} does not hold a key (32 bytes of base64); restore it from a backup", path.display())
         }),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let random = random()?;
-            write_private(path, BASE64.encode(&random).as_bytes())?;
-            Ok(random)
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }

@@ -7,6 +7,7 @@ pub mod attempts;
 pub mod brain;
 pub mod broker;
 pub mod channels;
+pub mod check;
 pub mod clock;
 pub mod cluster;
 pub mod front;

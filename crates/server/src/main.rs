@@ -6,10 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use server::check::{self, State};
 use server::serve::Server;
 use server::settings::{Flags, Settings};
 use server::telemetry::{self, Telemetry};
 use store::Existing;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The server of Netloom: private WireGuard networks
@@ -26,6 +28,12 @@ struct Arguments {
 enum Command {
     /// Run the server (what happens without a command, too)
     Run,
+    /// Look whether everything is there that a server with these settings needs, and say what is wrong
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the OpenAPI document of the API
     Openapi,
     /// Put a backup into the database, whichever database it is from; no server may use it meanwhile
@@ -40,7 +48,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match perform(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let _closed = writeln!(std::io::stderr(), "netloom-server: {error:#}");
             ExitCode::FAILURE
@@ -48,32 +56,47 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(arguments: Arguments) -> Result<()> {
+fn perform(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
-        None | Some(Command::Run) => run(&arguments.flags),
-        Some(Command::Openapi) => {
-            let document = server::http::document()?;
-            std::io::stdout().write_all(document.as_bytes()).context("the document cannot be printed")
-        }
+        None | Some(Command::Run) => run(&arguments.flags)?,
+        Some(Command::Check { json }) => return check(&arguments.flags, json),
+        Some(Command::Openapi) => print(&server::http::document()?)?,
         Some(Command::Restore { backup, replace }) => {
             let settings = Settings::load(&arguments.flags)?;
             server::identity::create_private_folder(&settings.data)?;
-            server::front::install_crypto_provider();
             let existing = if replace { Existing::Replace } else { Existing::Keep };
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-            let runtime = runtime.context("the runtime cannot be started")?;
-            Ok(runtime.block_on(store::restore(&backup, &settings.database, existing))?)
+            runtime()?.block_on(store::restore(&backup, &settings.database, existing))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(text: &str) -> Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("the answer cannot be printed")
+}
+
+fn runtime() -> Result<Runtime> {
+    server::front::install_crypto_provider();
+    Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")
+}
+
+/// Fails where something is wrong; what is doubtful is only said.
+fn check(flags: &Flags, json: bool) -> Result<ExitCode> {
+    let settings = Settings::load(flags)?;
+    let findings = runtime()?.block_on(check::check(&settings));
+    match json {
+        true => print(&(serde_json::to_string_pretty(&findings)? + "\n"))?,
+        false => findings.iter().try_for_each(|finding| print(&format!("{finding}\n")))?,
+    }
+    let is_wrong = findings.iter().any(|finding| finding.state == State::Wrong);
+    Ok(if is_wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn run(flags: &Flags) -> Result<()> {
     let settings = Settings::load(flags)?;
     telemetry::start_log(&settings.log, settings.log_format)?;
-    server::front::install_crypto_provider();
     server::serve::raise_open_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("the runtime cannot be started")?.block_on(serve(settings))
+    runtime()?.block_on(serve(settings))
 }
 
 async fn serve(settings: Settings) -> Result<()> {

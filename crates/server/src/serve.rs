@@ -298,7 +298,7 @@ fn name_port(urls: &mut [String], port: u16) {
 }
 
 /// The host of `https://host:port`, without the brackets of an IPv6 address.
-fn host_of(url: &str) -> Option<String> {
+pub(crate) fn host_of(url: &str) -> Option<String> {
     let authority = url.split_once("://")?.1;
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next()?,

@@ -67,11 +67,15 @@ impl Certificates {
     /// addresses under which the server is reached; agents go by the pin and do not look at them. Without `cert.pem` a
     /// new certificate is made for the old key, so that the pin stays.
     pub fn self_signed(folder: &Path, names: &[String]) -> Result<Arc<Self>> {
-        let certificate_file = folder.join("cert.pem");
-        let key_file = folder.join("key.pem");
+        let (certificate_file, key_file) = Self::own_files(folder);
         make(folder, &certificate_file, &key_file, names)
             .with_context(|| format!("cannot make the server's certificate in {}", folder.display()))?;
         Self::from_files(certificate_file, key_file)
+    }
+
+    /// The files in which the server's own certificate and its key are kept.
+    pub fn own_files(folder: &Path) -> (PathBuf, PathBuf) {
+        (folder.join("cert.pem"), folder.join("key.pem"))
     }
 
     /// Uses a certificate chain and its key, both PEM.

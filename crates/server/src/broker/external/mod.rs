@@ -146,11 +146,19 @@ impl External {
 
 /// Tries once to connect and to hear hosts, as the server would. For checks; it keeps no accounts.
 pub async fn probe(settings: ExternalSettings) -> Result<()> {
+    let topics = match settings.accounts {
+        // The right to hear hosts is given when a server first runs.
+        AccountSettings::Dynsec => vec![accounts::dynsec::ANSWERS.to_owned()],
+        AccountSettings::MosquittoFiles(_)
+        | AccountSettings::NatsFile(_)
+        | AccountSettings::Http(_)
+        | AccountSettings::None => accounts::heard().into(),
+    };
     let address = settings.address.text.clone();
     let target = target(settings, &Limits::default())?;
     let with_address = || format!("the message broker at {address}");
     let mut talk = Talk::open(&target).await.with_context(with_address)?;
-    let subscribed = talk.subscribe(&accounts::heard()).await;
+    let subscribed = talk.subscribe(&topics).await;
     talk.close().await;
     subscribed.with_context(with_address)
 }

@@ -1,6 +1,8 @@
 //! The real program as a process: how it refuses to start, how it restores, and what is left when it is killed.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::Path;
