@@ -48,6 +48,7 @@ impl Host {
             }
             // Here the server sees by itself who is there.
             AgentAction::SayOnline => {}
+            AgentAction::Agree { server } => self.hear(AgentEvent::Agreed(server), now),
             AgentAction::ServerBack => running.paths.handle_server_back(now),
             AgentAction::Ask { have } => {
                 let held = running.agent.map().cloned().map(Box::new);
