@@ -1,6 +1,6 @@
 //! Hosts: what people set (intent) and, kept apart, what agents and rendezvous saw (inventory).
 
-use model::{Addresses, Endpoint, HostId, HostName, Mtu, NodeId, Timestamp, WgPublicKey};
+use model::{Addresses, Endpoint, HostId, HostName, Mtu, NetworkName, NodeId, Timestamp, WgPublicKey};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -213,6 +213,56 @@ pub struct PatchHost {
     /// Whether it is removed when it has been offline for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ephemeral: Option<bool>,
+}
+
+/// Whether asking for new keys is only tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RotateQuery {
+    /// `true`: nobody is asked, and the answer says who would be cut off.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    pub dry_run: bool,
+}
+
+/// A plain WireGuard client that knows its gateway by the key that is to change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CutOff {
+    /// The client's name.
+    #[schema(value_type = schema::HostName)]
+    pub client: HostName,
+    /// The network's name.
+    #[schema(value_type = schema::NetworkName)]
+    pub network: NetworkName,
+    /// The gateway whose key changes.
+    #[schema(value_type = schema::HostName)]
+    pub gateway: HostName,
+}
+
+/// What new WireGuard keys cost: agents follow them, and plain WireGuard clients do not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeyRotation {
+    /// Whether nobody was asked.
+    pub dry_run: bool,
+    /// Clients that are cut off from a gateway from the moment on when it has its new key, until they get their configuration
+    /// anew; at most 1,000 of them.
+    pub cut_off: Vec<CutOff>,
+    /// How many these are in all.
+    pub cut_off_count: usize,
+}
+
+impl KeyRotation {
+    /// How many clients are named.
+    pub const MOST_NAMED: usize = 1_000;
+
+    /// Counts them all, and names the first.
+    pub fn of(dry_run: bool, clients: impl Iterator<Item = CutOff>) -> Self {
+        let mut cut_off: Vec<CutOff> = clients.collect();
+        let cut_off_count = cut_off.len();
+        cut_off.truncate(Self::MOST_NAMED);
+        Self { dry_run, cut_off, cut_off_count }
+    }
 }
 
 /// Which hosts, and which page of them.

@@ -45,7 +45,10 @@ pub use edit::Edit;
 pub use egress::{CreateEgress, Egress, PatchEgress, Router, SetRouter};
 pub use expiry::{ExpiryError, MOST_SECONDS, expiry, expiry_edit};
 pub use export::{Export, ImportChange, ImportQuery, Imported, ImportedRecord, MOST_IMPORT};
-pub use host::{Facts, Failure, Host, HostFilter, HostNetwork, Inventory, Nat, PatchHost};
+pub use host::{
+    CutOff, Facts, Failure, Host, HostFilter, HostNetwork, Inventory, KeyRotation, Nat, PatchHost,
+    RotateQuery,
+};
 pub use journal::{JournalEntry, RecordChange};
 pub use key::{CreateKey, CreatedKey, Key, KeyState, PatchKey};
 pub use network::{Access, CreateNetwork, Force, Network, NetworkRef, PatchNetwork};

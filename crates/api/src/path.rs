@@ -78,7 +78,7 @@ pub const DNS_ZONE: &str = "/api/v1/networks/{network}/dns/zone";
 pub const HOSTS: &str = "/api/v1/hosts";
 /// `GET`, `PATCH`, `DELETE`.
 pub const HOST: &str = "/api/v1/hosts/{host}";
-/// `POST`: the host is asked for a new WireGuard key.
+/// `POST`: the host is asked for a new WireGuard key; the answer says who is cut off by it.
 pub const HOST_ROTATE_KEY: &str = "/api/v1/hosts/{host}/rotate-key";
 /// `POST`: every host is asked for a new WireGuard key.
 pub const ROTATE_KEYS: &str = "/api/v1/hosts/rotate-keys";

@@ -1,15 +1,19 @@
 //! `netloom host`.
 
-use api::{Nat, PatchHost, path};
+use api::{KeyRotation, Nat, PatchHost, path};
 use clap::Subcommand;
 use model::{Endpoint, HostName, Mtu};
 use serde_json::json;
 
 use crate::arguments::AtMost;
-use crate::console::Console;
+use crate::client::Client;
+use crate::console::{Console, meaning};
 use crate::failure::Failure;
-use crate::render::{View, addresses, details, joined, online, or_dash, table, yes_no};
+use crate::render::{View, addresses, details, joined, online, or_dash, printable, table, yes_no};
 use crate::value::{OnOff, OrDefault, OrNone, switched};
+
+/// Clients that are named in a warning; all are counted.
+const MOST_NAMED: usize = 20;
 
 /// Machines.
 #[derive(Debug, Subcommand)]
@@ -58,7 +62,7 @@ pub enum Host {
         #[arg(long, value_enum, value_name = "ON|OFF", group = "change")]
         ephemeral: Option<OnOff>,
     },
-    /// Ask one, or all, for a new WireGuard key; no packet is lost when it comes
+    /// Ask one, or all, for a new WireGuard key; agents lose no packet, and plain WireGuard clients of a gateway are cut off
     RotateKey {
         /// Its name or id
         #[arg(required_unless_present = "all")]
@@ -98,15 +102,7 @@ impl Host {
                 let answer = client.patch(&path::fill(path::HOST, &[&host]), &body).await?;
                 console.show(&answer, one)
             }
-            Self::RotateKey { host: Some(host), all: _ } => {
-                let answer = client.post(&path::fill(path::HOST_ROTATE_KEY, &[&host]), &json!({})).await?;
-                console.done(&answer, &format!("Host `{host}` is asked for a new WireGuard key."))
-            }
-            Self::RotateKey { host: None, all: _ } => {
-                console.confirm("ask every host for a new WireGuard key")?;
-                let answer = client.post(path::ROTATE_KEYS, &json!({})).await?;
-                console.done(&answer, "Every host is asked for a new WireGuard key.")
-            }
+            Self::RotateKey { host, all: _ } => rotate_key(host, &client, console).await,
             Self::Delete { host } => {
                 console.confirm(&format!("remove host `{host}` from all networks and from the server"))?;
                 let answer = client.delete(&path::fill(path::HOST, &[&host]), &[]).await?;
@@ -114,6 +110,37 @@ impl Host {
             }
         }
     }
+}
+
+/// Says who is cut off before anybody is.
+async fn rotate_key(host: Option<String>, client: &Client, console: &mut Console) -> Result<(), Failure> {
+    let (at, whom) = match &host {
+        Some(host) => (path::fill(path::HOST_ROTATE_KEY, &[host]), format!("host `{host}`")),
+        None => (path::ROTATE_KEYS.to_owned(), "every host".to_owned()),
+    };
+    let tried = client.post_query(&at, &[("dry_run", "true".to_owned())], &json!({})).await?;
+    let tried: KeyRotation = meaning(&tried)?;
+    if tried.cut_off_count > 0 {
+        console.terminal.note(&printable(&warning(&tried)));
+    }
+    if tried.cut_off_count > 0 || host.is_none() {
+        console.confirm(&format!("ask {whom} for a new WireGuard key"))?;
+    }
+    let answer = client.post(&at, &json!({})).await?;
+    let whom = if host.is_none() { "Every host".to_owned() } else { whom.replacen('h', "H", 1) };
+    console.done(&answer, &format!("{whom} is asked for a new WireGuard key."))
+}
+
+/// Who is cut off.
+fn warning(tried: &KeyRotation) -> String {
+    let named = tried.cut_off.iter().take(MOST_NAMED);
+    let named = joined(named.map(|it| format!("{} ({}, by {})", it.client, it.network, it.gateway)));
+    let more = match tried.cut_off_count.saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let what = "Plain WireGuard clients know a gateway by its key. These are cut off until they get their configuration anew";
+    format!("{what} (`netloom client config`): {named}{more}")
 }
 
 fn networks(host: &api::Host) -> String {
@@ -259,6 +286,19 @@ mod tests {
 NAME  STATE            NETWORKS       ADDRESSES  SEEN AT            LAST SEEN
 web   online, failing  home (paused)  10.1.0.2   203.0.113.7:51820  2027-01-15T07:58:00.000Z";
         assert_eq!(all(&[host()], &View { now: NOW, width: None }), expected);
+    }
+
+    #[test]
+    fn those_whom_a_new_key_cuts_off_are_named_and_counted() {
+        let phone = |number: usize| api::CutOff {
+            client: format!("phone{number}").parse().unwrap(),
+            network: "home".parse().unwrap(),
+            gateway: "gw".parse().unwrap(),
+        };
+        let text = warning(&KeyRotation::of(true, (0..2).map(phone)));
+        assert!(text.ends_with(": phone0 (home, by gw), phone1 (home, by gw)"), "{text}");
+        let text = warning(&KeyRotation::of(true, (0..1_500).map(phone)));
+        assert!(text.ends_with(", phone19 (home, by gw) and 1480 more"), "{text}");
     }
 
     #[test]

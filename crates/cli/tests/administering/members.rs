@@ -72,12 +72,30 @@ async fn who_waits_is_listed_counted_and_let_in() {
 #[tokio::test]
 async fn asking_every_host_for_a_new_key_is_confirmed() {
     let (server, seat) = logged_in().await;
-    server.answers("POST /api/v1/hosts/rotate-keys", 204, Value::Null);
-    let before = server.seen().len();
+    let nobody = json!({ "dry_run": true, "cut_off": [], "cut_off_count": 0 });
+    server.answers("POST /api/v1/hosts/rotate-keys", 200, nobody.clone());
+    server.answers("POST /api/v1/hosts/web/rotate-key", 200, nobody);
     let refused = seat.run("host rotate-key --all", "").await;
-    assert!(refused.code == 2 && server.seen().len() == before, "{refused:?}");
+    let tried = "/api/v1/hosts/rotate-keys?dry_run=true";
+    assert!(refused.code == 2 && server.seen().last().unwrap().target == tried, "{refused:?}");
     let went = seat.ask("host rotate-key --all", &["yes"]).await;
     assert_eq!((went.code, went.out.as_str()), (0, "Every host is asked for a new WireGuard key.\n"));
+    let one = seat.run("host rotate-key web", "").await;
+    assert_eq!((one.code, one.out.as_str()), (0, "Host `web` is asked for a new WireGuard key.\n"));
+}
+
+#[tokio::test]
+async fn whom_a_new_key_cuts_off_is_said_before_anybody_is() {
+    let (server, seat) = logged_in().await;
+    let phone = json!({ "client": "phone", "network": "home", "gateway": "gw" });
+    let cut_off = json!({ "dry_run": true, "cut_off": [phone], "cut_off_count": 1 });
+    server.answers("POST /api/v1/hosts/gw/rotate-key", 200, cut_off);
+    let refused = seat.run("host rotate-key gw", "").await;
+    assert!(refused.code == 2 && refused.err.contains("phone (home, by gw)"), "{refused:?}");
+    assert!(server.seen().last().unwrap().target.ends_with("?dry_run=true"), "nobody was asked");
+    let went = seat.run("host rotate-key gw --yes", "").await;
+    assert!(went.code == 0 && went.err.contains("phone (home, by gw)"), "{went:?}");
+    assert!(server.seen().last().unwrap().target.ends_with("/rotate-key"));
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! Hosts: what people set, and what was seen.
 
 use api::{
-    Facts, Failure as HostFailure, Host, HostFilter, HostNetwork, HostSelector, Inventory, Nat, Page,
-    PatchHost,
+    CutOff, Facts, Failure as HostFailure, Host, HostFilter, HostNetwork, HostSelector, Inventory,
+    KeyRotation, Nat, Page, PatchHost, RotateQuery,
 };
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use control::{Command, Intent, Rejection};
+use control::{Command, Intent, Rejection, authorise_administration};
 use model::{Generation, HostId};
 use wire::NatMapping;
 
@@ -105,26 +105,58 @@ pub(super) async fn patch(
     Ok(Json(show(&committed.intent, &admin.parts.brain.told(), changed)))
 }
 
-/// Ask a host for a new WireGuard key; no packet is lost when it comes
+/// Clients that know a host, or any, by its WireGuard key.
+fn cut_off(intent: &Intent, host: Option<HostId>) -> impl Iterator<Item = CutOff> {
+    let gateways = intent.nodes(None).filter(move |node| host.is_none_or(|host| node.host == host));
+    let gateways = gateways.filter(|node| node.duties.remote_access);
+    gateways.flat_map(|node| {
+        let clients = intent.clients_of_gateway(node.id).filter(|client| client.enabled);
+        clients.filter_map(|client| {
+            Some(CutOff {
+                client: client.name.clone(),
+                network: intent.network(client.network)?.name.clone(),
+                gateway: intent.host(node.host)?.name.clone(),
+            })
+        })
+    })
+}
+
+async fn rotate(admin: &Shared, caller: Caller, host: Option<HostId>, dry_run: bool) -> Answer<KeyRotation> {
+    let command = Command::RotateKeys { host };
+    let intent = if dry_run {
+        let intent = admin.parts.brain.intent();
+        authorise_administration(&intent, &caller.actor, command.name())?;
+        Intent::clone(&intent)
+    } else {
+        admin.submit(caller.actor, command).await?.intent
+    };
+    Ok(Json(KeyRotation::of(dry_run, cut_off(&intent, host))))
+}
+
+/// Ask a host for a new WireGuard key
+///
+/// Its peers' agents follow it, and no packet is lost. Plain WireGuard clients do not: the answer names those that are cut off.
 #[utoipa::path(post, path = "/api/v1/hosts/{host}/rotate-key", tag = "hosts",
-    params(("host" = api::schema::Selector, Path)), responses((status = 200, body = Host), Problems))]
+    params(("host" = api::schema::Selector, Path), RotateQuery), responses((status = 200, body = KeyRotation), Problems))]
 pub(super) async fn rotate_key(
     State(admin): State<Shared>,
     caller: Caller,
     Segments(host): Segments<HostSelector>,
-) -> Answer<Host> {
+    Params(RotateQuery { dry_run }): Params<RotateQuery>,
+) -> Answer<KeyRotation> {
     let host = find::host(&admin.parts.brain.intent(), &host)?.id;
-    let committed = admin.submit(caller.actor, Command::RotateKeys { host: Some(host) }).await?;
-    let asked = committed.intent.host(host).ok_or(Rejection::NoSuchHost { host })?;
-    Ok(Json(show(&committed.intent, &admin.parts.brain.told(), asked)))
+    rotate(&admin, caller, Some(host), dry_run).await
 }
 
-/// Ask every host for a new WireGuard key
-#[utoipa::path(post, path = "/api/v1/hosts/rotate-keys", tag = "hosts",
-    responses((status = 204, description = "All are asked"), Problems))]
-pub(super) async fn rotate_keys(State(admin): State<Shared>, caller: Caller) -> Result<StatusCode, Failure> {
-    admin.submit(caller.actor, Command::RotateKeys { host: None }).await?;
-    Ok(StatusCode::NO_CONTENT)
+/// Ask every host for a new WireGuard key, those that share a network one after another
+#[utoipa::path(post, path = "/api/v1/hosts/rotate-keys", tag = "hosts", params(RotateQuery),
+    responses((status = 200, body = KeyRotation), Problems))]
+pub(super) async fn rotate_keys(
+    State(admin): State<Shared>,
+    caller: Caller,
+    Params(RotateQuery { dry_run }): Params<RotateQuery>,
+) -> Answer<KeyRotation> {
+    rotate(&admin, caller, None, dry_run).await
 }
 
 /// Remove a host from everything; its agent takes its tunnels down

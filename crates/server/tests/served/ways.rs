@@ -1,8 +1,8 @@
 //! What nodes do for others, and the rest of their life: egress, relays, hubs, internet gateways, approval, tags, new keys.
 
 use api::{
-    CreateEgress, CreateKey, CreateNetwork, Edit, Egress, Host, Network, Node, PatchEgress, PatchHost,
-    PatchNetwork, PatchNode, SetGroups, SetRouter, UseInternet, User, path,
+    CreateEgress, CreateKey, CreateNetwork, Edit, Egress, Host, KeyRotation, Network, Node, PatchEgress,
+    PatchHost, PatchNetwork, PatchNode, SetGroups, SetRouter, UseInternet, User, path,
 };
 use testkit::fleet::{Agent, Method};
 
@@ -147,9 +147,12 @@ async fn hosts_are_asked_for_new_keys_and_made_default() {
         async move { admin.send(Method::POST, &at, "text/plain", Vec::new()).await.unwrap() }
     };
     let asked = post(path::fill(path::HOST_ROTATE_KEY, &["web"])).await;
-    let asked: Host = serde_json::from_slice(&asked.body).unwrap();
-    assert!(asked.rotating && !ready.admin.host("db").await.unwrap().rotating);
-    assert_eq!(post(path::ROTATE_KEYS.to_owned()).await.status, 204);
+    let asked: KeyRotation = serde_json::from_slice(&asked.body).unwrap();
+    assert_eq!((asked.dry_run, asked.cut_off_count), (false, 0));
+    assert!(ready.admin.host("web").await.unwrap().rotating);
+    let tried = post(format!("{}?dry_run=true", path::ROTATE_KEYS)).await;
+    assert!(tried.status == 200 && !ready.admin.host("db").await.unwrap().rotating, "nobody is asked");
+    assert_eq!(post(path::ROTATE_KEYS.to_owned()).await.status, 200);
     assert!(ready.admin.host("db").await.unwrap().rotating);
 
     let default = PatchHost { default: Some(true), ..PatchHost::default() };

@@ -96,7 +96,7 @@ fn networks_hosts_and_nodes_live() {
 
     assert_eq!(seat.json("host update web --name www --default on")["default"], true);
     assert!(seat.run("host show www").well().contains("www"));
-    seat.run("host rotate-key www").well();
+    assert_eq!(seat.json("host rotate-key www")["cut_off_count"], 0);
     seat.run("host delete www --yes").well();
     assert!(!is_listed(&seat, "host list", "/name", "www"));
     assert!(!is_listed(&seat, "node list home", "/host_name", "www"));
@@ -150,6 +150,9 @@ fn gateways_clients_egress_ranges_and_names_live() {
         seat.run(&format!("client {verb} home tablet")).well();
         assert_eq!(seat.json("client show home tablet")["enabled"], enabled);
     }
+    let warned = seat.run("host rotate-key gw").to_string();
+    assert!(warned.contains("tablet (home, by gw)") && warned.contains("--yes"), "{warned}");
+    assert_eq!(seat.json("host rotate-key gw --yes")["cut_off"][0]["client"], "tablet");
 
     lives(
         &seat,
