@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
 use super::eventually::eventually;
@@ -93,7 +93,7 @@ impl Traffic {
     fn parse(file: &[u8]) -> Result<Self> {
         let head = file.get(..FILE_HEADER).context("the capture has no header")?;
         ensure!(head.starts_with(&[0xd4, 0xc3, 0xb2, 0xa1]), "the capture is in another format");
-        ensure!(head[20] == 1, "the capture is of another kind of link");
+        let link = head[20];
         let mut rest = &file[FILE_HEADER..];
         let mut traffic = Self::default();
         while let Some((header, after)) = rest.split_at_checked(PACKET_HEADER) {
@@ -101,7 +101,13 @@ impl Traffic {
             let Some((frame, after)) = after.split_at_checked(usize::try_from(length)?) else {
                 break;
             };
-            if let Some(flow) = flow(frame) {
+            let packet = match link {
+                1 => of_ethernet(frame),
+                // A tunnel's.
+                101 => Some(frame),
+                _ => bail!("the capture is of another kind of link"),
+            };
+            if let Some(flow) = packet.and_then(flow) {
                 *traffic.flows.entry(flow).or_default() += 1;
             }
             rest = after;
@@ -116,16 +122,21 @@ impl fmt::Display for Traffic {
     }
 }
 
-/// What a frame is; none for what is not IP, and for the neighbours' discovery of IPv6.
-fn flow(frame: &[u8]) -> Option<Flow> {
-    let packet = frame.get(ETHERNET..)?;
-    let (protocol, from, to, payload): (u8, IpAddr, IpAddr, &[u8]) = match frame[12..ETHERNET] {
-        [0x08, 0x00] => {
+/// The packet of IP in a frame.
+fn of_ethernet(frame: &[u8]) -> Option<&[u8]> {
+    let (header, packet) = frame.split_at_checked(ETHERNET)?;
+    matches!(header[12..], [0x08, 0x00] | [0x86, 0xdd]).then_some(packet)
+}
+
+/// What a packet is; none for what is not IP, and for the neighbours' discovery of IPv6.
+fn flow(packet: &[u8]) -> Option<Flow> {
+    let (protocol, from, to, payload): (u8, IpAddr, IpAddr, &[u8]) = match packet.first()? >> 4 {
+        4 => {
             let address = |at: usize| <[u8; 4]>::try_from(packet.get(at..at + 4)?).ok().map(Ipv4Addr::from);
             let length = usize::from(packet.first()? & 0x0f) * 4;
             (*packet.get(9)?, address(12)?.into(), address(16)?.into(), packet.get(length..)?)
         }
-        [0x86, 0xdd] => {
+        6 => {
             let address = |at: usize| <[u8; 16]>::try_from(packet.get(at..at + 16)?).ok().map(Ipv6Addr::from);
             (*packet.get(6)?, address(8)?.into(), address(24)?.into(), packet.get(40..)?)
         }
@@ -214,6 +225,15 @@ mod tests {
         assert_eq!(traffic.to_string(), "     2 udp 10.0.0.1 port 53 -> 10.0.0.2 port 51310\n");
         assert_eq!(traffic.count(|flow| flow.is_udp(53)), 2);
         assert!(traffic.without(|flow| flow.is_udp(51310)).is_empty());
+    }
+
+    #[test]
+    fn a_tunnel_has_packets_without_frames() {
+        let mut file = file(&[v4(17, &[0x00, 0x35, 0xc8, 0x6e])[ETHERNET..].to_vec()]);
+        file[20] = 101;
+        assert_eq!(Traffic::parse(&file).unwrap().count(|flow| flow.is_udp(53)), 1);
+        file[20] = 7;
+        assert!(Traffic::parse(&file).is_err());
     }
 
     #[test]

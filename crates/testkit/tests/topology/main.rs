@@ -15,6 +15,7 @@ mod relay;
 mod remote;
 mod rotation;
 mod sites;
+mod two_networks;
 mod vm;
 
 use std::net::{IpAddr, SocketAddr};

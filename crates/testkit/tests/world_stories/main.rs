@@ -1,6 +1,7 @@
 //! Stories of the World: what must go fast and what must not be lost, in virtual time.
 
 mod gateways;
+mod networks;
 mod paths;
 mod rules;
 mod second_gateway;
