@@ -37,6 +37,12 @@ enum Happening {
     Starts,
     Reboots,
     LosesItsLink,
+    IsEphemeral(bool),
+    JoinsAgain { networks: [bool; NETWORKS] },
+}
+
+fn some_networks() -> impl Strategy<Value = [bool; NETWORKS]> {
+    select(vec![[true, false, false], [false, true, false], [true, true, false], [false, true, true]])
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -51,6 +57,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => Just(Happening::Starts),
         1 => Just(Happening::Reboots),
         2 => Just(Happening::LosesItsLink),
+        2 => any::<bool>().prop_map(Happening::IsEphemeral),
+        2 => some_networks().prop_map(|networks| Happening::JoinsAgain { networks }),
     ]
 }
 
@@ -81,10 +89,8 @@ fn wish_step() -> impl Strategy<Value = Step> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let networks =
-        select(vec![[true, false, false], [false, true, false], [true, true, false], [false, true, true]]);
     prop_oneof![
-        6 => (0..SITES, networks).prop_map(|(site, networks)| Step::Join { site, networks }),
+        6 => (0..SITES, some_networks()).prop_map(|(site, networks)| Step::Join { site, networks }),
         16 => (0..MOST_HOSTS, happening()).prop_map(|(host, happening)| Step::Host(host, happening)),
         2 => Just(Step::StopServer),
         3 => any::<bool>().prop_map(|forgets| Step::StartServer { forgets }),
@@ -136,9 +142,20 @@ fn take(world: &mut World, members: &mut Members, step: Step) {
 
 fn happen(world: &mut World, members: &mut Members, host: usize, happening: Happening) {
     let up = world.server_is_up();
+    if let Happening::JoinsAgain { networks } = happening {
+        // Whoever was removed, for having been away or by somebody.
+        let removed = (0..members.0.len()).find(|host| up && world.rejoin(*host, networks));
+        removed.into_iter().for_each(|host| members.0[host] = true);
+        return;
+    }
+    if !world.is_member(host) {
+        members.0[host] = false;
+        return;
+    }
     match happening {
         // These need a server.
-        Happening::Leaves | Happening::IsRemoved | Happening::Switches { .. } if !up => {}
+        Happening::Leaves | Happening::IsRemoved | Happening::Switches { .. } | Happening::IsEphemeral(_)
+            if !up => {}
         Happening::Leaves => {
             world.leave(host);
             members.0[host] = false;
@@ -154,6 +171,8 @@ fn happen(world: &mut World, members: &mut Members, host: usize, happening: Happ
         Happening::Starts => world.start(host),
         Happening::Reboots => world.reboot(host),
         Happening::LosesItsLink => world.break_link(host),
+        Happening::IsEphemeral(ephemeral) => world.make_ephemeral(host, ephemeral),
+        Happening::JoinsAgain { .. } => unreachable!("it was dealt with before"),
     }
 }
 

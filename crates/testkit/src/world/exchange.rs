@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// When somebody's time has come next: to go, or to change keys.
+    /// When somebody's time has come next: to go, to be removed for having been away, or to change keys.
     pub(super) fn sweep_at(&self) -> Option<Duration> {
         if !self.server.up {
             return None;
@@ -111,12 +111,17 @@ impl World {
         let nodes = intent.nodes(None).filter_map(|node| node.expires);
         let clients = intent.clients().filter(|client| client.enabled).filter_map(|client| client.expires);
         let turn = next_turn(intent, &self.server.gone(self.now), wall(self.now));
-        let next = nodes.chain(clients).chain(turn).min()?;
+        let away = self.server.ephemeral().into_values();
+        let next = nodes.chain(clients).chain(turn).chain(away).min()?;
         Some(self.now.max(self.now + next.since(wall(self.now))))
     }
 
     pub(super) fn sweep(&mut self) {
         let away = self.server.gone(self.now);
         self.command(Command::Sweep { away });
+        let due = self.server.ephemeral().into_iter().filter(|(_, end)| *end <= wall(self.now));
+        for (host, _) in due.collect::<Vec<_>>() {
+            self.command(Command::RemoveHost { host });
+        }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use control::Intent;
 use ipnet::IpNet;
 use model::{Generation, HostId, WgPublicKey};
 use reconcile::{Agent, AgentEvent, Clients, Derived, Kept, Own, Paths, Routers};
@@ -51,6 +52,8 @@ pub(super) struct Disk {
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) id: HostId,
+    /// Who it was before it was removed and joined anew.
+    former: Vec<HostId>,
     pub(super) keys: Keys,
     pub(super) kernel: Kernel,
     pub(super) place: Option<Place>,
@@ -73,6 +76,7 @@ impl Host {
     pub(super) fn new(id: HostId, key: WgPublicKey, number: u64) -> Self {
         Self {
             id,
+            former: Vec::new(),
             keys: Keys::new(key),
             kernel: Kernel::new(number),
             place: None,
@@ -106,6 +110,19 @@ impl Host {
 
     pub(super) fn stop(&mut self) {
         self.running = None;
+    }
+
+    /// It is somebody else now to the server.
+    pub(super) fn begin_anew(&mut self, id: HostId) {
+        self.former.push(std::mem::replace(&mut self.id, id));
+        self.removed = false;
+        self.applied.clear();
+    }
+
+    /// Who it is to an intent; who it is now where that knows nothing of it.
+    pub(super) fn id_in(&self, intent: &Intent) -> HostId {
+        let known = |id: &&HostId| intent.host(**id).is_some();
+        self.former.iter().find(known).copied().unwrap_or(self.id)
     }
 
     /// A map has been carried out.

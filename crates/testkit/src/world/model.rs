@@ -63,7 +63,9 @@ impl<'a> Model<'a> {
     pub(super) fn member(&self, end: End, network: usize) -> Option<Member<'a>> {
         let id = self.world.networks[network];
         match end {
-            End::Host(host) => self.intent.node_of(self.world.hosts[host].id, id).map(Member::Node),
+            End::Host(host) => {
+                self.intent.node_of(self.world.hosts[host].id_in(self.intent), id).map(Member::Node)
+            }
             End::Client(client) => {
                 let client = self.intent.client(self.world.clients[client].id)?;
                 (client.network == id).then_some(Member::Client(client))

@@ -8,7 +8,7 @@ use control::plan::{
     Deltas, Log, Picture, Roster, Touched, catch_up, default_domain, deltas_within, host_map,
 };
 use control::{Actor, Command, Door, Effect, Env, Intent, Inventory, apply, decide};
-use model::{DnsName, Endpoint, Epoch, Generation, HostId, WgPublicKey};
+use model::{DnsName, Endpoint, Epoch, Generation, HostId, Timestamp, WgPublicKey};
 use reconcile::Answer;
 use wire::{Down, HostMap, MapRequest, Part, Rendezvous, Report, ServerLinks, assemble};
 
@@ -25,6 +25,9 @@ const MOST_NAMED: usize = 12;
 
 /// Nobody waits for the new key of a host that has been away for so long.
 const GONE: Duration = Duration::from_secs(30);
+
+/// How long ephemeral hosts may be away.
+const EPHEMERAL_AFTER: Duration = Duration::from_secs(300);
 
 /// The doors' keys and ports.
 pub(super) const DOORS: [(WgPublicKey, u16, Door); 2] = [
@@ -123,6 +126,19 @@ impl Server {
             !seen.is_some_and(|seen| seen.online) && heard + GONE <= wall(now)
         };
         self.intent.hosts(None).map(|host| host.id).filter(is_gone).collect()
+    }
+
+    /// Ephemeral hosts that are away, and when they are removed for it. After a start all have time to come back.
+    pub(super) fn ephemeral(&self) -> BTreeMap<HostId, Timestamp> {
+        let hosts = self.intent.hosts(None).filter(|host| host.ephemeral);
+        let ends = hosts.filter_map(|host| {
+            let seen = self.inventory.host(host.id);
+            let heard = seen.and_then(|seen| seen.last_seen).unwrap_or_default();
+            let away = !seen.is_some_and(|seen| seen.online);
+            let since = heard.max(host.created).max(wall(self.started));
+            away.then_some((host.id, since + EPHEMERAL_AFTER))
+        });
+        ends.collect()
     }
 
     /// A host's report came.

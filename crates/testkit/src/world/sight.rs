@@ -16,7 +16,10 @@ impl<'a> Model<'a> {
         let mut keys = BTreeSet::new();
         for network in 0..NETWORKS {
             let id = self.world.networks[network];
-            let own = self.intent.node_of(self.world.hosts[host].id, id).filter(|node| node.takes_part());
+            let own = self
+                .intent
+                .node_of(self.world.hosts[host].id_in(self.intent), id)
+                .filter(|node| node.takes_part());
             let Some(own) = own else { continue };
             let members = self.members(network);
             let told = self.told(network, own, &members);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use control::{Actor, Command, NodeEdit, Register};
-use model::{Digest, HostName, SealingPublicKey, SigningPublicKey, WgPublicKey};
+use control::{Actor, Command, Edit, NodeEdit, Register};
+use model::{Digest, HostId, HostName, SealingPublicKey, SigningPublicKey, WgPublicKey};
 use reconcile::{AgentEvent, AskFailure};
 use wire::{HostSettings, Leave};
 
@@ -11,32 +11,72 @@ use super::host::Host;
 use super::kernel::wall;
 use super::{NETWORKS, World};
 
+/// What all keys of a machine are made of.
+fn byte(number: usize) -> u8 {
+    u8::try_from(number + 1).expect("few machines")
+}
+
 impl World {
     /// A machine at this site joins these networks; its number. The server must be up.
     pub fn join(&mut self, site: usize, networks: [bool; NETWORKS]) -> usize {
         let number = self.hosts.len();
-        let byte = u8::try_from(number + 1).expect("few machines");
+        let key = WgPublicKey::from_bytes([byte(number); 32]);
+        let id = self.register(number, networks, key);
+        self.hosts.push(Host::new(id, key, number as u64 + 1));
+        self.by_id.insert(id, number);
+        self.move_to(number, Some(site));
+        self.start(number);
+        number
+    }
+
+    /// A machine that was removed, and knows it, joins these networks anew; whether it did. The server must be up.
+    pub fn rejoin(&mut self, host: usize, networks: [bool; NETWORKS]) -> bool {
+        if !self.hosts[host].removed {
+            return false;
+        }
+        let id = self.register(host, networks, self.hosts[host].keys.counts);
+        self.by_id.insert(id, host);
+        self.hosts[host].begin_anew(id);
+        self.start(host);
+        true
+    }
+
+    /// Whether the server knows the machine.
+    pub fn is_member(&self, host: usize) -> bool {
+        self.server.intent.host(self.hosts[host].id).is_some()
+    }
+
+    /// Whether the machine is removed when it has been away for a while. The server must be up.
+    pub fn make_ephemeral(&mut self, host: usize, ephemeral: bool) {
+        let command = Command::UpdateHost {
+            host: self.hosts[host].id,
+            name: None,
+            mtu: Edit::Keep,
+            static_endpoint: Edit::Keep,
+            default: None,
+            ephemeral: Some(ephemeral),
+        };
+        self.command(command);
+    }
+
+    fn register(&mut self, number: usize, networks: [bool; NETWORKS], key: WgPublicKey) -> HostId {
+        let byte = byte(number);
         let bits = networks.iter().enumerate().map(|(at, is_in)| u8::from(*is_in) << at);
         let enrollment: u8 = bits.sum();
         let registration = Register {
             enrollment: Some(Digest::from_bytes([enrollment; 32])),
             hostname: HostName::nearest(&format!("host{number}")),
-            wireguard_key: WgPublicKey::from_bytes([byte; 32]),
+            wireguard_key: key,
             signing_key: SigningPublicKey::from_bytes([byte; 32]),
             sealing_key: SealingPublicKey::from_bytes([byte; 32]),
             encapsulated: SealingPublicKey::from_bytes([byte; 32]),
             settings: HostSettings::default(),
             addresses: Vec::new(),
         };
-        let (key, signing) = (registration.wireguard_key, registration.signing_key);
+        let signing = registration.signing_key;
         let said = self.give(Actor::Registrant, Command::Register(registration));
         said.unwrap_or_else(|refused| panic!("a machine is let in: {refused}"));
-        let id = self.server.intent.host_by_signing_key(&signing).expect("it has just registered").id;
-        self.hosts.push(Host::new(id, key, number as u64 + 1));
-        self.by_id.insert(id, number);
-        self.move_to(number, Some(site));
-        self.start(number);
-        number
+        self.server.intent.host_by_signing_key(&signing).expect("it has just registered").id
     }
 
     /// The machine leaves everything, of its own will. The server must be up.
@@ -88,7 +128,7 @@ impl World {
     /// The connection is no more, and the broker says so; whether there was one.
     pub(super) fn unlink(&mut self, host: usize) -> bool {
         let was_there = self.links.remove(&host).is_some();
-        if was_there {
+        if was_there && self.is_member(host) {
             let (id, now) = (self.hosts[host].id, wall(self.now));
             self.server.inventory.observe_presence(id, false, now);
         }

@@ -162,3 +162,30 @@ fn a_change_of_keys_outlives_a_server_that_goes_away_and_agents_that_crash() {
         world.check();
     }
 }
+
+#[test]
+fn an_ephemeral_machine_that_is_away_is_removed_and_comes_back_by_a_key() {
+    let mut world = World::new(58, &[Border::Open, Border::OneMapping]);
+    let (one, other) = (world.join(0, FIRST), world.join(1, FIRST));
+    world.make_ephemeral(other, true);
+    world.run(seconds(1_000));
+    assert!(world.is_member(other), "it is there");
+    world.move_to(other, None);
+    world.run(seconds(200));
+    world.stop_server();
+    world.start_server(true);
+    world.run(seconds(200));
+    assert!(world.is_member(other), "after a start all have time to come back");
+    world.run(seconds(200));
+    assert!(!world.is_member(other));
+    world.check_keys();
+    world.move_to(other, Some(1));
+    assert!(!world.rejoin(other, FIRST), "it does not know yet that it was removed");
+    world.run(seconds(120));
+    assert!(world.rejoin(other, FIRST));
+    let there = world.address(one, 0).unwrap();
+    let took = time_until(&mut world, true, End::Host(other), there, Service::Ping);
+    assert!(took < seconds(2), "{took:?}");
+    world.settle();
+    world.check();
+}
