@@ -165,7 +165,11 @@ impl Agent {
                 self.rotation_failure = Some(failure);
                 self.asked_to_rotate();
             }
-            AgentEvent::Agreed(key) => self.agreement.done(key, now),
+            AgentEvent::Agreed(key) => {
+                self.agreement.done(key, now);
+                // What was on its way by the channel before may not be opened any more.
+                self.reporter.say_again(now);
+            }
             AgentEvent::AgreeFailed => self.agreement.failed(now, &mut self.jitter),
             AgentEvent::Reported => self.reporter.sent(now),
             AgentEvent::ReportFailed => self.reporter.failed(now, &mut self.jitter),

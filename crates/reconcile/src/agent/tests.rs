@@ -293,6 +293,12 @@ fn a_channel_is_agreed_with_the_key_that_the_map_says_comes_next() {
     assert_eq!(actions(&mut agent), [AgentAction::Agree { server: sealing }]);
     agent.handle(AgentEvent::Agreed(sealing), at);
     assert_eq!(agent.poll_deadline(), None);
+    let local: Vec<Endpoint> = vec!["192.168.1.2:51820".parse().unwrap()];
+    agent.handle(AgentEvent::Local(local), at);
+    actions(&mut agent);
+    agent.handle(AgentEvent::Reported, at);
+    agent.handle(AgentEvent::Agreed(sealing), at);
+    assert!(matches!(&actions(&mut agent)[..], [AgentAction::Report(_)]), "it may have been lost on the way");
 
     let mut later = Agent::new(Some(told), 7, Duration::ZERO);
     later.report_now(Duration::ZERO);
