@@ -87,7 +87,7 @@ impl Cluster {
             // The task ends only when it is told to.
             let _told = resign.send(ended).await;
             // What it owns is written before anybody else reads it.
-            let _brain_ended = role.wait_for(|role| !role.leads()).await;
+            drop(role.wait_for(|role| !role.leads()).await);
             drop(end);
             let _ended = task.await;
         };

@@ -17,5 +17,8 @@ mod rendezvous;
 mod restart;
 mod running;
 mod sessions;
+mod several;
+mod several_fail;
 mod things;
+mod troubles;
 mod ways;
