@@ -159,10 +159,13 @@ impl World {
             if from == to || model.is_near(from, to) {
                 continue;
             }
+            let shared =
+                |network| model.member(from, network).is_some() && model.member(to, network).is_some();
             let tunnels = (0..NETWORKS).any(|network| model.uses_gateway(from, network));
             for network in 0..NETWORKS {
-                // A gateway may itself be in the other network, and answer to any of its addresses what it answers to one.
-                if tunnels && model.member(from, network).is_none() {
+                // A tunnel brings each of a range's names to the gateway, which may itself lead there.
+                let is_range = matches!(to, End::Annex(_));
+                if is_range && tunnels && (0..NETWORKS).any(|other| other != network && shared(other)) {
                     continue;
                 }
                 for address in self.addresses(&model, to, network) {

@@ -267,7 +267,7 @@ impl World {
                 NodeEdit { relay: if set { Edit::Set(other) } else { Edit::Clear }, ..NodeEdit::default() }
             }
             _ => {
-                let used = InternetUse { gateway: other, lan: true };
+                let used = InternetUse { gateway: other, lan: c.is_multiple_of(3) };
                 NodeEdit { internet: if set { Edit::Set(used) } else { Edit::Clear }, ..NodeEdit::default() }
             }
         };
@@ -355,9 +355,9 @@ impl World {
         }
         // Of IPv4, where the network has it.
         let (annex, network) = (usize::from(a) % RANGES.len(), usize::from(b) % 2);
-        // One router that maps a range for one network maps it for all (what it asks there comes from the mapped one).
         let range: ipnet::IpNet = RANGES[annex].parse().ok()?;
-        if self.server.intent.egresses().any(|egress| egress.range == range) {
+        if self.server.intent.egresses_in_network(self.networks[network]).any(|egress| egress.range == range)
+        {
             return None;
         }
         let routers = self.routers(annex, network, (b, c))?;
@@ -365,7 +365,10 @@ impl World {
             network: self.networks[network],
             name: format!("site-{annex}").parse().ok()?,
             range,
-            mapped: c.is_multiple_of(3).then(|| format!("100.64.{annex}.0/24").parse().ok()).flatten(),
+            mapped: c
+                .is_multiple_of(3)
+                .then(|| format!("100.64.{}.0/24", 4 * network + annex).parse().ok())
+                .flatten(),
             routers,
             nat: c.is_multiple_of(2),
             enabled: true,
@@ -381,7 +384,7 @@ impl World {
             2 => EgressEdit {
                 mapped: match egress.mapped {
                     Some(_) => Edit::Clear,
-                    None => Edit::Set(format!("100.64.{}.0/24", b % 4).parse().ok()?),
+                    None => Edit::Set(format!("100.64.{}.0/24", b % 8).parse().ok()?),
                 },
                 ..EgressEdit::default()
             },
