@@ -65,7 +65,7 @@ pub use selector::{
     ClientSelector, EgressSelector, HostSelector, KeySelector, NetworkSelector, PolicySelector, Selector,
     SelectorError, UpstreamSelector, UserSelector,
 };
-pub use server::{BrokerStatus, Counts, DatabaseStatus, Rendezvous, Server, ServerStatus};
+pub use server::{BrokerStatus, Counts, DatabaseStatus, RekeyStatus, Rendezvous, Server, ServerStatus};
 pub use session::{Login, Me, Session, Setup, SetupState};
 pub use subject::{Member, Subject, SubjectError};
 pub use token::{ApiToken, CreateToken, CreatedToken, Purpose};

@@ -64,6 +64,13 @@ pub struct Rendezvous {
     pub key: WgPublicKey,
 }
 
+/// A change of the server's own keys that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RekeyStatus {
+    /// Hosts that have not heard of the next keys yet.
+    pub hosts_left: u64,
+}
+
 /// The server's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServerStatus {
@@ -90,6 +97,9 @@ pub struct ServerStatus {
     pub database: DatabaseStatus,
     /// The broker.
     pub broker: BrokerStatus,
+    /// A change of the server's own keys; null when none is under way.
+    #[serde(default)]
+    pub rekey: Option<RekeyStatus>,
     /// How much there is.
     pub counts: Counts,
 }

@@ -11,6 +11,9 @@ pub struct SealingIdentity {
     pub key: SealingPublicKey,
     /// The encapsulated key of its HPKE hand-over to the server (32 bytes for X25519).
     pub encapsulated: SealingPublicKey,
+    /// The server's key that it was agreed with; none: the first one that the server had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<SealingPublicKey>,
 }
 
 /// A machine with an identity, one WireGuard key, and one interface for all its networks.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use model::{Host, HostId, SealingIdentity, SealingPublicKey};
-use wire::{Channel, Direction, Opened, SealingSecret};
+use wire::{Channel, ChannelChange, Direction, Opened, SealingSecret};
 use zeroize::Zeroizing;
 
 use crate::identity::random;
@@ -14,13 +14,21 @@ use crate::identity::random;
 #[derive(Debug)]
 pub struct Channels {
     secret: SealingSecret,
+    /// The key that the server changes to: some hosts have agreed their channel with it already.
+    next: Option<SealingSecret>,
     agreed: Mutex<HashMap<HostId, (SealingIdentity, Channel)>>,
 }
 
 impl Channels {
-    /// With the server's own sealing key.
-    pub fn new(secret: SealingSecret) -> Self {
-        Self { secret, agreed: Mutex::default() }
+    /// With the server's own sealing key, and the one that it changes to.
+    pub fn new(secret: SealingSecret, next: Option<SealingSecret>) -> Self {
+        Self { secret, next, agreed: Mutex::default() }
+    }
+
+    /// The secret that a channel was agreed with.
+    fn secret(&self, server: Option<&SealingPublicKey>) -> &SealingSecret {
+        let next = self.next.as_ref().filter(|next| server == Some(&next.public()));
+        next.unwrap_or(&self.secret)
     }
 
     fn channel(&self, host: &Host) -> Result<Channel> {
@@ -30,8 +38,8 @@ impl Channels {
             return Ok(channel.clone());
         }
         // Outside of the lock: it is costly, and after a restart all hosts need it at once.
-        let SealingIdentity { key, encapsulated } = host.sealing;
-        let channel = Channel::accept(&self.secret, host.id, &key, &encapsulated)
+        let SealingIdentity { key, encapsulated, server } = host.sealing;
+        let channel = Channel::accept(self.secret(server.as_ref()), host.id, &key, &encapsulated)
             .with_context(|| format!("no sealed channel can be agreed with host {}", host.name))?;
         self.lock().insert(host.id, (host.sealing, channel.clone()));
         Ok(channel)
@@ -39,9 +47,15 @@ impl Channels {
 
     /// Whether a channel can be agreed with a host that brings these keys; it need not be there yet.
     pub fn check(&self, key: &SealingPublicKey, encapsulated: &SealingPublicKey) -> Result<()> {
-        // The id is no part of what is agreed, only of what is sealed.
-        Channel::accept(&self.secret, HostId::from_bytes([0; 16]), key, encapsulated)?;
-        Ok(())
+        agrees(&self.secret, key, encapsulated)
+    }
+
+    /// Whether a host has agreed a channel with the key that the server changes to, or with the one it has.
+    pub fn check_change(&self, host: &Host, change: &ChannelChange) -> Result<()> {
+        let known = [Some(&self.secret), self.next.as_ref()];
+        let secret = known.into_iter().flatten().find(|secret| secret.public() == change.server);
+        let secret = secret.context("the channel was agreed with a key that this server has not got")?;
+        agrees(secret, &host.sealing.key, &change.encapsulated)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<HostId, (SealingIdentity, Channel)>> {
@@ -69,6 +83,12 @@ impl Channels {
     }
 }
 
+fn agrees(secret: &SealingSecret, key: &SealingPublicKey, encapsulated: &SealingPublicKey) -> Result<()> {
+    // The id is no part of what is agreed, only of what is sealed.
+    Channel::accept(secret, HostId::from_bytes([0; 16]), key, encapsulated)?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +97,7 @@ mod tests {
     fn keys_with_which_nothing_can_be_agreed_are_refused() {
         let own = SealingSecret::from_random([3; 32]);
         let (good, bad) = (own.public(), SealingPublicKey::from_bytes([0; 32]));
-        let channels = Channels::new(own);
+        let channels = Channels::new(own, None);
         assert!(channels.check(&good, &good).is_ok());
         assert!(channels.check(&bad, &good).is_err());
         assert!(channels.check(&good, &bad).is_err());

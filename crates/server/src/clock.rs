@@ -168,7 +168,7 @@ mod tests {
             name: "web".parse().unwrap(),
             wireguard_key: WgPublicKey::from_bytes([4; 32]),
             signing_key: SigningPublicKey::from_bytes([5; 32]),
-            sealing: SealingIdentity { key, encapsulated: key },
+            sealing: SealingIdentity { key, encapsulated: key, server: None },
             mtu: None,
             static_endpoint: None,
             default: false,

@@ -12,6 +12,8 @@ use data_encoding::BASE64;
 use store::Database;
 use wire::{SealingSecret, WgSecret};
 
+use crate::rekey::Next;
+
 /// The private keys of the server.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -21,37 +23,59 @@ pub struct Identity {
     pub rendezvous: [WgSecret; 2],
 }
 
+/// The files in which they are.
+const SEALING: &str = "sealing.key";
+const RENDEZVOUS: [&str; 2] = ["rendezvous-1.key", "rendezvous-2.key"];
+
 impl Identity {
     /// Reads the keys, making those that are not there yet.
     pub fn load_or_create(data: &Path) -> Result<Self> {
-        create_private_folder(&folder(data))?;
-        Self::by(data, key)
+        Self::create_in(&folder(data))
+    }
+
+    /// Reads the keys in a folder, making those that are not there yet.
+    pub fn create_in(folder: &Path) -> Result<Self> {
+        create_private_folder(folder)?;
+        Self::by(folder, key)
     }
 
     /// Reads the keys, and makes none.
     pub fn load(data: &Path) -> Result<Self> {
+        Self::load_from(&folder(data))
+    }
+
+    /// Reads the keys in a folder, and makes none.
+    pub fn load_from(folder: &Path) -> Result<Self> {
         let there = |path: &Path| {
             read(path)?.with_context(|| format!("{} is not there; restore it from a backup", path.display()))
         };
-        Self::by(data, there)
+        Self::by(folder, there)
     }
 
-    fn by(data: &Path, key: impl Fn(&Path) -> Result<[u8; 32]>) -> Result<Self> {
-        let key = |name: &str| key(&folder(data).join(name));
+    fn by(folder: &Path, key: impl Fn(&Path) -> Result<[u8; 32]>) -> Result<Self> {
+        let key = |name: &str| key(&folder.join(name));
         Ok(Self {
-            sealing: SealingSecret::from_random(key("sealing.key")?),
+            sealing: SealingSecret::from_random(key(SEALING)?),
             rendezvous: [
-                WgSecret::from_random(key("rendezvous-1.key")?),
-                WgSecret::from_random(key("rendezvous-2.key")?),
+                WgSecret::from_random(key(RENDEZVOUS[0])?),
+                WgSecret::from_random(key(RENDEZVOUS[1])?),
             ],
         })
     }
 
+    /// The names of the files.
+    pub fn files() -> impl Iterator<Item = &'static str> {
+        std::iter::once(SEALING).chain(RENDEZVOUS)
+    }
+
     /// Whether this database is one of servers with these keys; a new one becomes it. Hosts agreed their channels with one key:
     /// a server with another one would be none to them.
-    pub async fn check(&self, database: &dyn Database, data: &Path) -> Result<()> {
+    pub async fn check(&self, database: &dyn Database, data: &Path, next: Option<&Next>) -> Result<()> {
         let ours = self.sealing.public().to_string();
         let theirs = database.identity(&ours).await.context("who uses the database cannot be read")?;
+        if next.is_some_and(|next| next.told.sealing.to_string() == theirs) {
+            bail!("a change of this server's keys was not finished; say `netloom-server rekey finish` again");
+        }
         if ours != theirs {
             bail!(
                 "{} belongs to a server with other keys than those in {}: no agent would know this one; copy the folder \
@@ -149,9 +173,9 @@ mod tests {
         let database = store::Sqlite::open(&one.path().join("netloom.db")).unwrap();
         let (first, other) =
             (Identity::load_or_create(one.path()).unwrap(), Identity::load_or_create(two.path()).unwrap());
-        first.check(&database, one.path()).await.unwrap();
-        first.check(&database, one.path()).await.unwrap();
-        let error = other.check(&database, two.path()).await.unwrap_err().to_string();
+        first.check(&database, one.path(), None).await.unwrap();
+        first.check(&database, one.path(), None).await.unwrap();
+        let error = other.check(&database, two.path(), None).await.unwrap_err().to_string();
         let keys = two.path().join("keys").display().to_string();
         assert!(error.contains("netloom.db") && error.contains(&keys) && error.contains("copy"), "{error}");
     }

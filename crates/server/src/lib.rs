@@ -14,6 +14,7 @@ pub mod front;
 pub mod http;
 pub mod identity;
 mod names;
+pub mod rekey;
 pub mod serve;
 pub mod settings;
 pub mod setup;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use server::check::{self, State};
+use server::rekey;
 use server::serve::Server;
 use server::settings::{Flags, Settings};
 use server::telemetry::{self, Telemetry};
@@ -34,6 +35,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Give the server other keys of its own, without any host having to join again
+    Rekey {
+        #[command(subcommand)]
+        step: Rekey,
+    },
     /// Print the OpenAPI document of the API
     Openapi,
     /// Put a backup into the database, whichever database it is from; no server may use it meanwhile
@@ -45,6 +51,26 @@ enum Command {
         replace: bool,
     },
 }
+
+#[derive(Subcommand)]
+enum Rekey {
+    /// Make the next keys; from the servers' next start on hosts are told of them
+    Begin,
+    /// Put the next keys in the place of the old ones; no server may run meanwhile
+    Finish {
+        /// Even where hosts have not heard of them: these have to join again
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+const BEGUN: &str = "\
+The next keys are made. Copy the folders `keys` and `tls` to the other servers of this database, if there are any, and start
+each server again. `netloom server status` says how many hosts have not heard of the next keys yet; when there are none,
+stop all servers, say `netloom-server rekey finish` at one of them, copy the folders again, and start them.
+";
+const FINISHED: &str =
+    "The next keys are in force. Make a backup of `keys` and `tls`, and start the server again.\n";
 
 fn main() -> ExitCode {
     match perform(Arguments::parse()) {
@@ -60,6 +86,17 @@ fn perform(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         None | Some(Command::Run) => run(&arguments.flags)?,
         Some(Command::Check { json }) => return check(&arguments.flags, json),
+        Some(Command::Rekey { step }) => {
+            let settings = Settings::load(&arguments.flags)?;
+            let runtime = runtime()?;
+            match step {
+                Rekey::Begin => rekey::begin(&settings).and_then(|()| print(BEGUN))?,
+                Rekey::Finish { force } => {
+                    runtime.block_on(rekey::finish(&settings, force))?;
+                    print(FINISHED)?;
+                }
+            }
+        }
         Some(Command::Openapi) => print(&server::http::document()?)?,
         Some(Command::Restore { backup, replace }) => {
             let settings = Settings::load(&arguments.flags)?;

@@ -30,6 +30,7 @@ use crate::front::{Certificates, Front, Limits, Running, TrustedProxies};
 use crate::http::{self, Admin};
 use crate::identity::{Identity, create_private_folder};
 use crate::names::ServerNames;
+use crate::rekey;
 use crate::settings::{Settings, Tls};
 use crate::setup::SetupCode;
 use crate::telemetry::Telemetry;
@@ -80,17 +81,20 @@ impl Server {
         let doors = bind_doors(&settings, &identity)?;
         let ports = [doors[0].local_addr().port(), doors[1].local_addr().port()];
         let database = store::open(&settings.database).await?;
-        identity.check(&*database, &settings.data).await?;
+        let next = rekey::Next::load(&settings.data)?;
+        identity.check(&*database, &settings.data, next.as_ref()).await?;
 
         let gate = Arc::new(OnceLock::new());
         let (broker, events) = Chosen::new(&settings.broker, authenticate(Arc::clone(&gate)))?;
-        let channels = Arc::new(Channels::new(identity.sealing.clone()));
+        let next_sealing = next.as_ref().map(|next| next.sealing.clone());
+        let channels = Arc::new(Channels::new(identity.sealing.clone(), next_sealing));
         let mut links = agents::links(&identity, ports, settings.rendezvous_host.clone(), settings.keepalive);
         (links.brokers, links.broker_ca) = broker::told(&settings.broker)?;
         if database.is_shared() && urls.len() > 1 {
             links.servers.clone_from(&urls);
         }
         let pinned = pinned(&settings.tls, certificates.clone());
+        (links.pin, links.next) = (pinned(), next.as_ref().map(|next| next.told.clone()));
         let cluster = Cluster::join(&database, holder(&settings, pinned())?);
         let (play, role) = watch::channel(Role::Follows { leader: None });
         let (sightings, seen) = mpsc::channel(MOST_SIGHTINGS);
@@ -149,6 +153,7 @@ impl Server {
             rendezvous: links.rendezvous.iter().map(door).collect(),
             servers: cluster.running(),
             me: cluster.me.clone(),
+            next: next.map(|next| next.told.sealing),
         });
         let router = Router::new()
             .merge(agents::router(Arc::new(agents)))
@@ -278,8 +283,7 @@ async fn follow_setup(setup: Arc<SetupCode>, mut told: watch::Receiver<Arc<brain
 fn certificates(settings: &Settings) -> Result<Option<Arc<Certificates>>> {
     match &settings.tls {
         Tls::SelfSigned => {
-            let names: Vec<String> = settings.urls.iter().filter_map(|url| host_of(url)).collect();
-            Certificates::self_signed(&settings.data.join("tls"), &names).map(Some)
+            Certificates::self_signed(&rekey::tls(&settings.data), &rekey::names(settings)).map(Some)
         }
         Tls::Files { certificate, key, .. } => {
             Certificates::from_files(certificate.clone(), key.clone()).map(Some)

@@ -56,7 +56,7 @@ impl Session {
         if is_new {
             self.reconnect();
         }
-        is_new
+        self.record.learn_key(links) || is_new
     }
 
     /// Takes over through which gateway all of this machine goes; says whether that is new.

@@ -157,6 +157,12 @@ impl ServerRecord {
         is_new
     }
 
+    /// Takes over by which key it is known again; says whether that is new.
+    pub fn learn_key(&mut self, links: &ServerLinks) -> bool {
+        let Some(first) = links.rendezvous.first() else { return false };
+        std::mem::replace(&mut self.key, first.key) != first.key
+    }
+
     /// The sealed channels with it.
     pub fn channels(&self) -> Channels {
         let of = |down: &Stored, up: &Stored| Channel::restore(self.host, down.bytes(), up.bytes());

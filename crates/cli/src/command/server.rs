@@ -1,11 +1,11 @@
 //! `netloom server`: the server itself.
 
-use api::{ServerStatus, path};
+use api::{RekeyStatus, ServerStatus, path};
 use clap::Subcommand;
 
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::render::{View, details, joined, table, yes_no};
+use crate::render::{View, counted, details, joined, table, yes_no};
 use crate::span::Words;
 
 /// The server itself.
@@ -49,6 +49,13 @@ fn part(kind: &str, ok: bool, detail: &Option<String>) -> String {
     }
 }
 
+fn next_keys(rekey: RekeyStatus) -> String {
+    match rekey.hosts_left {
+        0 => "known to all hosts: stop the servers and say `netloom-server rekey finish`".to_owned(),
+        left => format!("not known to {} yet", counted(left, "host")),
+    }
+}
+
 fn one(status: &ServerStatus, view: &View) -> String {
     let ServerStatus { database, broker, counts, .. } = status;
     let size = database.bytes.map(|bytes| format!(", {} KiB", bytes.div_ceil(1024))).unwrap_or_default();
@@ -66,6 +73,7 @@ fn one(status: &ServerStatus, view: &View) -> String {
                 "Broker",
                 format!("{}, {} agents", part(&broker.kind, broker.ok, &broker.detail), broker.agents),
             ),
+            ("Next keys", status.rekey.map_or_else(|| "none".to_owned(), next_keys)),
             ("Changes", status.seq.to_string()),
             ("Networks", counts.networks.to_string()),
             ("Hosts", format!("{}, {} online", counts.hosts, counts.hosts_online)),

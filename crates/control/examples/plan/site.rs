@@ -55,7 +55,7 @@ pub(crate) fn host(number: u32) -> Host {
         name: format!("host-{number}").parse().unwrap(),
         wireguard_key: WgPublicKey::from_bytes(bytes(4, number)),
         signing_key: SigningPublicKey::from_bytes(bytes(5, number)),
-        sealing: SealingIdentity { key, encapsulated: key },
+        sealing: SealingIdentity { key, encapsulated: key, server: None },
         mtu: None,
         static_endpoint: None,
         default: false,

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use model::{
     Access, Addresses, ApiTokenId, ClientId, Digest, DnsName, DnsRecordId, EgressId, Endpoint,
     EnrollmentKeyId, GroupName, HostId, HostName, Keepalive, Mtu, NetworkId, NetworkName, NodeId,
-    PasswordHash, PolicyId, PolicyTestId, Ranges, RecordData, Role, Service, Subject, Tag, Timestamp, Title,
-    TokenPurpose, UpstreamId, UserId, UserName, Uses, WgPublicKey,
+    PasswordHash, PolicyId, PolicyTestId, Ranges, RecordData, Role, SealingPublicKey, Service, Subject, Tag,
+    Timestamp, Title, TokenPurpose, UpstreamId, UserId, UserName, Uses, WgPublicKey,
 };
 use wire::{HostSettings, Leave, NodeSwitch};
 
@@ -318,6 +318,13 @@ pub enum Command {
     OwnSwitch(NodeSwitch),
     /// A host has another WireGuard key, which it proved to have.
     OwnKey(WgPublicKey),
+    /// A host has agreed another channel, which both ends can make.
+    OwnChannel {
+        /// The server's key that it was agreed with.
+        server: SealingPublicKey,
+        /// What the agreement sends over.
+        encapsulated: SealingPublicKey,
+    },
     /// A host leaves one network, or everything.
     OwnLeave(Leave),
 }
@@ -369,6 +376,7 @@ impl Command {
             Self::OwnSettings(_) => "own-settings",
             Self::OwnSwitch(_) => "own-switch",
             Self::OwnKey(_) => "own-key",
+            Self::OwnChannel { .. } => "own-channel",
             Self::OwnLeave(_) => "own-leave",
         }
     }

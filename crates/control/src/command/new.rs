@@ -27,6 +27,8 @@ pub struct Register {
     pub sealing_key: SealingPublicKey,
     /// The encapsulated key of its HPKE hand-over.
     pub encapsulated: SealingPublicKey,
+    /// The server's key that the channel was agreed with.
+    pub server: Option<SealingPublicKey>,
     /// What its own settings say. What they leave open stays as it is.
     pub settings: HostSettings,
     /// Addresses it would have in the networks it joins; none: any.
@@ -34,8 +36,12 @@ pub struct Register {
 }
 
 impl Register {
-    /// Of a verified registration and the digest of its enrollment secret (`wire::TokenSecret::digest`).
-    pub fn of(registration: wire::Registration, enrollment: Option<Digest>) -> Self {
+    /// Of a verified registration, the digest of its enrollment secret (`wire::TokenSecret::digest`), and the server's sealing key.
+    pub fn of(
+        registration: wire::Registration,
+        enrollment: Option<Digest>,
+        server: SealingPublicKey,
+    ) -> Self {
         let wire::Registration {
             enrollment: _,
             hostname,
@@ -55,6 +61,7 @@ impl Register {
             signing_key,
             sealing_key,
             encapsulated,
+            server: Some(server),
             settings,
             addresses,
         }

@@ -62,9 +62,11 @@ fn needs(intent: &Intent, command: &Command) -> Needs {
         Command::SetUpFirstAdministrator { .. } => Needs::SetupCode,
         Command::Sweep { .. } => Needs::System,
         Command::Register(_) => Needs::ProvedKeys,
-        Command::OwnSettings(_) | Command::OwnSwitch(_) | Command::OwnKey(_) | Command::OwnLeave(_) => {
-            Needs::AHost
-        }
+        Command::OwnSettings(_)
+        | Command::OwnSwitch(_)
+        | Command::OwnKey(_)
+        | Command::OwnChannel { .. }
+        | Command::OwnLeave(_) => Needs::AHost,
         // Not even an administrator makes tokens with which to act as somebody else.
         Command::CreateToken { user, .. } => Needs::Being(*user),
         Command::ChangePassword { user, .. } => Needs::BeingOrAdministrator(*user),

@@ -113,6 +113,9 @@ fn dispatch(intent: &Intent, actor: &Actor, command: Command, env: &mut Env<'_>)
         Command::Sweep { away } => sweep::sweep(intent, &away, env.now),
         Command::OwnSettings(settings) => host::own_settings(intent, own(actor)?, settings),
         Command::OwnSwitch(switch) => node::own_switch(intent, own(actor)?, &switch),
+        Command::OwnChannel { server, encapsulated } => {
+            register::own_channel(intent, own(actor)?, server, encapsulated)
+        }
         Command::OwnKey(key) => register::own_key(intent, own(actor)?, key, env.now),
         Command::OwnLeave(leave) => host::own_leave(intent, own(actor)?, &leave),
     }

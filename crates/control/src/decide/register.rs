@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use model::{
     Addresses, Digest, EnrollmentKey, Host, HostId, HostName, Network, NetworkId, Node, SealingIdentity,
-    Timestamp, Uses, WgPublicKey,
+    SealingPublicKey, Timestamp, Uses, WgPublicKey,
 };
 
 use super::{Decision, bounds, changed, host, names, network, node};
@@ -51,6 +51,23 @@ fn with_key(host: Host, key: WgPublicKey, now: Timestamp) -> Host {
     }
 }
 
+/// A host has agreed another channel, with the key that the server changes to.
+pub(super) fn own_channel(
+    intent: &Intent,
+    host: HostId,
+    server: SealingPublicKey,
+    encapsulated: SealingPublicKey,
+) -> Decision {
+    let before = host::find(intent, host)?;
+    let sealing = SealingIdentity { encapsulated, server: Some(server), ..before.sealing };
+    Ok(changed(before, Host { sealing, ..before.clone() }))
+}
+
+fn sealing(registration: &Register) -> SealingIdentity {
+    let Register { sealing_key, encapsulated, server, .. } = registration;
+    SealingIdentity { key: *sealing_key, encapsulated: *encapsulated, server: *server }
+}
+
 fn find_key<'a>(intent: &'a Intent, digest: &Digest) -> Result<&'a EnrollmentKey, Rejection> {
     intent.enrollment_key_by_digest(digest).ok_or(Rejection::UnknownKey)
 }
@@ -79,7 +96,7 @@ fn enrol(intent: &Intent, registration: Register, key: &EnrollmentKey, env: &mut
         name: free_name(intent, key, wanted),
         wireguard_key: registration.wireguard_key,
         signing_key: registration.signing_key,
-        sealing: SealingIdentity { key: registration.sealing_key, encapsulated: registration.encapsulated },
+        sealing: sealing(&registration),
         mtu: registration.settings.mtu,
         static_endpoint: registration.settings.static_endpoint,
         default: false,
@@ -101,8 +118,7 @@ fn renew(
     env: &mut Env<'_>,
 ) -> Decision {
     let mut after = with_key(before.clone(), registration.wireguard_key, env.now);
-    after.sealing =
-        SealingIdentity { key: registration.sealing_key, encapsulated: registration.encapsulated };
+    after.sealing = sealing(&registration);
     // A name that another host has is no reason to refuse the rest: this host has one already.
     let name = registration.settings.name.filter(|name| host::can_be_named(intent, name, before.id));
     after.name = name.unwrap_or(after.name);

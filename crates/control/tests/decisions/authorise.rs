@@ -8,7 +8,8 @@ use control::{
 };
 use model::{
     Access, ApiTokenId, ClientId, DnsRecordId, EgressId, EnrollmentKeyId, HostId, NetworkId, NodeId,
-    PolicyId, PolicyTestId, RecordData, Role, Subject, TokenPurpose, UpstreamId, UserId, Uses, WgPublicKey,
+    PolicyId, PolicyTestId, RecordData, Role, SealingPublicKey, Subject, TokenPurpose, UpstreamId, UserId,
+    Uses, WgPublicKey,
 };
 use wire::{HostSettings, Leave, NodeSwitch};
 
@@ -87,9 +88,14 @@ fn about_hosts() -> Vec<Command> {
         Command::OwnSwitch(NodeSwitch { network: name(), connected: true }),
         Command::OwnLeave(Leave::Network(name())),
         Command::OwnKey(WgPublicKey::from_bytes([77; 32])),
+        Command::OwnChannel { server: sealing(1), encapsulated: sealing(2) },
         Command::RotateKeys { host: Some(host) },
         Command::Sweep { away: BTreeSet::new() },
     ]
+}
+
+fn sealing(number: u8) -> SealingPublicKey {
+    SealingPublicKey::from_bytes([number; 32])
 }
 
 fn about_members() -> Vec<Command> {
@@ -164,7 +170,7 @@ fn each_actor_may_do_what_the_table_says_and_no_more() {
     let (_, [anna, ben, host]) = server();
     assert_eq!(allowed(Actor::Setup, "ben"), ["set-up-first-administrator"]);
     assert_eq!(allowed(Actor::Registrant, "ben"), ["register"]);
-    assert_eq!(allowed(host, "ben"), ["own-settings", "own-switch", "own-leave", "own-key"]);
+    assert_eq!(allowed(host, "ben"), ["own-settings", "own-switch", "own-leave", "own-key", "own-channel"]);
     assert_eq!(allowed(ben, "ben"), ["change-password", "create-token"]);
     assert_eq!(allowed(ben, "cleo"), [""; 0]);
     let not_administrators = [
@@ -175,15 +181,23 @@ fn each_actor_may_do_what_the_table_says_and_no_more() {
         "own-switch",
         "own-leave",
         "own-key",
+        "own-channel",
         "sweep",
     ];
     let all: Vec<_> = commands(UserId::from_bytes([0; 16])).iter().map(Command::name).collect();
     let administrators: Vec<_> = all.into_iter().filter(|name| !not_administrators.contains(name)).collect();
     assert_eq!(allowed(anna, "ben"), administrators);
-    let not_systems =
-        ["set-up-first-administrator", "register", "own-settings", "own-switch", "own-leave", "own-key"];
+    let not_systems = [
+        "set-up-first-administrator",
+        "register",
+        "own-settings",
+        "own-switch",
+        "own-leave",
+        "own-key",
+        "own-channel",
+    ];
     let all = commands(UserId::from_bytes([0; 16]));
-    assert_eq!(all.len(), 44);
+    assert_eq!(all.len(), 45);
     let systems: Vec<_> = all.iter().map(Command::name).filter(|name| !not_systems.contains(name)).collect();
     assert_eq!(allowed(Actor::System, "ben"), systems);
 }

@@ -148,3 +148,17 @@ fn a_network_without_free_addresses_admits_nobody_and_spends_nothing() {
     assert_eq!(refused.code(), "no-address-left");
     assert_eq!((server.uses(1), server.intent.host_count()), (Uses::Left(7), 2));
 }
+
+#[test]
+fn a_host_agrees_another_channel_once_and_keeps_all_else() {
+    let mut server = Server::new();
+    server.key(1, &[], Uses::Unlimited, None);
+    let host = server.register(machine(1, Some(1))).unwrap();
+    let key = |number| model::SealingPublicKey::from_bytes([number; 32]);
+    let agreed = Command::OwnChannel { server: key(50), encapsulated: key(51) };
+    assert_eq!(server.give(Actor::Host(host.id), agreed.clone()).unwrap().records.len(), 1);
+    let after = server.intent.host(host.id).unwrap().clone();
+    assert_eq!((after.sealing.server, after.sealing.encapsulated), (Some(key(50)), key(51)));
+    assert_eq!(model::Host { sealing: host.sealing, ..after }, host);
+    assert!(server.give(Actor::Host(host.id), agreed).unwrap().is_empty(), "said again");
+}

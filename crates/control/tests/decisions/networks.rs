@@ -197,7 +197,7 @@ fn crowd(network: NetworkId, high: u8, low: u8) -> (Host, Node) {
         name: format!("host-{high}-{low}").parse().unwrap(),
         wireguard_key: WgPublicKey::from_bytes(key(1)),
         signing_key: SigningPublicKey::from_bytes(key(2)),
-        sealing: SealingIdentity { key: sealing, encapsulated: sealing },
+        sealing: SealingIdentity { key: sealing, encapsulated: sealing, server: None },
         mtu: None,
         static_endpoint: None,
         default: false,

@@ -36,6 +36,7 @@ pub(crate) fn machine(number: u8, key: Option<u8>) -> Register {
         signing_key: SigningPublicKey::from_bytes([number; 32]),
         sealing_key: SealingPublicKey::from_bytes([number; 32]),
         encapsulated: SealingPublicKey::from_bytes([number; 32]),
+        server: None,
         settings: HostSettings::default(),
         addresses: Vec::new(),
     }

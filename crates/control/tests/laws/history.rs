@@ -427,6 +427,7 @@ impl Brain {
             signing_key: SigningPublicKey::from_bytes([machine; 32]),
             sealing_key: SealingPublicKey::from_bytes([machine; 32]),
             encapsulated: SealingPublicKey::from_bytes([b; 32]),
+            server: None,
             settings,
             addresses: self.asked(c),
         }

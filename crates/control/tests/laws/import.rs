@@ -23,6 +23,7 @@ fn set_by_people(record: &Record) -> Record {
                 sealing: model::SealingIdentity {
                     key: model::SealingPublicKey::from_bytes(nobody()),
                     encapsulated: model::SealingPublicKey::from_bytes(nobody()),
+                    server: None,
                 },
                 rotate: false,
                 rotate_since: None,

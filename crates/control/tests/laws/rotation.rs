@@ -88,6 +88,7 @@ impl Office {
             signing_key,
             sealing_key,
             encapsulated: sealing_key,
+            server: None,
             settings: HostSettings::default(),
             addresses: Vec::new(),
         };

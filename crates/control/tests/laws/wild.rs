@@ -129,7 +129,7 @@ fn host(number: u8) -> Host {
         name: format!("host-{number}").parse().unwrap(),
         wireguard_key: WgPublicKey::from_bytes([number + 1; 32]),
         signing_key: SigningPublicKey::from_bytes([number; 32]),
-        sealing: SealingIdentity { key, encapsulated: key },
+        sealing: SealingIdentity { key, encapsulated: key, server: None },
         mtu: None,
         static_endpoint: None,
         default: false,

@@ -103,6 +103,7 @@ pub fn router(agents: Arc<Agents>) -> Router {
         .route(path::SETTINGS, post(own::settings))
         .route(path::NODE, post(own::node))
         .route(path::KEY, post(own::key))
+        .route(path::CHANNEL, post(own::channel))
         .route(path::LEAVE, post(own::leave))
         .route_layer(from_fn_with_state(Arc::clone(&agents), forward::to_leader))
         // Every server can say who it is.

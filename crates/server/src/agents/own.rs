@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use control::{Actor, Command};
-use wire::{KeyChange, Leave, RefusalCode};
+use wire::{ChannelChange, KeyChange, Leave, RefusalCode};
 
 use super::signed::Signed;
 use super::{Agents, Refused};
@@ -38,6 +38,18 @@ pub(super) async fn key(State(agents): State<Arc<Agents>>, signed: Signed) -> Re
         return Err(Refused::new(RefusalCode::NotProved, sentence.to_owned()));
     }
     submit(&agents, &signed, Command::OwnKey(change.wireguard_key)).await
+}
+
+/// It has agreed a channel with the key that the server changes to.
+pub(super) async fn channel(
+    State(agents): State<Arc<Agents>>,
+    signed: Signed,
+) -> Result<StatusCode, Refused> {
+    let change: ChannelChange = signed.message()?;
+    let agreed = agents.channels.check_change(&signed.host, &change);
+    agreed.map_err(|error| Refused::new(RefusalCode::NotProved, format!("{error:#}; agree another one")))?;
+    let ChannelChange { server, encapsulated } = change;
+    submit(&agents, &signed, Command::OwnChannel { server, encapsulated }).await
 }
 
 /// It leaves one network, or everything.

@@ -57,7 +57,7 @@ async fn admit(agents: &Agents, body: &[u8]) -> Result<RegisterReply, Refused> {
     let signing_key = registration.signing_key;
     let facts = registration.facts.clone();
     let enrollment = registration.enrollment.map(|secret| TokenSecret::from_random(secret).digest());
-    let command = Command::Register(Register::of(registration, enrollment));
+    let command = Command::Register(Register::of(registration, enrollment, agents.identity.sealing.public()));
     let committed = agents.brain.submit(Actor::Registrant, command).await?;
     let intent = committed.intent;
     let host = intent.host_by_signing_key(&signing_key).ok_or_else(Refused::unknown_host)?;

@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn is_congested(connected: usize, hosts: usize) -> bool {
-        let channels = Arc::new(Channels::new(SealingSecret::from_random([1; 32])));
+        let channels = Arc::new(Channels::new(SealingSecret::from_random([1; 32]), None));
         Outbox::new(Arc::new(Loaded { connected, hosts }), channels).is_congested()
     }
 

@@ -71,7 +71,7 @@ fn certificate(settings: &Settings) -> Finding {
             Finding::of("certificate", read.map(|_| format!("{}", certificate.display())))
         }
         Tls::SelfSigned => {
-            let (certificate, key) = Certificates::own_files(&settings.data.join("tls"));
+            let (certificate, key) = Certificates::own_files(&crate::rekey::tls(&settings.data));
             if !key.exists() {
                 return Finding::good("certificate", "none yet; the first start makes one");
             }

@@ -24,6 +24,7 @@ pub use keeper::Claim;
 pub(crate) use letters::{Letters, Purpose};
 pub use role::Role;
 pub(crate) use role::{leads, while_leading};
+pub use task::SERVER;
 pub(crate) use way::Way;
 
 /// How long a server that ends waits for its lease to be given back.

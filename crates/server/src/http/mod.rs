@@ -84,6 +84,8 @@ pub struct AdminParts {
     pub servers: watch::Receiver<Arc<[crate::cluster::Running]>>,
     /// This one of them.
     pub me: Holder,
+    /// The key of its channels that the server is about to change to.
+    pub next: Option<model::SealingPublicKey>,
 }
 
 /// The names that the server answers for.

@@ -51,6 +51,11 @@ pub(super) async fn status(State(admin): State<Shared>, reader: Reader) -> Json<
             bytes: std::fs::metadata(file).ok().map(|file| file.len()),
         },
         broker: broker_status(parts, agents),
+        rekey: admin
+            .parts
+            .next
+            .as_ref()
+            .map(|next| api::RekeyStatus { hosts_left: crate::rekey::left(intent, next).count() as u64 }),
         counts: Counts {
             networks: intent.networks(None).count() as u64,
             hosts: intent.host_count() as u64,

@@ -277,7 +277,7 @@ mod tests {
             "name": format!("host-{number}"),
             "wireguard_key": WgPublicKey::from_bytes(key),
             "signing_key": SigningPublicKey::from_bytes(key),
-            "sealing": SealingIdentity { key: sealing, encapsulated: sealing },
+            "sealing": SealingIdentity { key: sealing, encapsulated: sealing, server: None },
             "created": NOW,
         });
         serde_json::from_value(json).unwrap()

@@ -89,7 +89,7 @@ fn a_database_of_other_servers_is_noticed() {
         use store::Database as _;
         let database = store::Sqlite::open(&file).unwrap();
         let own = server::identity::Identity::load_or_create(one.path()).unwrap();
-        own.check(&database, one.path()).await.unwrap();
+        own.check(&database, one.path(), None).await.unwrap();
         database.check().await.unwrap();
     });
     server::identity::Identity::load_or_create(two.path()).unwrap();

@@ -39,6 +39,7 @@ fn register(host: u8, key: u8) -> Command {
         signing_key: SigningPublicKey::from_bytes(bytes),
         sealing_key: SealingPublicKey::from_bytes(bytes),
         encapsulated: SealingPublicKey::from_bytes(bytes),
+        server: None,
         settings: Default::default(),
         addresses: Vec::new(),
     })

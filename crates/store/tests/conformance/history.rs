@@ -132,6 +132,7 @@ fn host(id: u8, name: &str, key: [u8; 32], created: Timestamp) -> Host {
         wireguard_key: WgPublicKey::from_bytes(key),
         signing_key: SigningPublicKey::from_bytes(key),
         sealing: SealingIdentity {
+            server: None,
             key: SealingPublicKey::from_bytes(key),
             encapsulated: SealingPublicKey::from_bytes(key),
         },

@@ -271,6 +271,7 @@ fn register(stage: &mut Stage, line: &mut Line) -> Result<Register> {
         signing_key: SigningPublicKey::from_bytes(bytes(&machine)),
         sealing_key: SealingPublicKey::from_bytes(bytes(&machine)),
         encapsulated: SealingPublicKey::from_bytes(bytes(&machine)),
+        server: None,
         settings: settings(line)?,
         addresses: line.list("addresses")?,
     })

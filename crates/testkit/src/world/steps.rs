@@ -70,6 +70,7 @@ impl World {
             signing_key: SigningPublicKey::from_bytes([byte; 32]),
             sealing_key: SealingPublicKey::from_bytes([byte; 32]),
             encapsulated: SealingPublicKey::from_bytes([byte; 32]),
+            server: None,
             settings: HostSettings::default(),
             addresses: Vec::new(),
         };
