@@ -13,8 +13,8 @@ impl<'a> Plan<'a> {
             match translation {
                 Translation::Masquerade { from, to } => leaving.extend(self.masquerade(from, to)),
                 Translation::Map { map, known_to } => {
-                    arriving.extend(known_to.iter().flat_map(|side| self.to_real(map, side)));
-                    leaving.extend(known_to.iter().flat_map(|side| self.to_mapped(map, side)));
+                    arriving.extend(known_to.iter().flat_map(|side| self.arriving(map, side)));
+                    leaving.extend(known_to.iter().flat_map(|side| self.leaving(map, side)));
                 }
             }
         }
@@ -41,7 +41,7 @@ impl<'a> Plan<'a> {
         rules
     }
 
-    fn to_real(&mut self, map: &PrefixMap, known_to: &'a Side) -> Vec<Rule> {
+    fn arriving(&mut self, map: &PrefixMap, known_to: &'a Side) -> Vec<Rule> {
         let family = Family::of(map.mapped().addr());
         let start = Rule::default().came_over(self.link).family(family);
         let start = start.address_within(End::Destination, map.mapped());
@@ -49,7 +49,7 @@ impl<'a> Plan<'a> {
         of_those.into_iter().map(|rule| rule.moved(End::Destination, map.real())).collect()
     }
 
-    fn to_mapped(&mut self, map: &PrefixMap, known_to: &'a Side) -> Vec<Rule> {
+    fn leaving(&mut self, map: &PrefixMap, known_to: &'a Side) -> Vec<Rule> {
         let family = Family::of(map.mapped().addr());
         let start = Rule::default().leaves_over(self.link).family(family);
         let start = start.address_within(End::Source, map.real());
