@@ -42,6 +42,9 @@ const TESTS: &[Need] = &[
     need("dig", "bind9-dnsutils", "asks our DNS server as others do"),
     need("faketime", "faketime", "sets a machine's clock a day off"),
     need("iperf3", "iperf3", "loads tunnels with TCP"),
+    need("mosquitto", "mosquitto", "a message broker that a test starts in a folder of its own"),
+    need("mosquitto_ctrl", "mosquitto", "sets up that broker's accounts"),
+    need("nats-server", "nats-server", "another message broker, as a test starts it"),
     need("named-checkzone", "bind9-utils", "judges the zone files that we write for other DNS servers"),
     need("postgres", "postgresql", "a database server that a test starts in a folder of its own"),
     need("strace", "strace", "kills a process at each of its steps in turn"),
@@ -71,7 +74,12 @@ const INNER_FOLDERS: [&str; 2] = ["/usr/lib/qemu", "/usr/libexec"];
 /// Where Debian puts each version of PostgreSQL: below it `15/bin`, and so on.
 const POSTGRES_FOLDER: &str = "/usr/lib/postgresql";
 /// Services that their packages would start as the machine's own.
-const SERVICES: [(&str, &str); 2] = [("unbound", "unbound.service"), ("postgres", "postgresql.service")];
+const SERVICES: [(&str, &str); 4] = [
+    ("unbound", "unbound.service"),
+    ("postgres", "postgresql.service"),
+    ("mosquitto", "mosquitto.service"),
+    ("nats-server", "nats-server.service"),
+];
 
 /// For building alone.
 pub(crate) fn for_build() -> Result<()> {

@@ -1,0 +1,96 @@
+//! A NATS server of a test's own with its MQTT listener: in a folder of its own, on free ports of loopback, with an authority of
+//! its own.
+//!
+//! Not the machine's own service, which is never touched. Its configuration is the one that docs/guide/brokers.md gives.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::authority::Authority;
+use super::mosquitto::{PASSWORD, mqtts, wss};
+use super::process::{Process, folder, free_ports, program};
+
+/// A running NATS server.
+#[derive(Debug)]
+pub struct Nats {
+    process: Process,
+    /// Its own protocol, MQTT over TLS, and WebSocket over TLS.
+    ports: [u16; 3],
+}
+
+impl Nats {
+    /// Starts one.
+    pub fn start() -> io::Result<Self> {
+        let nats = program(&["/usr/sbin/nats-server", "/usr/bin/nats-server"], "nats-server")?;
+        let folder = folder("nats")?;
+        let ports = free_ports()?;
+        let authority = Authority::new().map_err(io::Error::other)?;
+        fs::write(folder.join("authority.pem"), &authority.authority)?;
+        fs::write(folder.join("certificate.pem"), &authority.certificate)?;
+        fs::write(folder.join("key.pem"), &authority.key)?;
+        fs::create_dir(folder.join("accounts"))?;
+        // NATS does not start without it, and lets everybody in without users; the server writes it anew.
+        let nobody =
+            format!("authorization {{ users = [ {{ user: \"nobody\", password: \"{PASSWORD}\" }} ] }}\n");
+        fs::write(folder.join("accounts/nats-users.conf"), nobody)?;
+        fs::write(folder.join("nats.conf"), configuration(&folder, ports))?;
+        let arguments = vec!["-c".to_owned(), folder.join("nats.conf").display().to_string()];
+        let process = Process::start(folder, nats, arguments, ports.to_vec())?;
+        Ok(Self { process, ports })
+    }
+
+    /// Where it is reached, over TLS and over WebSocket.
+    pub fn urls(&self) -> [String; 2] {
+        [mqtts(self.ports[1]), wss(self.ports[2])]
+    }
+
+    /// The file of the authority that vouches for it.
+    pub fn authority(&self) -> PathBuf {
+        self.process.folder().join("authority.pem")
+    }
+
+    /// The folder of the account file.
+    pub fn accounts(&self) -> PathBuf {
+        self.process.folder().join("accounts")
+    }
+
+    /// The file with the number of its process.
+    pub fn pid_file(&self) -> PathBuf {
+        self.process.pid_file()
+    }
+
+    /// Kills it at once.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.process.kill()
+    }
+
+    /// Starts it again after `kill`.
+    pub fn start_again(&mut self) -> io::Result<()> {
+        self.process.start_again()
+    }
+
+    /// Holds it, as a machine that hangs does, or lets it go on.
+    pub fn hold(&self, held: bool) -> io::Result<()> {
+        self.process.hold(held)
+    }
+
+    /// What it said.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+/// What it does by default for messages that are confirmed is said aloud: NATS 2.9 takes it for zero when it reads its
+/// configuration again, and then hands on none of them any more.
+fn configuration(folder: &Path, [own, mqtt, websocket]: [u16; 3]) -> String {
+    let folder = folder.display();
+    let tls = format!("tls {{ cert_file: \"{folder}/certificate.pem\", key_file: \"{folder}/key.pem\" }}");
+    format!(
+        "server_name: netloom\nlisten: 127.0.0.1:{own}\n\
+         jetstream {{ store_dir: \"{folder}/jetstream\" }}\n\
+         mqtt {{ listen: 127.0.0.1:{mqtt}, ack_wait: \"30s\", max_ack_pending: 1024, {tls} }}\n\
+         websocket {{ listen: 127.0.0.1:{websocket}, {tls} }}\n\
+         include accounts/nats-users.conf\n"
+    )
+}

@@ -1,0 +1,137 @@
+//! A broker's process in a folder of its own: started, killed, started again, and gone with the process that started it.
+//!
+//! Not for what it serves. It keeps true that nothing which was started outlives us, also when we are killed: a shell waits for the
+//! end of a pipe.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Waits until nobody holds the other end of its input, then kills what the file names and removes the folder.
+const KEEPER: &str = r#"
+read -r _ignored
+kill -KILL "$(cat "$1/pid")" 2>/dev/null
+rm -rf "$1"
+"#;
+
+/// A process and its folder.
+#[derive(Debug)]
+pub(super) struct Process {
+    folder: PathBuf,
+    program: PathBuf,
+    arguments: Vec<String>,
+    ports: Vec<u16>,
+    child: Child,
+    /// Holds the pipe whose end ends everything.
+    _keeper: Child,
+}
+
+/// A folder that nobody removes yet.
+pub(super) fn folder(of: &str) -> io::Result<PathBuf> {
+    Ok(tempfile::Builder::new().prefix(&format!("netloom-{of}-")).tempdir()?.keep())
+}
+
+/// Ports that are free now.
+pub(super) fn free_ports<const COUNT: usize>() -> io::Result<[u16; COUNT]> {
+    let mut listeners = Vec::with_capacity(COUNT);
+    let mut ports = [0; COUNT];
+    for port in &mut ports {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        *port = listener.local_addr()?.port();
+        // All are held until the last is found, so that they differ.
+        listeners.push(listener);
+    }
+    Ok(ports)
+}
+
+/// The first of these that is there.
+pub(super) fn program(paths: &[&str], package: &str) -> io::Result<PathBuf> {
+    let found = paths.iter().map(Path::new).find(|path| path.exists());
+    found
+        .map(Path::to_owned)
+        .ok_or_else(|| io::Error::other(format!("{package} is not installed: apt-get install {package}")))
+}
+
+impl Process {
+    /// Starts a program whose files are in `folder`, and waits until it listens on all of `ports`.
+    pub(super) fn start(
+        folder: PathBuf,
+        program: PathBuf,
+        arguments: Vec<String>,
+        ports: Vec<u16>,
+    ) -> io::Result<Self> {
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, "sh"]).arg(&folder).stdin(Stdio::piped());
+        let keeper = keeper.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let child = launch(&folder, &program, &arguments)?;
+        let mut process = Self { folder, program, arguments, ports, child, _keeper: keeper };
+        process.wait_until_it_listens()?;
+        Ok(process)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file with its number.
+    pub(super) fn pid_file(&self) -> PathBuf {
+        self.folder.join("pid")
+    }
+
+    /// Kills it at once.
+    pub(super) fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
+    /// Holds it, as a machine that hangs does.
+    pub(super) fn hold(&self, held: bool) -> io::Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other("it has no number"))?;
+        Ok(kill_process(pid, if held { Signal::STOP } else { Signal::CONT })?)
+    }
+
+    /// Starts it again after `kill`.
+    pub(super) fn start_again(&mut self) -> io::Result<()> {
+        self.child = launch(&self.folder, &self.program, &self.arguments)?;
+        self.wait_until_it_listens()
+    }
+
+    fn wait_until_it_listens(&mut self) -> io::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(io::Error::other(format!("the broker ended with {status}:\n{}", self.log())));
+            }
+            let listens = |port: &u16| TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], *port))).is_ok();
+            if self.ports.iter().all(listens) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(io::Error::other(format!("the broker does not listen:\n{}", self.log())));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What it said.
+    pub(super) fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+fn launch(folder: &Path, program: &Path, arguments: &[String]) -> io::Result<Child> {
+    let mut log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
+    writeln!(log, "starting")?;
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    let child = command.spawn()?;
+    fs::write(folder.join("pid"), child.id().to_string())?;
+    Ok(child)
+}

@@ -1,0 +1,162 @@
+//! That the accounts of a broker follow the hosts there are, and nothing else is touched.
+
+use std::sync::Arc;
+
+use agent::link::{LinkError, LinkEvent, ServerTrust};
+use server::broker::settings::AccountSettings;
+use server::broker::{Broker as _, External, Guests, Limits, probe};
+use testkit::brokers::mosquitto::{self, Mosquitto};
+use tokio::sync::watch;
+
+use crate::client::{connect, options};
+use crate::subject::{
+    A, B, C, Engine, Kind, Known, PAUSES, Subject, on_every_external_broker, password_of, settings, subject,
+    until,
+};
+
+on_every_external_broker! {
+    a_new_host_is_let_in_and_one_that_was_removed_is_put_out_and_others_notice_nothing
+    a_host_with_new_keys_is_let_in_by_its_new_password_and_by_no_other
+    a_broker_whose_certificate_nobody_vouches_for_is_not_believed
+    a_check_says_whether_the_broker_can_be_used
+}
+
+async fn a_new_host_is_let_in_and_one_that_was_removed_is_put_out_and_others_notice_nothing(
+    mut subject: Subject,
+) {
+    let mut staying = subject.joined(A).await;
+    let mut leaving = subject.joined(B).await;
+    subject.known.set(C, &password_of(C));
+    subject.broker.admit(C);
+    let mut newcomer = subject.joined(C).await;
+    subject.known.remove(B);
+    subject.broker.kick(B);
+    loop {
+        if let LinkEvent::Disconnected { reason: LinkError::NotAuthorised, .. } = leaving.next().await {
+            break;
+        }
+    }
+    assert!(!subject.broker.is_online(B));
+    for (host, link) in [(A, &mut staying), (C, &mut newcomer)] {
+        subject.publish(host, b"m");
+        assert_eq!(link.next().await, LinkEvent::Map(b"m".to_vec()), "its connection never ended");
+    }
+}
+
+async fn a_host_with_new_keys_is_let_in_by_its_new_password_and_by_no_other(mut subject: Subject) {
+    let mut old = subject.joined(A).await;
+    subject.known.set(A, "a newer secret");
+    subject.broker.admit(A);
+    loop {
+        if let LinkEvent::Disconnected { reason: LinkError::NotAuthorised, .. } = old.next().await {
+            break;
+        }
+    }
+    drop(old);
+    let mut new = subject.link_with(A, "a newer secret");
+    new.connected().await;
+    subject.until_online(A).await;
+    subject.publish(A, b"m");
+    assert_eq!(new.map().await, b"m");
+}
+
+async fn a_broker_whose_certificate_nobody_vouches_for_is_not_believed(mut subject: Subject) {
+    subject.trust = ServerTrust::PublicRoots;
+    let mut host = subject.link_with(A, &password_of(A));
+    let LinkEvent::Disconnected { reason, .. } = host.next().await else { panic!("it was believed") };
+    assert!(matches!(reason, LinkError::Untrusted(_)), "{reason:?}");
+}
+
+async fn a_check_says_whether_the_broker_can_be_used(subject: Subject) {
+    let (url, authority) = match &subject.engine {
+        Engine::Mosquitto(engine) => (engine.for_servers()[0].clone(), engine.authority()),
+        Engine::Nats(engine) => (engine.urls()[0].clone(), engine.authority()),
+        Engine::Embedded { .. } => unreachable!("for others"),
+    };
+    let good = settings(&url, authority, AccountSettings::None);
+    probe(good.clone()).await.unwrap();
+    let mut wrong = good.clone();
+    wrong.password = server::broker::settings::Secret::new("wrong".to_owned());
+    let text = format!("{:#}", probe(wrong).await.unwrap_err());
+    assert!(text.contains(&url) && text.contains("broker_password_file"), "{text}");
+    let mut untrusted = good;
+    untrusted.authorities = None;
+    assert!(probe(untrusted).await.is_err());
+}
+
+/// The plugin and NATS's users tie a host's account to its client id only where they can: see docs/guide/brokers.md.
+#[tokio::test]
+async fn a_host_cannot_come_under_another_ones_client_id_to_mosquitto() {
+    let mut subject = subject(Kind::MosquittoDynsec).await;
+    let _victim = subject.joined(B).await;
+    let mut thief = options(&subject, A);
+    thief.set_client_id(B.to_string());
+    assert!(connect(thief).await.is_none());
+    assert!(subject.broker.is_online(B));
+}
+
+#[tokio::test]
+async fn accounts_that_are_not_ours_stay_as_they_are_and_ours_are_mended_whatever_was_done_to_them() {
+    let mut subject = subject(Kind::MosquittoDynsec).await;
+    let _here = subject.joined(A).await;
+    let Engine::Mosquitto(engine) = &subject.engine else { panic!("another engine") };
+    let file = engine.accounts().join("dynamic-security.json");
+    let read = || -> serde_json::Value { serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap() };
+    let mut before = read();
+    let (host_a, host_b) = (A.to_string(), B.to_string());
+    let clients = before["clients"].as_array_mut().unwrap();
+    clients.push(serde_json::json!({ "username": "somebody", "roles": [] }));
+    clients
+        .push(serde_json::json!({ "username": C.to_string(), "textdescription": "netloom 00", "roles": [] }));
+    clients.retain(|client| client["username"] != *host_b);
+    let roles = before["roles"].as_array_mut().unwrap();
+    roles.push(serde_json::json!({ "rolename": "theirs", "acls": [] }));
+    for role in roles.iter_mut().filter(|role| role["rolename"].as_str().unwrap().ends_with(&host_a)) {
+        role["acls"] = serde_json::json!([{ "acltype": "subscribePattern", "topic": "#", "priority": 0, "allow": true }]);
+    }
+    subject.engine.kill();
+    std::fs::write(&file, before.to_string()).unwrap();
+    subject.engine.start_again();
+    let _mended = subject.joined(B).await;
+    let names = |of: &str, name: &str| -> Vec<String> {
+        let now = read();
+        now[of].as_array().unwrap().iter().map(|one| one[name].as_str().unwrap().to_owned()).collect()
+    };
+    let is_mended = || {
+        let now = read();
+        let role = now["roles"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|role| role["rolename"].as_str().unwrap().ends_with(&host_a));
+        role.is_some_and(|role| role["acls"].as_array().unwrap().len() == 4)
+            && !names("clients", "username").contains(&C.to_string())
+    };
+    until("it was not mended", is_mended).await;
+    assert!(names("clients", "username").contains(&"somebody".to_owned()));
+    assert!(names("roles", "rolename").contains(&"theirs".to_owned()));
+}
+
+#[tokio::test]
+async fn many_hosts_get_their_accounts_and_keep_them_when_the_server_comes_anew() {
+    let engine = Mosquitto::start(mosquitto::Accounts::Dynsec).unwrap();
+    agent::link::install_crypto_provider();
+    let known = Arc::new(Known::default());
+    for number in 0..300_u16 {
+        let mut bytes = [1; 16];
+        bytes[14..].copy_from_slice(&number.to_be_bytes());
+        let host = model::HostId::from_bytes(bytes);
+        known.set(host, &password_of(host));
+    }
+    let file = engine.accounts().join("dynamic-security.json");
+    let marked = || std::fs::read_to_string(&file).unwrap().matches("\"netloom ").count();
+    let settings = settings(&engine.for_servers()[0], engine.authority(), AccountSettings::Dynsec);
+    for _ in 0..2 {
+        let (broker, _events) = External::new(settings.clone(), Limits::default(), PAUSES).unwrap();
+        let guests: Arc<dyn Guests> = known.clone();
+        let tasks = broker.run(&guests, &watch::channel(true).1);
+        until("not all accounts were made", || broker.trouble().is_none() && marked() == 300).await;
+        tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+    assert_eq!(marked(), 300);
+}
