@@ -99,8 +99,10 @@ async fn places(storm: &Storm) -> Result<(Vec<Place>, Vec<Tenant>)> {
 }
 
 /// Lanes at every server, and contests between them.
-async fn lanes(storm: &Storm, options: &Options, seed: u64) -> Result<JoinSet<()>> {
+async fn lanes(storm: &mut Storm, options: &Options, seed: u64) -> Result<JoinSet<()>> {
     let (places, mut tenants) = places(storm).await?;
+    // The gateways were made at one server, and are to be known at the other.
+    storm.right(Instant::now()).await.context("before anything was killed")?;
     let (places, servers) = (Arc::new(places), usize::from(options.servers));
     let mut tasks = JoinSet::new();
     let share = tenants.len() / (LANES * servers);
@@ -123,12 +125,15 @@ pub(super) async fn play((mut storm, token): (Storm, Token), options: &Options, 
         0 => None,
         count => Some(block_in_place(|| Tunnels::dig(count, &ports, &token.to_string()))?),
     };
-    let lanes = lanes(&storm, options, seed).await?;
+    let lanes = lanes(&mut storm, options, seed).await?;
     let start = Instant::now();
-    let raged = storm.rage(options.deaths).await;
+    let mut raged = storm.rage(options.deaths).await;
     storm.conduct.end();
     let took = start.elapsed();
     lanes.join_all().await;
+    if raged.is_ok() {
+        raged = storm.right(Instant::now()).await.map(drop).context("after the storm");
+    }
     let pings =
         tunnels.as_mut().map(|tunnels| block_in_place(|| tunnels.close())).transpose()?.unwrap_or_default();
     for lost in pings.iter().filter_map(|report| report.none_lost().err()) {
