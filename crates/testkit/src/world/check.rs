@@ -154,7 +154,8 @@ impl World {
         let intent = self.server.intent.clone();
         let mut wanted = Vec::new();
         let model = Model::new(self, &intent);
-        let ends = self.ends();
+        let mut ends = self.ends();
+        ends.retain(|end| !model.hangs_by_a_thread(*end));
         for (from, to) in ends.iter().flat_map(|from| ends.iter().map(move |to| (*from, *to))) {
             if from == to || model.is_near(from, to) {
                 continue;

@@ -232,6 +232,13 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// Whether somebody is a client whose gateway has gone behind a NAT: whether their session outlives that is chance.
+    pub(super) fn hangs_by_a_thread(&self, end: End) -> bool {
+        let End::Client(client) = end else { return false };
+        let gateway = self.world.clients[client].gateway;
+        gateway.is_some_and(|gateway| self.border(gateway).is_some_and(|border| border != Border::Open))
+    }
+
     /// The router that a host uses for a range: itself, or the first that it reaches.
     fn router(&self, egress: &Egress, host: usize) -> Option<usize> {
         let routers = egress.routers.iter().filter_map(|router| self.active(self.intent.node(router.node)));
