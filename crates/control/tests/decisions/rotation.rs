@@ -44,12 +44,12 @@ fn all_hosts_of_a_network_are_asked_one_after_another_however_long_each_takes() 
     office.give(EVERYBODY).unwrap();
     assert!(office.give(EVERYBODY).unwrap().is_empty(), "all of them are in the queue");
     let mut done = BTreeSet::new();
-    for number in 1..=5 {
+    for number in 1..=5_u8 {
         let now = asked(&office);
-        assert_eq!((now.len(), waiting(&office).len()), (1, 5 - number));
-        office.server.wait(3 * number as u64);
+        assert_eq!((now.len(), waiting(&office).len()), (1, 5 - usize::from(number)));
+        office.server.wait(3 * u64::from(number));
         assert!(sweep(&mut office).is_empty(), "one is at it");
-        bring(&mut office, now[0], 100 + number as u8);
+        bring(&mut office, now[0], 100 + number);
         done.insert(now[0]);
         office.server.wait(1);
         assert!(sweep(&mut office).is_empty(), "the others are hearing of it");
