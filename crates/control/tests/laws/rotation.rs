@@ -198,7 +198,8 @@ impl Office {
                 let host = host(*number);
                 if self.brain.intent.host(host).is_some() {
                     self.give(Actor::System, Command::RemoveHost { host }, &nobody);
-                    (self.asked.remove(&host), self.brought.remove(&host));
+                    self.asked.remove(&host);
+                    self.brought.remove(&host);
                 }
             }
         }
