@@ -154,10 +154,15 @@ impl Agent {
     }
 
     /// Opens a message that was pushed.
-    pub(super) fn open(&self, sealed: &[u8]) -> anyhow::Result<(Opened, Down)> {
+    pub fn open(&self, sealed: &[u8]) -> anyhow::Result<(Opened, Down)> {
         let opened = self.channel.open(Direction::Down, sealed).context("a pushed message")?;
         let down = wire::decode(&opened.plaintext).context("a pushed message")?;
         Ok((opened, down))
+    }
+
+    /// Its password at a broker that is not the server's own.
+    pub fn broker_password(&self) -> String {
+        self.channel.broker_password()
     }
 
     /// A report, sealed.

@@ -9,3 +9,4 @@ mod client;
 mod hosts;
 mod outages;
 mod subject;
+mod whole;
