@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use model::Digest;
 use rustix::fs::{Access, access, statvfs};
 
 use super::Finding;
-use crate::front::{Certificates, pin_hex};
+use crate::front::Certificates;
 use crate::identity::{self, Identity};
 use crate::settings::{Settings, Tls};
 
@@ -76,7 +77,10 @@ fn certificate(settings: &Settings) -> Finding {
                 return Finding::good("certificate", "none yet; the first start makes one");
             }
             let read = Certificates::from_files(certificate, key);
-            Finding::of("certificate", read.map(|own| format!("self-signed, pin {}", pin_hex(&own.pin()))))
+            Finding::of(
+                "certificate",
+                read.map(|own| format!("self-signed, pin {}", Digest::from_bytes(own.pin()))),
+            )
         }
     }
 }
