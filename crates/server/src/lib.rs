@@ -11,6 +11,7 @@ pub mod check;
 pub mod clock;
 pub mod cluster;
 pub mod front;
+mod ground;
 pub mod http;
 pub mod identity;
 mod names;

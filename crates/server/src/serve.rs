@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::Router;
 use axum::http::StatusCode;
 use control::Door;
@@ -22,16 +22,15 @@ use tower_http::timeout::TimeoutLayer;
 use crate::agents::{self, Agents, Carrier, Replays};
 use crate::attempts::Attempts;
 use crate::brain::{self, Brain, Notice, Onlooker, Parts, now};
-use crate::broker::{self, Authenticate, BrokerEvent, Chosen, Events, Guests, HostsOfIntent};
+use crate::broker::{Authenticate, BrokerEvent, Chosen, Events, Guests, HostsOfIntent};
 use crate::channels::Channels;
 use crate::clock;
 use crate::cluster::{self, Cluster, Holder, Letters, Role, Way, while_leading};
-use crate::front::{Certificates, Front, Limits, Running, TrustedProxies};
+use crate::front::{Certificates, Running};
+use crate::ground::Ground;
 use crate::http::{self, Admin};
-use crate::identity::{Identity, create_private_folder};
 use crate::names::ServerNames;
-use crate::rekey;
-use crate::settings::{Settings, Tls};
+use crate::settings::Settings;
 use crate::setup::SetupCode;
 use crate::telemetry::Telemetry;
 
@@ -69,32 +68,16 @@ pub struct Server {
 impl Server {
     /// Starts everything the settings ask for.
     pub async fn start(mut settings: Settings, telemetry: Telemetry) -> Result<Self> {
-        create_private_folder(&settings.data)?;
-        http::remove_leftovers(&settings.data)?;
-        let identity = Arc::new(Identity::load_or_create(&settings.data)?);
-        let certificates = certificates(&settings)?;
-        let pin = certificates.as_ref().map(|certificates| Digest::from_bytes(certificates.pin()));
-        let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
-        let front = Front::bind(settings.listen, certificates.as_ref(), proxies, Limits::default())?;
-        name_port(&mut settings.urls, front.address().port());
-        let urls = settings.urls.clone();
-        let doors = bind_doors(&settings, &identity)?;
-        let ports = [doors[0].local_addr().port(), doors[1].local_addr().port()];
-        let database = store::open(&settings.database).await?;
-        let next = rekey::Next::load(&settings.data)?;
-        identity.check(&*database, &settings.data, next.as_ref()).await?;
+        let ground = Ground::lay(&mut settings).await?;
+        let links = ground.links(&settings)?;
+        let Ground { identity, certificates, pin, pinned, front, doors, database, next } = ground;
+        let (urls, rendezvous) =
+            (settings.urls.clone(), doors.each_ref().map(|door| door.local_addr().port()));
 
         let gate = Arc::new(OnceLock::new());
         let (broker, events) = Chosen::new(&settings.broker, authenticate(Arc::clone(&gate)))?;
         let next_sealing = next.as_ref().map(|next| next.sealing.clone());
         let channels = Arc::new(Channels::new(identity.sealing.clone(), next_sealing));
-        let mut links = agents::links(&identity, ports, settings.rendezvous_host.clone(), settings.keepalive);
-        (links.brokers, links.broker_ca) = broker::told(&settings.broker)?;
-        if database.is_shared() && urls.len() > 1 {
-            links.servers.clone_from(&urls);
-        }
-        let pinned = pinned(&settings.tls, certificates.clone());
-        (links.pin, links.next) = (pinned(), next.as_ref().map(|next| next.told.clone()));
         let cluster = Cluster::join(&database, holder(&settings, pinned())?);
         let (play, role) = watch::channel(Role::Follows { leader: None });
         let (sightings, seen) = mpsc::channel(MOST_SIGHTINGS);
@@ -102,7 +85,7 @@ impl Server {
             database: Arc::clone(&database),
             broker: broker.shared(),
             channels: Arc::clone(&channels),
-            doors: [doors[0].peers(), doors[1].peers()],
+            doors: doors.each_ref().map(Rendezvous::peers),
             links: links.clone(),
             domain: settings.domain.clone(),
             coalesce: settings.coalesce,
@@ -111,34 +94,32 @@ impl Server {
             sightings,
         };
         let (handle, brain) = Brain::start(parts).await?;
-        let names =
-            ServerNames::start(&settings.dns, settings.domain.clone(), &handle.intent(), now()).await?;
-        let answering = names.listening();
-        let known = http::Names { names: names.names().clone(), followed: names.followed() };
         // Nobody can have set it: it was made above.
         let _set = gate.set(handle.onlooker());
-
+        let names =
+            ServerNames::start(&settings.dns, settings.domain.clone(), &handle.intent(), now()).await?;
+        let setup = Arc::new(SetupCode::prepare(&settings.data, &handle.intent())?);
         let guests: Arc<dyn Guests> = Arc::new(HostsOfIntent::new(handle.onlooker(), Arc::clone(&channels)));
         let brokers_routes = broker.router(&settings.broker, Arc::clone(&guests));
-        let setup = Arc::new(SetupCode::prepare(&settings.data, &handle.intent())?);
         let (way, letters) = (Arc::new(Way::new(role.clone())), Arc::new(Letters::new(&identity.sealing)));
-        let carrier = Carrier {
-            seen,
-            way: Arc::clone(&way),
-            letters: Arc::clone(&letters),
-            run: cluster.me.run.clone(),
-            brain: handle.clone(),
-        };
+        let attempts = Arc::new(Attempts::default());
+        let agents = Agents::new(
+            handle.clone(),
+            identity,
+            channels,
+            settings.name.to_string(),
+            Arc::clone(&attempts),
+            (Arc::clone(&way), Arc::clone(&letters)),
+        );
+        let (run, carried_for) = (cluster.me.run.clone(), handle.clone());
+        let carrier = Carrier { seen, way, letters, run, brain: carried_for };
+        let (answering, known) = (names.listening(), http::Names::of(&names));
         let tasks = Tasks { events, doors, certificates, database: Arc::clone(&database) };
         let mut tasks = tasks.spawn(&handle, &settings);
         tasks.extend(broker.run(&guests, &cluster::leads(role.clone())));
         tasks.push(tokio::spawn(carrier.run()));
         tasks.push(tokio::spawn(names.follow(handle.told_from_now_on())));
         tasks.push(tokio::spawn(follow_setup(Arc::clone(&setup), handle.told_from_now_on())));
-        let attempts = Arc::new(Attempts::default());
-        let name = settings.name.to_string();
-        let agents =
-            Agents::new(handle.clone(), identity, channels, name, Arc::clone(&attempts), (way, letters));
         let door = |door: &wire::Rendezvous| api::Rendezvous { port: door.port, key: door.key };
         let admin = Admin::new(http::AdminParts {
             brain: handle.clone(),
@@ -162,18 +143,7 @@ impl Server {
             .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
         until_somebody_leads(role).await;
         let front = front.serve(router);
-        Ok(Self {
-            front,
-            cluster,
-            broker,
-            tasks,
-            brain,
-            handle,
-            pin,
-            urls,
-            rendezvous: ports,
-            names: answering,
-        })
+        Ok(Self { front, cluster, broker, tasks, brain, handle, pin, urls, rendezvous, names: answering })
     }
 
     /// Where HTTPS is served.
@@ -215,17 +185,6 @@ pub fn raise_open_files() {
         Ok(()) => tracing::debug!(?current, ?maximum, "the limit of open files was raised"),
         Err(error) => tracing::warn!(?current, %error, "the limit of open files was not raised"),
     }
-}
-
-/// What tokens pin: nothing where the certificate is publicly trusted, or somebody else's business.
-fn pinned(tls: &Tls, certificates: Option<Arc<Certificates>>) -> http::Pin {
-    let pins = match tls {
-        Tls::Files { publicly_trusted, .. } => !publicly_trusted,
-        Tls::SelfSigned => true,
-        Tls::Off => false,
-    };
-    let certificates = certificates.filter(|_| pins);
-    Box::new(move || certificates.as_ref().map(|certificates| Digest::from_bytes(certificates.pin())))
 }
 
 /// What works beside the brain for as long as the server runs.
@@ -280,27 +239,6 @@ async fn follow_setup(setup: Arc<SetupCode>, mut told: watch::Receiver<Arc<brain
     }
 }
 
-fn certificates(settings: &Settings) -> Result<Option<Arc<Certificates>>> {
-    match &settings.tls {
-        Tls::SelfSigned => {
-            Certificates::self_signed(&rekey::tls(&settings.data), &rekey::names(settings)).map(Some)
-        }
-        Tls::Files { certificate, key, .. } => {
-            Certificates::from_files(certificate.clone(), key.clone()).map(Some)
-        }
-        Tls::Off => Ok(None),
-    }
-}
-
-/// Where any free port was asked for, the addresses name the one that was found.
-fn name_port(urls: &mut [String], port: u16) {
-    for url in urls {
-        if let Some(host) = url.strip_suffix(":0") {
-            *url = format!("{host}:{port}");
-        }
-    }
-}
-
 /// The host of `https://host:port`, without the brackets of an IPv6 address.
 pub(crate) fn host_of(url: &str) -> Option<String> {
     let authority = url.split_once("://")?.1;
@@ -309,16 +247,6 @@ pub(crate) fn host_of(url: &str) -> Option<String> {
         None => authority.split(':').next()?,
     };
     Some(host.to_owned())
-}
-
-fn bind_doors(settings: &Settings, identity: &Identity) -> Result<[Rendezvous; 2]> {
-    let bind = |at: usize| {
-        let address = settings.rendezvous[at];
-        Rendezvous::bind(address, *identity.rendezvous[at].expose()).with_context(|| {
-            format!("the rendezvous cannot listen on UDP {address}; choose other ports with `rendezvous`")
-        })
-    };
-    Ok([bind(0)?, bind(1)?])
 }
 
 /// A host logs in to the broker by a signature over its id and the time. The broker gets no `Brain`: the hub holds the

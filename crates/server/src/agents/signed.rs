@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, OriginalUri, Request};
 use axum::http::header::AUTHORIZATION;
-use model::Host;
+use model::{Host, HostId};
 use wire::{CredentialError, RefusalCode, RequestSignature, SignedRequest};
 
 use super::{Agents, Refused};
@@ -26,6 +26,21 @@ impl Signed {
     }
 }
 
+impl Agents {
+    /// The host as it is now. That it is unknown makes an agent take everything down: that is said only by a server which knows
+    /// all that any other has committed.
+    async fn known(&self, id: HostId) -> Result<Host, Refused> {
+        if let Some(host) = self.brain.intent().host(id) {
+            return Ok(host.clone());
+        }
+        self.brain.caught_up().await.map_err(|_| Refused::no_leader())?;
+        self.brain.intent().host(id).cloned().ok_or_else(|| {
+            self.replays.forget(id);
+            Refused::unknown_host()
+        })
+    }
+}
+
 impl FromRequest<Arc<Agents>> for Signed {
     type Rejection = Refused;
 
@@ -38,11 +53,7 @@ impl FromRequest<Arc<Agents>> for Signed {
             .get::<OriginalUri>()
             .map_or_else(|| request.uri().clone(), |uri| uri.0.clone());
         // Before the body is read: nothing is kept in memory for hosts that are not there.
-        let intent = agents.brain.intent();
-        let Some(host) = intent.host(signature.host) else {
-            agents.replays.forget(signature.host);
-            return Err(Refused::unknown_host());
-        };
+        let host = agents.known(signature.host).await?;
         let body = Bytes::from_request(request, agents).await;
         let body = body.map_err(|error| Refused::new(RefusalCode::Invalid, error.body_text()))?;
         let target = uri.path_and_query().map_or(uri.path(), |target| target.as_str());
@@ -51,6 +62,6 @@ impl FromRequest<Arc<Agents>> for Signed {
         if !agents.replays.take(host.id, signature.time) {
             return Err(Refused::new(RefusalCode::NotProved, "this request was made before; make a new one"));
         }
-        Ok(Self { host: host.clone(), body })
+        Ok(Self { host, body })
     }
 }

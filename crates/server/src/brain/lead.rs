@@ -48,7 +48,7 @@ impl Beginning {
                 match take(&*database).await {
                     Ok((epoch, rows)) => return Begun { term, epoch, rows },
                     Err(error) => {
-                        tracing::warn!(%error, "this server cannot begin to lead yet; trying again")
+                        tracing::warn!(%error, "this server cannot begin to lead yet; trying again");
                     }
                 }
                 tokio::time::sleep(PAUSE).await;

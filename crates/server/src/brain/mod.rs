@@ -5,6 +5,7 @@
 //! is written by one task only, and that the hub's deltas and the maps that are fetched come from the same snapshot.
 
 mod followed;
+mod fresh;
 mod hub;
 mod inventory;
 mod lead;
@@ -30,6 +31,7 @@ use wire::ServerLinks;
 use crate::broker::Broker;
 use crate::channels::Channels;
 use crate::cluster::{Claim, Holder, Role};
+use fresh::Fresh;
 use hub::{Hub, HubParts};
 use writer::Writer;
 
@@ -90,6 +92,7 @@ pub struct Brain {
     notices: mpsc::Sender<Notice>,
     told: watch::Receiver<Arc<Told>>,
     role: watch::Receiver<Role>,
+    fresh: Arc<Fresh>,
 }
 
 /// What the rendezvous of a server saw that follows.
@@ -185,6 +188,7 @@ impl Brain {
             sightings,
         };
         let hub = Hub::new(hub, epoch);
+        let fresh = Arc::new(Fresh::new(Arc::clone(&database)));
         let (decided_on, hears) = (Arc::clone(&intent), notices.clone());
         let writer = Writer {
             database,
@@ -198,7 +202,7 @@ impl Brain {
         let tasks = tokio::spawn(async move {
             tokio::join!(writer.run(), hub.run());
         });
-        Ok((Self { intent, jobs, notices, told, role: roles }, tasks))
+        Ok((Self { intent, jobs, notices, told, role: roles, fresh }, tasks))
     }
 
     /// Whether this server leads.
@@ -243,6 +247,11 @@ impl Brain {
     pub async fn told_now(&self) -> Result<Arc<Told>, Refused> {
         let seq = self.intent().seq();
         shown(self.told.clone(), |told| told.intent.seq() >= seq).await
+    }
+
+    /// Waits until everything is known here that any server has committed by now.
+    pub async fn caught_up(&self) -> Result<(), Refused> {
+        self.fresh.wait(&self.intent, self.told.clone()).await
     }
 
     /// Has a command decided and committed.

@@ -38,6 +38,8 @@ pub(super) struct Task {
     lists: JoinSet<Result<Vec<Running>>>,
     /// Whether the database did not answer last.
     is_away: bool,
+    /// Whether another server is known by this one's address.
+    is_mistaken: bool,
 }
 
 impl Task {
@@ -49,7 +51,18 @@ impl Task {
     ) -> Self {
         let text = me.text().into();
         let (tries, lists) = (JoinSet::new(), JoinSet::new());
-        Self { database, me, text, keeper: Keeper::new(), claim, running, tries, lists, is_away: false }
+        Self {
+            database,
+            me,
+            text,
+            keeper: Keeper::new(),
+            claim,
+            running,
+            tries,
+            lists,
+            is_away: false,
+            is_mistaken: false,
+        }
     }
 
     /// Works until it is told to end: then nothing is held any more.
@@ -64,8 +77,8 @@ impl Task {
             tokio::select! {
                 ended = resign.recv() => match ended {
                     Some(ended) => break ended,
-                    // Without anybody who could end it, it holds on until it is aborted or the process ends.
-                    None => std::future::pending().await,
+                    // The server is gone without a word.
+                    None => return,
                 },
                 _ = clock.tick() => {
                     self.ask(ticks.is_multiple_of(LIST_EVERY));
@@ -126,15 +139,16 @@ impl Task {
 
     fn tell(&mut self) {
         let claim = self.keeper.claim();
-        if let (Claim::Leads { .. }, Claim::Follows { leader: Some(other) }) = (&*self.claim.borrow(), claim)
-        {
-            if other.is_former_of(&self.me) {
-                tracing::error!(
-                    id = other.id,
-                    "another server has this server's id: its data folder was copied; remove the file \
-                     `server-id` of one of the two and start that again"
-                );
-            }
+        let other = match (&*self.claim.borrow(), claim) {
+            (Claim::Leads { .. }, Claim::Follows { leader }) => leader.as_ref(),
+            (Claim::Leads { .. } | Claim::Follows { .. }, _) => None,
+        };
+        if let Some(other) = other.filter(|other| other.is_former_of(&self.me)) {
+            tracing::error!(
+                id = other.id,
+                "another server has this server's id: its data folder was copied; remove the file `server-id` of one of \
+                 the two and start that again"
+            );
         }
         if *self.claim.borrow() != *claim {
             self.claim.send_replace(claim.clone());
@@ -144,12 +158,31 @@ impl Task {
     fn list(&mut self, listed: Result<Result<Vec<Running>>, tokio::task::JoinError>) {
         match listed {
             Ok(Ok(running)) => {
+                self.look_at(&running);
                 let running = Arc::from(running);
                 self.running
                     .send_if_modified(|before| std::mem::replace(before, Arc::clone(&running)) != running);
             }
             Ok(Err(error)) => tracing::debug!("the list of servers is not known: {error:#}"),
             Err(error) => tracing::error!(%error, "asking for the list of servers broke"),
+        }
+    }
+
+    /// Servers that cannot tell each other apart do not find the one that leads.
+    fn look_at(&mut self, running: &[Running]) {
+        let same =
+            running.iter().find(|other| other.holder.id != self.me.id && other.holder.url == self.me.url);
+        let Some(Running { holder: other, .. }) = same else {
+            self.is_mistaken = false;
+            return;
+        };
+        if !std::mem::replace(&mut self.is_mistaken, true) {
+            tracing::error!(
+                other = other.name,
+                "{} is the address of this server and of another one: name with `advertise`, at each, the address at which \
+                 the others reach it, and no load balancer",
+                other.url
+            );
         }
     }
 

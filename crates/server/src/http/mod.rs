@@ -47,6 +47,7 @@ use crate::attempts::Attempts;
 use crate::brain::{Brain, Committed, now};
 use crate::broker::Broker;
 use crate::cluster::Holder;
+use crate::names::ServerNames;
 use crate::settings::Settings;
 use crate::setup::SetupCode;
 use crate::telemetry::Telemetry;
@@ -94,6 +95,12 @@ pub struct Names {
     pub names: ::dns::Names,
     /// Up to which commit they have followed.
     pub followed: watch::Receiver<u64>,
+}
+
+impl Names {
+    pub(crate) fn of(names: &ServerNames) -> Self {
+        Self { names: names.names().clone(), followed: names.followed() }
+    }
 }
 
 /// What the handlers need.

@@ -33,8 +33,9 @@ const COPY_END: &str = ".tmp";
 pub(super) async fn status(State(admin): State<Shared>, reader: Reader) -> Json<ServerStatus> {
     let parts = &admin.parts;
     let checked = parts.database.check().await;
-    let file = parts.settings.data.join("netloom.db");
-    let agents = parts.broker.connected() as u64;
+    let place = parts.database.place().to_string();
+    let kind = place.split_once("://").map_or("sqlite", |(scheme, _)| scheme);
+    let agents = connected(parts) as u64;
     let intent = &reader.intent;
     Json(ServerStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -45,10 +46,10 @@ pub(super) async fn status(State(admin): State<Shared>, reader: Reader) -> Json<
         rendezvous: parts.rendezvous.clone(),
         seq: intent.seq(),
         database: DatabaseStatus {
-            kind: "sqlite".to_owned(),
+            kind: kind.to_owned(),
             ok: checked.is_ok(),
             detail: checked.err().map(|error| error.to_string()),
-            bytes: std::fs::metadata(file).ok().map(|file| file.len()),
+            bytes: std::fs::metadata(&place).ok().map(|file| file.len()),
         },
         broker: broker_status(parts, agents),
         rekey: admin
@@ -65,6 +66,14 @@ pub(super) async fn status(State(admin): State<Shared>, reader: Reader) -> Json<
             users: intent.users(None).count() as u64,
         },
     })
+}
+
+/// The agents that are connected: here, or as the server that leads wrote down.
+fn connected(parts: &AdminParts) -> usize {
+    if parts.brain.role().borrow().leads() {
+        return parts.broker.connected();
+    }
+    parts.brain.told().inventory.hosts().filter(|(_, entry)| entry.online).count()
 }
 
 /// The servers of this database that run now

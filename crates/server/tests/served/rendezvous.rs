@@ -24,7 +24,7 @@ fn tunnel(secret: &WgSecret, door: &Rendezvous) -> Tunn {
     Tunn::new(secret, door, None, None, IndexTable::from_os_rng(), limiter)
 }
 
-async fn socket() -> UdpSocket {
+pub(crate) async fn socket() -> UdpSocket {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
 }
 
@@ -34,7 +34,7 @@ async fn send(socket: &UdpSocket, packet: WgKind, door: &Rendezvous) {
 }
 
 /// Shakes hands with a door from this socket.
-async fn meet(secret: &WgSecret, socket: &UdpSocket, door: &Rendezvous) {
+pub(crate) async fn meet(secret: &WgSecret, socket: &UdpSocket, door: &Rendezvous) {
     let mut tunnel = tunnel(secret, door);
     let initiation = tunnel.format_handshake_initiation(true).expect("forced");
     send(socket, initiation.into(), door).await;
@@ -47,7 +47,7 @@ async fn meet(secret: &WgSecret, socket: &UdpSocket, door: &Rendezvous) {
     }
 }
 
-async fn until_seen(peer: &Connected, host: HostId, at: &UdpSocket, nat: NatMapping) -> Duration {
+pub(crate) async fn until_seen(peer: &Connected, host: HostId, at: &UdpSocket, nat: NatMapping) -> Duration {
     let start = Instant::now();
     let endpoint: SocketAddr = at.local_addr().unwrap();
     let so = |map: &HostMap| {

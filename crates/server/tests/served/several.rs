@@ -18,6 +18,7 @@ use testkit::fleet::{Administrator, Agent, Connected, Habits, Method, Site};
 use tokio::runtime::Runtime;
 use wire::Token;
 
+use crate::rendezvous::{meet, socket, until_seen};
 use crate::running::DEADLINE;
 
 /// A database for several servers. It goes when this goes.
@@ -212,6 +213,8 @@ async fn a_change_at_one_is_known_at_the_other(database: Database) {
     for (member, of) in [(&pair.one, 0), (&pair.two, 1)] {
         until("both are listed", || async { pair.servers(member).await.len() == 2 }).await;
         let listed = pair.servers(member).await;
+        let status: api::ServerStatus = member.admin(&pair.admin).get(path::SERVER).await.unwrap();
+        assert!(pair.database.url().starts_with(&format!("{}://", status.database.kind)), "{status:?}");
         let own = listed.iter().find(|server| server.this).unwrap();
         assert_eq!((own.address.as_str(), own.leads), (member.site.url(), of == 0));
         assert_eq!(listed.iter().filter(|server| server.leads).count(), 1, "{listed:?}");
@@ -256,6 +259,8 @@ async fn agents_are_served_whichever_server_they_ask() {
     })
     .await;
     until("who is connected", || async { inventory(&pair.two, "near").await.online }).await;
+    let status: api::ServerStatus = pair.two.admin(&pair.admin).get(path::SERVER).await.unwrap();
+    assert_eq!((status.counts.hosts_online, status.broker.agents), (1, 1));
 
     // What the leader refuses is refused there, word for word.
     let stranger = far.ask(Method::POST, wire::path::SETTINGS, b"nonsense".to_vec()).await.unwrap_err();
@@ -270,6 +275,23 @@ async fn agents_are_served_whichever_server_they_ask() {
     let habits = Habits { come_back: None, ..Habits::default() };
     let refused = Connected::start(far, habits).await.unwrap_err().to_string();
     assert!(refused.contains("ServiceUnavailable"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_learn_where_a_host_is_seen_by_whichever_server() {
+    let pair = Pair::start(Database::postgres()).await;
+    let join = async |name: &str| {
+        Connected::start(Agent::join(&pair.token, name).await.unwrap(), Habits::default()).await.unwrap()
+    };
+    let (web, db) = (join("web").await, join("db").await);
+    until("the other knows the host", || async { pair.two.admin(&pair.admin).host("web").await.is_ok() })
+        .await;
+    let doors = web.view().map.unwrap().server.rendezvous;
+    let (secret, host, at) = (&web.agent.keys.wireguard, web.agent.host, socket().await);
+    for (door, port) in doors.into_iter().zip(pair.two.server().rendezvous) {
+        meet(secret, &at, &wire::Rendezvous { port, ..door }).await;
+    }
+    until_seen(&db, host, &at, wire::NatMapping::Endpoint).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

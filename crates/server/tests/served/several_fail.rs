@@ -118,6 +118,7 @@ async fn what_expires_is_swept_once_and_by_whoever_leads_then() {
     admin.network("short", "10.9.0.0/16").await.unwrap();
     let add = AddNode::of("web".parse().unwrap());
     let node: api::Node = admin.post(&path::fill(path::NODES, &["short"]), &add).await.unwrap();
+    until("the other knows all that", || async { two.seq() == one.seq() }).await;
     one.kill();
     // It ends while nobody leads.
     let ends = testkit::fleet::now().as_millis() + 1_500;
