@@ -56,7 +56,7 @@ enum Bench {
     Join,
     /// From a change to the last of many agents having applied it
     Converge,
-    /// Commits per second, beside bare SQLite
+    /// Commits per second of every database, beside bare SQLite and pgbench
     Commits,
     /// Many hosts that enrol at once
     Enrol,

@@ -226,6 +226,8 @@ fn launch(programs: &Path, folder: &Path, port: u16, manner: Manner) -> io::Resu
         .args(["-c", &format!("port={port}"), "-c", "listen_addresses=127.0.0.1"])
         .args(["-c", &format!("unix_socket_directories={}", folder.display())])
         .args(["-c", "max_connections=300", "-c", "shared_buffers=32MB"])
+        // So that whole statements are seen where it says what it does.
+        .args(["-c", "track_activity_query_size=16384"])
         .args(["-c", if manner.is_encrypted { "ssl=on" } else { "ssl=off" }])
         .current_dir("/")
         .stdin(Stdio::null())

@@ -190,9 +190,9 @@ fn serve(stream: &TcpStream, state: &Mutex<State>, other: SocketAddr) -> io::Res
              {location}Content-Length: {}\r\n\r\n",
             body.len()
         );
+        // At once: two pieces would wait for one another in the kernel.
         let mut stream = stream;
-        stream.write_all(head.as_bytes())?;
-        stream.write_all(body.as_bytes())?;
+        stream.write_all(format!("{head}{body}").as_bytes())?;
     }
     Ok(())
 }
