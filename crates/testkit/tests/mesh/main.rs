@@ -11,6 +11,7 @@ mod demo;
 mod leave;
 mod reach;
 mod refuse;
+mod rekey;
 mod roam;
 mod survive;
 mod vm;

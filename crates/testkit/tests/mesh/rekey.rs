@@ -1,0 +1,69 @@
+//! Other keys for the server itself: nobody joins again, and no packet is lost.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use api::ServerStatus;
+use testkit::house::{KeyPlan, NETWORK, all_reach_all, patience};
+use testkit::lab::eventually;
+use testkit::programs;
+
+use crate::{SOON, public_hosts};
+
+#[test]
+fn the_servers_own_keys_change_and_nobody_joins_again() {
+    let (house, _, hosts) = public_hosts("rekey", &["a", "b"]);
+    let [a, b] = &hosts[..] else { unreachable!("two were made") };
+    let program = programs::find("netloom-server").unwrap();
+    let server = |words: &[&str]| {
+        let words = [&["--data", "/var/lib/netloom"], words].concat();
+        house.server().machine().run(program.to_str().unwrap(), words).unwrap().stdout
+    };
+    let pin = || {
+        let found: Vec<serde_json::Value> = serde_json::from_str(&server(&["check", "--json"])).unwrap();
+        let of = found.iter().find(|finding| finding["subject"] == "certificate").unwrap();
+        of["detail"].as_str().unwrap().rsplit_once(' ').unwrap().1.to_owned()
+    };
+    let restart = || {
+        house.server().kill().unwrap();
+        house.server().run().unwrap();
+    };
+    let (administrator, before) = (house.administrator(), pin());
+    let pinger = a.machine().pinger(b.v4().unwrap()).unwrap();
+
+    server(&["rekey", "begin"]);
+    assert_eq!(pin(), before, "nothing changes before the hosts know");
+    restart();
+    eventually(patience(Duration::from_secs(60)), || {
+        let status: ServerStatus = administrator.json(&["server", "status"])?;
+        let left = status.rekey.context("a change of keys is under way")?.hosts_left;
+        ensure!(left == 0, "{left} hosts have not heard of it");
+        Ok(())
+    })
+    .unwrap();
+    // One of them has to find its state again, in the middle of it.
+    a.kill_agent().unwrap();
+    a.start_agent().unwrap();
+    house.server().kill().unwrap();
+    server(&["rekey", "finish"]);
+    house.server().run().unwrap();
+    assert_ne!(pin(), before);
+
+    let place = ["context", "add", "after", "--server", house.server().url(), "--pin", &pin()];
+    administrator.run(place).unwrap();
+    let who = ["--context", "after", "login", "admin", "--password-file", "/etc/administrator-password"];
+    administrator.run(who).unwrap();
+    administrator.run(["context", "use", "after"]).unwrap();
+    for host in ["a", "b"] {
+        administrator.wait_for_presence(host, true, patience(Duration::from_secs(60))).unwrap();
+    }
+    pinger.wait_for(50, patience(SOON)).unwrap();
+    pinger.stop().unwrap().none_lost().unwrap();
+    // What is said and told goes by the new keys alone.
+    b.kill_agent().unwrap();
+    b.start_agent().unwrap();
+    let token = administrator.token(&KeyPlan::into_network(NETWORK)).unwrap();
+    let late = house.public("late").unwrap();
+    late.join(&token).unwrap();
+    all_reach_all(&[a, b, &late], patience(SOON)).unwrap();
+}
