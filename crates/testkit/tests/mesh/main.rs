@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, and so do its parts")]
 
 mod addresses;
+mod broker;
 mod commands;
 mod demo;
 mod leave;
