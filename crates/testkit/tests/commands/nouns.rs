@@ -264,6 +264,12 @@ fn keys_accounts_tokens_contexts_and_the_server_itself_live() {
 
     assert!(seat.run("server status").well().contains(env!("CARGO_PKG_VERSION")));
     assert!(seat.json("server status")["counts"]["networks"] == 1);
+    let servers = seat.json("server list");
+    assert!(
+        servers[0]["leads"] == true && servers[0]["this"] == true && servers.as_array().unwrap().len() == 1
+    );
+    let listed = seat.run("server list").well();
+    assert!(listed.contains("LEADS") && listed.contains(servers[0]["id"].as_str().unwrap()), "{listed}");
     assert!(seat.run("journal --limit 5").well().contains("bob"));
     assert_eq!(seat.json("journal --limit 5").as_array().unwrap().len(), 5);
     let backup = seat.file("backup.db");
