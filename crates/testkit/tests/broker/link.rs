@@ -128,14 +128,14 @@ async fn a_host_that_was_kicked_tries_again() {
 async fn each_way_to_be_left_outside_has_its_own_reason() {
     let server = start().await;
     let (url, trust) = (server.url(), server.trust());
-    let mut unknown = options(url.clone(), trust, A);
+    let mut unknown = options(url.clone(), trust.clone(), A);
     unknown.password = Arc::new(|| "wrong".to_owned());
     assert_eq!(reason(unknown).await, LinkError::NotAuthorised);
     let wrong_pin = options(url.clone(), ServerTrust::Pin([7; 32]), A);
     assert_eq!(reason(wrong_pin).await, LinkError::WrongPin);
     let by_name = reason(options(url.clone(), ServerTrust::PublicRoots, A));
     assert!(matches!(by_name.await, LinkError::Untrusted(_)));
-    let elsewhere = options(url.replace("/mqtt", "/other"), trust, A);
+    let elsewhere = options(url.replace("/mqtt", "/other"), trust.clone(), A);
     assert!(matches!(reason(elsewhere).await, LinkError::Refused(_)));
     server.stop().await;
     let gone = reason(options(url, trust, A)).await;
