@@ -103,3 +103,31 @@ impl<L: Clone + PartialEq> Keeper<L> {
         self.claim = Claim::Follows { leader: None };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_count_in_the_order_of_their_questions_and_grants_only_while_they_last() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let granted = |asked: u64| Answer::Granted { until: at(asked) + LIFETIME };
+        let refused = || Answer::Refused { leader: Some("other") };
+        let mut keeper = Keeper::new();
+        keeper.answered(at(0), granted(0), at(4));
+        assert_eq!(*keeper.claim(), Claim::Follows { leader: None }, "it came when the lease had ended");
+        keeper.answered(at(5), granted(5), at(6));
+        keeper.answered(at(4), refused(), at(7));
+        let first = Claim::Leads { term: 1, until: Some(at(9)) };
+        assert_eq!(*keeper.claim(), first, "an older question was refused");
+        assert!(keeper.claim().is_certain(1, at(8)) && !keeper.claim().is_certain(1, at(9)));
+        keeper.answered(at(8), granted(8), at(9));
+        assert_eq!(*keeper.claim(), Claim::Leads { term: 1, until: Some(at(12)) }, "the same term goes on");
+        keeper.answered(at(11), granted(11), at(13));
+        assert_eq!(*keeper.claim(), Claim::Leads { term: 2, until: Some(at(15)) }, "somebody might have led");
+        keeper.answered(at(14), refused(), at(14));
+        keeper.answered(at(13), granted(13), at(14));
+        assert_eq!(*keeper.claim(), Claim::Follows { leader: Some("other") });
+    }
+}
