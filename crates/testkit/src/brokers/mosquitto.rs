@@ -54,7 +54,7 @@ impl Mosquitto {
         };
         fs::write(folder.join("mosquitto.conf"), text + &listeners(&folder, ports, accounts))?;
         let arguments = vec!["-c".to_owned(), folder.join("mosquitto.conf").display().to_string()];
-        let process = Process::start(folder, mosquitto, arguments, ports.to_vec())?;
+        let process = Process::start(folder, mosquitto, arguments, ports.to_vec(), " running")?;
         Ok(Self { process, ports })
     }
 

@@ -36,7 +36,7 @@ impl Nats {
         fs::write(folder.join("accounts/nats-users.conf"), nobody)?;
         fs::write(folder.join("nats.conf"), configuration(&folder, ports))?;
         let arguments = vec!["-c".to_owned(), folder.join("nats.conf").display().to_string()];
-        let process = Process::start(folder, nats, arguments, ports.to_vec())?;
+        let process = Process::start(folder, nats, arguments, ports.to_vec(), "Server is ready")?;
         Ok(Self { process, ports })
     }
 

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// In the log, before each start.
+const BEGIN: &str = "-- it is started --\n";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Waits until nobody holds the other end of its input, then kills what the file names and removes the folder.
 const KEEPER: &str = r#"
@@ -27,6 +29,7 @@ pub(super) struct Process {
     program: PathBuf,
     arguments: Vec<String>,
     ports: Vec<u16>,
+    ready: &'static str,
     child: Child,
     /// Holds the pipe whose end ends everything.
     _keeper: Child,
@@ -59,18 +62,20 @@ pub(super) fn program(paths: &[&str], package: &str) -> io::Result<PathBuf> {
 }
 
 impl Process {
-    /// Starts a program whose files are in `folder`, and waits until it listens on all of `ports`.
+    /// Starts a program whose files are in `folder`, and waits until it listens on all of `ports` and has said that it is ready:
+    /// before that, the signal to read its files again would end it.
     pub(super) fn start(
         folder: PathBuf,
         program: PathBuf,
         arguments: Vec<String>,
         ports: Vec<u16>,
+        ready: &'static str,
     ) -> io::Result<Self> {
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "sh"]).arg(&folder).stdin(Stdio::piped());
         let keeper = keeper.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let child = launch(&folder, &program, &arguments)?;
-        let mut process = Self { folder, program, arguments, ports, child, _keeper: keeper };
+        let mut process = Self { folder, program, arguments, ports, ready, child, _keeper: keeper };
         process.wait_until_it_listens()?;
         Ok(process)
     }
@@ -110,7 +115,7 @@ impl Process {
                 return Err(io::Error::other(format!("the broker ended with {status}:\n{}", self.log())));
             }
             let listens = |port: &u16| TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], *port))).is_ok();
-            if self.ports.iter().all(listens) {
+            if self.is_ready() && self.ports.iter().all(listens) {
                 return Ok(());
             }
             if Instant::now() > end {
@@ -118,6 +123,11 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    fn is_ready(&self) -> bool {
+        let log = self.log();
+        log.rsplit(BEGIN).next().is_some_and(|since| since.contains(self.ready))
     }
 
     /// What it said.
@@ -128,7 +138,7 @@ impl Process {
 
 fn launch(folder: &Path, program: &Path, arguments: &[String]) -> io::Result<Child> {
     let mut log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
-    writeln!(log, "starting")?;
+    log.write_all(BEGIN.as_bytes())?;
     let mut command = Command::new(program);
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let child = command.spawn()?;

@@ -1,7 +1,6 @@
 //! A broker under test, whichever it is, with the server's side of it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
@@ -72,7 +71,7 @@ pub(crate) fn password_of(host: HostId) -> String {
 
 /// What runs beside this process, or in it.
 pub(crate) enum Engine {
-    Embedded { broker: Embedded, _front: Running, _folder: TempDir, address: SocketAddr },
+    Embedded { _front: Running, _folder: TempDir },
     Mosquitto(Mosquitto),
     Nats(Nats),
 }
@@ -191,10 +190,10 @@ fn embedded(known: Arc<Known>) -> Subject {
     let running = front.serve(broker.router());
     Subject {
         kind: Kind::Embedded,
-        broker: Arc::new(broker.clone()),
+        broker: Arc::new(broker),
         events,
         known,
-        engine: Engine::Embedded { broker, _front: running, _folder: folder, address },
+        engine: Engine::Embedded { _front: running, _folder: folder },
         leads: watch::channel(true).0,
         url: format!("wss://{address}/mqtt"),
         trust: ServerTrust::Pin(certificates.pin()),
@@ -314,11 +313,6 @@ impl Subject {
     /// Hands over a message that has to be taken.
     pub(crate) fn publish(&self, host: HostId, payload: impl Into<Vec<u8>>) {
         assert_eq!(self.broker.publish(host, Bytes::from(payload.into())), Delivery::Queued);
-    }
-
-    /// A broker that is not in this process.
-    pub(crate) fn is_external(&self) -> bool {
-        self.kind != Kind::Embedded
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use model::HostId;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Notify, watch};
 
@@ -31,6 +32,16 @@ pub(in super::super) enum Kind {
     Nats,
 }
 
+impl Kind {
+    /// What its process is called.
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Mosquitto => "mosquitto",
+            Self::Nats => "nats-server",
+        }
+    }
+}
+
 /// The keeper of the files.
 pub(in super::super) struct Files {
     pub(in super::super) kind: Kind,
@@ -39,9 +50,14 @@ pub(in super::super) struct Files {
     pub(in super::super) password: Secret,
 }
 
-/// What was made for a host before: costly, so it is kept while its password stays.
+/// What was done before.
 #[derive(Default)]
-struct Made(HashMap<HostId, (String, String)>);
+struct Made {
+    /// The fingerprint of each host's password, and the line that was made of it: costly, so it is kept.
+    lines: HashMap<HostId, (String, String)>,
+    /// The broker was not told yet that there is something new.
+    unread: bool,
+}
 
 impl Files {
     /// Writes them at once and whenever hosts changed, for as long as this server leads.
@@ -90,15 +106,15 @@ impl Files {
         for host in hosts {
             let Some(password) = guests.password(host) else { continue };
             let print = fingerprint(&password);
-            let line = match made.0.remove(&host) {
+            let line = match made.lines.remove(&host) {
                 Some((of, line)) if of == print => line,
                 Some(_) | None => self.line(host, &password)?,
             };
             lines.push(line.clone());
             kept.insert(host, (print, line));
         }
-        made.0 = kept;
-        let changed = match self.kind {
+        made.lines = kept;
+        made.unread |= match self.kind {
             Kind::Mosquitto => {
                 let own = format!("{}\n", mosquitto::password_line(&self.user, self.password.expose()));
                 let passwords = self.put("mosquitto-passwords", &(own + &lines.concat()))?;
@@ -110,7 +126,11 @@ impl Files {
                 self.put("nats-users.conf", &nats::file(users))?
             }
         };
-        if changed { self.have_read() } else { Ok(()) }
+        if made.unread {
+            self.have_read()?;
+        }
+        made.unread = false;
+        Ok(())
     }
 
     fn line(&self, host: HostId, password: &str) -> Result<String> {
@@ -143,13 +163,30 @@ impl Files {
         let Some(file) = &self.settings.reload else {
             return Ok(());
         };
-        match process_of(file)? {
-            Some(process) => kill_process(process, Signal::HUP)
-                .with_context(|| format!("the process that {} names does not take SIGHUP", file.display())),
+        let Some(process) = process_of(file)? else {
+            return Ok(());
+        };
+        let name = fs::read_to_string(format!("/proc/{}/comm", process.as_raw_nonzero())).unwrap_or_default();
+        match kill_process_of(process, name.trim(), self.kind.program()) {
             // It reads them when it starts.
-            None => Ok(()),
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error).with_context(|| {
+                format!(
+                    "the process `{}` that {} names was not told to read them again; see `broker_reload`",
+                    name.trim(),
+                    file.display()
+                )
+            }),
         }
     }
+}
+
+/// The file may be an old one, and the number somebody else's by now: SIGHUP ends most programs.
+fn kill_process_of(process: Pid, name: &str, wanted: &str) -> Result<(), Errno> {
+    if !name.is_empty() && name != wanted {
+        return Err(Errno::INVAL);
+    }
+    kill_process(process, Signal::HUP)
 }
 
 fn process_of(file: &Path) -> Result<Option<Pid>> {
@@ -158,7 +195,7 @@ fn process_of(file: &Path) -> Result<Option<Pid>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
     };
-    match text.trim().parse().ok().and_then(Pid::from_raw) {
+    match text.trim().parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw) {
         Some(process) => Ok(Some(process)),
         None => bail!("{} holds no number of a process; see `broker_reload`", file.display()),
     }
@@ -203,7 +240,7 @@ mod tests {
                 assert!(text.contains(&host.to_string()), "{text}");
             }
             assert!(text.contains("netloom") && !text.contains("secret"), "{text}");
-            assert_eq!(made.0.len(), 2);
+            assert_eq!(made.lines.len(), 2);
             assert!(!files.put(name, &text).unwrap(), "written again for nothing");
             assert!(fs::read_dir(folder.path()).unwrap().count() <= 2, "drafts are left");
         }
@@ -220,5 +257,7 @@ mod tests {
         }
         fs::write(&file, "12\n").unwrap();
         assert_eq!(process_of(&file).unwrap(), Pid::from_raw(12));
+        let ourselves = rustix::process::getpid();
+        assert_eq!(kill_process_of(ourselves, "a-test", "mosquitto"), Err(Errno::INVAL), "it would end us");
     }
 }
