@@ -16,7 +16,14 @@ use crate::{Place, StoreError};
 /// The right to use a database file. It ends with the process, however that ends.
 #[derive(Debug)]
 pub(super) struct Claim {
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a child that was forked just now has the file open until it becomes another program.
+        drop(flock(&self.lock, FlockOperation::Unlock));
+    }
 }
 
 /// The path with something behind its name.
@@ -55,7 +62,7 @@ fn lock(path: &Path) -> Result<Claim, StoreError> {
     }
     // Only so that the next one can say who has it; on a full disk it cannot, and the lock holds all the same.
     drop(sign(&mut lock));
-    Ok(Claim { _lock: lock })
+    Ok(Claim { lock })
 }
 
 fn sign(lock: &mut File) -> io::Result<()> {
