@@ -15,7 +15,7 @@ async fn whoever_dies_nothing_acknowledged_is_lost_and_all_maps_get_right() {
     play(&SMALL).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_not_there_is_named() {
     let error = play(&["--server", "/nowhere/netloom-server", "--agents", "4"]).await.unwrap_err();
     assert!(format!("{error:#}").contains("does not start"), "{error:#}");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
+use super::joins::Joins;
 use super::ledger::Ledger;
 use crate::fleet::Administrator;
 use crate::swarm::Histogram;
@@ -15,6 +16,8 @@ pub(super) struct Conduct {
     /// The administrator at each server.
     pub(super) administrators: Vec<Administrator>,
     pub(super) ledger: Ledger,
+    /// Who tried to join by keys for one machine.
+    pub(super) joins: Joins,
     /// How long changes took that were acknowledged.
     pub(super) commits: Histogram,
     numbers: AtomicU64,
@@ -28,6 +31,7 @@ impl Conduct {
         Self {
             administrators,
             ledger: Ledger::default(),
+            joins: Joins::default(),
             commits: Histogram::default(),
             numbers: AtomicU64::new(0),
             gate: Arc::default(),

@@ -9,6 +9,7 @@ use control::{Intent, Kind, Record};
 use serde_json::Value;
 use store::{Database, JournalEntry, JournalRecord};
 
+use super::conduct::Conduct;
 use super::ledger::{Ledger, State};
 
 /// How the marks of acts begin.
@@ -87,10 +88,12 @@ pub(super) async fn journal(database: &dyn Database) -> Result<Vec<JournalEntry>
 }
 
 /// Holds everything against everything.
-pub(super) async fn judge(database: &dyn Database, ledger: &Ledger) -> Result<u64> {
+pub(super) async fn judge(database: &dyn Database, conduct: &Conduct) -> Result<u64> {
+    let ledger = &conduct.ledger;
     let loaded = database.load().await.context("intent cannot be read")?;
     let intent = Intent::from_records(loaded.seq, loaded.records)?;
     ledger.compare(&things(&intent, ledger));
+    conduct.joins.judge(&intent).into_iter().for_each(|wrong| ledger.complain(wrong));
     let journal = journal(database).await?;
     let mut court = Court::default();
     for entry in &journal {

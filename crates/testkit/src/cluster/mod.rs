@@ -15,6 +15,7 @@ mod bridge;
 mod conduct;
 mod contest;
 mod dice;
+mod joins;
 mod judge;
 mod lane;
 mod ledger;

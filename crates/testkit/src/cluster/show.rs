@@ -67,6 +67,8 @@ pub(super) struct Measured<'a> {
     pub(super) counts: Counts,
     pub(super) pings: &'a [PingReport],
     pub(super) seq: u64,
+    /// Keys for one machine that were shown by two, and those that let nobody in.
+    pub(super) joins: (usize, usize),
 }
 
 impl Measured<'_> {
@@ -82,6 +84,8 @@ impl Measured<'_> {
             ("answers to agents that were older than what they held, and refused", self.counts.backward),
             ("pings through the lab's tunnels", self.pings.iter().map(|report| report.sent).sum()),
             ("of them lost", self.pings.iter().map(|report| report.lost.len() as u64).sum()),
+            ("keys for one machine that two showed at once", self.joins.0 as u64),
+            ("of them let nobody in", self.joins.1 as u64),
             ("commits in the journal", self.seq),
         ];
         figures.extend(counts.map(|(what, count)| Figure::new(BENCH, what, float(count), "")));

@@ -12,7 +12,7 @@ use crate::fleet::{Administrator, ApiError};
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How the one refusal is told from others that does not say that nothing was done.
-const UNSURE: &str = "it is not known whether";
+pub(super) const UNSURE: &str = "it is not known whether";
 
 /// What a server said to a change.
 #[derive(Debug, Clone, PartialEq)]

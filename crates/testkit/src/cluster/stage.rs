@@ -15,6 +15,7 @@ use wire::Token;
 use super::conduct::Conduct;
 use super::contest::contests;
 use super::dice::Dice;
+use super::joins::joins;
 use super::lane::{Lane, Place, Tenant};
 use super::plant::Plant;
 use super::show::{Measured, Report, say};
@@ -112,6 +113,11 @@ async fn lanes(storm: &mut Storm, options: &Options, seed: u64) -> Result<JoinSe
         let lane = Lane::new(Arc::clone(&storm.conduct), dice, number % servers, Arc::clone(&places), own);
         tasks.spawn(lane.run(Duration::from_secs_f64(LANES as f64 / options.rate.clamp(0.1, 10_000.0))));
     }
+    if servers > 1 {
+        let networks = places.iter().map(|place| place.id.to_string()).collect();
+        let gate = storm.swarm.gate();
+        tasks.spawn(joins(Arc::clone(&storm.conduct), gate, Dice::new(seed, 2_000), networks));
+    }
     tasks.spawn(contests(Arc::clone(&storm.conduct), Dice::new(seed, 1_000), places));
     Ok(tasks)
 }
@@ -143,7 +149,7 @@ pub(super) async fn play((mut storm, token): (Storm, Token), options: &Options, 
     if let Err(error) = raged {
         ledger.complain(format!("{error:#}"));
     }
-    let seq = judge::judge(&*storm.database, ledger).await?;
+    let seq = judge::judge(&*storm.database, &storm.conduct).await?;
     let measured = Measured {
         options,
         took,
@@ -154,6 +160,7 @@ pub(super) async fn play((mut storm, token): (Storm, Token), options: &Options, 
         counts: storm.swarm.counts(),
         pings: &pings,
         seq,
+        joins: storm.conduct.joins.count(),
     };
     Ok(Report { figures: measured.figures(), complaints: ledger.complaints() })
 }

@@ -153,6 +153,24 @@ impl Drop for Member {
     }
 }
 
+/// The way in for machines that only join.
+#[derive(Clone)]
+pub struct Gate {
+    shared: Arc<Shared>,
+}
+
+impl Gate {
+    /// A machine that is ready to register at the server with this number.
+    pub async fn applicant(&self, server: usize, token: &Token, number: u32) -> Result<Applicant> {
+        Applicant::prepare(self.shared.doors.server(server), token, 0, number).await
+    }
+
+    /// Registers it.
+    pub async fn register(&self, applicant: Applicant) -> Result<Arc<Machine>> {
+        Ok(applicant.register().await?.0)
+    }
+}
+
 /// Machines that join the same networks.
 #[derive(Debug, Clone)]
 pub struct Group {
@@ -286,6 +304,11 @@ impl Swarm {
         let group = self.group_of(number);
         let token = &self.groups[group].token;
         Ok((Applicant::prepare(self.shared.doors.server(turn(number)), token, group, number).await?, group))
+    }
+
+    /// The way in for machines that are not of the swarm.
+    pub fn gate(&self) -> Gate {
+        Gate { shared: Arc::clone(&self.shared) }
     }
 
     /// Registers a machine.
