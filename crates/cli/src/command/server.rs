@@ -27,13 +27,13 @@ impl Server {
             }
             Self::List => {
                 let answer = console.client()?.get(path::SERVERS, &[]).await?;
-                console.show(&answer, all)
+                console.show(&answer, |servers: &Vec<api::Server>, view| all(servers, view))
             }
         }
     }
 }
 
-fn all(servers: &Vec<api::Server>, view: &View) -> String {
+fn all(servers: &[api::Server], view: &View) -> String {
     let row = |server: &api::Server| {
         let api::Server { id, name, address, version, leads, this } = server.clone();
         [name, yes_no(leads), yes_no(this), address, version, id]

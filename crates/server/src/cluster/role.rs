@@ -86,7 +86,7 @@ mod tests {
         let work = || async {
             let _ends = Ends(&ended);
             begun.fetch_add(1, Ordering::Relaxed);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let steps = async {
             let steps =

@@ -140,7 +140,7 @@ mod tests {
         let changes = async {
             let _connection = silent.accept().await.unwrap();
             set.send_replace(Role::Leads);
-            std::future::pending::<()>().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             answer = ask(&way) => assert!(answer.is_err(), "another leads: nobody waits for the old one"),

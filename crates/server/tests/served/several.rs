@@ -202,6 +202,7 @@ impl Pair {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "what is measured is shown")]
 async fn a_change_at_one_is_known_at_the_other(database: Database) {
     let pair = Pair::start(database).await;
     let (median, worst) = pair.measure().await;

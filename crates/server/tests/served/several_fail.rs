@@ -10,6 +10,7 @@ use testkit::fleet::{Administrator, Agent, Connected, Habits, View};
 use crate::several::{Database, Member, Pair, until};
 
 /// The first server goes, and the second one takes over: agents are served by it in a later epoch, and told of what changes.
+#[expect(clippy::print_stdout, reason = "what is measured is shown")]
 async fn another_leads_when_the_leader_goes(database: Database, in_good_order: bool) {
     let pair = Pair::start(database).await;
     let Pair { mut one, two, admin, token, database: _database } = pair;
