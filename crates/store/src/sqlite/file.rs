@@ -22,7 +22,7 @@ pub(super) struct Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         // Closing alone is not enough: a child that was forked just now has the file open until it becomes another program.
-        drop(flock(&self.lock, FlockOperation::Unlock));
+        let _unlocked = flock(&self.lock, FlockOperation::Unlock);
     }
 }
 

@@ -72,11 +72,15 @@ pub fn intent_that_was_decided_comes_back_as_it_was_applied<P: Place>() {
         Ok(())
     };
     let inputs = (wishes_of_all_kinds(), 1usize..8, any::<prop::sample::Index>());
-    cases(32).run(&inputs, law).unwrap();
-    let kinds = kinds.into_inner();
-    for command in ["create-network", "register", "create-token", "delete-network", "remove-host"] {
-        assert!(kinds.contains(command), "no history had {command}: {kinds:?}");
+    let wanted = ["create-network", "register", "create-token", "delete-network", "remove-host"];
+    // Chance may leave one out: then there are more histories, until all were there.
+    for _ in 0..20 {
+        cases(32).run(&inputs, law).unwrap();
+        if wanted.iter().all(|command| kinds.borrow().contains(*command)) {
+            return;
+        }
     }
+    panic!("no history had all of {wanted:?}: {kinds:?}");
 }
 
 pub fn following_from_anywhere_leads_to_the_same_records<P: Place>() {
