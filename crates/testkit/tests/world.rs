@@ -204,17 +204,47 @@ proptest! {
         sites in proptest::collection::vec(0..SITES, 2..MOST_HOSTS),
         steps in proptest::collection::vec(prop_oneof![1 => step(), 2 => wish_step()], 1..60),
     ) {
-        let borders = [Border::Open, Border::OneMapping, Border::Open, Border::PerDestination];
-        let mut world = World::new(seed, &borders);
-        let mut members = Members::default();
-        for site in sites {
-            take(&mut world, &mut members, Step::Join { site, networks: [true, site % 2 == 0, site == 0] });
-        }
-        for step in steps {
-            take(&mut world, &mut members, step);
-            world.check_keys();
-        }
-        world.settle();
-        world.check();
+        live(seed, &sites, &steps);
     }
+}
+
+/// Machines join at these sites, and then this happens.
+fn live(seed: u64, sites: &[usize], steps: &[Step]) {
+    let borders = [Border::Open, Border::OneMapping, Border::Open, Border::PerDestination];
+    let mut world = World::new(seed, &borders);
+    let mut members = Members::default();
+    for &site in sites {
+        let networks = [true, site.is_multiple_of(2), site == 0];
+        take(&mut world, &mut members, Step::Join { site, networks });
+    }
+    for step in steps {
+        take(&mut world, &mut members, *step);
+        world.check_keys();
+    }
+    world.settle();
+    world.check();
+}
+
+fn wishes(wish: Wish, [a, b, c]: [u8; 3]) -> Step {
+    Step::Wish(wish, Numbers { a, b, c })
+}
+
+#[test]
+fn a_key_that_is_wished_for_again_before_the_host_heard_that_the_server_has_the_last_one_is_made() {
+    let steps = [
+        wishes(Wish::Rotate, [56, 0, 1]),
+        Step::StopServer,
+        Step::Wait(10_000),
+        Step::Wait(2_000),
+        Step::StartServer { forgets: false },
+        Step::Wait(500),
+        wishes(Wish::Rotate, [0, 0, 0]),
+    ];
+    live(752, &[1, 1], &steps);
+}
+
+#[test]
+fn a_link_that_is_made_anew_after_a_reboot_gets_its_settings() {
+    let steps = [wishes(Wish::Relay, [58, 43, 1]), Step::Wait(500), Step::Host(4, Happening::Reboots)];
+    live(191, &[1, 1, 0, 0], &steps);
 }

@@ -156,7 +156,7 @@ impl Agent {
             AgentEvent::Facts(facts) => self.reporter.change(now, |report| report.facts = facts),
             AgentEvent::Clients(clients) => self.reporter.change(now, |report| report.clients = clients),
             AgentEvent::Rotated => {
-                self.rotation.done();
+                self.rotation.done(now);
                 self.rotation_failure = None;
                 self.asked_to_rotate();
             }
@@ -213,10 +213,14 @@ impl Agent {
             self.broker = Broker::Connecting { failures };
             return Some(AgentAction::ConnectBroker);
         }
+        if self.rotation.doubts(self.now) {
+            self.ask_soon();
+        }
         if let Ask::Waiting { until } = self.ask
             && until <= self.now
         {
             self.ask = Ask::Asking { again: false };
+            self.rotation.asking();
             let have = if self.want_whole { Generation::NONE } else { self.have() };
             return Some(AgentAction::Ask { have });
         }
@@ -385,6 +389,10 @@ impl Agent {
             }
             Answer::Delta(delta) => !self.follow(delta),
         };
+        if !self.want_whole {
+            self.rotation.answered();
+            self.asked_to_rotate();
+        }
         self.ask = match self.broker {
             Broker::Down { .. } | Broker::Connecting { .. } if !again && !self.want_whole => {
                 self.asked += 1;

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //!   Idle ── the map asks ─► Due ── told ─► UnderWay ── registered ─► Done ── the map asks no more ─► Idle
-//!                            ▲                │ failed
-//!                            └── its time ────┘
+//!                            ▲                │ failed                │                               ▲
+//!                            └── its time ────┘                       └─ the server ─► Asked ─────────┤
+//!                                                                        is asked        answered ────┘
 //! ```
+//!
+//! A map that still asks when the key was brought may be an older one, or ask anew: whoever was off may never see a map in
+//! between that asks for nothing. What the server answers from then on says which.
 //!
 //! Not for keys. It keeps true that one change of keys is under way at most, that a server that has yet to say that it
 //! knows the new key gets no third one, and that none begins while a peer may still be shaking hands with its own new key: two
@@ -16,14 +20,23 @@ use super::backoff::{Backoff, Jitter};
 
 /// What two hosts take to shake hands once one of them knows of the other's new key.
 const HANDSHAKE: Duration = Duration::from_secs(1);
+/// Longer than a server takes to say by itself that it knows a key.
+const HEARD: Duration = Duration::from_secs(2);
 const RETRY: Backoff = Backoff { first: Duration::from_secs(30), most: Duration::from_secs(900) };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
-    Due { at: Duration },
+    Due {
+        at: Duration,
+    },
     UnderWay,
-    Done,
+    /// What the map says is doubted from then on, if it was not before.
+    Done {
+        doubt: Option<Duration>,
+    },
+    /// It is done, and the server has been asked for the map since.
+    Asked,
 }
 
 #[derive(Debug, Clone)]
@@ -43,9 +56,11 @@ impl Rotation {
     pub(super) const fn asked(&mut self, asks: bool, now: Duration) {
         self.state = match (self.state, asks) {
             (State::Idle, true) => State::Due { at: now },
-            (State::Due { .. } | State::Done, false) => State::Idle,
+            (State::Due { .. } | State::Done { .. } | State::Asked, false) => State::Idle,
             (state @ (State::Idle | State::UnderWay), false)
-            | (state @ (State::Due { .. } | State::UnderWay | State::Done), true) => state,
+            | (state @ (State::Due { .. } | State::UnderWay | State::Done { .. } | State::Asked), true) => {
+                state
+            }
         };
     }
 
@@ -56,15 +71,35 @@ impl Rotation {
 
     /// Whether the key is to be changed now.
     pub(super) fn take(&mut self, now: Duration) -> bool {
-        let due = self.deadline().is_some_and(|at| at <= now);
+        let due = self.due().is_some_and(|at| at <= now);
         if due {
             self.state = State::UnderWay;
         }
         due
     }
 
-    pub(super) const fn done(&mut self) {
-        (self.state, self.failures) = (State::Done, 0);
+    pub(super) fn done(&mut self, now: Duration) {
+        (self.state, self.failures) = (State::Done { doubt: Some(now + HEARD) }, 0);
+    }
+
+    /// Whether the server is to be asked now what the map says.
+    pub(super) fn doubts(&mut self, now: Duration) -> bool {
+        let State::Done { doubt } = &mut self.state else { return false };
+        doubt.take_if(|at| *at <= now).is_some()
+    }
+
+    /// The server is asked for the map.
+    pub(super) const fn asking(&mut self) {
+        if matches!(self.state, State::Done { .. }) {
+            self.state = State::Asked;
+        }
+    }
+
+    /// The server has said what is so now, if it was asked since the key was brought.
+    pub(super) const fn answered(&mut self) {
+        if matches!(self.state, State::Asked) {
+            self.state = State::Idle;
+        }
     }
 
     pub(super) fn failed(&mut self, now: Duration, jitter: &mut Jitter) {
@@ -74,8 +109,15 @@ impl Rotation {
 
     pub(super) fn deadline(&self) -> Option<Duration> {
         match self.state {
+            State::Done { doubt } => doubt,
+            State::Due { .. } | State::Idle | State::UnderWay | State::Asked => self.due(),
+        }
+    }
+
+    fn due(&self) -> Option<Duration> {
+        match self.state {
             State::Due { at } => Some(at.max(self.calm_at)),
-            State::Idle | State::UnderWay | State::Done => None,
+            State::Idle | State::UnderWay | State::Done { .. } | State::Asked => None,
         }
     }
 }
@@ -93,10 +135,33 @@ mod tests {
         assert!(rotation.take(now) && !rotation.take(now));
         rotation.asked(true, now);
         assert!(!rotation.take(now), "it is under way");
-        rotation.done();
+        rotation.done(now);
         rotation.asked(true, now);
         assert!(!rotation.take(now), "an older map");
         rotation.asked(false, now);
+        rotation.asked(true, now);
+        assert!(rotation.take(now));
+    }
+
+    #[test]
+    fn a_map_that_still_asks_is_believed_when_the_server_says_it_again() {
+        let mut now = Duration::ZERO;
+        let mut rotation = Rotation::new();
+        rotation.asked(true, now);
+        assert!(rotation.take(now));
+        rotation.asking();
+        rotation.done(now);
+        rotation.answered();
+        rotation.asked(true, now);
+        assert!(!rotation.take(now), "the server was asked before it had the key");
+        assert!(!rotation.doubts(now), "it may say so by itself");
+        now = rotation.deadline().unwrap();
+        assert!(rotation.doubts(now) && !rotation.doubts(now));
+        assert_eq!(rotation.deadline(), None);
+        rotation.asking();
+        rotation.asked(true, now);
+        assert!(!rotation.take(now));
+        rotation.answered();
         rotation.asked(true, now);
         assert!(rotation.take(now));
     }
