@@ -114,6 +114,8 @@ pub struct LeftOut {
 pub enum LeftOutWhy {
     /// The machine is directly attached to this.
     Lan(IpNet),
+    /// The host itself leads to this.
+    Duty(IpNet),
     /// The internet gateway is itself reached through another node.
     NotDirect,
 }
@@ -147,12 +149,16 @@ impl LeftOut {
     fn outcome(&self, range: IpNet) -> Outcome {
         let Self { name, why } = self;
         let op = match why {
-            LeftOutWhy::Lan(_) => format!("reach the range {range} of egress {name}"),
+            LeftOutWhy::Lan(_) | LeftOutWhy::Duty(_) => format!("reach the range {range} of egress {name}"),
             LeftOutWhy::NotDirect => format!("send everything to the internet gateway {name}"),
         };
         let error = match why {
             LeftOutWhy::Lan(lan) => format!(
                 "the range {range} of egress {name} is this machine's own LAN ({lan}): left out; map it to another range"
+            ),
+            LeftOutWhy::Duty(duty) => format!(
+                "the range {range} of egress {name} shares addresses with {duty}, to which this host leads: left out; map it \
+                 to another range"
             ),
             LeftOutWhy::NotDirect => format!(
                 "{name} is itself reached through another node: nothing leaves this machine; choose a gateway that is \

@@ -2,7 +2,8 @@
 //!
 //! Not for who of several members has an address that all of them claim (`desired`: the first), nor for endpoints. It keeps
 //! true that nothing is claimed that the map does not give: addresses only within a range of a network that this host takes
-//! part in, ranges only outside of all of them, never what is this machine's own or what it is directly attached to; that
+//! part in, ranges only outside of all of them, never what is this machine's own, what it is directly attached to or what it
+//! leads to; that
 //! everything is claimed for a host with which there is a session; and that a client which several gateways let in is sent
 //! to one of them: to this one while it is here (`Clients::here`), else to the first in the map's order.
 
@@ -197,8 +198,9 @@ impl Ground {
             if source.is_none() || !self.may_be_behind_others(range) {
                 continue;
             }
-            match self.local.iter().find(|lan| lan.contains(&range)) {
-                Some(lan) => left_out.push((range, LeftOutWhy::Lan(*lan))),
+            let lan = self.local.iter().find(|lan| lan.contains(&range));
+            match lan.map(|lan| LeftOutWhy::Lan(*lan)).or_else(|| self.shared_with(range)) {
+                Some(why) => left_out.push((range, why)),
                 None => claim(range, Reach::Range, source),
             }
         }
@@ -211,6 +213,11 @@ impl Ground {
             && !ours
             && !self.duties.contains(&range)
             && !self.never.iter().any(|other| overlap(other, &range))
+    }
+
+    /// A part of a site would be taken from it; so would all of one which the machine reaches by a wider route of its own.
+    fn shared_with(&self, range: IpNet) -> Option<LeftOutWhy> {
+        self.duties.iter().find(|duty| overlap(duty, &range)).map(|duty| LeftOutWhy::Duty(*duty))
     }
 }
 

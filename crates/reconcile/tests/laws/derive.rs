@@ -10,7 +10,7 @@ use reconcile::{
     Actual, Circumstances, Derived, FirewallStep, Kept, Op, desired, firewall_diff, reconcile,
     reconcile_followed,
 };
-use wire::Way;
+use wire::{HostMap, Way};
 
 use crate::maps::{circumstances, host_map, member, peer, settings};
 use crate::reconcile::after;
@@ -100,11 +100,25 @@ fn check_step(
     Ok(())
 }
 
+/// The ranges that this host leads to, and those as which they are known.
+fn led_to(map: &HostMap) -> Vec<IpNet> {
+    let networks = map.networks.values();
+    let ranges: Vec<IpNet> = networks.clone().flat_map(|membership| membership.ranges.iter()).collect();
+    let duties =
+        networks.filter(|membership| membership.takes_part()).flat_map(|membership| &membership.egress);
+    let possible = duties.filter(|duty| {
+        let range = duty.range.0;
+        range.prefix_len() > 0 && ranges.iter().all(|own| !own.contains(&range) && !range.contains(own))
+    });
+    possible.flat_map(|duty| [Some(duty.range.0), duty.mapped.map(|mapped| mapped.0)]).flatten().collect()
+}
+
 proptest! {
     #[test]
     fn settings_and_odd_maps_never_widen_access(map in host_map(), settings in settings(), circumstances in circumstances()) {
         let interface = desired(&map, &settings, &circumstances).interface.unwrap();
         let networks: Vec<IpNet> = map.networks.values().flat_map(|membership| membership.ranges.iter()).collect();
+        let sites = led_to(&map);
         let mut seen = BTreeSet::new();
         for peer in interface.peers.values() {
             prop_assert!(peer.allowed.iter().all(|net| seen.insert(*net)), "a net with two peers");
@@ -122,6 +136,7 @@ proptest! {
             } else {
                 prop_assert!(networks.iter().all(|range| !range.contains(&net) && !net.contains(range)), "{net} overlaps");
                 prop_assert!(circumstances.local.iter().all(|lan| !lan.trunc().contains(&net)), "{net} is our LAN");
+                prop_assert!(sites.iter().all(|site| !site.contains(&net) && !net.contains(site)), "{net} is behind us");
                 prop_assert!(interface.routes.contains_key(&net), "{net} has no route");
             }
         }

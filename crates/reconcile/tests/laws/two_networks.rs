@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
 use model::{Addresses, Generation, HostId, HostName, MemberId, Mtu, NetworkId, Ranges, WgPublicKey};
 use reconcile::{
     Circumstances, Firewall, Interface, LinkKind, LinkName, LocalSettings, Packet, RuleMatch, Translation,
@@ -73,10 +74,13 @@ fn leads_to_the_site(map: &mut HostMap, number: u8, mapped: Option<&str>, nat: b
     map.networks.get_mut(&network(number)).unwrap().egress.push(duty);
 }
 
-fn interface(map: &HostMap) -> Interface {
+fn settings() -> LocalSettings {
     let (link, kind) = (LinkName::default(), LinkKind::Kernel);
-    let settings = LocalSettings { link, kind, key: OURS, former: None, port: 1, mtu: None };
-    desired(map, &settings, &Circumstances::default()).interface.unwrap()
+    LocalSettings { link, kind, key: OURS, former: None, port: 1, mtu: None }
+}
+
+fn interface(map: &HostMap) -> Interface {
+    desired(map, &settings(), &Circumstances::default()).interface.unwrap()
 }
 
 fn firewall(map: &HostMap) -> Firewall {
@@ -152,6 +156,28 @@ fn a_full_tunnel_is_no_way_to_its_gateways_addresses_in_other_networks() {
             let reply = Packet { reply: true, ..packet };
             assert_eq!(firewall.verdict(&reply), Verdict::Accept, "{guarded:?} {reply:?}");
         }
+    }
+}
+
+#[test]
+fn nothing_that_shares_addresses_with_what_a_host_leads_to_is_sent_elsewhere() {
+    for (mapped, range, left_out) in [
+        (Some("10.77.7.0/24"), "192.168.7.128/25", true),
+        (Some("10.77.7.0/24"), "192.168.0.0/16", true),
+        (Some("10.77.7.0/24"), "10.77.7.64/26", true),
+        (None, "192.168.7.0/28", true),
+        (Some("10.77.7.0/24"), "192.168.8.0/24", false),
+    ] {
+        let range: IpNet = range.parse().unwrap();
+        let mut map = map(false);
+        leads_to_the_site(&mut map, 0, mapped, false);
+        let (_, router) = map.peers.iter_mut().next_back().unwrap();
+        router.nodes[0].ranges = vec![Net(range)];
+        let desired = desired(&map, &settings(), &Circumstances::default());
+        let interface = desired.interface.as_ref().unwrap();
+        let sent = interface.peers.values().any(|peer| peer.allowed.contains(&range));
+        assert_eq!((sent, interface.routes.contains_key(&range)), (!left_out, !left_out), "{range}");
+        assert_eq!(desired.outcomes().len(), usize::from(left_out), "people are told of {range}");
     }
 }
 
