@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::authority::Authority;
-use super::process::{Process, folder, free_ports, program};
+use super::process::{Process, folder, on_free_ports, program};
 
 /// Where Debian has its plugin, on the machines that we know.
 const PLUGINS: [&str; 2] = [
@@ -40,9 +40,12 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// Starts one.
     pub fn start(accounts: Accounts) -> io::Result<Self> {
+        on_free_ports(|ports| Self::start_at(accounts, ports))
+    }
+
+    fn start_at(accounts: Accounts, ports: [u16; 4]) -> io::Result<Self> {
         let mosquitto = program(&["/usr/sbin/mosquitto", "/usr/bin/mosquitto"], "mosquitto")?;
         let folder = folder("mosquitto")?;
-        let ports = free_ports()?;
         let authority = Authority::new().map_err(io::Error::other)?;
         fs::write(folder.join("authority.pem"), &authority.authority)?;
         fs::write(folder.join("certificate.pem"), &authority.certificate)?;

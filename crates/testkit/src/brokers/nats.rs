@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::authority::Authority;
 use super::mosquitto::{PASSWORD, mqtts, wss};
-use super::process::{Process, folder, free_ports, program};
+use super::process::{Process, folder, on_free_ports, program};
 
 /// A running NATS server.
 #[derive(Debug)]
@@ -22,9 +22,12 @@ pub struct Nats {
 impl Nats {
     /// Starts one.
     pub fn start() -> io::Result<Self> {
+        on_free_ports(Self::start_at)
+    }
+
+    fn start_at(ports: [u16; 3]) -> io::Result<Self> {
         let nats = program(&["/usr/sbin/nats-server", "/usr/bin/nats-server"], "nats-server")?;
         let folder = folder("nats")?;
-        let ports = free_ports()?;
         let authority = Authority::new().map_err(io::Error::other)?;
         fs::write(folder.join("authority.pem"), &authority.authority)?;
         fs::write(folder.join("certificate.pem"), &authority.certificate)?;

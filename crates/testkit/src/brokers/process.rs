@@ -14,6 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// In the log, before each start.
 const BEGIN: &str = "-- it is started --\n";
+/// The ports that are tried, and how often.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+const TRIES: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Waits until nobody holds the other end of its input, then kills what the file names and removes the folder.
 const KEEPER: &str = r#"
@@ -40,15 +43,32 @@ pub(super) fn folder(of: &str) -> io::Result<PathBuf> {
     Ok(tempfile::Builder::new().prefix(&format!("netloom-{of}-")).tempdir()?.keep())
 }
 
-/// Ports that are free now.
-pub(super) fn free_ports<const COUNT: usize>() -> io::Result<[u16; COUNT]> {
+/// Starts something on ports that are free, and on others when somebody else was faster. They lie below those that the kernel
+/// gives to connections, so that nobody takes them while a broker is dead.
+pub(super) fn on_free_ports<const COUNT: usize, T>(
+    start: impl Fn([u16; COUNT]) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match free_ports().and_then(&start) {
+            Err(_) if tries < TRIES => {}
+            done => return done,
+        }
+    }
+}
+
+fn free_ports<const COUNT: usize>() -> io::Result<[u16; COUNT]> {
     let mut listeners = Vec::with_capacity(COUNT);
     let mut ports = [0; COUNT];
-    for port in &mut ports {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        *port = listener.local_addr()?.port();
+    while listeners.len() < COUNT {
+        let random = getrandom::u32().map_err(io::Error::other)?;
+        let port = PORTS.start + u16::try_from(random % u32::from(PORTS.end - PORTS.start)).unwrap_or(0);
         // All are held until the last is found, so that they differ.
-        listeners.push(listener);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            ports[listeners.len()] = port;
+            listeners.push(listener);
+        }
     }
     Ok(ports)
 }

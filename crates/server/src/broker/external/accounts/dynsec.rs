@@ -30,7 +30,7 @@ const HOST_ROLE: &str = "netloom-host-";
 /// Clients of ours say this and the fingerprint of their password.
 const MARK: &str = "netloom ";
 /// Hosts changed by one message.
-const BATCH: usize = 20;
+const BATCH: usize = 5;
 /// Roles or clients in one answer.
 const PAGE: usize = 200;
 
