@@ -114,6 +114,8 @@ fn led_to(map: &HostMap) -> Vec<IpNet> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
     #[test]
     fn settings_and_odd_maps_never_widen_access(map in host_map(), settings in settings(), circumstances in circumstances()) {
         let interface = desired(&map, &settings, &circumstances).interface.unwrap();
