@@ -139,6 +139,12 @@ async fn a_backup_brings_everything_back_in_another_folder() {
     again.arg("restore").arg(&file);
     assert!(refused(again).contains("netloom.db"), "what is there is not overwritten");
 
+    // Agents would not know a server with other keys.
+    let text = refused(command(program(), new.path()));
+    assert!(text.contains("other keys") && text.contains("copy the folder"), "{text}");
+    for key in old.path().join("keys").read_dir().unwrap().map(Result::unwrap) {
+        std::fs::copy(key.path(), new.path().join("keys").join(key.file_name())).unwrap();
+    }
     let second = ServerProcess::start(program(), new.path()).unwrap();
     let admin = Administrator::log_in(&second.site, "root", PASSWORD).await.unwrap();
     let networks: Vec<Network> = admin.list(path::NETWORKS, 100).await.unwrap();
