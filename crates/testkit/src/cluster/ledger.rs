@@ -153,16 +153,13 @@ impl Ledger {
         let acts = self.open().acts.clone();
         for (act, due) in &acts {
             let times = effects.get(act).copied().unwrap_or(0);
-            match (due, times) {
-                (Due::Once | Due::Maybe, 1) | (Due::Maybe | Due::Never, 0) => {}
-                (Due::Once, 0) => {
-                    self.complain(format!("lost: the acknowledged act {act:?} is in no journal"))
-                }
-                (Due::Never, _) => {
-                    self.complain(format!("the act {act:?} was refused and done all the same"))
-                }
-                (Due::Once | Due::Maybe, many) => self.complain(format!("{act:?} was done {many} times")),
-            }
+            let complaint = match (due, times) {
+                (Due::Once | Due::Maybe, 1) | (Due::Maybe | Due::Never, 0) => continue,
+                (Due::Once, 0) => format!("lost: the acknowledged act {act:?} is in no journal"),
+                (Due::Never, _) => format!("the act {act:?} was refused and done all the same"),
+                (Due::Once | Due::Maybe, many) => format!("{act:?} was done {many} times"),
+            };
+            self.complain(complaint);
         }
         for (act, times) in effects.iter().filter(|(act, _)| !acts.contains_key(*act)) {
             self.complain(format!("the journal has {act:?} {times} times, and nobody asked for it"));

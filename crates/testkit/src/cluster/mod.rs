@@ -99,6 +99,9 @@ struct Options {
     /// How often each is killed
     #[arg(long, default_value_t = 10)]
     deaths: usize,
+    /// What is killed; everything where nothing is said
+    #[arg(long = "kill", value_enum, value_delimiter = ',', value_name = "PART,…")]
+    kills: Vec<plant::PartKind>,
     /// Seconds that all is well, at most, before one is killed
     #[arg(long, default_value_t = 4.0)]
     well: f64,

@@ -22,6 +22,28 @@ pub(super) enum Part {
     Broker,
 }
 
+/// What kind of part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum PartKind {
+    /// Each server in turn
+    Server,
+    /// The database
+    Database,
+    /// The broker
+    Broker,
+}
+
+impl Part {
+    /// Its kind.
+    pub(super) const fn kind(self) -> PartKind {
+        match self {
+            Self::Server(_) => PartKind::Server,
+            Self::Database => PartKind::Database,
+            Self::Broker => PartKind::Broker,
+        }
+    }
+}
+
 impl std::fmt::Display for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -46,6 +68,8 @@ pub(super) trait Post: Send {
     fn log(&self) -> String;
 }
 
+/// A line for each agent that comes and goes would leave nothing else in the logs.
+const LOG: &str = "info,server::brain::hub=warn";
 /// So much of the broker's log is shown.
 const MOST_LOG: usize = 4_000;
 
@@ -118,6 +142,7 @@ impl Plant {
         command
             .env("NETLOOM_DATABASE", address(&self.database))
             .env("NETLOOM_LISTEN", format!("127.0.0.1:{}", server.port))
+            .env("NETLOOM_LOG", LOG)
             .env("NETLOOM_URL", urls.join(","))
             .env("NETLOOM_RENDEZVOUS", doors);
         if urls.len() > 1 {

@@ -23,6 +23,7 @@ use super::storm::{Storm, Times};
 use super::tunnels::Tunnels;
 use super::{Options, broker, judge};
 use crate::fleet::Administrator;
+use crate::lab::PingReport;
 use crate::swarm::{Group, Swarm, allow_files};
 
 /// The network of the machines in the lab.
@@ -133,7 +134,7 @@ pub(super) async fn play((mut storm, token): (Storm, Token), options: &Options, 
     };
     let lanes = lanes(&mut storm, options, seed).await?;
     let start = Instant::now();
-    let mut raged = storm.rage(options.deaths).await;
+    let mut raged = storm.rage(options.deaths, &options.kills).await;
     storm.conduct.end();
     let took = start.elapsed();
     lanes.join_all().await;
@@ -142,12 +143,17 @@ pub(super) async fn play((mut storm, token): (Storm, Token), options: &Options, 
     }
     let pings =
         tunnels.as_mut().map(|tunnels| block_in_place(|| tunnels.close())).transpose()?.unwrap_or_default();
-    for lost in pings.iter().filter_map(|report| report.none_lost().err()) {
-        storm.conduct.ledger.complain(format!("the tunnels: {lost:#}"));
-    }
-    let ledger = &storm.conduct.ledger;
     if let Err(error) = raged {
-        ledger.complain(format!("{error:#}"));
+        storm.conduct.ledger.complain(format!("{error:#}"));
+    }
+    judged(&storm, options, took, &pings).await
+}
+
+/// Everything that was measured, and everything that is wrong.
+async fn judged(storm: &Storm, options: &Options, took: Duration, pings: &[PingReport]) -> Result<Report> {
+    let ledger = &storm.conduct.ledger;
+    for lost in pings.iter().filter_map(|report| report.none_lost().err()) {
+        ledger.complain(format!("the tunnels: {lost:#}"));
     }
     let seq = judge::judge(&*storm.database, &storm.conduct).await?;
     let measured = Measured {
@@ -158,7 +164,7 @@ pub(super) async fn play((mut storm, token): (Storm, Token), options: &Options, 
         conflicts: storm.all_conflicts().await,
         times: &storm.times,
         counts: storm.swarm.counts(),
-        pings: &pings,
+        pings,
         seq,
         joins: storm.conduct.joins.count(),
     };

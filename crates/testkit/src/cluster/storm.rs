@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 
 use super::conduct::Conduct;
 use super::dice::Dice;
-use super::plant::{Part, Plant};
+use super::plant::{Part, PartKind, Plant};
 use crate::fleet::Administrator;
 use crate::swarm::{Swarm, Truth};
 
@@ -53,9 +53,10 @@ pub(super) struct Storm {
 }
 
 impl Storm {
-    /// Each part dies so often.
-    pub(super) async fn rage(&mut self, deaths: usize) -> Result<()> {
-        let parts = self.plant.parts();
+    /// Each part of these kinds dies so often; of every kind where none is named.
+    pub(super) async fn rage(&mut self, deaths: usize, kills: &[PartKind]) -> Result<()> {
+        let mut parts = self.plant.parts();
+        parts.retain(|part| kills.is_empty() || kills.contains(&part.kind()));
         for round in 0..deaths {
             for (number, part) in parts.iter().enumerate() {
                 let is_last = round + 1 == deaths && number + 1 == parts.len();
@@ -106,11 +107,33 @@ impl Storm {
             };
             self.plant.check()?;
             if start.elapsed() > HOPELESS {
-                let trouble = self.swarm.trouble();
-                return Err(error.context(format!("what agents met with last: {trouble}")));
+                return Err(error.context(self.evidence().await));
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// What may help to find out why it does not get right.
+    async fn evidence(&self) -> String {
+        let mut evidence = vec![format!("what agents met with last: {}", self.swarm.trouble())];
+        if let Ok(truth) = Truth::read(&*self.database).await {
+            let wrong: Vec<String> = truth.wrong(&self.swarm).map(|wrong| wrong.to_string()).collect();
+            let count = wrong.len();
+            evidence.push(format!("{count} agents have wrong maps, such as {:?}", &wrong[..count.min(3)]));
+        }
+        let mut said = Vec::new();
+        for administrator in &self.conduct.administrators {
+            match answers(administrator).await {
+                Ok(answers) => said.push(answers),
+                Err(error) => evidence.push(format!("{}: {error:#}", administrator.site.url())),
+            }
+        }
+        if let [first, second] = &said[..] {
+            let same =
+                same(first, second).map_or_else(|error| format!("{error:#}"), |()| "the same".to_owned());
+            evidence.push(format!("what the servers say: {same}"));
+        }
+        evidence.join("\n")
     }
 
     /// Fails unless every agent is connected and has the map that the database's intent makes, and all servers say the same.

@@ -45,7 +45,7 @@ impl Tunnels {
             host.join(token)?;
             hosts.push(host);
         }
-        let mut tunnels = Self { pingers: Vec::new(), _bridges: bridges, _bridge: bridge, hosts: hosts, lab };
+        let mut tunnels = Self { pingers: Vec::new(), _bridges: bridges, _bridge: bridge, hosts, lab };
         tunnels.begin().with_context(|| tunnels.lab.log_tails())?;
         Ok(tunnels)
     }

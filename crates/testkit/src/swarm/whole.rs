@@ -44,23 +44,27 @@ impl Truth {
 
     /// Compares every agent's map with it.
     pub fn check(&self, swarm: &Swarm) -> Result<(), Mismatch> {
+        self.wrong(swarm).next().map_or(Ok(()), Err)
+    }
+
+    /// Every agent whose map is not right, with the first thing that is not. The book is held until the last was looked at.
+    pub fn wrong<'a>(&'a self, swarm: &'a Swarm) -> impl Iterator<Item = Mismatch> + 'a {
         let domain = default_domain();
         // The doors are the servers' settings, which no database knows: they are to be the same for all.
         let links: ServerLinks =
             swarm.members.first().map(|member| member.machine.map().server.clone()).unwrap_or_default();
-        let picture =
-            Picture { intent: &self.intent, inventory: &self.inventory, links: &links, domain: &domain };
         let pages = swarm.shared.book.open();
-        for member in &swarm.members {
+        swarm.members.iter().filter_map(move |member| {
+            let picture =
+                Picture { intent: &self.intent, inventory: &self.inventory, links: &links, domain: &domain };
             let host = member.machine.host;
             let name = self.intent.host(host).map_or("a host that is not there", |host| host.name.as_str());
             let (agent, map) = (format!("{name} ({host})"), member.machine.map());
             let Some(wanted) = host_map(&picture, host, Generation::NONE) else {
-                return Err(mismatch(&agent, "the host itself", &None::<()>, &map.own));
+                return Some(mismatch(&agent, "the host itself", &None::<()>, &map.own));
             };
-            compare(&wanted, &map, &pages, &agent)?;
-        }
-        Ok(())
+            compare(&wanted, &map, &pages, &agent).err()
+        })
     }
 }
 
