@@ -14,7 +14,8 @@ use model::HostId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Guests, HEARS, SPEAKS, fingerprint, heard, spoken};
+use super::dynsec_rights::{Right, fence_rights, host_rights, server_rights, sorted};
+use super::{Guests, fingerprint};
 
 /// Where the plugin is told.
 pub(in super::super) const CONTROL: &str = "$CONTROL/dynamic-security/v1";
@@ -33,16 +34,6 @@ const MARK: &str = "netloom ";
 const BATCH: usize = 5;
 /// Roles or clients in one answer.
 const PAGE: usize = 200;
-
-/// One right.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Right {
-    acltype: String,
-    topic: String,
-    #[serde(default)]
-    priority: i64,
-    allow: bool,
-}
 
 #[derive(Debug, Deserialize)]
 struct Role {
@@ -401,36 +392,4 @@ fn delete_client(host: HostId) -> Value {
 
 fn create_fence() -> Value {
     json!({ "command": "createRole", "rolename": FENCE_ROLE, "acls": fence_rights() })
-}
-
-fn right(acltype: &str, topic: String, allow: bool) -> Right {
-    Right { acltype: acltype.to_owned(), topic, priority: 0, allow }
-}
-
-fn sorted(mut rights: Vec<Right>) -> Vec<Right> {
-    rights.sort();
-    rights
-}
-
-fn host_rights(host: HostId) -> Vec<Right> {
-    let host = host.to_string();
-    let speaks = SPEAKS.map(|kind| right("publishClientSend", kind.topic_of(&host), true));
-    let hears = HEARS.map(|kind| kind.topic_of(&host));
-    let hears = hears.into_iter().flat_map(|topic| {
-        [right("subscribeLiteral", topic.clone(), true), right("publishClientReceive", topic, true)]
-    });
-    speaks.into_iter().chain(hears).collect()
-}
-
-fn fence_rights() -> Vec<Right> {
-    let kinds = ["publishClientSend", "publishClientReceive", "subscribePattern"];
-    kinds.into_iter().map(|kind| right(kind, "#".to_owned(), false)).collect()
-}
-
-fn server_rights() -> Vec<Right> {
-    let hears = heard().into_iter().flat_map(|topic| {
-        [right("subscribeLiteral", topic.clone(), true), right("publishClientReceive", topic, true)]
-    });
-    let speaks = spoken().map(|topic| right("publishClientSend", topic, true));
-    hears.chain(speaks).collect()
 }

@@ -4,6 +4,7 @@
 //! its password but the broker (both ends derive it), and that accounts that are not ours are never touched.
 
 pub(super) mod dynsec;
+mod dynsec_rights;
 pub(super) mod files;
 pub(super) mod hook;
 mod mosquitto;
