@@ -78,7 +78,7 @@ enum Event {
         host: usize,
         run: u64,
         link: Option<u64>,
-        event: AgentEvent,
+        event: Box<AgentEvent>,
     },
     /// What the server said of a key, if it said anything.
     KeyTold {
@@ -298,7 +298,7 @@ impl World {
             Event::Agent { host, run, link, event } => {
                 let broken = link.is_some_and(|link| self.links.get(&host) != Some(&link));
                 if self.hosts[host].run == run && !broken {
-                    self.hosts[host].hear(event, self.now);
+                    self.hosts[host].hear(*event, self.now);
                     self.act(host);
                 }
             }

@@ -165,7 +165,7 @@ impl World {
 
     /// The agent on a host hears of what is pushed only while it can be reached.
     pub(super) fn tell_agent(&mut self, host: usize, delay: Duration, link: Option<u64>, event: AgentEvent) {
-        let run = self.hosts[host].run;
+        let (run, event) = (self.hosts[host].run, Box::new(event));
         self.after(delay, Event::Agent { host, run, link, event });
     }
 }
