@@ -80,7 +80,8 @@ impl Identity {
             bail!(
                 "{} belongs to a server with other keys than those in {}: no agent would know this one; copy the folder \
                  `keys` (and, with self-signed certificates, `tls`) of a server of this database to there, or name another \
-                 database",
+                 database; if those keys are lost for good, `netloom-server rekey adopt` makes the database this server's, and \
+                 every host has to join again",
                 database.place(),
                 folder(data).display()
             );

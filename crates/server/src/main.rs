@@ -62,6 +62,8 @@ enum Rekey {
         #[arg(long)]
         force: bool,
     },
+    /// Make the database this server's own, because the keys of its former servers are lost: every host has to join again
+    Adopt,
 }
 
 const BEGUN: &str = "\
@@ -94,6 +96,12 @@ fn perform(arguments: Arguments) -> Result<ExitCode> {
                 Rekey::Finish { force } => {
                     runtime.block_on(rekey::finish(&settings, force))?;
                     print(FINISHED)?;
+                }
+                Rekey::Adopt => {
+                    let lost = runtime.block_on(rekey::adopt(&settings))?;
+                    print(&format!(
+                        "The database is this server's now. Hosts that have to join again: {lost}.\n"
+                    ))?;
                 }
             }
         }

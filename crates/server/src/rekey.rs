@@ -7,10 +7,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use control::{Intent, Record};
 use model::{Digest, Host, SealingPublicKey};
-use store::Database;
+use store::{Database, Loaded};
 use wire::{NextKeys, SealingSecret};
 
 use crate::cluster;
@@ -91,13 +91,8 @@ pub async fn finish(settings: &Settings, force: bool) -> Result<()> {
     let next =
         Next::load(data)?.context("no change of keys was begun; `netloom-server rekey begin` begins one")?;
     let database = store::open(&settings.database).await?;
-    let running = database.held(cluster::SERVER).await?;
-    if !running.is_empty() {
-        bail!("{} of this database run; stop all servers first", running.len());
-    }
-    let loaded = database.load().await?;
-    let intent = Intent::from_records(loaded.seq, loaded.records.into_iter().filter(is_host))
-        .context("the database does not hold together")?;
+    refuse_while_running(&*database).await?;
+    let intent = hosts_alone(database.load().await?)?;
     let behind: Vec<&str> = left(&intent, &next.told.sealing).map(|host| host.name.as_str()).collect();
     if !behind.is_empty() && !force {
         let named = behind.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
@@ -110,6 +105,31 @@ pub async fn finish(settings: &Settings, force: bool) -> Result<()> {
         );
     }
     take_their_place(&*database, data, &next.told.sealing).await
+}
+
+/// Makes the database this server's own, for when the keys of its former servers are lost. No server may run. Says how many
+/// hosts have to join again.
+pub async fn adopt(settings: &Settings) -> Result<usize> {
+    let own = Identity::load_or_create(&settings.data)?;
+    let database = store::open(&settings.database).await?;
+    refuse_while_running(&*database).await?;
+    let loaded = database.load().await?;
+    let ours = own.sealing.public();
+    let intent = hosts_alone(loaded)?;
+    let lost = left(&intent, &ours).count();
+    database.replace_identity(&ours.to_string()).await?;
+    Ok(lost)
+}
+
+async fn refuse_while_running(database: &dyn Database) -> Result<()> {
+    let running = database.held(cluster::SERVER).await?;
+    ensure!(running.is_empty(), "{} of this database's servers run; stop all of them first", running.len());
+    Ok(())
+}
+
+fn hosts_alone(loaded: Loaded) -> Result<Intent> {
+    Intent::from_records(loaded.seq, loaded.records.into_iter().filter(is_host))
+        .context("the database does not hold together")
 }
 
 fn is_host(record: &Record) -> bool {

@@ -98,3 +98,24 @@ fn a_database_of_other_servers_is_noticed() {
     let keys = said(&output, "keys");
     assert!(keys.iter().any(|(state, detail)| state == "wrong" && detail.contains("other keys")), "{keys:?}");
 }
+
+#[test]
+fn a_database_whose_keys_are_lost_is_adopted_and_only_when_that_is_said() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = one.path().join("netloom.db");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let database = store::Sqlite::open(&file).unwrap();
+        let own = server::identity::Identity::load_or_create(one.path()).unwrap();
+        own.check(&database, one.path(), None).await.unwrap();
+    });
+    let adopt = |data: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_netloom-server"));
+        command.env_clear().args(["rekey", "adopt"]);
+        command.env("NETLOOM_DATA", data).env("NETLOOM_DATABASE", &file).output().unwrap()
+    };
+    let adopted = adopt(two.path());
+    assert!(String::from_utf8_lossy(&adopted.stdout).contains("join again: 0"), "{adopted:?}");
+    assert!(check(two.path(), &[("DATABASE", file.to_str().unwrap())]).status.success());
+    assert!(!check(one.path(), &[]).status.success());
+}
