@@ -178,7 +178,7 @@ pub enum AgentWait {
     Ask,
     /// Reporting.
     Report,
-    /// Changing the key once more.
+    /// Changing the key once more, or asking whether that is wanted.
     Rotate,
     /// Agreeing a channel.
     Agree,

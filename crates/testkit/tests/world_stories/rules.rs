@@ -94,7 +94,7 @@ fn ping_meanwhile(seed: u64, ticks: usize, mut happen: impl FnMut(&mut World, &[
     let mut world = World::new(seed, &[Border::OneMapping, Border::OneMapping, Border::Open]);
     let hosts = [world.join(0, BOTH), world.join(1, BOTH), world.join(2, BOTH)];
     world.run(seconds(30));
-    let addresses = hosts.map(|host| world.address(host, 0).unwrap());
+    let addresses = hosts.map(|host| world.address(host, 0).expect("it has joined"));
     let mut asked = Vec::new();
     for tick in 0..ticks {
         happen(&mut world, &hosts, tick);
