@@ -77,6 +77,7 @@ fn describe() {
     );
     metrics::describe_gauge!("netloom_hosts", "Hosts that are known");
     metrics::describe_gauge!("netloom_hosts_online", "Hosts connected to the broker");
+    metrics::describe_gauge!("netloom_broker_waiting", "Messages that wait to leave for hosts");
 }
 
 /// Sends the log to standard error, filtered and formatted as the settings say.

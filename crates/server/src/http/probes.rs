@@ -71,6 +71,7 @@ pub(super) async fn metrics(
     {
         metrics::gauge!("netloom_hosts").set(intent.host_count() as f64);
         metrics::gauge!("netloom_hosts_online").set(admin.parts.broker.connected() as f64);
+        metrics::gauge!("netloom_broker_waiting").set(admin.parts.broker.backlog().messages as f64);
         let Queues { commands, notices } = admin.parts.brain.queues();
         metrics::gauge!("netloom_commands_waiting").set(commands as f64);
         metrics::gauge!("netloom_notices_waiting").set(notices as f64);
