@@ -280,6 +280,27 @@ fn another_broker_is_gone_to_soon_and_at_once_by_who_has_none() {
 }
 
 #[test]
+fn a_map_that_asks_for_a_key_still_when_it_was_brought_has_the_server_asked_what_is_so() {
+    let asks = |generation| HostMap { host: OwnHost { rotate: true, ..map(3).host }, ..map(generation) };
+    let have = Generation::from_number(4);
+    for asked_anew in [false, true] {
+        let mut agent = at_rest(3);
+        agent.handle(pushed(&map(3), &asks(4)), secs(1));
+        assert_eq!(actions(&mut agent).last(), Some(&AgentAction::Rotate));
+        agent.handle(AgentEvent::Rotated, secs(1));
+        assert_eq!(actions(&mut agent), []);
+        let (at, wait) = agent.poll_deadline().unwrap();
+        assert_eq!(wait, AgentWait::Rotate);
+        agent.handle_deadline(at);
+        assert_eq!(actions(&mut agent), [AgentAction::Ask { have }]);
+        assert_eq!(agent.poll_deadline(), None);
+        let now = if asked_anew { Answer::Current } else { Answer::Whole(map(5)) };
+        agent.handle(AgentEvent::Answered(now), at);
+        assert_eq!(actions(&mut agent).contains(&AgentAction::Rotate), asked_anew);
+    }
+}
+
+#[test]
 fn a_channel_is_agreed_with_the_key_that_the_map_says_comes_next() {
     let sealing = SealingPublicKey::from_bytes([7; 32]);
     let mut told = map(4);
