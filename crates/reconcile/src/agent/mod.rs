@@ -83,6 +83,8 @@ pub struct Agent {
     carry_out: Option<Changed>,
     server_back: bool,
     say_online: bool,
+    /// The newest generation of which was heard, held or not.
+    heard: Generation,
     take_down: bool,
     now: Duration,
 }
@@ -113,6 +115,7 @@ impl Agent {
             carry_out,
             server_back: false,
             say_online: false,
+            heard: Generation::NONE,
             take_down: false,
             now,
         }
@@ -298,6 +301,7 @@ impl Agent {
     /// anyway after a newer map was carried out.
     fn roll_called(&mut self, newest: Generation) {
         self.say_online = true;
+        self.heard = self.heard.max(newest);
         if newest > self.have() || self.map.is_none() {
             self.ask_soon();
         } else {
@@ -337,6 +341,7 @@ impl Agent {
         if delta.generation <= self.have() {
             return;
         }
+        self.heard = self.heard.max(delta.generation);
         if !self.follow(delta) {
             self.ask_soon();
         }
@@ -380,7 +385,6 @@ impl Agent {
 
     fn answered(&mut self, answer: Answer) {
         let again = matches!(self.ask, Ask::Asking { again: true });
-        self.ask_failures = 0;
         self.want_whole = match answer {
             Answer::Current => false,
             Answer::Whole(map) => {
@@ -393,6 +397,11 @@ impl Agent {
             self.rotation.answered();
             self.asked_to_rotate();
         }
+        // Of a server that leads no more and does not know it yet: who does lead has said that there is more.
+        if self.heard > self.have() && !again && !self.want_whole {
+            return self.ask_failed(&AskFailure::Unreachable);
+        }
+        self.ask_failures = 0;
         self.ask = match self.broker {
             Broker::Down { .. } | Broker::Connecting { .. } if !again && !self.want_whole => {
                 self.asked += 1;

@@ -110,10 +110,14 @@ fn a_gap_makes_it_ask_and_what_is_old_is_ignored() {
     assert_eq!(actions(&mut agent), [AgentAction::Ask { have: Generation::from_number(3) }]);
     agent.handle(AgentEvent::Answered(Answer::Whole(map(2))), secs(1));
     assert_eq!(actions(&mut agent), []);
-    agent.handle(AgentEvent::PushedUnreadable, secs(1));
+    let (at, _) = agent.poll_deadline().unwrap();
+    agent.handle_deadline(at);
     assert_eq!(actions(&mut agent), [AgentAction::Ask { have: Generation::from_number(3) }]);
-    agent.handle(AgentEvent::Answered(Answer::Delta(delta(&map(3), &with_peer(5, 8)))), secs(1));
+    agent.handle(AgentEvent::Answered(Answer::Delta(delta(&map(3), &with_peer(5, 8)))), at);
     assert_eq!(agent.map().unwrap().generation, Generation::from_number(5));
+    actions(&mut agent);
+    agent.handle(AgentEvent::PushedUnreadable, at);
+    assert_eq!(actions(&mut agent), [AgentAction::Ask { have: Generation::from_number(5) }]);
 }
 
 #[test]
@@ -239,6 +243,23 @@ fn who_calls_the_roll_hears_that_this_host_is_there_and_is_asked_only_if_it_know
     new.handle(call(0), at);
     let expected = [AgentAction::SayOnline, AgentAction::Ask { have: Generation::NONE }];
     assert_eq!(actions(&mut new), expected, "who holds no map asks whatever is called");
+}
+
+#[test]
+fn who_is_answered_by_a_server_that_leads_no_more_asks_again() {
+    let mut agent = at_rest(3);
+    agent.handle(AgentEvent::Pushed(Down::Fetch(Generation::from_number(4))), secs(1));
+    let have = Generation::from_number(3);
+    assert_eq!(actions(&mut agent), [AgentAction::SayOnline, AgentAction::Ask { have }]);
+    agent.handle(AgentEvent::Answered(Answer::Current), secs(1));
+    assert_eq!(actions(&mut agent), []);
+    let (at, _) = agent.poll_deadline().unwrap();
+    assert!(at > secs(1) && at <= secs(2), "after a moment, and not at once");
+    agent.handle_deadline(at);
+    assert_eq!(actions(&mut agent), [AgentAction::Ask { have }]);
+    agent.handle(AgentEvent::Answered(Answer::Whole(map(4))), at);
+    assert_eq!(agent.map().unwrap().generation, Generation::from_number(4));
+    assert!(!actions(&mut agent).contains(&AgentAction::Ask { have }));
 }
 
 #[test]

@@ -34,13 +34,21 @@ impl Agent {
                 self.next_server(Duration::from_secs(1))
             }
             Ok(answer) => {
-                self.ask_failures = 0;
                 self.server.worked();
                 self.answered(have, answer);
                 if self.link.is_none() && self.connecting.is_none() {
                     self.connect_at.get_or_insert_with(Instant::now);
                 }
-                self.next_ask()
+                // Of a server that leads no more and does not know it yet: who does lead has said that there is more.
+                let is_behind = self.heard > self.machine.map().generation;
+                if is_behind && !self.ask_again && !self.ask_whole {
+                    add(&self.shared.counters.backward, 1);
+                    self.ask_failures += 1;
+                    Some(Again::Request.after(self.ask_failures - 1, &mut self.jitter))
+                } else {
+                    self.ask_failures = 0;
+                    self.next_ask()
+                }
             }
             Err(Failure::Removed) => return Err(End::Removed),
             Err(Failure::Busy(seconds)) => {

@@ -185,6 +185,7 @@ impl Agent {
         add(&self.shared.counters.pushed_sealed, sealed.len() as u64);
         match self.machine.open::<Down>(sealed) {
             Ok(Down::Delta(delta)) => {
+                self.heard = self.heard.max(delta.generation);
                 let mut marks = Marks::default();
                 let Shared { book, tracker, .. } = &*self.shared;
                 let followed = self.machine.map().follow(delta, book, tracker, &mut marks);
@@ -205,6 +206,7 @@ impl Agent {
                 let map = self.machine.map();
                 let (have, is_new) = (map.generation, map.own.is_none());
                 drop(map);
+                self.heard = self.heard.max(generation);
                 if generation > have || is_new {
                     self.ask_now();
                 } else {

@@ -69,6 +69,8 @@ pub(super) struct Agent {
     ask_whole: bool,
     ask_failures: u32,
     asked: u32,
+    /// The newest generation of which was heard, held or not.
+    heard: Generation,
     report_at: Option<Instant>,
     under_way: Option<(u16, Said)>,
     told: Option<Said>,
@@ -125,6 +127,7 @@ impl Agent {
             ask_whole: false,
             ask_failures: 0,
             asked: 0,
+            heard: Generation::NONE,
             report_at: None,
             under_way: None,
             told: None,
