@@ -3,8 +3,6 @@
 //!
 //! `cargo xtask bench cluster` is the same at its whole size.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic with its line says enough")]
-
 use testkit::cluster::play;
 
 const SMALL: [&str; 12] =
