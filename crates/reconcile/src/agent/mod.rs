@@ -393,13 +393,13 @@ impl Agent {
             }
             Answer::Delta(delta) => !self.follow(delta),
         };
-        if !self.want_whole {
-            self.rotation.answered();
-            self.asked_to_rotate();
-        }
         // Of a server that leads no more and does not know it yet: who does lead has said that there is more.
         if self.heard > self.have() && !again && !self.want_whole {
             return self.ask_failed(&AskFailure::Unreachable);
+        }
+        if !self.want_whole {
+            self.rotation.answered();
+            self.asked_to_rotate();
         }
         self.ask_failures = 0;
         self.ask = match self.broker {
