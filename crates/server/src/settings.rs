@@ -228,7 +228,7 @@ pub(crate) fn first_line(file: &str) -> Result<String, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("`{file}` cannot be read: {error}"))?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(line.to_owned()),
-        Some(_) | None => Err(format!("`{file}` has nothing in its first line")),
+        Some(_) | None => Err(format!("`{file}` has no password or token in its first line")),
     }
 }
 
