@@ -1,7 +1,9 @@
 //! The World under any trouble: machines join, leave, roam, crash and reboot, connections break, datagrams get lost, the
 //! server comes and goes, and people change rules, gateways, clients, ranges and keys meanwhile. Nothing gets through that no
-//! intent allows that may still count; and when the world has come to rest, every map is the definition's and every pair is
+//! intent allows that may still count, names are answered by what each machine was told; and when the world has come to rest, every map is the definition's and every pair is
 //! asked for everything.
+
+mod world_common;
 
 use std::time::Duration;
 
@@ -80,6 +82,10 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => Just(Wish::Approval),
         1 => Just(Wish::Rotate),
         1 => Just(Wish::Renumber),
+        3 => Just(Wish::Name),
+        1 => Just(Wish::Domain),
+        5 => Just(Wish::Record),
+        2 => Just(Wish::Upstream),
     ]
 }
 
@@ -186,12 +192,14 @@ proptest! {
     ) {
         let borders = [Border::Open, Border::OneMapping, Border::OneMapping, Border::PerDestination];
         let mut world = World::new(seed, &borders);
+        world.name(world_common::names);
         let mut members = Members::default();
         for step in steps {
             take(&mut world, &mut members, step);
         }
         world.settle();
         world.check();
+        world.check_names_without_a_server();
     }
 }
 
@@ -212,6 +220,7 @@ proptest! {
 fn live(seed: u64, sites: &[usize], steps: &[Step]) {
     let borders = [Border::Open, Border::OneMapping, Border::Open, Border::PerDestination];
     let mut world = World::new(seed, &borders);
+    world.name(world_common::names);
     let mut members = Members::default();
     for &site in sites {
         let networks = [true, site.is_multiple_of(2), site == 0];
@@ -220,9 +229,11 @@ fn live(seed: u64, sites: &[usize], steps: &[Step]) {
     for step in steps {
         take(&mut world, &mut members, *step);
         world.check_keys();
+        world.check_names();
     }
     world.settle();
     world.check();
+    world.check_names_without_a_server();
 }
 
 fn wishes(wish: Wish, [a, b, c]: [u8; 3]) -> Step {

@@ -18,9 +18,10 @@ use reconcile::{LinkName, Resolver, ResolverChoice};
 use wire::{HostMap, Outcome};
 
 use crate::view::DnsView;
-use table::Table;
+pub use table::Table;
+pub use wanted::Wanted;
+
 use telling::Telling;
-use wanted::Wanted;
 
 /// After this time is tried again to answer where that could not be had.
 const AGAIN: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use wire::{HostMap, Membership};
 
 /// The names of a map. See the module.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub struct Table {
     names: Names,
     /// The lowest serial number of zones: one that grows over restarts.
     serial: u32,
@@ -21,17 +21,18 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(serial: u32) -> Self {
+    /// No names yet. `serial` is a number that grows over restarts.
+    pub fn new(serial: u32) -> Self {
         Self { serial, ..Self::default() }
     }
 
     /// The names, as they are answered from.
-    pub(super) const fn names(&self) -> &Names {
+    pub const fn names(&self) -> &Names {
         &self.names
     }
 
     /// Takes over a whole map.
-    pub(super) fn follow_all(&mut self, map: &HostMap) {
+    pub fn follow_all(&mut self, map: &HostMap) {
         self.networks = map.networks.iter().filter_map(|(id, told)| Some((*id, network(told)?))).collect();
         let own = std::iter::once((map.host.id.into(), self.own_records(map)));
         let others = map.peers.keys().map(|member| (*member, self.member_records(map, *member)));
@@ -45,7 +46,7 @@ impl Table {
     }
 
     /// Takes over what the map says of these members.
-    pub(super) fn follow(&mut self, map: &HostMap, members: &BTreeSet<MemberId>) {
+    pub fn follow(&mut self, map: &HostMap, members: &BTreeSet<MemberId>) {
         for member in members {
             let now = self.member_records(map, *member);
             let before = self.members.get(member).map(Vec::as_slice).unwrap_or_default();

@@ -18,20 +18,20 @@ pub(super) const PORT: u16 = 53;
 
 /// What the map asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Wanted {
+pub struct Wanted {
     /// Where questions are answered.
-    pub(super) listen: Vec<SocketAddr>,
+    pub listen: Vec<SocketAddr>,
     /// What the machine's resolver is told.
-    pub(super) resolver: Resolver,
+    pub resolver: Resolver,
     /// Who is asked about foreign names.
-    pub(super) forwarding: Forwarding,
+    pub forwarding: Forwarding,
     /// For whom.
-    pub(super) allowed: Vec<IpNet>,
+    pub allowed: Vec<IpNet>,
 }
 
 impl Wanted {
     /// What this map asks for, on a machine that asks these without us. Only networks with a domain have names.
-    pub(super) fn of(map: &HostMap, upstreams: &[SocketAddr]) -> Self {
+    pub fn of(map: &HostMap, upstreams: &[SocketAddr]) -> Self {
         let named = || map.networks.values().filter(|told| told.takes_part() && told.domain.is_some());
         let servers: Vec<IpAddr> = named().flat_map(|told| told.addresses.iter()).collect();
         let through = gateway(map);

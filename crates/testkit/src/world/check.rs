@@ -56,6 +56,7 @@ impl World {
         for host in 0..self.hosts.len() {
             self.check_host(host);
         }
+        self.check_names_at_rest();
         self.check_paths();
         self.check_questions();
     }

@@ -14,6 +14,7 @@ use wire::{HostMap, Report};
 
 use super::PORT;
 use super::kernel::Kernel;
+use super::names::Followed;
 use super::net::{Place, endpoint};
 use super::packet::Word;
 use super::rotation::{Keys, Purpose};
@@ -35,6 +36,8 @@ pub(super) struct Running {
     pub(super) routers: Routers,
     pub(super) clients: Clients,
     pub(super) derived: Option<Derived>,
+    /// Its names, in a world that has any.
+    pub(super) names: Option<Followed>,
     pub(super) highest: Generation,
     /// What the server is being told of keys.
     pub(super) telling_key: Option<Purpose>,
@@ -91,7 +94,7 @@ impl Host {
         }
     }
 
-    pub(super) fn start(&mut self, seed: u64, now: Duration) {
+    pub(super) fn start(&mut self, seed: u64, names: Option<Followed>, now: Duration) {
         self.run += 1;
         let map = self.disk.map.clone();
         let highest = map.as_ref().map_or(Generation::NONE, |map| map.generation);
@@ -101,6 +104,7 @@ impl Host {
             routers: Routers::new(seed.rotate_left(32)),
             clients: Clients::new(),
             derived: None,
+            names,
             highest,
             telling_key: None,
             key_at: self.keys.is_open().then_some(now),

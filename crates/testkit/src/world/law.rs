@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use control::Intent;
-use model::{Generation, WgPublicKey};
+use model::{Generation, HostId, WgPublicKey};
 
 use super::ask::{Asked, End};
 use super::check::SERVICES;
@@ -42,6 +42,13 @@ impl History {
     pub(super) fn since(&self, applied: Generation) -> &[Intent] {
         let first = self.made_of.range(..=applied).next_back().map_or(0, |(_, index)| *index);
         self.intents.get(first..).unwrap_or_default()
+    }
+
+    /// What a host's map of this generation was made of: of one that was removed and has not heard of it, the last intent that
+    /// knew it.
+    pub(super) fn behind(&self, generation: Generation, host: HostId) -> Option<&Intent> {
+        let (_, newest) = self.made_of.range(..=generation).next_back()?;
+        self.intents.get(..=*newest)?.iter().rev().find(|intent| intent.host(host).is_some())
     }
 }
 

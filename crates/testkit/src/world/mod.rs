@@ -16,6 +16,8 @@ mod host;
 mod kernel;
 mod law;
 mod model;
+mod names;
+mod naming;
 mod net;
 mod packet;
 mod passage;
@@ -40,6 +42,7 @@ use control::{Actor, Command, Rejection};
 use reconcile::AgentEvent;
 
 pub use ask::End;
+pub use names::{Answered, Names};
 pub use net::{Border, Place};
 pub use packet::Service;
 pub use wish::{Numbers, Wish};
@@ -112,6 +115,8 @@ pub struct World {
     borders: Vec<Border>,
     clients: Vec<Client>,
     annexes: Vec<Annex>,
+    /// How agents name what is in their maps; none: they do not.
+    names: Option<fn() -> Box<dyn Names>>,
     /// Every intent that there was.
     history: History,
     /// What was asked, by number.
@@ -143,6 +148,7 @@ impl World {
             borders: borders.to_vec(),
             clients: Vec::new(),
             annexes: Vec::new(),
+            names: None,
             history: History::default(),
             asked: BTreeMap::new(),
             questions: 0,

@@ -12,7 +12,7 @@ use reconcile::{
     PathAction, RouterAction, carry_endpoints_over, reconcile, reconcile_followed, reconcile_link,
 };
 
-use super::host::{Host, Request};
+use super::host::{Host, Request, Running};
 use super::net::endpoint;
 use super::packet::{Flow, Service};
 use super::server::DOORS;
@@ -90,6 +90,11 @@ impl Host {
                 self.settle(now)
             }
         };
+        if let Some(Running { agent, names: Some(names), .. }) = self.running.as_mut()
+            && let Some(map) = agent.map()
+        {
+            names.follow(map, changed);
+        }
         if done {
             self.has_applied(generation, now);
             self.hear(AgentEvent::CarriedOut(generation, vec![]), now);

@@ -29,7 +29,7 @@ impl<'a> Model<'a> {
     }
 
     /// Whoever takes part and can be reached.
-    fn members(&self, network: usize) -> Vec<Member<'a>> {
+    pub(super) fn members(&self, network: usize) -> Vec<Member<'a>> {
         let id = self.world.networks[network];
         let there = |node: &model::NodeId| self.intent.node(*node).is_some_and(Node::takes_part);
         let nodes = self.intent.nodes_in_network(id, None).filter(|node| node.takes_part());
@@ -61,7 +61,7 @@ impl<'a> Model<'a> {
         knows || uses(one, other) || uses(other, one)
     }
 
-    fn told(&self, network: usize, own: &'a Node, members: &[Member<'a>]) -> Vec<Member<'a>> {
+    pub(super) fn told(&self, network: usize, own: &'a Node, members: &[Member<'a>]) -> Vec<Member<'a>> {
         let me = Member::Node(own);
         let is_me = |member: &Member<'_>| matches!(member, Member::Node(node) if node.id == own.id);
         let others: Vec<Member<'a>> = members.iter().copied().filter(|member| !is_me(member)).collect();

@@ -9,6 +9,7 @@ use wire::{HostSettings, Leave};
 
 use super::host::Host;
 use super::kernel::wall;
+use super::names::Followed;
 use super::{NETWORKS, World};
 
 /// What all keys of a machine are made of.
@@ -144,7 +145,8 @@ impl World {
         }
         self.hosts[host].dies_after = None;
         let seed = self.random.next();
-        self.hosts[host].start(seed, self.now);
+        let names = self.names.map(|make| Followed::new(make()));
+        self.hosts[host].start(seed, names, self.now);
     }
 
     /// The machine is switched off and on: what is in the kernel is gone, what is on disk stays.

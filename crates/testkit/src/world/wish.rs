@@ -55,6 +55,14 @@ pub enum Wish {
     Rotate,
     /// Another address.
     Renumber,
+    /// Another name of a machine or a client.
+    Name,
+    /// The domain of a network's names.
+    Domain,
+    /// A name that somebody wrote down, or its end.
+    Record,
+    /// Name servers for a domain, or their end.
+    Upstream,
 }
 
 /// One of them, and numbers that say of whom.
@@ -68,7 +76,7 @@ pub struct Numbers {
     pub c: u8,
 }
 
-fn pick<T: Copy>(all: &[T], number: u8) -> Option<T> {
+pub(super) fn pick<T: Copy>(all: &[T], number: u8) -> Option<T> {
     (!all.is_empty()).then(|| all[usize::from(number) % all.len()])
 }
 
@@ -149,6 +157,7 @@ impl World {
                 let hosts: Vec<_> = self.server.intent.hosts(None).map(|host| host.id).collect();
                 Some(Command::RotateKeys { host: pick(&hosts, a).filter(|_| c % 4 != 0) })
             }
+            Wish::Name | Wish::Domain | Wish::Record | Wish::Upstream => self.naming(wish, numbers),
             Wish::Renumber => {
                 let node = self.server.intent.node(pick(&self.node_ids(None), a)?)?;
                 let v4 = node.addresses.v4.map(|v4| {
@@ -164,7 +173,7 @@ impl World {
         }
     }
 
-    fn network_edit(&self, number: u8, edit: NetworkEdit) -> Command {
+    pub(super) fn network_edit(&self, number: u8, edit: NetworkEdit) -> Command {
         Command::UpdateNetwork { network: self.networks[usize::from(number) % NETWORKS], edit }
     }
 
@@ -181,7 +190,7 @@ impl World {
             .collect()
     }
 
-    fn client_ids(&self, network: Option<usize>) -> Vec<ClientId> {
+    pub(super) fn client_ids(&self, network: Option<usize>) -> Vec<ClientId> {
         let network = network.map(|network| self.networks[network]);
         let clients = self.server.intent.clients();
         let clients = clients.filter(|client| network.is_none_or(|network| client.network == network));

@@ -1,10 +1,13 @@
 //! Stories of the World: what must go fast and what must not be lost, in virtual time.
 
 mod gateways;
+mod names;
 mod networks;
 mod paths;
 mod rules;
 mod second_gateway;
+#[path = "../world_common/mod.rs"]
+mod world_common;
 
 use std::net::IpAddr;
 use std::time::Duration;
