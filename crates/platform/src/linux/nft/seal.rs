@@ -149,7 +149,8 @@ mod tests {
         assert_eq!(inscribed(&written[..written.len() - 3]), None);
         assert_eq!(inscribed(&tagged(9)), None);
         assert_eq!(inscribed(&[0, 4, b'a', b'b', b'c', 0]), None);
-        let other: Vec<u8> = String::from_utf8(written).unwrap().replace(&format!("netloom {VERSION}"), "netloom 9").into();
+        let other: Vec<u8> =
+            String::from_utf8(written).unwrap().replace(&format!("netloom {VERSION}"), "netloom 9").into();
         assert_eq!(inscribed(&other), None);
     }
 
