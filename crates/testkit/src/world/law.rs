@@ -33,9 +33,9 @@ impl History {
         self.intents.push(intent.clone());
     }
 
-    /// Maps of this generation are made of the newest intent.
+    /// Maps of this generation are made of the newest intent, and stay what they are while no newer one is made.
     pub(super) fn generation(&mut self, generation: Generation) {
-        self.made_of.insert(generation, self.intents.len().saturating_sub(1));
+        self.made_of.entry(generation).or_insert(self.intents.len().saturating_sub(1));
     }
 
     /// What may still count for a machine that has carried out this map.
