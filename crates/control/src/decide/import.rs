@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use model::{EnrollmentKey, Host, Role, Uses};
 
 use super::{Decision, names, network, policy};
-use crate::{Actor, Env, Intent, Record, RecordKey, Rejection};
+use crate::{Actor, Env, Intent, Record, Rejection};
 
 pub(super) fn import(
     intent: &Intent,
@@ -43,47 +43,27 @@ fn wanted(intent: &Intent, records: Vec<Record>, prune: bool) -> Result<Vec<Reco
         }
         wanted.push(as_it_may_be(intent, record));
     }
-    let stays = |record: &Record| match record {
-        // Log-ins are in no document; they end with their account.
-        Record::ApiToken(token) => !prune || keys.contains(&RecordKey::from(token.user)),
-        Record::Network(_)
-        | Record::Host(_)
-        | Record::Node(_)
-        | Record::EnrollmentKey(_)
-        | Record::User(_)
-        | Record::Client(_)
-        | Record::Egress(_)
-        | Record::Policy(_)
-        | Record::PolicyTest(_)
-        | Record::DnsRecord(_)
-        | Record::Upstream(_) => !prune,
-    };
+    // Log-ins are in no document; they end with their account.
+    let is_of_somebody =
+        |record: &Record| matches!(record, Record::ApiToken(token) if keys.contains(&token.user.into()));
+    let stays = |record: &Record| !prune || is_of_somebody(record);
     wanted.extend(intent.records().filter(|record| !keys.contains(&record.key()) && stays(record)));
     Ok(wanted)
 }
 
 /// A record of the document, beside the one that is there.
 fn as_it_may_be(intent: &Intent, record: Record) -> Record {
-    match record {
-        Record::Host(new) => match intent.host(new.id) {
-            Some(there) => with_own_keys(there, new).into(),
-            None => new.into(),
-        },
-        Record::EnrollmentKey(new) => match intent.enrollment_key(new.id) {
-            Some(there) => EnrollmentKey { uses: fewer(there.uses, new.uses), ..new }.into(),
-            None => new.into(),
-        },
-        Record::Network(_)
-        | Record::Node(_)
-        | Record::User(_)
-        | Record::ApiToken(_)
-        | Record::Client(_)
-        | Record::Egress(_)
-        | Record::Policy(_)
-        | Record::PolicyTest(_)
-        | Record::DnsRecord(_)
-        | Record::Upstream(_) => record,
+    if let Record::Host(new) = &record
+        && let Some(there) = intent.host(new.id)
+    {
+        return with_own_keys(there, new.clone()).into();
     }
+    if let Record::EnrollmentKey(new) = &record
+        && let Some(there) = intent.enrollment_key(new.id)
+    {
+        return EnrollmentKey { uses: fewer(there.uses, new.uses), ..new.clone() }.into();
+    }
+    record
 }
 
 /// What people set of the new one, and all else of the one that is there.
