@@ -1,5 +1,7 @@
 //! Commands that build and start something for people to use: the demo, the server, the benchmarks.
 
+use std::ffi::OsStr;
+
 use anyhow::Result;
 
 use crate::requirements;
@@ -26,23 +28,26 @@ pub(crate) fn server(arguments: &[String]) -> Result<()> {
     run(command)
 }
 
-/// The benchmarks, optimised. `fleet` and `dns` are programs of their own: they need neither the lab nor what it needs.
-/// `cluster` needs more than the others.
+/// The benchmarks, optimised. Those that are programs of their own need neither the lab nor what it needs.
 pub(crate) fn bench(name: Option<&str>, more: &[String]) -> Result<()> {
-    if name == Some("fleet") {
-        return fleet(more);
+    match name {
+        Some("fleet") => fleet(more),
+        Some("dns") => dns(more),
+        Some("cluster") => cluster(more),
+        _ => {
+            requirements::for_demo()?;
+            run(cargo(&["build", "--release", "--workspace", "--bins", "--locked"]))?;
+            let all: Vec<&str> = name.into_iter().chain(more.iter().map(String::as_str)).collect();
+            measure("netloom-bench", &all)
+        }
     }
-    if name == Some("dns") {
-        return dns(more);
-    }
-    if name == Some("cluster") {
-        return cluster(more);
-    }
-    requirements::for_demo()?;
-    run(cargo(&["build", "--release", "--workspace", "--bins", "--locked"]))?;
+}
+
+/// Runs a program of `testkit` that measures.
+fn measure(program: &str, arguments: &[impl AsRef<OsStr>]) -> Result<()> {
     let mut command =
-        cargo(&["run", "--release", "--quiet", "--locked", "-p", "testkit", "--bin", "netloom-bench", "--"]);
-    command.args(name).args(more);
+        cargo(&["run", "--release", "--quiet", "--locked", "-p", "testkit", "--bin", program, "--"]);
+    command.args(arguments);
     run(command)
 }
 
@@ -51,10 +56,7 @@ fn fleet(more: &[String]) -> Result<()> {
     requirements::for_build()?;
     let programs = ["-p", "server", "--bin", "netloom-server", "-p", "testkit", "--bin", "netloom-fleet"];
     run(cargo(&[&["build", "--release", "--locked"], &programs[..]].concat()))?;
-    let mut command =
-        cargo(&["run", "--release", "--quiet", "--locked", "-p", "testkit", "--bin", "netloom-fleet", "--"]);
-    command.args(more);
-    run(command)
+    measure("netloom-fleet", more)
 }
 
 /// Several servers, a database and a broker, which are killed while simulated agents and real ones go on.
@@ -63,25 +65,11 @@ fn cluster(more: &[String]) -> Result<()> {
     let programs = ["-p", "server", "--bin", "netloom-server", "-p", "agent", "--bin", "netclient"];
     let own = ["-p", "testkit", "--bin", "netloom-cluster"];
     run(cargo(&[&["build", "--release", "--locked"], &programs[..], &own[..]].concat()))?;
-    let mut command = cargo(&[&["run", "--release", "--quiet", "--locked"], &own[..], &["--"]].concat());
-    command.args(more);
-    run(command)
+    measure("netloom-cluster", more)
 }
 
 /// Our DNS server beside another one.
 fn dns(more: &[String]) -> Result<()> {
     requirements::for_dns_bench()?;
-    let mut command = cargo(&[
-        "run",
-        "--release",
-        "--quiet",
-        "--locked",
-        "-p",
-        "testkit",
-        "--bin",
-        "netloom-dns-bench",
-        "--",
-    ]);
-    command.args(more);
-    run(command)
+    measure("netloom-dns-bench", more)
 }
