@@ -100,11 +100,4 @@ impl Engine {
         // Brokers of somebody else's know this host by a password that comes from the channel.
         self.leave_external();
     }
-
-    /// What is on disk opens what it did before where this fails, and the next start finds out again.
-    fn keep_record(&self) {
-        if let Err(error) = self.state.save_server(&self.session.record) {
-            tracing::error!("{error:#}");
-        }
-    }
 }

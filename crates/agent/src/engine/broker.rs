@@ -141,10 +141,8 @@ impl Engine {
     /// What the map says of servers and brokers. A connection that would be made otherwise now is made anew.
     pub(super) fn follow_links(&mut self) {
         let Some(map) = self.agent.map() else { return };
-        if self.session.learn_servers(&map.server)
-            && let Err(error) = self.state.save_server(&self.session.record)
-        {
-            tracing::warn!("{error:#}");
+        if self.session.learn_servers(&map.server) {
+            self.keep_record();
         }
         let ways = self.ways();
         let holds = match &self.broker {

@@ -88,9 +88,7 @@ impl Engine {
             Done::Reported(result) => self.report_done(result),
             Done::Told(settings, Ok(())) => {
                 self.session.record.told = settings;
-                if let Err(error) = self.state.save_server(&self.session.record) {
-                    tracing::warn!("{error:#}");
-                }
+                self.keep_record();
             }
             Done::Told(_, Err(error)) => {
                 tracing::warn!("the server did not take this machine's settings: {error}");
@@ -105,10 +103,15 @@ impl Engine {
 
     /// Where the server's names led is kept for when nobody can be asked.
     pub(super) fn keep_addresses(&mut self) {
-        if self.session.learn_addresses()
-            && let Err(error) = self.state.save_server(&self.session.record)
-        {
-            tracing::warn!("{error:#}");
+        if self.session.learn_addresses() {
+            self.keep_record();
+        }
+    }
+
+    /// What is on disk does what it did before where this fails, and the next start finds out again.
+    pub(super) fn keep_record(&self) {
+        if let Err(error) = self.state.save_server(&self.session.record) {
+            tracing::error!("{error:#}");
         }
     }
 
