@@ -114,11 +114,14 @@ impl Host {
 
 /// Says who is cut off before anybody is.
 async fn rotate_key(host: Option<String>, client: &Client, console: &mut Console) -> Result<(), Failure> {
-    let (at, whom) = match &host {
-        Some(host) => (path::fill(path::HOST_ROTATE_KEY, &[host]), format!("host `{host}`")),
-        None => (path::ROTATE_KEYS.to_owned(), "every host".to_owned()),
+    let (at, whom, asked) = match &host {
+        Some(host) => {
+            let at = path::fill(path::HOST_ROTATE_KEY, &[host]);
+            (at, format!("host `{host}`"), format!("Host `{host}`"))
+        }
+        None => (path::ROTATE_KEYS.to_owned(), "every host".to_owned(), "Every host".to_owned()),
     };
-    let tried = client.post_query(&at, &[("dry_run", "true".to_owned())], &json!({})).await?;
+    let tried = client.post_or_try(&at, &json!({}), true).await?;
     let tried: KeyRotation = meaning(&tried)?;
     if tried.cut_off_count > 0 {
         console.terminal.note(&printable(&warning(&tried)));
@@ -127,8 +130,7 @@ async fn rotate_key(host: Option<String>, client: &Client, console: &mut Console
         console.confirm(&format!("ask {whom} for a new WireGuard key"))?;
     }
     let answer = client.post(&at, &json!({})).await?;
-    let whom = if host.is_none() { "Every host".to_owned() } else { whom.replacen('h', "H", 1) };
-    console.done(&answer, &format!("{whom} is asked for a new WireGuard key."))
+    console.done(&answer, &format!("{asked} is asked for a new WireGuard key."))
 }
 
 /// Who is cut off.
