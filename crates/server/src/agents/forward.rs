@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, OriginalUri, Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
@@ -15,6 +15,7 @@ use axum::response::Response;
 use futures_util::stream;
 use wire::RefusalCode;
 
+use super::signed::target;
 use super::{Agents, MOST_BODY, Refused};
 use crate::brain::now;
 use crate::cluster::{Purpose, Role};
@@ -58,9 +59,8 @@ async fn hand_on(agents: &Agents, source: IpAddr, request: Request) -> Result<Re
     let body = body.map_err(|error| Refused::new(RefusalCode::Invalid, error.to_string()))?;
     let mut headers = picked(&parts.headers, &REQUEST);
     headers.insert(FORWARDED, agents.letter(source)?);
-    let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |uri| &uri.0);
-    let target = uri.path_and_query().map_or(uri.path(), |target| target.as_str());
-    let answer = agents.way.send(parts.method, target, headers, body).await;
+    let target = target(&parts.extensions, &parts.uri);
+    let answer = agents.way.send(parts.method, &target, headers, body).await;
     let answer = answer.map_err(|_| Refused::no_leader())?;
     let (status, headers) = (answer.status(), picked(answer.headers(), &ANSWER));
     let pieces = stream::try_unfold(answer, |mut answer| async move {

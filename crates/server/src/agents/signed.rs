@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, OriginalUri, Request};
 use axum::http::header::AUTHORIZATION;
+use axum::http::{Extensions, Uri};
 use model::{Host, HostId};
 use wire::{CredentialError, RefusalCode, RequestSignature, SignedRequest};
 
@@ -41,6 +42,12 @@ impl Agents {
     }
 }
 
+/// What a request asks for, in the words that its agent signed.
+pub(super) fn target(extensions: &Extensions, uri: &Uri) -> String {
+    let uri = extensions.get::<OriginalUri>().map_or(uri, |uri| &uri.0);
+    uri.path_and_query().map_or(uri.path(), |target| target.as_str()).to_owned()
+}
+
 impl FromRequest<Arc<Agents>> for Signed {
     type Rejection = Refused;
 
@@ -48,16 +55,12 @@ impl FromRequest<Arc<Agents>> for Signed {
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let signature = RequestSignature::parse(header.ok_or(CredentialError::Form)?)?;
         let method = request.method().clone();
-        let uri = request
-            .extensions()
-            .get::<OriginalUri>()
-            .map_or_else(|| request.uri().clone(), |uri| uri.0.clone());
+        let target = target(request.extensions(), request.uri());
         // Before the body is read: nothing is kept in memory for hosts that are not there.
         let host = agents.known(signature.host).await?;
         let body = Bytes::from_request(request, agents).await;
         let body = body.map_err(|error| Refused::new(RefusalCode::Invalid, error.body_text()))?;
-        let target = uri.path_and_query().map_or(uri.path(), |target| target.as_str());
-        let signed = SignedRequest { method: method.as_str(), target, body: &body };
+        let signed = SignedRequest { method: method.as_str(), target: &target, body: &body };
         signature.verify(&host.signing_key, now(), &signed)?;
         if !agents.replays.take(host.id, signature.time) {
             return Err(Refused::new(RefusalCode::NotProved, "this request was made before; make a new one"));
