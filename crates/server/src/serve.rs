@@ -21,7 +21,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::agents::{self, Agents, Carrier, Replays};
 use crate::attempts::Attempts;
-use crate::brain::{self, Brain, Notice, Onlooker, Parts, now};
+use crate::brain::{self, Brain, Notice, Onlooker, Parts, Sighting, now};
 use crate::broker::{Authenticate, BrokerEvent, Chosen, Events, Guests, HostsOfIntent};
 use crate::channels::Channels;
 use crate::clock;
@@ -290,7 +290,7 @@ async fn follow_door(name: Door, mut door: Rendezvous, brain: Brain) {
         let seen = door.next_seen().await;
         if let Ok(endpoint) = Endpoint::new(seen.endpoint) {
             let key = WgPublicKey::from_bytes(seen.public_key);
-            brain.notice(Notice::Seen { key, door: name, endpoint }).await;
+            brain.notice(Notice::Seen(Sighting { key, door: name, endpoint })).await;
         }
     }
 }

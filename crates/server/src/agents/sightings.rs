@@ -75,7 +75,7 @@ pub(super) async fn seen(State(agents): State<Arc<Agents>>, body: Bytes) -> Resu
     }
     if agents.heard.take(&from, number) {
         for (key, door, endpoint) in seen {
-            agents.brain.notice(Notice::Seen { key, door, endpoint }).await;
+            agents.brain.notice(Notice::Seen(Sighting { key, door, endpoint })).await;
         }
     }
     Ok(StatusCode::NO_CONTENT)
@@ -134,7 +134,7 @@ impl Carrier {
     async fn carry(&self, number: u64, seen: &[(WgPublicKey, Door, Endpoint)]) -> bool {
         if self.way.role() == Role::Leads {
             for (key, door, endpoint) in seen.iter().copied() {
-                self.brain.notice(Notice::Seen { key, door, endpoint }).await;
+                self.brain.notice(Notice::Seen(Sighting { key, door, endpoint })).await;
             }
             return true;
         }

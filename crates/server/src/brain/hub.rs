@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use control::plan::Touched;
-use control::{Change, Door, Effect, Intent, Inventory, Record};
+use control::{Change, Effect, Intent, Inventory, Record};
 use dataplane::rendezvous::Peers;
-use model::{DnsName, Endpoint, Epoch, Host, HostId, WgPublicKey};
+use model::{DnsName, Epoch, Host, HostId, WgPublicKey};
 use store::{Database, InventoryRow};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -54,14 +54,7 @@ pub enum Notice {
         facts: Facts,
     },
     /// The rendezvous saw a host's WireGuard socket.
-    Seen {
-        /// Whose.
-        key: WgPublicKey,
-        /// At which door.
-        door: Door,
-        /// Where.
-        endpoint: Endpoint,
-    },
+    Seen(Sighting),
     /// A host connected to the broker or is gone from it.
     Presence {
         /// The host.
@@ -293,13 +286,13 @@ impl Hub {
         match (notice, self.leads()) {
             (Notice::Intent { intent, changes }, _) => self.intent_changed(intent, &changes),
             (Notice::Registered { host, facts }, true) => self.registered(host, &facts),
-            (Notice::Seen { key, door, endpoint }, true) => self.seen(&key, door, endpoint),
+            (Notice::Seen(sighting), true) => self.seen(sighting),
             (Notice::Presence { host, online }, true) => self.presence(host, online),
             (Notice::Missed { host }, true) => self.may_have_missed(host),
             (Notice::Report { host, sealed }, true) => self.report(host, &sealed),
-            (Notice::Seen { key, door, endpoint }, false) => {
+            (Notice::Seen(sighting), false) => {
                 // Who is not heard now is seen again in two minutes.
-                let _full = self.sightings.try_send(Sighting { key, door, endpoint });
+                let _full = self.sightings.try_send(sighting);
             }
             // Of a time when this server led. Hosts are asked by the one that leads now.
             (
@@ -396,8 +389,8 @@ impl Hub {
         }
     }
 
-    fn seen(&mut self, key: &WgPublicKey, door: Door, endpoint: Endpoint) {
-        let Some(host) = self.intent.host_by_wireguard_key(key).map(|host| host.id) else {
+    fn seen(&mut self, Sighting { key, door, endpoint }: Sighting) {
+        let Some(host) = self.intent.host_by_wireguard_key(&key).map(|host| host.id) else {
             return;
         };
         let effect = self.inventory.observe_seen(host, door, endpoint, now());

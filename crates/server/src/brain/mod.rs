@@ -95,7 +95,7 @@ pub struct Brain {
     fresh: Arc<Fresh>,
 }
 
-/// What the rendezvous of a server saw that follows.
+/// What a rendezvous saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sighting {
     /// Whose WireGuard socket.
@@ -161,8 +161,8 @@ impl Brain {
             .context("the database does not hold together")?;
         let intent = Arc::new(intent);
         let (first, epoch) = if database.is_shared() {
-            let nothing = (Inventory::default(), imbl::HashMap::new());
-            let shown = Told::followed(Arc::clone(&intent), nothing.0, links, domain.clone(), nothing.1);
+            let (inventory, generations) = (Inventory::default(), imbl::HashMap::new());
+            let shown = Told::followed(Arc::clone(&intent), inventory, links, domain.clone(), generations);
             (shown, None)
         } else {
             let inventory = inventory::load(&*database, &intent).await?;
