@@ -49,13 +49,7 @@ impl Outbox {
             breathe(at).await;
         }
         // Most of them are not there yet and fetch their map anyway when they come.
-        for (at, host) in new.into_iter().enumerate() {
-            if let Some(host) = self.listener(after, host) {
-                let generation = after.generation(host.id);
-                self.push(host, generation, &wire::encode(&Down::Fetch(generation)));
-            }
-            breathe(at).await;
-        }
+        self.have_fetched(after, new).await;
     }
 
     /// Has hosts that may have missed something look whether their map is the newest.
@@ -64,6 +58,11 @@ impl Outbox {
             Missed::Some(hosts) => hosts.into_iter().collect(),
             Missed::All => told.intent.hosts(None).map(|host| host.id).collect(),
         };
+        self.have_fetched(told, hosts).await;
+    }
+
+    /// Has hosts fetch their maps, unless these are what they hold.
+    async fn have_fetched(&self, told: &Told, hosts: Vec<HostId>) {
         for (at, host) in hosts.into_iter().enumerate() {
             if let Some(host) = self.listener(told, host) {
                 let generation = told.generation(host.id);
