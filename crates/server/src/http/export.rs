@@ -124,11 +124,11 @@ fn wrong(kind: &str, at: usize, why: &str) -> Failure {
 fn record(intent: &Intent, kind: Kind, mut value: Value) -> Result<Result<Record, ImportedRecord>, String> {
     let id = value.get("id").and_then(Value::as_str).ok_or("it has no id")?.to_owned();
     let key = RecordKey::parse(kind, &id).map_err(|error| error.to_string())?;
-    let there =
-        intent.record(key).map(|record| value_of(&record)).transpose().map_err(|error| error.to_string())?;
     let fields = value.as_object_mut().ok_or("it is no object")?;
     for field in kind.secret_fields() {
-        let secret = there.as_ref().and_then(|there| there.get(*field)).cloned();
+        let there = intent.record(key).map(|there| value_of(&there)).transpose();
+        let there = there.map_err(|error| error.to_string())?;
+        let secret = there.and_then(|there| there.get(*field).cloned());
         match (secret, kind) {
             (Some(secret), _) => drop(fields.insert((*field).to_owned(), secret)),
             (None, Kind::User) => drop(fields.insert((*field).to_owned(), NO_PASSWORD.into())),
