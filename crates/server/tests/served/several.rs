@@ -114,6 +114,15 @@ impl Member {
         runtime.shutdown_background();
     }
 
+    /// Its first administrator, and a token for the network that was made.
+    pub(crate) async fn set_up(&self) -> (Administrator, Token) {
+        let code = fs::read_to_string(self.folder.path().join("setup-code")).unwrap();
+        let admin = Administrator::set_up(&self.site, &code).await.unwrap();
+        admin.network("home", "10.1.0.0/16").await.unwrap();
+        let (_, token) = admin.key("home", &["home"], None).await.unwrap();
+        (admin, token)
+    }
+
     /// The same administrator at this server.
     pub(crate) fn admin(&self, of: &Administrator) -> Administrator {
         Administrator { site: self.site.clone(), token: of.token.clone() }
@@ -168,10 +177,7 @@ impl Pair {
         let one = Member::start(&database.url(), None, "").await;
         assert!(one.leads(), "alone it leads as soon as it answers");
         let two = Member::start(&database.url(), Some(&one), "").await;
-        let code = fs::read_to_string(one.folder.path().join("setup-code")).unwrap();
-        let admin = Administrator::set_up(&one.site, &code).await.unwrap();
-        admin.network("home", "10.1.0.0/16").await.unwrap();
-        let (_, token) = admin.key("home", &["home"], None).await.unwrap();
+        let (admin, token) = one.set_up().await;
         until("the other follows", || async { two.seq() == one.seq() }).await;
         Self { one, two, admin, token, database }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use api::{AddNode, path};
 use server::cluster::Role;
 use testkit::engines::rqlite::StandIn;
-use testkit::fleet::{Administrator, Agent, Connected, Habits, View};
+use testkit::fleet::{Agent, Connected, Habits, View};
 
 use crate::several::{Database, Member, Pair, until};
 
@@ -80,10 +80,7 @@ async fn a_leader_whose_database_is_gone_goes_on_and_leads_anew_when_it_is_back(
     let cluster = StandIn::start(1).unwrap();
     let url = format!("rqlite://{}", cluster.nodes()[0]);
     let one = Member::start(&url, None, "").await;
-    let code = std::fs::read_to_string(one.folder.path().join("setup-code")).unwrap();
-    let admin = Administrator::set_up(&one.site, &code).await.unwrap();
-    admin.network("home", "10.1.0.0/16").await.unwrap();
-    let (_, token) = admin.key("home", &["home"], None).await.unwrap();
+    let (admin, token) = one.set_up().await;
     let web = Connected::start(Agent::join(&token, "web").await.unwrap(), Habits::default()).await.unwrap();
     let db = Connected::start(Agent::join(&token, "db").await.unwrap(), Habits::default()).await.unwrap();
     web.until_map("its peer", |map| map.peers.len() == 1).await.unwrap();

@@ -20,10 +20,7 @@ struct Site {
 impl Site {
     async fn start(database: &str) -> Self {
         let server = Member::start(database, None, "").await;
-        let code = std::fs::read_to_string(server.folder.path().join("setup-code")).unwrap();
-        let admin = Administrator::set_up(&server.site, &code).await.unwrap();
-        admin.network("home", "10.1.0.0/16").await.unwrap();
-        let (_, token) = admin.key("home", &["home"], None).await.unwrap();
+        let (admin, token) = server.set_up().await;
         let agent = Agent::join(&token, "web").await.unwrap();
         let host = Connected::start(agent, Habits::default()).await.unwrap();
         Self { server, admin, host }
