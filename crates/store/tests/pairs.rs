@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use conformance::history::{change, history, plain_wishes, time_of};
+use conformance::versions::released;
 use conformance::wait;
 use engines::postgres::Cluster;
 use engines::rqlite::StandIn;
@@ -118,13 +119,6 @@ fn a_backup_from_any_database_goes_into_any_other() {
     }
 }
 
-/// The tables of released versions, with a little in them.
-fn released(engine: &str) -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(engine);
-    let files = std::fs::read_dir(folder).unwrap();
-    files.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
-}
-
 fn into_all_three(engines: &mut Engines, backup: &Path) {
     for target in engines.three() {
         let database = restored(backup, &target);
@@ -143,7 +137,7 @@ fn into_all_three(engines: &mut Engines, backup: &Path) {
 fn a_backup_of_any_released_version_goes_into_any_database_and_is_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let mut engines = Engines::new();
-    for (at, tables) in released("sqlite").iter().enumerate() {
+    for (at, (_, tables)) in released("sqlite").iter().enumerate() {
         let backup = folder.path().join(format!("backup-{at}"));
         let raw = rusqlite::Connection::open(&backup).unwrap();
         raw.execute_batch(&tables.replace("WAL", "DELETE")).unwrap();
@@ -159,7 +153,7 @@ fn a_database_of_any_released_version_is_backed_up_and_goes_into_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let mut engines = Engines::new();
     for (from, engine) in ["sqlite", "postgres", "rqlite"].into_iter().enumerate() {
-        for (at, tables) in released(engine).iter().enumerate() {
+        for (at, (_, tables)) in released(engine).iter().enumerate() {
             let sources = engines.three();
             engines.carry_out(from, tables);
             let database = wait(store::open(&sources[from])).unwrap();

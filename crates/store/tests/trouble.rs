@@ -58,23 +58,26 @@ fn goes_on(database: &dyn Database, seq: u64) {
     is_there(database, seq);
 }
 
-fn schema(name: &str) -> (String, Arc<dyn Database>) {
-    CLUSTER.psql(&format!("CREATE SCHEMA {name}")).unwrap();
-    let url = format!("{}?options=-c%20search_path%3D{name}", CLUSTER.url());
-    let database = open(&url);
+/// Opens one that is empty, and commits twice.
+fn open_with_two(url: &str) -> Arc<dyn Database> {
+    let database = open(url);
     wait(database.commit(plain(2))).unwrap();
-    (url, database)
+    database
+}
+
+fn schema(name: &str) -> Arc<dyn Database> {
+    CLUSTER.psql(&format!("CREATE SCHEMA {name}")).unwrap();
+    open_with_two(&format!("{}?options=-c%20search_path%3D{name}", CLUSTER.url()))
 }
 
 #[test]
 fn postgres_whose_disk_is_full_takes_no_writes_until_there_is_room() {
     let cluster = Cluster::start_with_room(24).unwrap();
-    let database = open(&cluster.url());
-    wait(database.commit(plain(2))).unwrap();
+    let database = open_with_two(&cluster.url());
     cluster.fill_disk().unwrap();
-    let (mut seq, error) = (2, loop_until_refused(&*database, 2));
-    seq += error.0;
-    assert!(matches!(error.1, StoreError::Full(_)) && error.1.to_string().contains("make room"), "{error:?}");
+    let (more, error) = loop_until_refused(&*database, 2);
+    let seq = 2 + more;
+    assert!(matches!(error, StoreError::Full(_)) && error.to_string().contains("make room"), "{error:?}");
     is_there(&*database, seq);
     assert_eq!(wait(database.check()), Ok(seq));
     cluster.make_room().unwrap();
@@ -96,8 +99,7 @@ fn loop_until_refused(database: &dyn Database, seq: u64) -> (u64, StoreError) {
 #[test]
 fn postgres_that_only_reads_says_so_and_writes_again_when_it_may() {
     let cluster = Cluster::start(None).unwrap();
-    let database = open(&cluster.url());
-    wait(database.commit(plain(2))).unwrap();
+    let database = open_with_two(&cluster.url());
     wait(database.identity("ours")).unwrap();
     cluster.read_only(true).unwrap();
     let error = refusal(&*database, 3);
@@ -123,7 +125,7 @@ fn postgres_that_only_reads_says_so_and_writes_again_when_it_may() {
 
 #[test]
 fn postgres_that_others_keep_locked_is_given_up_in_time_and_leases_go_on() {
-    let (_, database) = schema("locked");
+    let database = schema("locked");
     let lock = CLUSTER.hold_lock("locked.records, locked.inventory").unwrap();
     let writing = {
         let database = Arc::clone(&database);
@@ -151,7 +153,7 @@ fn postgres_that_others_keep_locked_is_given_up_in_time_and_leases_go_on() {
 
 #[test]
 fn postgres_that_works_too_long_is_given_up_in_time() {
-    let (_, database) = schema("slow");
+    let database = schema("slow");
     CLUSTER
         .psql(
             "CREATE FUNCTION slow.doze() RETURNS trigger LANGUAGE plpgsql AS
@@ -168,8 +170,7 @@ fn postgres_that_works_too_long_is_given_up_in_time() {
 #[test]
 fn postgres_that_stands_still_leaves_the_outcome_unknown_and_says_so() {
     let cluster = Cluster::start(None).unwrap();
-    let database = open(&cluster.url());
-    wait(database.commit(plain(2))).unwrap();
+    let database = open_with_two(&cluster.url());
     cluster.freeze().unwrap();
     unknown(&*database, 3);
     let error = wait(database.check()).unwrap_err();
@@ -181,8 +182,7 @@ fn postgres_that_stands_still_leaves_the_outcome_unknown_and_says_so() {
 #[test]
 fn postgres_that_was_stopped_is_gone_until_it_is_back() {
     let mut cluster = Cluster::start(None).unwrap();
-    let database = open(&cluster.url());
-    wait(database.commit(plain(2))).unwrap();
+    let database = open_with_two(&cluster.url());
     cluster.stop().unwrap();
     assert!(matches!(refusal(&*database, 3), StoreError::Unreachable { .. }));
     assert!(matches!(wait(database.load()).unwrap_err(), StoreError::Unreachable { .. }));
@@ -194,8 +194,7 @@ fn postgres_that_was_stopped_is_gone_until_it_is_back() {
 fn postgres_behind_a_network_that_is_down_is_gone_until_it_is_back() {
     let cluster = Cluster::start(None).unwrap();
     let cable = Cable::lay(cluster.address()).unwrap();
-    let database = open(&format!("postgres://netloom@{}/postgres", cable.address()));
-    wait(database.commit(plain(2))).unwrap();
+    let database = open_with_two(&format!("postgres://netloom@{}/postgres", cable.address()));
     cable.unplug();
     assert!(matches!(refusal(&*database, 3), StoreError::Unreachable { .. }));
     cable.plug();
@@ -205,8 +204,7 @@ fn postgres_behind_a_network_that_is_down_is_gone_until_it_is_back() {
 #[test]
 fn rqlite_that_is_full_or_read_only_says_so_and_goes_on_when_it_may() {
     let cluster = StandIn::start(3).unwrap();
-    let database = open(&cluster.url());
-    wait(database.commit(plain(2))).unwrap();
+    let database = open_with_two(&cluster.url());
     cluster.play_on(Some(Trouble::Full));
     assert!(matches!(refusal(&*database, 3), StoreError::Full(_)));
     assert!(matches!(wait(database.next_epoch()).unwrap_err(), StoreError::Full(_)));
@@ -221,8 +219,7 @@ fn rqlite_that_is_full_or_read_only_says_so_and_goes_on_when_it_may() {
 #[test]
 fn rqlite_without_a_leader_did_nothing_and_says_so() {
     let cluster = StandIn::start(3).unwrap();
-    let database = open(&cluster.url());
-    wait(database.commit(plain(2))).unwrap();
+    let database = open_with_two(&cluster.url());
     cluster.play_on(Some(Trouble::NoLeader));
     let error = refusal(&*database, 3);
     assert!(matches!(error, StoreError::NoLeader(_)), "{error:?}");
@@ -235,8 +232,7 @@ fn rqlite_without_a_leader_did_nothing_and_says_so() {
 #[test]
 fn rqlite_that_loses_its_leader_again_and_again_leaves_the_outcome_unknown() {
     let cluster = StandIn::start(3).unwrap();
-    let database = open(&cluster.url());
-    wait(database.commit(plain(2))).unwrap();
+    let database = open_with_two(&cluster.url());
     cluster.play_on(Some(Trouble::LostBefore));
     unknown(&*database, 3);
     cluster.play_on(None);
@@ -246,8 +242,7 @@ fn rqlite_that_loses_its_leader_again_and_again_leaves_the_outcome_unknown() {
 #[test]
 fn rqlite_that_is_too_slow_leaves_the_outcome_unknown() {
     let cluster = StandIn::start(2).unwrap();
-    let database = open(&cluster.url());
-    wait(database.commit(plain(2))).unwrap();
+    let database = open_with_two(&cluster.url());
     cluster.delay(Duration::from_secs(60));
     unknown(&*database, 3);
     cluster.delay(Duration::ZERO);
@@ -258,8 +253,7 @@ fn rqlite_that_is_too_slow_leaves_the_outcome_unknown() {
 fn rqlite_that_is_gone_is_said_to_be_and_found_again() {
     let cluster = StandIn::start(2).unwrap();
     let cable = Cable::lay(cluster.nodes()[0]).unwrap();
-    let database = open(&format!("rqlite://{}", cable.address()));
-    wait(database.commit(plain(2))).unwrap();
+    let database = open_with_two(&format!("rqlite://{}", cable.address()));
     cable.unplug();
     let error = wait(database.load()).unwrap_err();
     assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");

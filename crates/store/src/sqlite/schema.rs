@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavio
 use rustix::fs::{Access, access};
 
 use super::failure::Failed;
+use super::sql::{IDENTITY, LAST_SEQ};
 use crate::version::Told;
 use crate::{Inspected, Place, StoreError};
 
@@ -62,9 +63,8 @@ pub(super) fn inspect(path: &Path, place: &Place) -> Result<Option<Inspected>, F
     if schema == 0 {
         return Ok(None);
     }
-    let seq: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM journal", [], |row| row.get(0))?;
-    let identity = "SELECT value FROM meta WHERE key = 'identity'";
-    let identity = connection.query_row(identity, [], |row| row.get(0)).optional()?;
+    let seq: i64 = connection.query_row(LAST_SEQ, [], |row| row.get(0))?;
+    let identity = connection.query_row(IDENTITY, [], |row| row.get(0)).optional()?;
     let read_only = access(path, Access::WRITE_OK).is_err();
     Ok(Some(Inspected { schema, known, seq: seq.unsigned_abs(), identity, read_only }))
 }

@@ -12,7 +12,7 @@ use super::leading::host;
 use super::{Place, wait};
 
 /// Every released version of this engine's tables, with a little in them, and its name.
-fn released(engine: &str) -> Vec<(String, String)> {
+pub fn released(engine: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(engine);
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut all: Vec<_> =
