@@ -6,6 +6,6 @@
 pub mod authority;
 pub mod mosquitto;
 pub mod nats;
-mod process;
+pub mod process;
 
 pub use mosquitto::{PASSWORD, USER};

@@ -4,10 +4,9 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::authority::Authority;
 use super::process::{Process, folder, on_free_ports, program};
 
 /// Where Debian has its plugin, on the machines that we know.
@@ -32,7 +31,8 @@ pub enum Accounts {
 /// A running Mosquitto.
 #[derive(Debug)]
 pub struct Mosquitto {
-    process: Process,
+    /// What both kinds of broker are: started, killed, held, started again.
+    pub process: Process,
     /// TLS for hosts, WebSocket over TLS for hosts, and the same two for servers.
     ports: [u16; 4],
 }
@@ -46,11 +46,6 @@ impl Mosquitto {
     fn start_at(accounts: Accounts, ports: [u16; 4]) -> io::Result<Self> {
         let mosquitto = program(&["/usr/sbin/mosquitto", "/usr/bin/mosquitto"], "mosquitto")?;
         let folder = folder("mosquitto")?;
-        let authority = Authority::new().map_err(io::Error::other)?;
-        fs::write(folder.join("authority.pem"), &authority.authority)?;
-        fs::write(folder.join("certificate.pem"), &authority.certificate)?;
-        fs::write(folder.join("key.pem"), &authority.key)?;
-        fs::create_dir(folder.join("accounts"))?;
         let text = match accounts {
             Accounts::Dynsec => dynsec(&folder)?,
             Accounts::Files => files(&folder)?,
@@ -69,41 +64,6 @@ impl Mosquitto {
     /// Where servers do.
     pub fn for_servers(&self) -> [String; 2] {
         [mqtts(self.ports[2]), wss(self.ports[3])]
-    }
-
-    /// The file of the authority that vouches for it.
-    pub fn authority(&self) -> PathBuf {
-        self.process.folder().join("authority.pem")
-    }
-
-    /// The folder of the account files.
-    pub fn accounts(&self) -> PathBuf {
-        self.process.folder().join("accounts")
-    }
-
-    /// The file with the number of its process.
-    pub fn pid_file(&self) -> PathBuf {
-        self.process.pid_file()
-    }
-
-    /// Kills it at once.
-    pub fn kill(&mut self) -> io::Result<()> {
-        self.process.kill()
-    }
-
-    /// Starts it again after `kill`.
-    pub fn start_again(&mut self) -> io::Result<()> {
-        self.process.start_again()
-    }
-
-    /// Holds it, as a machine that hangs does, or lets it go on.
-    pub fn hold(&self, held: bool) -> io::Result<()> {
-        self.process.hold(held)
-    }
-
-    /// What it said.
-    pub fn log(&self) -> String {
-        self.process.log()
     }
 }
 

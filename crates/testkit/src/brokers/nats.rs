@@ -5,16 +5,16 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::authority::Authority;
 use super::mosquitto::{PASSWORD, mqtts, wss};
 use super::process::{Process, folder, on_free_ports, program};
 
 /// A running NATS server.
 #[derive(Debug)]
 pub struct Nats {
-    process: Process,
+    /// What both kinds of broker are: started, killed, held, started again.
+    pub process: Process,
     /// Its own protocol, MQTT over TLS, and WebSocket over TLS.
     ports: [u16; 3],
 }
@@ -28,11 +28,6 @@ impl Nats {
     fn start_at(ports: [u16; 3]) -> io::Result<Self> {
         let nats = program(&["/usr/sbin/nats-server", "/usr/bin/nats-server"], "nats-server")?;
         let folder = folder("nats")?;
-        let authority = Authority::new().map_err(io::Error::other)?;
-        fs::write(folder.join("authority.pem"), &authority.authority)?;
-        fs::write(folder.join("certificate.pem"), &authority.certificate)?;
-        fs::write(folder.join("key.pem"), &authority.key)?;
-        fs::create_dir(folder.join("accounts"))?;
         // NATS does not start without it, and lets everybody in without users; the server writes it anew.
         let nobody =
             format!("authorization {{ users = [ {{ user: \"nobody\", password: \"{PASSWORD}\" }} ] }}\n");
@@ -46,41 +41,6 @@ impl Nats {
     /// Where it is reached, over TLS and over WebSocket.
     pub fn urls(&self) -> [String; 2] {
         [mqtts(self.ports[1]), wss(self.ports[2])]
-    }
-
-    /// The file of the authority that vouches for it.
-    pub fn authority(&self) -> PathBuf {
-        self.process.folder().join("authority.pem")
-    }
-
-    /// The folder of the account file.
-    pub fn accounts(&self) -> PathBuf {
-        self.process.folder().join("accounts")
-    }
-
-    /// The file with the number of its process.
-    pub fn pid_file(&self) -> PathBuf {
-        self.process.pid_file()
-    }
-
-    /// Kills it at once.
-    pub fn kill(&mut self) -> io::Result<()> {
-        self.process.kill()
-    }
-
-    /// Starts it again after `kill`.
-    pub fn start_again(&mut self) -> io::Result<()> {
-        self.process.start_again()
-    }
-
-    /// Holds it, as a machine that hangs does, or lets it go on.
-    pub fn hold(&self, held: bool) -> io::Result<()> {
-        self.process.hold(held)
-    }
-
-    /// What it said.
-    pub fn log(&self) -> String {
-        self.process.log()
     }
 }
 

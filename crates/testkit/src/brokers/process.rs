@@ -12,6 +12,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::authority::Authority;
+
+/// In its folder.
+const AUTHORITY: &str = "authority.pem";
+const ACCOUNTS: &str = "accounts";
 /// In the log, before each start.
 const BEGIN: &str = "-- it is started --\n";
 /// The ports that are tried, and how often.
@@ -27,7 +32,7 @@ rm -rf "$1"
 
 /// A process and its folder.
 #[derive(Debug)]
-pub(super) struct Process {
+pub struct Process {
     folder: PathBuf,
     program: PathBuf,
     arguments: Vec<String>,
@@ -38,9 +43,15 @@ pub(super) struct Process {
     _keeper: Child,
 }
 
-/// A folder that nobody removes yet.
+/// A folder that nobody removes yet, with an authority of its own, a certificate by it, and room for account files.
 pub(super) fn folder(of: &str) -> io::Result<PathBuf> {
-    Ok(tempfile::Builder::new().prefix(&format!("netloom-{of}-")).tempdir()?.keep())
+    let folder = tempfile::Builder::new().prefix(&format!("netloom-{of}-")).tempdir()?.keep();
+    let Authority { authority, certificate, key } = Authority::new().map_err(io::Error::other)?;
+    fs::write(folder.join(AUTHORITY), authority)?;
+    fs::write(folder.join("certificate.pem"), certificate)?;
+    fs::write(folder.join("key.pem"), key)?;
+    fs::create_dir(folder.join(ACCOUNTS))?;
+    Ok(folder)
 }
 
 /// Starts something on ports that are free, and on others when somebody else was faster. They lie below those that the kernel
@@ -100,30 +111,36 @@ impl Process {
         Ok(process)
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
+    /// The file of the authority that vouches for it.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.join(AUTHORITY)
+    }
+
+    /// The folder of its account files.
+    pub fn accounts(&self) -> PathBuf {
+        self.folder.join(ACCOUNTS)
     }
 
     /// The file with its number.
-    pub(super) fn pid_file(&self) -> PathBuf {
+    pub fn pid_file(&self) -> PathBuf {
         self.folder.join("pid")
     }
 
     /// Kills it at once.
-    pub(super) fn kill(&mut self) -> io::Result<()> {
+    pub fn kill(&mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait().map(drop)
     }
 
-    /// Holds it, as a machine that hangs does.
-    pub(super) fn hold(&self, held: bool) -> io::Result<()> {
+    /// Holds it, as a machine that hangs does, or lets it go on.
+    pub fn hold(&self, held: bool) -> io::Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("it has no number"))?;
         Ok(kill_process(pid, if held { Signal::STOP } else { Signal::CONT })?)
     }
 
     /// Starts it again after `kill`.
-    pub(super) fn start_again(&mut self) -> io::Result<()> {
+    pub fn start_again(&mut self) -> io::Result<()> {
         self.child = launch(&self.folder, &self.program, &self.arguments)?;
         self.wait_until_it_listens()
     }
@@ -151,7 +168,7 @@ impl Process {
     }
 
     /// What it said.
-    pub(super) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 }

@@ -32,7 +32,7 @@ impl Post for Office {
             ("BROKER_URLS", hosts),
             ("BROKER_USER", USER.to_owned()),
             ("BROKER_PASSWORD_FILE", self.folder.path().join("password").display().to_string()),
-            ("BROKER_CA_FILE", self.broker.authority().display().to_string()),
+            ("BROKER_CA_FILE", self.broker.process.authority().display().to_string()),
             ("BROKER_ACCOUNTS", "dynsec".to_owned()),
         ];
         settings.into_iter().map(|(name, value)| (format!("NETLOOM_{name}"), value)).collect()
@@ -45,14 +45,14 @@ impl Post for Office {
     }
 
     fn kill(&mut self) -> Result<()> {
-        Ok(self.broker.kill()?)
+        Ok(self.broker.process.kill()?)
     }
 
     fn start_again(&mut self) -> Result<()> {
-        Ok(self.broker.start_again()?)
+        Ok(self.broker.process.start_again()?)
     }
 
     fn log(&self) -> String {
-        self.broker.log()
+        self.broker.process.log()
     }
 }

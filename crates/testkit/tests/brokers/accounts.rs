@@ -69,8 +69,8 @@ async fn a_broker_whose_certificate_nobody_vouches_for_is_not_believed(mut subje
 
 async fn a_check_says_whether_the_broker_can_be_used(subject: Subject) {
     let (url, authority) = match &subject.engine {
-        Engine::Mosquitto(engine) => (engine.for_servers()[0].clone(), engine.authority()),
-        Engine::Nats(engine) => (engine.urls()[0].clone(), engine.authority()),
+        Engine::Mosquitto(engine) => (engine.for_servers()[0].clone(), engine.process.authority()),
+        Engine::Nats(engine) => (engine.urls()[0].clone(), engine.process.authority()),
         Engine::Embedded { .. } => unreachable!("for others"),
     };
     let good = settings(&url, authority, AccountSettings::None);
@@ -100,7 +100,7 @@ async fn accounts_that_are_not_ours_stay_as_they_are_and_ours_are_mended_whateve
     let mut subject = subject(Kind::MosquittoDynsec).await;
     let _here = subject.joined(A).await;
     let Engine::Mosquitto(engine) = &subject.engine else { panic!("another engine") };
-    let file = engine.accounts().join("dynamic-security.json");
+    let file = engine.process.accounts().join("dynamic-security.json");
     let read = || -> serde_json::Value { serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap() };
     let mut before = read();
     let (host_a, host_b) = (A.to_string(), B.to_string());
@@ -148,9 +148,9 @@ async fn many_hosts_get_their_accounts_and_keep_them_when_the_server_comes_anew(
         let host = model::HostId::from_bytes(bytes);
         known.set(host, &password_of(host));
     }
-    let file = engine.accounts().join("dynamic-security.json");
+    let file = engine.process.accounts().join("dynamic-security.json");
     let marked = || std::fs::read_to_string(&file).unwrap().matches("\"netloom ").count();
-    let settings = settings(&engine.for_servers()[0], engine.authority(), AccountSettings::Dynsec);
+    let settings = settings(&engine.for_servers()[0], engine.process.authority(), AccountSettings::Dynsec);
     for _ in 0..2 {
         let (broker, _events) = External::new(settings.clone(), Limits::default(), PAUSES).unwrap();
         let guests: Arc<dyn Guests> = known.clone();

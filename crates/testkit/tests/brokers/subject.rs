@@ -14,6 +14,7 @@ use server::front::{self, Certificates, Front, Running, TrustedProxies};
 use tempfile::TempDir;
 use testkit::brokers::mosquitto::{self, Mosquitto};
 use testkit::brokers::nats::Nats;
+use testkit::brokers::process::Process;
 use testkit::brokers::{PASSWORD, USER};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -93,39 +94,31 @@ impl Drop for Subject {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
         if std::thread::panicking()
-            && let Some(log) = self.engine.log()
+            && let Some(process) = self.engine.process()
         {
             #[expect(clippy::print_stderr, reason = "why a test failed")]
             {
-                eprintln!("{log}");
+                eprintln!("{}", process.log());
             }
         }
     }
 }
 
 impl Engine {
-    pub(crate) fn kill(&mut self) {
+    fn process(&mut self) -> Option<&mut Process> {
         match self {
-            Self::Embedded { .. } => panic!("it is this process"),
-            Self::Mosquitto(mosquitto) => mosquitto.kill().unwrap(),
-            Self::Nats(nats) => nats.kill().unwrap(),
+            Self::Embedded { .. } => None,
+            Self::Mosquitto(mosquitto) => Some(&mut mosquitto.process),
+            Self::Nats(nats) => Some(&mut nats.process),
         }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process().expect("the embedded one is this process").kill().unwrap();
     }
 
     pub(crate) fn start_again(&mut self) {
-        match self {
-            Self::Embedded { .. } => panic!("it is this process"),
-            Self::Mosquitto(mosquitto) => mosquitto.start_again().unwrap(),
-            Self::Nats(nats) => nats.start_again().unwrap(),
-        }
-    }
-
-    fn log(&self) -> Option<String> {
-        match self {
-            Self::Embedded { .. } => None,
-            Self::Mosquitto(mosquitto) => Some(mosquitto.log()),
-            Self::Nats(nats) => Some(nats.log()),
-        }
+        self.process().expect("the embedded one is this process").start_again().unwrap();
     }
 }
 
@@ -151,21 +144,24 @@ pub(crate) async fn subject(kind: Kind) -> Subject {
         Kind::MosquittoDynsec => {
             let engine = Mosquitto::start(mosquitto::Accounts::Dynsec).unwrap();
             let (server, hosts) = (engine.for_servers()[0].clone(), engine.for_hosts()[0].clone());
-            let settings = settings(&server, engine.authority(), AccountSettings::Dynsec);
+            let settings = settings(&server, engine.process.authority(), AccountSettings::Dynsec);
             external(kind, settings, hosts, Engine::Mosquitto(engine), known)
         }
         Kind::MosquittoFiles => {
             let engine = Mosquitto::start(mosquitto::Accounts::Files).unwrap();
             let (server, hosts) = (engine.for_servers()[1].clone(), engine.for_hosts()[1].clone());
-            let files = FileSettings { folder: engine.accounts(), reload: Some(engine.pid_file()) };
-            let settings = settings(&server, engine.authority(), AccountSettings::MosquittoFiles(files));
+            let files =
+                FileSettings { folder: engine.process.accounts(), reload: Some(engine.process.pid_file()) };
+            let settings =
+                settings(&server, engine.process.authority(), AccountSettings::MosquittoFiles(files));
             external(kind, settings, hosts, Engine::Mosquitto(engine), known)
         }
         Kind::Nats => {
             let engine = Nats::start().unwrap();
             let url = engine.urls()[0].clone();
-            let files = FileSettings { folder: engine.accounts(), reload: Some(engine.pid_file()) };
-            let settings = settings(&url, engine.authority(), AccountSettings::NatsFile(files));
+            let files =
+                FileSettings { folder: engine.process.accounts(), reload: Some(engine.process.pid_file()) };
+            let settings = settings(&url, engine.process.authority(), AccountSettings::NatsFile(files));
             external(kind, settings, url, Engine::Nats(engine), known)
         }
     };

@@ -200,7 +200,7 @@ async fn until_online(admin: &Administrator, host: &str, online: bool) {
 async fn changes_reach_exactly_those_they_concern_over_mosquitto_whoever_is_killed_in_between() {
     let mut mosquitto = Mosquitto::start(Accounts::Dynsec).unwrap();
     let [servers, hosts] = [mosquitto.for_servers()[0].clone(), mosquitto.for_hosts()[0].clone()];
-    let mut house = House::new([&servers, &hosts], &mosquitto.authority(), "");
+    let mut house = House::new([&servers, &hosts], &mosquitto.process.authority(), "");
     let (server, admin, [office, lab]) = set_up(&mut house).await;
     let [ann, ben, cat] = [
         house.machine(&office, "ann").await,
@@ -222,10 +222,10 @@ async fn changes_reach_exactly_those_they_concern_over_mosquitto_whoever_is_kill
 
     late_and_doubled_reports_change_nothing(&admin, &ann).await;
 
-    mosquitto.kill().unwrap();
+    mosquitto.process.kill().unwrap();
     admin.delete("/api/v1/hosts/dan").await.unwrap();
     let away = Agent::join(&lab, "fay").await.unwrap();
-    mosquitto.start_again().unwrap();
+    mosquitto.process.start_again().unwrap();
     ann.sees(&["ben"]).await;
     cat.sees(&["eve", "fay"]).await;
     drop(away);
@@ -279,10 +279,10 @@ async fn changes_come_over_nats_too_and_who_is_removed_is_put_out() {
     let [url, _] = nats.urls();
     let accounts = format!(
         "broker_accounts = \"nats-file\"\nbroker_accounts_folder = {:?}\nbroker_reload = {:?}",
-        nats.accounts(),
-        nats.pid_file()
+        nats.process.accounts(),
+        nats.process.pid_file()
     );
-    let mut house = House::new([&url, &url], &nats.authority(), &accounts);
+    let mut house = House::new([&url, &url], &nats.process.authority(), &accounts);
     let (server, admin, [office, _]) = set_up(&mut house).await;
     let ann = house.machine(&office, "ann").await;
     until_online(&admin, "ann", true).await;
