@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod brokers;
+mod chance;
 pub mod cluster;
 pub mod demo;
 pub mod engines;

@@ -1,30 +1,24 @@
-//! Chance from a seed (SplitMix64): what happened once can be made to happen again, as far as clocks allow.
+//! Dice of a seed: what happened once can be made to happen again, as far as clocks allow.
 
 use std::time::Duration;
 
+use crate::chance::Chance;
+
 /// A source of chance.
 #[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
+pub(super) struct Dice(Chance);
 
 impl Dice {
     /// The one with this number of a seed.
     pub(super) fn new(seed: u64, number: u64) -> Self {
-        let mut dice = Self(seed ^ number.wrapping_mul(0xd605_bbb5_8c8a_bbfd));
-        dice.next();
-        dice
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let mut chance = Chance::new(seed ^ number.wrapping_mul(0xd605_bbb5_8c8a_bbfd));
+        chance.next();
+        Self(chance)
     }
 
     /// A number below this one.
     pub(super) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % (end.max(1) as u64)).unwrap_or(0)
+        usize::try_from(self.0.next() % (end.max(1) as u64)).unwrap_or(0)
     }
 
     /// Whether it is one of so many of a hundred.
@@ -40,6 +34,6 @@ impl Dice {
     /// A time between these.
     pub(super) fn time(&mut self, least: Duration, most: Duration) -> Duration {
         let room = u64::try_from(most.saturating_sub(least).as_micros()).unwrap_or(u64::MAX);
-        least + Duration::from_micros(self.next() % room.saturating_add(1))
+        least + Duration::from_micros(self.0.next() % room.saturating_add(1))
     }
 }
