@@ -1,7 +1,8 @@
 //! A door to a server or a broker: TCP and TLS, made anew for each connection as each machine would.
 //!
-//! Not for what is said inside, and not for which door is taken (`doors`). It keeps true that an agent resumes no TLS sessions but its own, as the real one does (those to
-//! the broker and those for requests apart), and that what comes in is counted where the network would see it: below TLS.
+//! Not for what is said inside, and not for which door is taken (`doors`). It keeps true that an agent resumes no TLS sessions
+//! but its own, as the real one does (those to the broker and those for requests apart), and that what comes in is counted
+//! where the network would see it: below TLS.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};

@@ -6,10 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
+use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 use wire::{ServerLinks, path};
 
@@ -21,22 +19,15 @@ use crate::fleet::Site;
 pub(super) struct Doors {
     servers: Vec<dial::Door>,
     /// The brokers that maps named last, and what the maps said: all agents are told the same.
-    brokers: Mutex<Option<(ServerLinks, Arc<[Broker]>)>>,
+    brokers: Mutex<(ServerLinks, Vec<Arc<Broker>>)>,
 }
 
 /// A broker that is not a server's own.
 pub(super) struct Broker {
     door: dial::Door,
     sessions: Sessions,
-    carrier: Carrier,
-}
-
-/// What MQTT goes in.
-pub(super) enum Carrier {
-    /// Frames of a WebSocket at this path.
-    WebSocket(String),
-    /// TLS and nothing else.
-    Bare,
+    /// The path of the WebSocket that MQTT goes in; none: it goes in TLS and nothing else.
+    target: Option<String>,
 }
 
 /// The door to one broker.
@@ -44,7 +35,7 @@ pub(super) enum Door<'a> {
     /// The embedded one of a server.
     Server(&'a dial::Door),
     /// Another one.
-    Broker(Arc<[Broker]>, usize),
+    Broker(Arc<Broker>),
 }
 
 impl Doors {
@@ -74,39 +65,32 @@ impl Doors {
             return Ok(Door::Server(self.server(turn)));
         }
         let mut known = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, brokers)) = known.as_ref().filter(|(before, _)| before == links) {
-            return Ok(Door::Broker(Arc::clone(brokers), turn % brokers.len()));
+        let (before, brokers) = &mut *known;
+        if before != links {
+            let tls = tls_of(links)?;
+            let open = links.brokers.iter().map(|url| Broker::at(url, &tls).map(Arc::new));
+            *brokers = open.collect::<Result<_>>()?;
+            before.clone_from(links);
         }
-        let tls = tls_of(links)?;
-        let brokers =
-            links.brokers.iter().map(|url| Broker::at(url, &tls)).collect::<Result<Arc<[Broker]>>>()?;
-        *known = Some((links.clone(), Arc::clone(&brokers)));
-        let turn = turn % brokers.len();
-        Ok(Door::Broker(brokers, turn))
+        Ok(Door::Broker(Arc::clone(&brokers[turn % brokers.len()])))
     }
 }
 
 /// How the brokers' certificates are checked.
 fn tls_of(links: &ServerLinks) -> Result<ClientConfig> {
-    let Some(pem) = &links.broker_ca else {
-        return Ok(tls::client_config(&tls::Trust::System)?);
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        roots.add(certificate.context("the brokers' authorities")?)?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    Ok(match &links.broker_ca {
+        Some(authorities) => tls::client_config_by_authorities(authorities)?,
+        None => tls::client_config(&tls::Trust::System)?,
+    })
 }
 
 impl Broker {
     fn at(url: &str, tls: &ClientConfig) -> Result<Self> {
         let (scheme, rest) = url.split_once("://").with_context(|| format!("{url} is no URL"))?;
         let (host, target) = rest.split_once('/').unwrap_or((rest, ""));
-        let carrier = match scheme {
-            "mqtts" => Carrier::Bare,
-            "wss" => Carrier::WebSocket(format!("/{target}")),
+        let target = match scheme {
+            "mqtts" => None,
+            "wss" => Some(format!("/{target}")),
             other => bail!("the simulated agents speak TLS with brokers, and not {other}"),
         };
         let mut tls = tls.clone();
@@ -114,7 +98,7 @@ impl Broker {
         Ok(Self {
             door: dial::Door::at(host, tls.clone())?,
             sessions: TlsConnector::from(Arc::new(tls)),
-            carrier,
+            target,
         })
     }
 }
@@ -124,21 +108,15 @@ impl Door<'_> {
     pub(super) async fn open(&self, machine: &Machine) -> Result<Stream> {
         match self {
             Self::Server(door) => door.open(machine.number, &machine.broker_sessions).await,
-            Self::Broker(brokers, turn) => {
-                let Broker { door, sessions, .. } = &brokers[*turn];
-                door.open(machine.number, sessions).await
-            }
+            Self::Broker(broker) => broker.door.open(machine.number, &broker.sessions).await,
         }
     }
 
-    /// What MQTT goes in.
-    pub(super) fn carrier(&self) -> Carrier {
+    /// The path of the WebSocket that MQTT goes in; none: it goes in TLS and nothing else.
+    pub(super) fn target(&self) -> Option<&str> {
         match self {
-            Self::Server(_) => Carrier::WebSocket(path::MQTT.to_owned()),
-            Self::Broker(brokers, turn) => match &brokers[*turn].carrier {
-                Carrier::WebSocket(target) => Carrier::WebSocket(target.clone()),
-                Carrier::Bare => Carrier::Bare,
-            },
+            Self::Server(_) => Some(path::MQTT),
+            Self::Broker(broker) => broker.target.as_deref(),
         }
     }
 
@@ -146,7 +124,7 @@ impl Door<'_> {
     pub(super) fn host(&self) -> &str {
         match self {
             Self::Server(door) => &door.host,
-            Self::Broker(brokers, turn) => &brokers[*turn].door.host,
+            Self::Broker(broker) => &broker.door.host,
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use wire::{PRESENCE_OFFLINE, PRESENCE_ONLINE, TopicKind};
 
 use super::dial::{CONNECT, Stream};
-use super::doors::{Carrier, Door, Doors};
+use super::doors::{Door, Doors};
 use super::http::take_head;
 use super::machine::Machine;
 use super::mqtt::{self, Connect, Packet};
@@ -74,14 +74,14 @@ impl Link {
             keepalive: 0,
             last_sent: Instant::now(),
         };
-        let Carrier::WebSocket(target) = door.carrier() else {
+        let Some(target) = door.target() else {
             link.framed = false;
             return Ok(link);
         };
         let mut key = [0; 16];
         key[..8].copy_from_slice(&link.jitter.next().to_le_bytes());
         key[8..].copy_from_slice(&link.jitter.next().to_le_bytes());
-        link.raw(&websocket::upgrade(door.host(), &target, key)).await?;
+        link.raw(&websocket::upgrade(door.host(), target, key)).await?;
         loop {
             if let Some(head) = take_head(&mut link.frames)? {
                 ensure!(head.status == 101, "the broker is not there: status {}", head.status);
@@ -96,7 +96,7 @@ impl Link {
         // The server's own broker keeps nothing for whoever is away, and is asked for no more than that.
         let (password, qos) = match door {
             Door::Server(_) => (machine.password(), 0),
-            Door::Broker(..) => (machine.channel.broker_password(), 1),
+            Door::Broker(_) => (machine.channel.broker_password(), 1),
         };
         self.keepalive = keepalive;
         let connect = Connect {
