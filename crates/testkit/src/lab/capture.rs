@@ -93,7 +93,12 @@ impl Traffic {
     fn parse(file: &[u8]) -> Result<Self> {
         let head = file.get(..FILE_HEADER).context("the capture has no header")?;
         ensure!(head.starts_with(&[0xd4, 0xc3, 0xb2, 0xa1]), "the capture is in another format");
-        let link = head[20];
+        let is_framed = match head[20] {
+            1 => true,
+            // A tunnel's.
+            101 => false,
+            _ => bail!("the capture is of another kind of link"),
+        };
         let mut rest = &file[FILE_HEADER..];
         let mut traffic = Self::default();
         while let Some((header, after)) = rest.split_at_checked(PACKET_HEADER) {
@@ -101,12 +106,7 @@ impl Traffic {
             let Some((frame, after)) = after.split_at_checked(usize::try_from(length)?) else {
                 break;
             };
-            let packet = match link {
-                1 => of_ethernet(frame),
-                // A tunnel's.
-                101 => Some(frame),
-                _ => bail!("the capture is of another kind of link"),
-            };
+            let packet = if is_framed { of_ethernet(frame) } else { Some(frame) };
             if let Some(flow) = packet.and_then(flow) {
                 *traffic.flows.entry(flow).or_default() += 1;
             }
