@@ -8,6 +8,7 @@
 
 mod annex;
 mod ask;
+mod carried;
 mod check;
 mod client;
 mod connections;

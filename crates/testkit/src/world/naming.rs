@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use control::{ClientEdit, Command, Edit, NetworkEdit};
 use model::{DnsName, DnsRecordId, HostName, RecordData, UpstreamId};
 
-use super::wish::{Numbers, Wish, pick};
+use super::wish::{Numbers, pick};
 use super::{NETWORKS, World};
 
 const LABELS: [&str; 6] = ["web", "db", "host0", "host1", "phone", "web-2"];
@@ -39,36 +39,12 @@ fn data(number: u8) -> RecordData {
 }
 
 impl World {
-    pub(super) fn naming(&self, wish: Wish, numbers: Numbers) -> Option<Command> {
-        match wish {
-            Wish::Name => self.rename(numbers),
-            Wish::Domain => {
-                let Numbers { a, b, c } = numbers;
-                let domain = if c % 4 == 0 { Edit::Clear } else { Edit::Set(domain(b)) };
-                Some(self.network_edit(a, NetworkEdit { domain, ..NetworkEdit::default() }))
-            }
-            Wish::Record => self.record(numbers),
-            Wish::Upstream => self.upstream(numbers),
-            Wish::Policy
-            | Wish::Access
-            | Wish::Tags
-            | Wish::Groups
-            | Wish::Duties
-            | Wish::Relay
-            | Wish::Internet
-            | Wish::Client
-            | Wish::ClientRest
-            | Wish::Import
-            | Wish::Egress
-            | Wish::EgressRest
-            | Wish::Expiry
-            | Wish::Approval
-            | Wish::Rotate
-            | Wish::Renumber => None,
-        }
+    pub(super) fn domain(&self, Numbers { a, b, c }: Numbers) -> Command {
+        let domain = if c.is_multiple_of(4) { Edit::Clear } else { Edit::Set(domain(b)) };
+        self.network_edit(a, NetworkEdit { domain, ..NetworkEdit::default() })
     }
 
-    fn rename(&self, Numbers { a, b, c }: Numbers) -> Option<Command> {
+    pub(super) fn rename(&self, Numbers { a, b, c }: Numbers) -> Option<Command> {
         let name: HostName = LABELS[usize::from(c) % LABELS.len()].parse().ok()?;
         if let Some(client) = pick(&self.client_ids(None), a).filter(|_| b.is_multiple_of(3)) {
             let edit = ClientEdit { name: Some(name), ..ClientEdit::default() };
@@ -85,7 +61,7 @@ impl World {
         })
     }
 
-    fn record(&self, Numbers { a, b, c }: Numbers) -> Option<Command> {
+    pub(super) fn record(&self, Numbers { a, b, c }: Numbers) -> Option<Command> {
         let network = self.networks[usize::from(a) % NETWORKS];
         let records = self.server.intent.dns_records_in_network(network);
         let records: Vec<DnsRecordId> = records.map(|record| record.id).collect();
@@ -103,14 +79,14 @@ impl World {
         }
     }
 
-    fn upstream(&self, Numbers { a, b, c }: Numbers) -> Option<Command> {
+    pub(super) fn upstream(&self, Numbers { a, b, c }: Numbers) -> Command {
         let network = self.networks[usize::from(a) % NETWORKS];
         let upstreams = self.server.intent.upstreams_in_network(network);
         let upstreams: Vec<UpstreamId> = upstreams.map(|upstream| upstream.id).collect();
         match (pick(&upstreams, b), c % 4) {
-            (Some(upstream), 0) => Some(Command::DeleteUpstream { upstream }),
-            (Some(upstream), 1) => Some(Command::UpdateUpstream { upstream, servers: servers(c / 4) }),
-            (_, _) => Some(Command::CreateUpstream { network, domain: domain(b), servers: servers(c / 4) }),
+            (Some(upstream), 0) => Command::DeleteUpstream { upstream },
+            (Some(upstream), 1) => Command::UpdateUpstream { upstream, servers: servers(c / 4) },
+            (_, _) => Command::CreateUpstream { network, domain: domain(b), servers: servers(c / 4) },
         }
     }
 }

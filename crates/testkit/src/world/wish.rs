@@ -1,24 +1,20 @@
 //! What people may wish of a world, from a few numbers: for random histories.
 //!
-//! Not for machines and their trouble (`steps`). It keeps true that a wish which the server refuses changes nothing, and that
+//! Not for machines and their trouble (`steps`), and not for how a client, a range or a name is made up (`carried`, `naming`).
+//! It keeps true that a wish which the server refuses changes nothing, and that
 //! machines stand where the wish needs them: at the range that they are to lead to, or with a configuration at hand.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use control::{
-    ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NewClient, NewEgress, NewPolicy, NodeEdit, PolicyEdit,
-};
+use control::{ClientEdit, Command, Edit, NetworkEdit, NewPolicy, NodeEdit, PolicyEdit};
 use model::{
-    Access, ClientId, EgressId, GroupName, InternetUse, NodeId, PasswordHash, Role, Router, Service, Subject,
-    Tag, UserId,
+    Access, ClientId, EgressId, GroupName, InternetUse, NodeId, PasswordHash, Role, Service, Subject, Tag,
+    UserId,
 };
 
 use super::kernel::wall;
 use super::{NETWORKS, World};
-
-const MOST_CLIENTS: usize = 3;
-const RANGES: [&str; 2] = ["172.16.1.0/24", "172.16.2.0/24"];
 
 /// What somebody wishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +76,7 @@ pub(super) fn pick<T: Copy>(all: &[T], number: u8) -> Option<T> {
     (!all.is_empty()).then(|| all[usize::from(number) % all.len()])
 }
 
-fn tags(bits: u8) -> BTreeSet<Tag> {
+pub(super) fn tags(bits: u8) -> BTreeSet<Tag> {
     let names = ["red", "blue"].iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
     names.map(|(_, name)| name.parse().expect("a tag")).collect()
 }
@@ -157,7 +153,10 @@ impl World {
                 let hosts: Vec<_> = self.server.intent.hosts(None).map(|host| host.id).collect();
                 Some(Command::RotateKeys { host: pick(&hosts, a).filter(|_| c % 4 != 0) })
             }
-            Wish::Name | Wish::Domain | Wish::Record | Wish::Upstream => self.naming(wish, numbers),
+            Wish::Name => self.rename(numbers),
+            Wish::Domain => Some(self.domain(numbers)),
+            Wish::Record => self.record(numbers),
+            Wish::Upstream => Some(self.upstream(numbers)),
             Wish::Renumber => {
                 let node = self.server.intent.node(pick(&self.node_ids(None), a)?)?;
                 let v4 = node.addresses.v4.map(|v4| {
@@ -181,7 +180,7 @@ impl World {
         Some(Command::UpdateNode { node: pick(&self.node_ids(None), number)?, edit })
     }
 
-    fn node_ids(&self, network: Option<usize>) -> Vec<NodeId> {
+    pub(super) fn node_ids(&self, network: Option<usize>) -> Vec<NodeId> {
         let network = network.map(|network| self.networks[network]);
         let nodes = self.server.intent.nodes(None);
         nodes
@@ -197,11 +196,11 @@ impl World {
         clients.map(|client| client.id).collect()
     }
 
-    fn egress_ids(&self) -> Vec<EgressId> {
+    pub(super) fn egress_ids(&self) -> Vec<EgressId> {
         self.server.intent.egresses().map(|egress| egress.id).collect()
     }
 
-    fn user(&self, number: u8) -> Option<UserId> {
+    pub(super) fn user(&self, number: u8) -> Option<UserId> {
         let users: Vec<UserId> = self.server.intent.users(None).map(|user| user.id).collect();
         pick(&users, number)
     }
@@ -281,131 +280,5 @@ impl World {
             }
         };
         Some(Command::UpdateNode { node: node.id, edit })
-    }
-
-    /// Nodes of one network, which let clients in where they are to.
-    fn gateways(&self, numbers: Numbers) -> Option<(usize, Vec<NodeId>)> {
-        let Numbers { a, b, c } = numbers;
-        let network = usize::from(c) % NETWORKS;
-        let nodes = self.server.intent.nodes_in_network(self.networks[network], None);
-        let nodes: Vec<NodeId> = nodes.filter(|node| node.duties.remote_access).map(|node| node.id).collect();
-        let mut gateways = vec![pick(&nodes, a)?, pick(&nodes, b)?];
-        gateways.dedup();
-        Some((network, gateways))
-    }
-
-    fn client(&mut self, numbers: Numbers) -> Option<Command> {
-        let Numbers { a, b, c } = numbers;
-        if let Some(client) = pick(&self.client_ids(None), a).filter(|_| c.is_multiple_of(5)) {
-            return Some(Command::DeleteClient { client });
-        }
-        let (network, gateways) = self.gateways(numbers)?;
-        let idle =
-            self.clients.iter().position(|client| self.server.intent.client_by_key(&client.key).is_none());
-        let key = match idle {
-            Some(idle) => self.clients[idle].key,
-            None if self.clients.len() < MOST_CLIENTS => {
-                let sites = self.borders.len();
-                self.foreign(usize::from(b) % sites).1
-            }
-            None => return None,
-        };
-        let number = self.server.intent.clients().count();
-        Some(Command::CreateClient(NewClient {
-            network: self.networks[network],
-            name: format!("phone-{number}-{c}").parse().ok()?,
-            key,
-            addresses: None,
-            gateways,
-            owner: self.user(b).filter(|_| a.is_multiple_of(2)),
-            tags: tags(a),
-            expires: None,
-            ranges: BTreeSet::new(),
-            full_tunnel: b.is_multiple_of(4),
-            dns: None,
-            mtu: None,
-            keepalive: None,
-        }))
-    }
-
-    fn client_edit(&self, numbers: Numbers) -> Option<Command> {
-        let Numbers { a, b, c } = numbers;
-        let client = pick(&self.client_ids(None), a)?;
-        let edit = match c % 4 {
-            0 => ClientEdit { enabled: Some(b % 3 != 0), ..ClientEdit::default() },
-            1 => ClientEdit { owner: Edit::from(Some(self.user(b))), ..ClientEdit::default() },
-            2 => ClientEdit { full_tunnel: Some(b.is_multiple_of(2)), ..ClientEdit::default() },
-            _ => ClientEdit {
-                gateways: self.gateways(numbers).map(|(_, gateways)| gateways),
-                ..ClientEdit::default()
-            },
-        };
-        Some(Command::UpdateClient { client, edit })
-    }
-
-    /// Routers among a network's nodes, attached to the range that they lead to.
-    fn routers(&mut self, annex: usize, network: usize, (b, c): (u8, u8)) -> Option<BTreeSet<Router>> {
-        let nodes = self.node_ids(Some(network));
-        let mut chosen = vec![pick(&nodes, b)?, pick(&nodes, c)?];
-        chosen.dedup();
-        let hosts = chosen.iter().filter_map(|node| self.server.intent.node(*node));
-        let hosts: Vec<usize> = hosts.filter_map(|node| self.by_id.get(&node.host).copied()).collect();
-        hosts.into_iter().for_each(|host| self.attach(annex, host));
-        Some(chosen.into_iter().zip(1..).map(|(node, priority)| Router { priority, node }).collect())
-    }
-
-    fn egress(&mut self, numbers: Numbers) -> Option<Command> {
-        let Numbers { a, b, c } = numbers;
-        if let Some(egress) = pick(&self.egress_ids(), a).filter(|_| c.is_multiple_of(5)) {
-            return Some(Command::DeleteEgress { egress });
-        }
-        while self.annexes.len() < RANGES.len() {
-            self.annex(RANGES[self.annexes.len()], &[]);
-        }
-        // Of IPv4, where the network has it.
-        let (annex, network) = (usize::from(a) % RANGES.len(), usize::from(b) % 2);
-        let range: ipnet::IpNet = RANGES[annex].parse().ok()?;
-        if self.server.intent.egresses_in_network(self.networks[network]).any(|egress| egress.range == range)
-        {
-            return None;
-        }
-        let routers = self.routers(annex, network, (b, c))?;
-        Some(Command::CreateEgress(NewEgress {
-            network: self.networks[network],
-            name: format!("site-{annex}").parse().ok()?,
-            range,
-            mapped: c
-                .is_multiple_of(3)
-                .then(|| format!("100.64.{}.0/24", 4 * network + annex).parse().ok())
-                .flatten(),
-            routers,
-            nat: c.is_multiple_of(2),
-            enabled: true,
-        }))
-    }
-
-    fn egress_edit(&mut self, numbers: Numbers) -> Option<Command> {
-        let Numbers { a, b, c } = numbers;
-        let egress = self.server.intent.egress(pick(&self.egress_ids(), a)?)?.clone();
-        let edit = match c % 4 {
-            0 => EgressEdit { enabled: Some(b % 3 != 0), ..EgressEdit::default() },
-            1 => EgressEdit { nat: Some(!egress.nat), ..EgressEdit::default() },
-            2 => EgressEdit {
-                mapped: match egress.mapped {
-                    Some(_) => Edit::Clear,
-                    None => Edit::Set(format!("100.64.{}.0/24", b % 8).parse().ok()?),
-                },
-                ..EgressEdit::default()
-            },
-            _ => {
-                let annex = self.annexes.iter().position(|annex| egress.range == annex.range.into())?;
-                let network = self.networks.iter().position(|network| *network == egress.network)?;
-                EgressEdit {
-                    routers: self.routers(annex, network, (b, c.rotate_left(4))),
-                    ..EgressEdit::default()
-                }
-            }
-        };
-        Some(Command::UpdateEgress { egress: egress.id, edit })
     }
 }
