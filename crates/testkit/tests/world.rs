@@ -1,7 +1,7 @@
 //! The World under any trouble: machines join, leave, roam, crash and reboot, connections break, datagrams get lost, the
 //! server comes and goes, and people change rules, gateways, clients, ranges and keys meanwhile. Nothing gets through that no
-//! intent allows that may still count, names are answered by what each machine was told; and when the world has come to rest, every map is the definition's and every pair is
-//! asked for everything.
+//! intent allows that may still count, names are answered by what each machine was told; and when the world has come to rest,
+//! every map is the definition's and every pair is asked for everything.
 
 mod world_common;
 

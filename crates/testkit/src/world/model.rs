@@ -59,13 +59,16 @@ impl<'a> Model<'a> {
         self.pictures[network].get_or_init(|| picture::of(self.intent, self.world.networks[network]))
     }
 
+    /// A host's node in a network, active or not.
+    pub(super) fn node(&self, host: usize, network: usize) -> Option<&'a Node> {
+        self.intent.node_of(self.world.hosts[host].id_in(self.intent), self.world.networks[network])
+    }
+
     /// What somebody is in a network, active or not.
     pub(super) fn member(&self, end: End, network: usize) -> Option<Member<'a>> {
         let id = self.world.networks[network];
         match end {
-            End::Host(host) => {
-                self.intent.node_of(self.world.hosts[host].id_in(self.intent), id).map(Member::Node)
-            }
+            End::Host(host) => self.node(host, network).map(Member::Node),
             End::Client(client) => {
                 let client = self.intent.client(self.world.clients[client].id)?;
                 (client.network == id).then_some(Member::Client(client))

@@ -140,15 +140,14 @@ impl World {
     }
 }
 
-impl Model<'_> {
+impl<'a> Model<'a> {
     /// What a host is to answer.
     fn answered_by(&self, host: usize) -> Answered {
         let mut all = Answered::default();
         for number in 0..NETWORKS {
             let id = self.world.networks[number];
             let Some(network) = self.intent.network(id) else { continue };
-            let own = self.intent.node_of(self.world.hosts[host].id_in(self.intent), id);
-            let Some(own) = own.filter(|node| node.takes_part()) else { continue };
+            let Some(own) = self.node(host, number).filter(|node| node.takes_part()) else { continue };
             self.add_members(&mut all, number, network, own);
             add_records(&mut all, network, self.intent);
             all.servers.extend(own.addresses.iter());
@@ -161,16 +160,10 @@ impl Model<'_> {
         all
     }
 
-    fn add_members(&self, all: &mut Answered, number: usize, network: &Network, own: &Node) {
+    fn add_members(&self, all: &mut Answered, number: usize, network: &Network, own: &'a Node) {
         let domain = domain(network);
-        let members = self.members(number);
-        let own =
-            members.iter().copied().filter(|one| matches!(one, Member::Node(node) if node.id == own.id));
-        let known = own.clone().flat_map(|one| match one {
-            Member::Node(node) => self.told(number, node, &members),
-            Member::Client(_) | Member::Egress(_) => Vec::new(),
-        });
-        for member in own.chain(known) {
+        let known = self.told(number, own, &self.members(number));
+        for member in known.into_iter().chain([Member::Node(own)]) {
             let Some((name, addresses)) = self.called(member) else { continue };
             for ip in addresses.iter() {
                 let kind = if ip.is_ipv4() { "A" } else { "AAAA" };

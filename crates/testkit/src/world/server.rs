@@ -120,25 +120,28 @@ impl Server {
 
     /// Who has not been connected for a while.
     pub(super) fn gone(&self, now: Duration) -> BTreeSet<HostId> {
-        let is_gone = |id: &HostId| {
-            let seen = self.inventory.host(*id);
-            let heard = seen.and_then(|seen| seen.last_seen).unwrap_or_default().max(wall(self.started));
-            !seen.is_some_and(|seen| seen.online) && heard + GONE <= wall(now)
-        };
+        let is_gone = |id: &HostId| self.away_since(*id).is_some_and(|since| since + GONE <= wall(now));
         self.intent.hosts(None).map(|host| host.id).filter(is_gone).collect()
     }
 
-    /// Ephemeral hosts that are away, and when they are removed for it. After a start all have time to come back.
+    /// Ephemeral hosts that are away, and when they are removed for it.
     pub(super) fn ephemeral(&self) -> BTreeMap<HostId, Timestamp> {
         let hosts = self.intent.hosts(None).filter(|host| host.ephemeral);
         let ends = hosts.filter_map(|host| {
-            let seen = self.inventory.host(host.id);
-            let heard = seen.and_then(|seen| seen.last_seen).unwrap_or_default();
-            let away = !seen.is_some_and(|seen| seen.online);
-            let since = heard.max(host.created).max(wall(self.started));
-            away.then_some((host.id, since + EPHEMERAL_AFTER))
+            let since = self.away_since(host.id)?.max(host.created);
+            Some((host.id, since + EPHEMERAL_AFTER))
         });
         ends.collect()
+    }
+
+    /// Since when a host is not connected; none: it is. After a start all have time to come back.
+    fn away_since(&self, host: HostId) -> Option<Timestamp> {
+        let seen = self.inventory.host(host);
+        if seen.is_some_and(|seen| seen.online) {
+            return None;
+        }
+        let heard = seen.and_then(|seen| seen.last_seen).unwrap_or_default();
+        Some(heard.max(wall(self.started)))
     }
 
     /// A host's report came.

@@ -15,12 +15,7 @@ impl<'a> Model<'a> {
     pub(super) fn keys_of(&self, host: usize) -> BTreeSet<WgPublicKey> {
         let mut keys = BTreeSet::new();
         for network in 0..NETWORKS {
-            let id = self.world.networks[network];
-            let own = self
-                .intent
-                .node_of(self.world.hosts[host].id_in(self.intent), id)
-                .filter(|node| node.takes_part());
-            let Some(own) = own else { continue };
+            let Some(own) = self.node(host, network).filter(|node| node.takes_part()) else { continue };
             let members = self.members(network);
             let told = self.told(network, own, &members);
             keys.extend(told.into_iter().filter_map(|member| self.session(own, member)));
