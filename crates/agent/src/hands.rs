@@ -90,6 +90,7 @@ pub async fn take_down(
         actual.link = None;
     }
     let ops: Vec<Op> = reconcile(&absent, &actual);
+    kept.keep(kept.kept().before(link, &ops, &actual.surroundings))?;
     let done = machine.execute_all(&ops, &identity.wireguard).await;
     done.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
     kept.keep(Kept::default())?;

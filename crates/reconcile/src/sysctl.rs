@@ -12,11 +12,13 @@ use crate::{Around, Desired, Interface, LinkName, Op, Surroundings};
 
 const FORWARD_V4: &str = "net/ipv4/ip_forward";
 const FORWARD_V6: &str = "net/ipv6/conf/all/forwarding";
-/// The kernel turns it when forwarding is turned.
+/// The kernel turns it when forwarding is turned, and with it that of each link (`turned_by`).
 const REDIRECTS_V4: &str = "net/ipv4/conf/all/accept_redirects";
 const REVERSE_ALL: &str = "net/ipv4/conf/all/rp_filter";
 const ROUTER_ADVERTISEMENTS: &str = "/accept_ra";
 const REVERSE: &str = "/rp_filter";
+const FORWARD: &str = "/forwarding";
+const ON: &str = "1";
 
 /// A setting of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +37,7 @@ impl Sysctl {
 
     /// Whether it makes the machine pass packets on.
     pub fn forwards(&self) -> bool {
-        matches!(self.name.as_str(), FORWARD_V4 | FORWARD_V6) && self.value == "1"
+        matches!(self.name.as_str(), FORWARD_V4 | FORWARD_V6) && self.value == ON
     }
 }
 
@@ -57,15 +59,21 @@ impl Kept {
         let mut kept = self.0.clone();
         for op in ops {
             let Op::Around(Around::SetSysctl(Sysctl { name, value })) = op else { continue };
-            // What is our own link's goes with it.
-            if value_of_ours(name) != Some(value) || *name == reverse_of(link) {
+            let now = |name: &str| surroundings.sysctls.get(name);
+            if value_of_ours(name) != Some(value) {
+                // About to be put back: a link that somebody else has turned meanwhile stays as it is.
+                kept.retain(|of, _| turned_by(of) != Some(name) || now(of).is_none_or(|now| now == ON));
                 continue;
             }
-            let with_it = (name == FORWARD_V4).then_some(REDIRECTS_V4);
-            for name in std::iter::once(name.as_str()).chain(with_it) {
-                if let Some(now) = surroundings.sysctls.get(name) {
-                    kept.entry(name.to_owned()).or_insert_with(|| now.clone());
-                }
+            // What is our own link's goes with it.
+            if *name == reverse_of(link) {
+                continue;
+            }
+            let redirects = (name == FORWARD_V4).then_some(REDIRECTS_V4);
+            let with_it = std::iter::once(name.as_str()).chain(redirects);
+            let all = with_it.chain(links_unlike(name, link, surroundings));
+            for (name, now) in all.filter_map(|name| Some((name, now(name)?))) {
+                kept.entry(name.to_owned()).or_insert_with(|| now.clone());
             }
         }
         Self(kept)
@@ -83,10 +91,35 @@ impl Kept {
     }
 }
 
+/// The setting that turns this one, where it says whether one link (or one that is still to come: `default`) forwards.
+fn turned_by(name: &str) -> Option<&'static str> {
+    let is_links = |folder: &str| {
+        let link = name.strip_prefix(folder).and_then(|rest| rest.strip_suffix(FORWARD));
+        link.is_some_and(|link| link != "all")
+    };
+    [("net/ipv4/conf/", FORWARD_V4), ("net/ipv6/conf/", FORWARD_V6)]
+        .into_iter()
+        .find_map(|(folder, by)| is_links(folder).then_some(by))
+}
+
+/// The settings of links that a setting turns, and that are other than itself: all others come back with it.
+fn links_unlike<'a>(
+    by: &'a str,
+    link: &LinkName,
+    surroundings: &'a Surroundings,
+) -> impl Iterator<Item = &'a str> {
+    let own = ["net/ipv4/conf", "net/ipv6/conf"].map(|folder| format!("{folder}/{link}{FORWARD}"));
+    let before = surroundings.sysctls.get(by);
+    let all = surroundings.sysctls.iter().filter(move |(name, now)| {
+        turned_by(name) == Some(by) && Some(*now) != before && !own.contains(name)
+    });
+    all.map(|(name, _)| name.as_str())
+}
+
 /// The value that we give a setting.
 fn value_of_ours(name: &str) -> Option<&'static str> {
     match name {
-        FORWARD_V4 | FORWARD_V6 => Some("1"),
+        FORWARD_V4 | FORWARD_V6 => Some(ON),
         REVERSE_ALL => Some("2"),
         _ if name.ends_with(ROUTER_ADVERTISEMENTS) || name.ends_with(REVERSE) => Some("2"),
         _ => None,
@@ -98,7 +131,9 @@ fn reverse_of(link: &LinkName) -> String {
 }
 
 fn is_for_forwarding(name: &str) -> bool {
-    matches!(name, FORWARD_V4 | FORWARD_V6 | REDIRECTS_V4) || name.ends_with(ROUTER_ADVERTISEMENTS)
+    matches!(name, FORWARD_V4 | FORWARD_V6 | REDIRECTS_V4)
+        || turned_by(name).is_some()
+        || name.ends_with(ROUTER_ADVERTISEMENTS)
 }
 
 /// What is to be put back.
@@ -119,7 +154,8 @@ fn put_back_unless(forwards: bool, desired: &Desired, surroundings: &Surrounding
     let tunnel = desired.interface.as_ref().is_some_and(|interface| interface.tunnel.is_some());
     let mut back = Vec::new();
     // In reverse: forwarding ends before router advertisements count less again.
-    for (name, before) in desired.kept.0.iter().rev().filter(|(name, _)| *name != REDIRECTS_V4) {
+    let alone = |name: &str| name != REDIRECTS_V4 && turned_by(name).is_none();
+    for (name, before) in desired.kept.0.iter().rev().filter(|(name, _)| alone(name)) {
         let needed = if is_for_forwarding(name) { forwards } else { tunnel };
         let now = surroundings.sysctls.get(name);
         let ours = now.map(String::as_str) == value_of_ours(name);
@@ -134,7 +170,26 @@ fn put_back_unless(forwards: bool, desired: &Desired, surroundings: &Surrounding
     {
         back.push(Sysctl::new(REDIRECTS_V4, before));
     }
+    if !forwards {
+        back.extend(links_to_put_back(&desired.kept, &back, surroundings));
+    }
     back.into_iter().map(Around::SetSysctl).map(Op::Around).collect()
+}
+
+/// The links that forwarded, or did not, unlike the machine as a whole: once that is put back, which turns them all. Only
+/// those that are as we, or that, left them.
+fn links_to_put_back(kept: &Kept, back: &[Sysctl], surroundings: &Surroundings) -> Vec<Sysctl> {
+    let now = |name: &str| surroundings.sysctls.get(name);
+    let of_link = |(name, before): (&String, &String)| {
+        let by = turned_by(name)?;
+        let whole = kept.0.get(by)?;
+        let as_left = match back.iter().any(|sysctl| sysctl.name == by) {
+            true => now(name)? == ON,
+            false => now(by)? == whole && now(name)? == whole,
+        };
+        (as_left && before != whole).then(|| Sysctl::new(name, before))
+    };
+    kept.0.iter().filter_map(of_link).collect()
 }
 
 /// What is to be changed. Only settings that the machine has.
@@ -174,11 +229,17 @@ pub(crate) fn take(link: &LinkName, interface: &Interface, surroundings: &Surrou
 
 /// What the kernel does besides.
 pub(crate) fn apply(surroundings: &mut Surroundings, sysctl: &Sysctl) {
-    let Some(now) = surroundings.sysctls.get_mut(&sysctl.name) else { return };
-    now.clone_from(&sysctl.value);
-    if sysctl.name == FORWARD_V4
+    let Sysctl { name, value } = sysctl;
+    let Some(now) = surroundings.sysctls.get_mut(name) else { return };
+    if now == value {
+        return;
+    }
+    now.clone_from(value);
+    let turned = surroundings.sysctls.iter_mut().filter(|(of, _)| turned_by(of) == Some(name));
+    turned.for_each(|(_, now)| now.clone_from(value));
+    if name == FORWARD_V4
         && let Some(redirects) = surroundings.sysctls.get_mut(REDIRECTS_V4)
     {
-        *redirects = if sysctl.value == "1" { "0" } else { "1" }.to_owned();
+        *redirects = if value == ON { "0" } else { ON }.to_owned();
     }
 }

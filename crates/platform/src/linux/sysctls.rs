@@ -12,7 +12,12 @@ const ROOT: &str = "/proc/sys";
 const SINGLE: [&str; 3] =
     ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/accept_redirects"];
 /// Settings that each link has: the folder of the links, and the setting.
-const OF_LINKS: [(&str, &str); 2] = [("net/ipv6/conf", "accept_ra"), ("net/ipv4/conf", "rp_filter")];
+const OF_LINKS: [(&str, &str); 4] = [
+    ("net/ipv6/conf", "accept_ra"),
+    ("net/ipv4/conf", "rp_filter"),
+    ("net/ipv4/conf", "forwarding"),
+    ("net/ipv6/conf", "forwarding"),
+];
 /// Machines with more links than this are hosts of containers, whose links are none of our business.
 const MOST_LINKS: usize = 512;
 

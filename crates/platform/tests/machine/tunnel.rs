@@ -210,7 +210,8 @@ fn rules_and_routes_of_others_stay() {
 fn a_gateway_forwards_and_afterwards_all_settings_are_what_they_were() {
     let hardened = format!(
         "{OUTSIDE} echo 0 >/proc/sys/net/ipv4/conf/all/accept_redirects; echo 1 >/proc/sys/net/ipv6/conf/eth0/accept_ra; \
-         echo 1 >/proc/sys/net/ipv4/conf/eth0/rp_filter;"
+         echo 1 >/proc/sys/net/ipv4/conf/eth0/rp_filter; \
+         for family in ipv4 ipv6; do echo 1 >/proc/sys/net/$family/conf/eth0/forwarding; done;"
     );
     inside(
         "tunnel::a_gateway_forwards_and_afterwards_all_settings_are_what_they_were",

@@ -88,13 +88,17 @@ fn tunnel() -> impl Strategy<Value = Tunnel> {
     })
 }
 
-const SYSCTLS: [(&str, &[&str]); 6] = [
+const SYSCTLS: [(&str, &[&str]); 10] = [
     ("net/ipv4/ip_forward", &["0", "1"]),
     ("net/ipv6/conf/all/forwarding", &["0", "1"]),
     ("net/ipv4/conf/all/accept_redirects", &["0", "1"]),
     ("net/ipv4/conf/all/rp_filter", &["0", "1", "2"]),
     ("net/ipv4/conf/eth0/rp_filter", &["0", "1", "2"]),
     ("net/ipv6/conf/eth0/accept_ra", &["0", "1", "2"]),
+    ("net/ipv4/conf/default/forwarding", &["0", "1"]),
+    ("net/ipv4/conf/eth0/forwarding", &["0", "1"]),
+    ("net/ipv6/conf/default/forwarding", &["0", "1"]),
+    ("net/ipv6/conf/eth0/forwarding", &["0", "1"]),
 ];
 
 fn sysctls() -> impl Strategy<Value = BTreeMap<String, String>> {

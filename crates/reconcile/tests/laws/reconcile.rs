@@ -27,6 +27,12 @@ fn remaining(desired: &Desired, actual: &Actual) -> Vec<Op> {
     reconcile(desired, actual).into_iter().filter(|op| !impossible(op)).collect()
 }
 
+/// What is desired, once the shell has written down what it must before it carries these ops out.
+fn keeping(desired: &Desired, ops: &[Op], actual: &Actual) -> Desired {
+    let kept = desired.kept.before(&desired.link, ops, &actual.surroundings);
+    Desired { kept, ..desired.clone() }
+}
+
 fn allowed(actual: &Actual) -> BTreeMap<WgPublicKey, BTreeSet<IpNet>> {
     let device = actual.link.iter().filter_map(|link| link.device.as_ref());
     device.flat_map(|device| &device.peers).map(|(key, peer)| (*key, peer.allowed.clone())).collect()
@@ -78,7 +84,9 @@ fn assert_is(desired: &Desired, actual: &Actual) {
 proptest! {
     #[test]
     fn reconcile_converges_and_then_there_is_nothing_to_do(desired in wanted(), actual in machine()) {
-        let end = after(&actual, &reconcile(&desired, &actual));
+        let ops = reconcile(&desired, &actual);
+        let desired = keeping(&desired, &ops, &actual);
+        let end = after(&actual, &ops);
         prop_assert_eq!(remaining(&desired, &end), vec![]);
         if conflict(&desired, &actual).is_none() {
             assert_is(&desired, &end);
@@ -90,8 +98,11 @@ proptest! {
         let ops = reconcile(&desired, &actual);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index within the list")]
         let cut = (ops.len() as f64 * cut) as usize;
+        let desired = keeping(&desired, &ops, &actual);
         let broken = after(&actual, &ops[..cut]);
-        let end = after(&broken, &reconcile(&desired, &broken));
+        let ops = reconcile(&desired, &broken);
+        let desired = keeping(&desired, &ops, &broken);
+        let end = after(&broken, &ops);
         prop_assert_eq!(remaining(&desired, &end), vec![]);
         if conflict(&desired, &actual).is_none() {
             assert_is(&desired, &end);
@@ -245,8 +256,7 @@ proptest! {
             actual.surroundings.firewall = actual.surroundings.firewall.map(|_| FirewallLook::Absent);
         }
         let ops = reconcile(&desired, &actual);
-        let kept = desired.kept.before(&desired.link, &ops, &actual.surroundings);
-        let desired = Desired { kept, ..desired };
+        let desired = keeping(&desired, &ops, &actual);
         let (mut gate, mut broken) = (Gate::default(), actual.clone());
         for op in &ops {
             let fails = matches!(op, Op::Around(Around::SetFirewall(..)));
@@ -257,9 +267,9 @@ proptest! {
             gate.tell(op, carried_out);
         }
         let Some(need) = gate.lacks() else { return Ok(()) };
-        for op in shut(need, &desired, &broken) {
-            broken.apply(&op);
-        }
+        let ops_to_shut = shut(need, &desired, &broken);
+        let desired = keeping(&desired, &ops_to_shut, &broken);
+        ops_to_shut.iter().for_each(|op| broken.apply(op));
         match need {
             Need::Essential => prop_assert!(allowed(&broken).values().all(BTreeSet::is_empty)),
             Need::Forwarding => {
@@ -295,5 +305,51 @@ proptest! {
             prop_assert_eq!(&end.surroundings.sysctls, &before);
             prop_assert_eq!(kept.after(&absent), reconcile::Kept::default());
         }
+    }
+}
+
+#[test]
+fn each_link_forwards_as_it_did_unless_somebody_turned_it_meanwhile_wherever_it_breaks_off() {
+    let (v4, v6) = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding");
+    let links = [("default", "0"), ("lan", "1"), ("other", "1"), ("uplink", "0")];
+    let of_links = ["net/ipv4/conf", "net/ipv6/conf"].into_iter().flat_map(|folder| {
+        links.map(|(link, value)| (format!("{folder}/{link}/forwarding"), value.to_owned()))
+    });
+    let whole = [v4, v6].map(|name| (name.to_owned(), "0".to_owned()));
+    let mut actual = Actual::default();
+    actual.surroundings.sysctls = of_links.chain(whole).collect();
+    let before = actual.surroundings.sysctls.clone();
+    let router = Desired {
+        interface: Some(Interface {
+            kind: reconcile::LinkKind::Kernel,
+            mtu: model::Mtu::DEFAULT,
+            port: 1,
+            addresses: BTreeSet::new(),
+            routes: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            firewall: None,
+            forwards: true,
+            tunnel: None,
+        }),
+        ..Desired::absent(LinkName::default(), OURS)
+    };
+    let ops = reconcile(&router, &actual);
+    let kept = keeping(&router, &ops, &actual).kept;
+    actual = after(&actual, &ops);
+    assert!(actual.surroundings.sysctls.values().all(|value| value == "1"), "as the kernel does it");
+    let turned = "net/ipv4/conf/other/forwarding";
+    actual.surroundings.sysctls.insert(turned.to_owned(), "0".to_owned());
+    let mut expected = before;
+    expected.insert(turned.to_owned(), "0".to_owned());
+
+    let absent = Desired { kept, ..Desired::absent(LinkName::default(), OURS) };
+    let ops = reconcile(&absent, &actual);
+    let absent = keeping(&absent, &ops, &actual);
+    for cut in 0..=ops.len() {
+        let broken = after(&actual, &ops[..cut]);
+        let rest = reconcile(&absent, &broken);
+        let end = after(&broken, &rest);
+        assert_eq!(end.surroundings.sysctls, expected, "broken off after {cut}");
+        assert_eq!(reconcile(&keeping(&absent, &rest, &broken), &end), []);
     }
 }

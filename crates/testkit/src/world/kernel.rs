@@ -55,16 +55,20 @@ fn is_strict(sysctls: &BTreeMap<String, String>) -> bool {
     sysctls.get("net/ipv4/conf/eth0/rp_filter").is_some_and(|value| value == "1")
 }
 
-/// What machines have set before anybody came. Every second one is strict about where packets come from.
+/// What machines have set before anybody came. Every second one is strict about where packets come from, and
+/// has a link that passes packets on although the machine as a whole does not.
 fn settings(strict: bool) -> BTreeMap<String, String> {
     let strict = if strict { "1" } else { "0" };
     let all = [
         ("net/ipv4/ip_forward", "0"),
+        ("net/ipv4/conf/default/forwarding", "0"),
+        ("net/ipv4/conf/eth0/forwarding", strict),
         ("net/ipv4/conf/all/accept_redirects", "1"),
         ("net/ipv4/conf/all/rp_filter", "0"),
         ("net/ipv4/conf/default/rp_filter", strict),
         ("net/ipv4/conf/eth0/rp_filter", strict),
         ("net/ipv6/conf/all/forwarding", "0"),
+        ("net/ipv6/conf/eth0/forwarding", strict),
         ("net/ipv6/conf/eth0/accept_ra", "1"),
     ];
     all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
