@@ -31,6 +31,8 @@ pub(super) struct Life {
     /// Since when it lives; none when it is dead. One that never died lives since ever.
     since: Option<Duration>,
     misses: u8,
+    /// When it answered again after it had not.
+    steady: Option<Duration>,
     /// The last probes; the newest last. One that was answered takes those before with it.
     asked: Vec<Nonce>,
     /// When the newest is late, or the next is due.
@@ -41,7 +43,7 @@ pub(super) struct Life {
 impl Life {
     /// Nothing is known, so it is trusted.
     pub(super) const fn new(now: Duration) -> Self {
-        Self { since: Some(Duration::ZERO), misses: 0, asked: Vec::new(), at: now, waiting: false }
+        Self { since: Some(Duration::ZERO), misses: 0, steady: None, asked: Vec::new(), at: now, waiting: false }
     }
 
     pub(super) fn standing(&self, now: Duration) -> Standing {
@@ -51,6 +53,16 @@ impl Life {
             Some(since) if now.saturating_sub(since) >= TRUSTED_AFTER => Standing::Living,
             Some(_) => Standing::Returned,
         }
+    }
+
+    /// Since when it answers each time; none of one that always did.
+    pub(super) const fn steady(&self) -> Option<Duration> {
+        self.steady
+    }
+
+    /// Whether the last probe was not answered: it lives or is about to die.
+    pub(super) const fn is_doubted(&self) -> bool {
+        self.misses > 0
     }
 
     pub(super) fn asked(&self, nonce: Nonce) -> bool {
@@ -73,7 +85,9 @@ impl Life {
 
     pub(super) fn answered(&mut self, now: Duration) {
         self.asked.clear();
-        self.misses = 0;
+        if std::mem::take(&mut self.misses) > 0 {
+            self.steady = Some(now);
+        }
         // A moment after the start of time is no return.
         self.since.get_or_insert(now.max(Duration::from_nanos(1)));
         // The next probe keeps its time.

@@ -10,7 +10,9 @@
 //! of a range with several is asked each second, and sooner where an answer is late; an answer that comes late counts. Not for
 //! clients: their gateways are used as the map orders them. It keeps true that a router that lives is left only for a better
 //! one, that one which was dead is trusted again only after a while unless there is no other, and that a range whose routers
-//! are all dead is sent to the first, so that nothing of it goes elsewhere.
+//! are all dead is sent to the first, so that nothing of it goes elsewhere. Where all fall silent together it is mostly this host
+//! that is off the net: a range goes to none that does not answer either, and when answers come again, to the first of them only
+//! once those before it have had time to answer as well.
 
 mod life;
 
@@ -23,6 +25,10 @@ use wire::{HostMap, Way};
 
 use crate::StableHasher;
 use life::{Life, Standing};
+
+/// One that answers again is not used so long for a range as those before it, which fell silent too, may answer as well: each
+/// of them is asked once in that time.
+const BETTER_ONES: Duration = Duration::from_millis(1_500);
 
 /// What is sent with a probe, and comes back.
 pub type Nonce = u64;
@@ -58,6 +64,15 @@ struct Range {
     used: HostId,
 }
 
+/// Which router a range is to go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    Stay,
+    /// As long as nothing else happens.
+    StayUntil(Duration),
+    Use(HostId),
+}
+
 /// A router that is probed.
 #[derive(Debug, Clone)]
 struct Router {
@@ -73,6 +88,8 @@ pub struct Routers {
     routers: BTreeMap<HostId, Router>,
     /// Ranges whose choice was not told yet.
     news: BTreeSet<MemberId>,
+    /// When one that answers again has waited long enough for those before it.
+    waited_at: Option<Duration>,
     seed: u64,
     probes: u64,
     now: Duration,
@@ -85,6 +102,7 @@ impl Routers {
             ranges: BTreeMap::new(),
             routers: BTreeMap::new(),
             news: BTreeSet::new(),
+            waited_at: None,
             seed,
             probes: 0,
             now: Duration::ZERO,
@@ -148,7 +166,7 @@ impl Routers {
 
     /// When `handle_deadline` is to be called.
     pub fn poll_deadline(&self) -> Option<Duration> {
-        self.routers.values().map(|router| router.life.deadline()).min()
+        self.routers.values().map(|router| router.life.deadline()).chain(self.waited_at).min()
     }
 
     /// Who is used for each range that has several routers: `Circumstances::routers`.
@@ -189,24 +207,42 @@ impl Routers {
     }
 
     fn decide(&mut self) {
+        self.waited_at = None;
         for (member, range) in &mut self.ranges {
-            let standing = |host: &HostId| {
-                self.routers.get(host).map_or(Standing::Dead, |router| router.life.standing(self.now))
-            };
-            let at = |host: &HostId| range.order.iter().position(|other| other == host).unwrap_or(usize::MAX);
-            let better = range.order.iter().find(|host| standing(host) == Standing::Living);
-            let wanted = match standing(&range.used) {
-                // One that has just come back is used where it is used already.
-                Standing::Living | Standing::Returned => better.filter(|host| at(host) < at(&range.used)),
-                Standing::Dead => {
-                    let living = range.order.iter().find(|host| standing(host) != Standing::Dead);
-                    better.or(living).or(range.order.first())
+            match range.choose(&self.routers, self.now) {
+                Choice::Use(host) if host != range.used => {
+                    range.used = host;
+                    self.news.insert(*member);
                 }
-            };
-            if let Some(host) = wanted.filter(|host| **host != range.used) {
-                range.used = *host;
-                self.news.insert(*member);
+                Choice::Use(_) | Choice::Stay => {}
+                Choice::StayUntil(at) => {
+                    self.waited_at = Some(self.waited_at.map_or(at, |other| other.min(at)));
+                }
             }
+        }
+    }
+}
+
+impl Range {
+    fn choose(&self, routers: &BTreeMap<HostId, Router>, now: Duration) -> Choice {
+        let life = |host: &HostId| routers.get(host).map(|router| &router.life);
+        let standing = |host: &HostId| life(host).map_or(Standing::Dead, |life| life.standing(now));
+        let first = |wanted| self.order.iter().copied().find(|host| standing(host) == wanted);
+        let at = |host: HostId| self.order.iter().position(|other| *other == host).unwrap_or(usize::MAX);
+        let (living, returned) = (first(Standing::Living), first(Standing::Returned));
+        let next = match standing(&self.used) {
+            // One that has just come back is used where it is used already.
+            Standing::Living | Standing::Returned => living.filter(|host| at(*host) < at(self.used)),
+            Standing::Dead => living.or(returned).or(self.order.first().copied()),
+        };
+        let Some(next) = next else { return Choice::Stay };
+        // About to die as well, or to answer.
+        let doubted = life(&next).is_some_and(Life::is_doubted) && standing(&next) != Standing::Dead;
+        let waited_at = life(&next).and_then(Life::steady).map(|since| since + BETTER_ONES);
+        match waited_at.filter(|at| *at > now) {
+            _ if doubted => Choice::Stay,
+            Some(waited_at) if at(next) > 0 => Choice::StayUntil(waited_at),
+            Some(_) | None => Choice::Use(next),
         }
     }
 }

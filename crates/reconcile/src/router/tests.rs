@@ -68,6 +68,8 @@ struct World {
     /// Nonces on their way back.
     answers: Vec<(Duration, IpAddr, Nonce)>,
     round_trip: Duration,
+    /// How much longer it takes to the first router and back.
+    farther: Duration,
     /// Of each hundred round trips so many are lost.
     loss: u64,
     random: u64,
@@ -84,6 +86,7 @@ impl World {
             alive: routers.iter().map(|number| host(*number)).collect(),
             answers: vec![],
             round_trip: Duration::from_millis(100),
+            farther: Duration::ZERO,
             loss: 0,
             random: 1,
             switches: vec![],
@@ -104,7 +107,8 @@ impl World {
                     self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let lost = (self.random >> 33) % 100 < self.loss;
                     if self.alive.contains(&host) && !lost {
-                        self.answers.push((self.now + self.round_trip, to, nonce));
+                        let farther = if host == self::host(1) { self.farther } else { Duration::ZERO };
+                        self.answers.push((self.now + self.round_trip + farther, to, nonce));
                     }
                 }
                 RouterAction::Use { member, host } => {
@@ -115,9 +119,13 @@ impl World {
         }
     }
 
-    fn run(&mut self, seconds: u64) {
-        let end = self.now + Duration::from_secs(seconds);
-        while self.now < end {
+    fn run(&mut self, seconds: u32) {
+        self.steps(seconds * 20);
+    }
+
+    /// Lets so many times fifty milliseconds pass.
+    fn steps(&mut self, steps: u32) {
+        for _ in 0..steps {
             self.now += STEP;
             let (due, later) = self.answers.drain(..).partition(|(at, ..)| *at <= self.now);
             self.answers = later;
@@ -171,12 +179,14 @@ fn a_router_that_comes_and_goes_is_not_followed() {
 }
 
 #[test]
-fn without_any_other_one_that_came_back_is_used_at_once_and_the_first_if_all_are_dead() {
+fn without_any_other_one_that_came_back_is_used_soon_and_the_first_if_all_are_dead() {
     let mut world = World::new(&[1, 2]);
     world.alive.clear();
     world.run(10);
     assert_eq!(world.used(), host(1));
     world.alive.insert(host(2));
+    world.run(1);
+    assert_eq!(world.used(), host(1), "the first may answer too");
     world.run(2);
     assert_eq!(world.used(), host(2));
 }
@@ -226,8 +236,33 @@ fn an_answer_that_nobody_asked_for_proves_nothing() {
 
 proptest! {
     #[test]
+    fn a_short_loss_of_all_moves_nothing_whenever_it_is_and_however_late_the_better_one_answers(
+        // Otherwise all are asked at the same moments.
+        apart in prop::collection::vec(0u64..20, 2),
+        before in 0u32..40,
+        away in 1u32..400,
+        farther in 0u64..350,
+    ) {
+        let mut world = World::new(&[1]);
+        for (steps, routers) in apart.into_iter().zip([&[1u8, 2][..], &[1, 2, 3]]) {
+            world.steps(u32::try_from(steps).unwrap());
+            world.map = map(routers);
+            world.alive.extend(routers.iter().map(|number| host(*number)));
+            world.routers.handle_map(&world.map, world.now);
+            world.settle();
+        }
+        world.farther = Duration::from_millis(farther);
+        world.steps(100 + before);
+        let all = std::mem::take(&mut world.alive);
+        world.steps(away);
+        world.alive = all;
+        world.run(60);
+        prop_assert_eq!(world.switches, vec![]);
+    }
+
+    #[test]
     fn whatever_happens_the_best_that_lives_is_used_in_the_end_and_a_dead_one_no_longer_than_five_seconds(
-        history in prop::collection::vec((prop::collection::btree_set(1u8..4, 0..4), 1u64..30), 1..12),
+        history in prop::collection::vec((prop::collection::btree_set(1u8..4, 0..4), 1u32..30), 1..12),
         loss in 0u64..5,
         seed in any::<u64>(),
     ) {
