@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::Epoch;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -41,7 +42,7 @@ impl Patience {
 pub(crate) enum Attempt {
     /// The group is there.
     Done,
-    /// The database carried nothing out: another number is next, or there is another fence.
+    /// The database carried nothing out: another number is next, or there is another fence, or a later epoch.
     Refused,
     /// Nothing was sent, and the next attempt may do better.
     Unsent(StoreError),
@@ -58,6 +59,8 @@ pub(crate) struct Seen {
     pub(crate) last: u64,
     /// The mark at the number that was asked about; none when no commit is there.
     pub(crate) mark: Option<String>,
+    /// The epoch that was taken last.
+    pub(crate) epoch: u32,
 }
 
 /// A way to the database for commits. It knows the fence, and learns it anew where it looks.
@@ -86,10 +89,10 @@ impl<L: Line + 'static> Commits<L> {
         Self { place: place.clone(), last: last.clone(), line: Arc::new(Mutex::new(line)) }
     }
 
-    /// Commits a group.
-    pub(crate) fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError> {
+    /// Commits a group, in this epoch.
+    pub(crate) fn commit(&self, group: Vec<Commit>, epoch: Option<Epoch>) -> Answer<'_, (), CommitError> {
         Box::pin(async move {
-            let Some(group) = Written::of(&group)? else {
+            let Some(group) = Written::of(&group, epoch)? else {
                 return Ok(());
             };
             let mut line = Arc::clone(&self.line).lock_owned().await;
@@ -112,11 +115,15 @@ enum Known {
     Refused(CommitError),
 }
 
-fn judge(group: &Written, seen: &Seen) -> Option<Known> {
+fn judge(group: &Written, seen: &Seen, place: &Place) -> Option<Known> {
     match &seen.mark {
         Some(mark) if *mark == group.mark => Some(Known::There),
         // The journal was pruned up to there meanwhile: nobody can say whose it was.
         None if seen.last >= group.last => None,
+        // Tried again it would do nothing either, whichever number is next.
+        _ if group.epoch.is_some_and(|epoch| epoch.number() != seen.epoch) => {
+            Some(Known::Refused(StoreError::Deposed(place.clone()).into()))
+        }
         _ => Some(group.misnumbered(seen.last).map_or(Known::NotThere, Known::Refused)),
     }
 }
@@ -163,7 +170,7 @@ async fn commit(
             Attempt::Refused => {
                 refusals += 1;
                 let seen = line.look(group.last, None).await?;
-                match judge(group, &seen) {
+                match judge(group, &seen, place) {
                     Some(Known::NotThere) if refusals >= MOST_REFUSALS => {
                         return Err(StoreError::Timeout(place.clone()).into());
                     }
@@ -195,7 +202,7 @@ async fn settle(
         match line.look(group.last, Some(&unguessable())).await {
             Ok(seen) => {
                 let pruned = || unknown("its journal does not reach back that far any more".to_owned());
-                return judge(group, &seen).ok_or_else(pruned);
+                return judge(group, &seen, place).ok_or_else(pruned);
             }
             Err(error) => {
                 tracing::debug!(%error, "the database does not say yet what became of a commit");
@@ -230,6 +237,8 @@ mod tests {
         LostAndLate,
         /// Somebody else commits first.
         Overtaken,
+        /// Another server begins to lead.
+        Deposed,
     }
 
     /// A database in memory, and a bad network before it.
@@ -237,6 +246,7 @@ mod tests {
         journal: BTreeMap<u64, String>,
         fence: String,
         known_fence: String,
+        epoch: u32,
         luck: Vec<Luck>,
         late: Vec<(Written, String)>,
         carried_out: BTreeMap<String, u32>,
@@ -246,7 +256,8 @@ mod tests {
         fn new(last: u64, luck: Vec<Luck>) -> Self {
             let journal = (1..=last).map(|seq| (seq, "before".to_owned())).collect();
             let (fence, known_fence) = ("a".to_owned(), "a".to_owned());
-            Self { journal, fence, known_fence, luck, late: Vec::new(), carried_out: BTreeMap::new() }
+            let (late, carried_out) = (Vec::new(), BTreeMap::new());
+            Self { journal, fence, known_fence, epoch: EPOCH, luck, late, carried_out }
         }
 
         fn last(&self) -> u64 {
@@ -254,7 +265,8 @@ mod tests {
         }
 
         fn carry_out(&mut self, group: &Written, fence: &str) -> bool {
-            let fits = fence == self.fence && group.misnumbered(self.last()).is_none();
+            let leads = group.epoch.is_none_or(|epoch| epoch.number() == self.epoch);
+            let fits = leads && fence == self.fence && group.misnumbered(self.last()).is_none();
             if fits {
                 self.journal.extend((group.first..=group.last).map(|seq| (seq, group.mark.clone())));
                 *self.carried_out.entry(group.mark.clone()).or_default() += 1;
@@ -287,6 +299,7 @@ mod tests {
                     return Attempt::Lost(Self::lost());
                 }
                 Luck::Overtaken => self.overtake(),
+                Luck::Deposed => self.epoch += 1,
                 Luck::Good => {}
             }
             if self.carry_out(group, &fence) { Attempt::Done } else { Attempt::Refused }
@@ -296,6 +309,7 @@ mod tests {
             match self.luck.pop().unwrap_or(Luck::Good) {
                 Luck::Good => {}
                 Luck::Overtaken => self.overtake(),
+                Luck::Deposed => self.epoch += 1,
                 Luck::Unsent | Luck::LostBefore | Luck::LostAfter | Luck::LostAndLate => {
                     return Err(Self::lost());
                 }
@@ -304,7 +318,7 @@ mod tests {
                 self.fence = fence.to_owned();
             }
             self.known_fence.clone_from(&self.fence);
-            let seen = Seen { last: self.last(), mark: self.journal.get(&at).cloned() };
+            let seen = Seen { last: self.last(), mark: self.journal.get(&at).cloned(), epoch: self.epoch };
             // Only now comes what lay in a buffer.
             for (group, fence) in std::mem::take(&mut self.late) {
                 self.carry_out(&group, &fence);
@@ -313,7 +327,13 @@ mod tests {
         }
     }
 
+    const EPOCH: u32 = 7;
+
     fn group(first: u64, count: u64) -> Written {
+        group_in(first, count, None)
+    }
+
+    fn group_in(first: u64, count: u64, epoch: Option<Epoch>) -> Written {
         let change = |_| Change {
             actor: ActorName::from_text("user anna".to_owned()),
             command: "test".into(),
@@ -322,7 +342,7 @@ mod tests {
         let commits: Vec<Commit> = (first..first + count)
             .map(|seq| Commit { seq, time: Timestamp::default(), change: change(seq) })
             .collect();
-        Written::of(&commits).unwrap().unwrap()
+        Written::of(&commits, epoch).unwrap().unwrap()
     }
 
     fn run(rough: &mut Rough, group: &Written) -> Result<(), CommitError> {
@@ -339,6 +359,7 @@ mod tests {
             Just(Luck::LostBefore),
             Just(Luck::LostAndLate),
             Just(Luck::Overtaken),
+            Just(Luck::Deposed),
         ];
         proptest::collection::vec(one, 0..12)
     }
@@ -346,9 +367,10 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_network_does_a_group_is_there_once_or_not_and_the_answer_says_which(
-            luck in luck(), last in 0u64..4, count in 1u64..4,
+            luck in luck(), last in 0u64..4, count in 1u64..4, leads: bool,
         ) {
-            let (mut rough, group) = (Rough::new(last, luck), group(last + 1, count));
+            let epoch = leads.then(|| Epoch::new(EPOCH));
+            let (mut rough, group) = (Rough::new(last, luck), group_in(last + 1, count, epoch));
             let result = run(&mut rough, &group);
             // Whatever lay in a buffer comes in the end.
             for (group, fence) in std::mem::take(&mut rough.late) {
@@ -356,6 +378,9 @@ mod tests {
             }
             let times = rough.carried_out.get(&group.mark).copied().unwrap_or(0);
             match result {
+                Err(CommitError::Store(StoreError::Deposed(_))) => {
+                    prop_assert!(leads && rough.epoch > EPOCH && times == 0);
+                }
                 Ok(()) => prop_assert_eq!(times, 1),
                 Err(CommitError::Conflict { .. } | CommitError::Store(_)) => prop_assert_eq!(times, 0),
                 Err(CommitError::Unknown { .. }) => prop_assert!(times <= 1),
@@ -369,6 +394,22 @@ mod tests {
     fn what_was_carried_out_before_the_answer_was_lost_counts_as_done() {
         let (mut rough, group) = (Rough::new(2, vec![Luck::LostAfter]), group(3, 2));
         assert_eq!(run(&mut rough, &group), Ok(()));
+    }
+
+    #[test]
+    fn what_is_said_in_an_epoch_that_is_over_is_refused_also_when_it_comes_late() {
+        for luck in [
+            vec![Luck::Deposed],
+            vec![Luck::Deposed, Luck::LostAndLate],
+            vec![Luck::Deposed, Luck::Overtaken],
+        ] {
+            let mut rough = Rough::new(2, luck);
+            let error = run(&mut rough, &group_in(3, 1, Some(Epoch::new(EPOCH)))).unwrap_err();
+            assert!(matches!(error, CommitError::Store(StoreError::Deposed(_))), "{error:?}");
+            assert!(rough.carried_out.is_empty());
+        }
+        let anybodys = run(&mut Rough::new(2, vec![Luck::Deposed]), &group(3, 1));
+        assert_eq!(anybodys, Ok(()), "whoever leads");
     }
 
     #[test]

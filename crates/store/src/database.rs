@@ -110,7 +110,13 @@ pub trait Database: Send + Sync {
 
     /// Commits a group, wholly or not at all, and durably before it answers. Their numbers follow one another; a first number
     /// that is not the next one is a conflict.
-    fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError>;
+    fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError> {
+        self.commit_in(group, None)
+    }
+
+    /// The same as the server that leads in this epoch. Once a later one was taken nothing of it is done any more
+    /// ([`StoreError::Deposed`]), however long it was on its way.
+    fn commit_in(&self, group: Vec<Commit>, epoch: Option<Epoch>) -> Answer<'_, (), CommitError>;
 
     /// What was committed after this number.
     fn follow(&self, after: u64) -> Answer<'_, Followed>;
@@ -134,11 +140,17 @@ pub trait Database: Send + Sync {
     /// Says how many were removed.
     fn prune(&self, older_than: Timestamp) -> Answer<'_, u64>;
 
-    /// Counts up and keeps the epoch: once for each start of the server, before it hands out any generation.
+    /// Counts up and keeps the epoch: once for each time that a server begins to lead, before it hands out any generation. From
+    /// then on nothing is done any more that names an earlier one.
     fn next_epoch(&self) -> Answer<'_, Epoch>;
 
     /// Keeps what is known of these hosts, under the inventory's next version.
-    fn put_inventory(&self, hosts: Vec<InventoryRow>) -> Answer<'_, ()>;
+    fn put_inventory(&self, hosts: Vec<InventoryRow>) -> Answer<'_, ()> {
+        self.put_inventory_in(hosts, None)
+    }
+
+    /// The same as the server that leads in this epoch, while that lasts, as with [`Database::commit_in`].
+    fn put_inventory_in(&self, hosts: Vec<InventoryRow>, epoch: Option<Epoch>) -> Answer<'_, ()>;
 
     /// What was written of hosts after this version (0: all that is known), and the version that this leads to. Hosts that were
     /// removed are not told: whoever follows intent knows.

@@ -160,6 +160,9 @@ pub enum StoreError {
         /// Where it was.
         what: &'static str,
     },
+    /// Said as the one that leads, in an epoch that is over.
+    #[error("another server has begun to lead since; nothing was changed in {0}")]
+    Deposed(Place),
     /// What the database's work runs on has ended.
     #[error("the database is closed; the server's log says why, restart the server")]
     Gone,

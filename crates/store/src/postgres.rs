@@ -90,8 +90,8 @@ impl Database for Postgres {
         Box::pin(async { self.side.lock().await.load().await })
     }
 
-    fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError> {
-        self.commits.commit(group)
+    fn commit_in(&self, group: Vec<Commit>, epoch: Option<Epoch>) -> Answer<'_, (), CommitError> {
+        self.commits.commit(group, epoch)
     }
 
     fn follow(&self, after: u64) -> Answer<'_, Followed> {
@@ -134,10 +134,10 @@ impl Database for Postgres {
         Box::pin(async { self.side.lock().await.next_epoch().await })
     }
 
-    fn put_inventory(&self, hosts: Vec<InventoryRow>) -> Answer<'_, ()> {
+    fn put_inventory_in(&self, hosts: Vec<InventoryRow>, epoch: Option<Epoch>) -> Answer<'_, ()> {
         Box::pin(async move {
             let (put, gone) = inventory_rows(hosts)?;
-            self.side.lock().await.put_inventory(&put, &gone).await
+            self.side.lock().await.put_inventory(&put, &gone, epoch).await
         })
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use control::{ActorName, RecordKey};
-use model::{HostId, Timestamp};
+use model::{Epoch, HostId, Timestamp};
 use serde::Deserialize;
 
 use crate::journal::records_of;
@@ -43,6 +43,8 @@ pub(crate) struct Written {
     pub(crate) mark: String,
     pub(crate) first: u64,
     pub(crate) last: u64,
+    /// Nothing is done once a later epoch was taken; none: whoever leads.
+    pub(crate) epoch: Option<Epoch>,
     /// Each record once.
     pub(crate) records: Vec<RecordRow>,
     pub(crate) journal: Vec<JournalRow>,
@@ -53,6 +55,11 @@ pub(crate) fn unguessable() -> String {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the operating system gives randomness");
     format!("{:032x}", u128::from_be_bytes(bytes))
+}
+
+/// An epoch as it is kept.
+pub(crate) fn epoch_text(epoch: Option<Epoch>) -> Option<String> {
+    epoch.map(|epoch| epoch.number().to_string())
 }
 
 /// A commit's number as databases count.
@@ -66,7 +73,7 @@ pub(crate) fn keepable<'a>(what: &'static str, text: &'a str) -> Result<&'a str,
 
 impl Written {
     /// The rows of a group whose numbers follow one another; none of an empty one.
-    pub(crate) fn of(group: &[Commit]) -> Result<Option<Self>, StoreError> {
+    pub(crate) fn of(group: &[Commit], epoch: Option<Epoch>) -> Result<Option<Self>, StoreError> {
         let (Some(first), Some(last)) = (group.first(), group.last()) else {
             return Ok(None);
         };
@@ -92,7 +99,7 @@ impl Written {
             json,
         };
         let records = records.into_iter().map(row).collect();
-        Ok(Some(Self { mark: unguessable(), first, last, records, journal }))
+        Ok(Some(Self { mark: unguessable(), first, last, epoch, records, journal }))
     }
 
     /// The commit that does not have the number which follows from this last one.

@@ -94,8 +94,8 @@ impl Database for Rqlite {
         Box::pin(statements::load(&self.http))
     }
 
-    fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError> {
-        self.commits.commit(group)
+    fn commit_in(&self, group: Vec<Commit>, epoch: Option<Epoch>) -> Answer<'_, (), CommitError> {
+        self.commits.commit(group, epoch)
     }
 
     fn follow(&self, after: u64) -> Answer<'_, Followed> {
@@ -137,10 +137,10 @@ impl Database for Rqlite {
         Box::pin(statements::next_epoch(&self.http))
     }
 
-    fn put_inventory(&self, hosts: Vec<InventoryRow>) -> Answer<'_, ()> {
+    fn put_inventory_in(&self, hosts: Vec<InventoryRow>, epoch: Option<Epoch>) -> Answer<'_, ()> {
         Box::pin(async move {
             let (put, gone) = inventory_rows(hosts)?;
-            statements::put_inventory(&self.http, &put, &gone).await
+            statements::put_inventory(&self.http, &put, &gone, epoch).await
         })
     }
 

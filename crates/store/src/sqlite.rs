@@ -143,9 +143,9 @@ impl Database for Sqlite {
         Box::pin(self.ask(Statements::load))
     }
 
-    fn commit(&self, group: Vec<Commit>) -> Answer<'_, (), CommitError> {
+    fn commit_in(&self, group: Vec<Commit>, epoch: Option<Epoch>) -> Answer<'_, (), CommitError> {
         Box::pin(async move {
-            let Some(group) = Written::of(&group)? else {
+            let Some(group) = Written::of(&group, epoch)? else {
                 return Ok(());
             };
             let last = group.last;
@@ -201,10 +201,10 @@ impl Database for Sqlite {
         Box::pin(self.ask(Statements::next_epoch))
     }
 
-    fn put_inventory(&self, hosts: Vec<InventoryRow>) -> Answer<'_, ()> {
+    fn put_inventory_in(&self, hosts: Vec<InventoryRow>, epoch: Option<Epoch>) -> Answer<'_, ()> {
         Box::pin(async move {
             let (put, gone) = inventory_rows(hosts)?;
-            self.ask(move |statements| statements.put_inventory(&put, &gone)).await
+            self.ask(move |statements| statements.put_inventory(&put, &gone, epoch)).await
         })
     }
 

@@ -101,7 +101,9 @@ pub(super) async fn restore(target: &Target, backup: &Path, existing: Existing) 
     if existing == Existing::Keep && holds_something(&session, target).await.map_err(certain)? {
         return Err(StoreError::NotEmpty(target.place.clone()));
     }
-    // The fence first: a commit that is on its way ends before it, or does nothing.
+    // In the order in which a commit holds them. The fence before all else: a commit that is on its way ends before it, or does
+    // nothing.
+    session.run(target, "SELECT FROM meta WHERE key = 'epoch' FOR UPDATE").await.map_err(certain)?;
     let fence = "UPDATE meta SET value = $1 WHERE key = 'fence'";
     session.change(target, fence, &[&unguessable()]).await.map_err(certain)?;
     let empty = "

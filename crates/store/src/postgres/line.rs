@@ -13,15 +13,19 @@ use super::failure::{Failure, failure, is_taken, no_answer};
 use super::target::Target;
 use crate::StoreError;
 use crate::commit::{Attempt, Line, Seen};
-use crate::rows::{JournalRow, Written, number};
+use crate::rows::{JournalRow, Written, epoch_text, number};
 
-/// `$1` fence, `$2` first number, `$3` and `$4` what goes, `$5` to `$7` what is put, `$8` to `$12` the journal, `$13` mark.
-/// Commits queue up at the fence's row, and then the journal's key has the last word. Whoever listens is told in the same
-/// transaction.
+/// `$1` fence, `$2` first number, `$3` and `$4` what goes, `$5` to `$7` what is put, `$8` to `$12` the journal, `$13` mark,
+/// `$14` epoch. Commits queue up at the fence's row, and then the journal's key has the last word. Who says something in an
+/// epoch holds its row: a later one is taken before, and nothing is done, or after all is done. Whoever listens is told in
+/// the same transaction.
 const COMMIT: &str = "
-    WITH guard AS MATERIALIZED (
+    WITH led AS MATERIALIZED (
+        SELECT 1 FROM meta WHERE key = 'epoch' AND value = $14 FOR SHARE
+    ), guard AS MATERIALIZED (
         SELECT 1 FROM meta
         WHERE key = 'fence' AND value = $1 AND (SELECT coalesce(max(seq), 0) FROM journal) + 1 = $2
+            AND ($14::text IS NULL OR EXISTS (SELECT FROM led))
         FOR NO KEY UPDATE
     ), gone AS (
         DELETE FROM records USING unnest($3::text[], $4::text[]) AS old (kind, id)
@@ -44,7 +48,8 @@ const COMMIT: &str = "
     FROM noted";
 const LOOK: &str = "
     SELECT (SELECT coalesce(max(seq), 0) FROM journal), (SELECT value FROM meta WHERE key = 'fence'),
-        (SELECT mark FROM journal WHERE seq = $1), EXISTS (SELECT FROM journal WHERE seq = $1)";
+        (SELECT mark FROM journal WHERE seq = $1), EXISTS (SELECT FROM journal WHERE seq = $1),
+        (SELECT value::bigint FROM meta WHERE key = 'epoch')";
 /// Only in place of the fence that we know: were this carried out late, it would change nothing.
 const FENCE: &str = "UPDATE meta SET value = $1 WHERE key = 'fence' AND value = $2";
 
@@ -128,7 +133,9 @@ async fn look(session: &Session, target: &Target, at: u64) -> Result<(Seen, Stri
     let there: bool = row.get(3);
     // A commit without a mark is of an older version or from a backup, and in any case not ours.
     let mark = there.then(|| row.get::<_, Option<String>>(2).unwrap_or_default());
-    let seen = Seen { last: row.get::<_, i64>(0).unsigned_abs(), mark };
+    let epoch = row.get::<_, Option<i64>>(4).and_then(|epoch| u32::try_from(epoch).ok());
+    let epoch = epoch.ok_or_else(|| damaged("its epoch is missing"))?;
+    let seen = Seen { last: row.get::<_, i64>(0).unsigned_abs(), mark, epoch };
     Ok((seen, fence.ok_or_else(|| damaged("its fence is missing"))?))
 }
 
@@ -141,8 +148,8 @@ impl Line for CommitLine {
             Err(Failure { error, is_lost: false }) => return Attempt::Failed(error),
         };
         let Columns { gone, put, numbers, texts } = Columns::of(group);
-        let first = number(group.first);
-        let parameters: [super::connect::Parameter<'_>; 13] = [
+        let (first, epoch) = (number(group.first), epoch_text(group.epoch));
+        let parameters: [super::connect::Parameter<'_>; 14] = [
             &open.fence,
             &first,
             &gone[0],
@@ -156,6 +163,7 @@ impl Line for CommitLine {
             &texts[1],
             &texts[2],
             &group.mark,
+            &epoch,
         ];
         let answer = timeout(ANSWER, open.session.client.query_one(&open.commit, &parameters)).await;
         let failed = match answer {

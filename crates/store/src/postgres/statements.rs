@@ -36,14 +36,23 @@ const PRUNE: &str = "
 const NEXT_EPOCH: &str = "
     UPDATE meta SET value = (value::bigint + 1)::text
     WHERE key = 'epoch' AND value::bigint < 16777215 RETURNING value::bigint";
-/// Writers queue up at the version's row, so that versions are seen in their order.
+/// `$1` and `$2` what is put, `$3` what goes, `$4` epoch, as in a commit. Writers queue up at the version's row, so that versions
+/// are seen in their order. Says whether it was done.
 const PUT_INVENTORY: &str = "
-    WITH next AS (
-        UPDATE meta SET value = (value::bigint + 1)::text WHERE key = 'inventory' RETURNING value::bigint AS version
-    ), gone AS (DELETE FROM inventory USING next WHERE host = ANY ($3::text[]))
-    INSERT INTO inventory (host, json, version)
-    SELECT host, json, version FROM unnest($1::text[], $2::text[]) AS new (host, json), next
-    ON CONFLICT (host) DO UPDATE SET json = excluded.json, version = excluded.version";
+    WITH led AS MATERIALIZED (
+        SELECT 1 FROM meta WHERE key = 'epoch' AND value = $4 FOR SHARE
+    ), next AS (
+        UPDATE meta SET value = (value::bigint + 1)::text
+        WHERE key = 'inventory' AND ($4::text IS NULL OR EXISTS (SELECT FROM led))
+        RETURNING value::bigint AS version
+    ), gone AS (
+        DELETE FROM inventory USING next WHERE host = ANY ($3::text[])
+    ), put AS (
+        INSERT INTO inventory (host, json, version)
+        SELECT host, json, version FROM unnest($1::text[], $2::text[]) AS new (host, json), next
+        ON CONFLICT (host) DO UPDATE SET json = excluded.json, version = excluded.version
+    )
+    SELECT EXISTS (SELECT FROM next)";
 /// One statement, so that rows and version are of one instant. The first row has no host: the newest version.
 const INVENTORY: &str = "
     SELECT '', value FROM meta WHERE key = 'inventory'
@@ -219,10 +228,16 @@ impl Side {
         &mut self,
         put: &[(String, String)],
         gone: &[String],
+        epoch: Option<Epoch>,
     ) -> Result<(), StoreError> {
         let (hosts, values): (Vec<&str>, Vec<&str>) =
             put.iter().map(|(host, json)| (host.as_str(), json.as_str())).unzip();
-        self.change(PUT_INVENTORY, &[&hosts, &values, &gone]).await.map(drop)
+        let done =
+            self.ask(PUT_INVENTORY, &[&hosts, &values, &gone, &rows::epoch_text(epoch)], ANSWER).await?;
+        match done.first().is_some_and(|row| row.get(0)) {
+            true => Ok(()),
+            false => Err(StoreError::Deposed(self.target.place.clone())),
+        }
     }
 
     pub(super) async fn inventory_since(

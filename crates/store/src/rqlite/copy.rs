@@ -86,7 +86,7 @@ pub(super) async fn restore(http: &Http, backup: &Path, existing: Existing) -> R
             .map(|table| statement(&format!("DELETE FROM {table}"), [])),
     );
     begin.push(statement("DELETE FROM meta WHERE key = 'identity'", []));
-    begin.push(statement(NEXT_INVENTORY, []));
+    begin.push(statement(NEXT_INVENTORY, [Value::Null]));
     http.repeatable(&begin).await?;
     while let Some(rows) = carried.next().await? {
         http.repeatable(&fill(&rows)).await?;

@@ -11,13 +11,14 @@ use super::http::{Answered, Failure, Http, Level, Statement, statement};
 use super::statements::{integer, text};
 use crate::StoreError;
 use crate::commit::{Attempt, Line, Seen};
-use crate::rows::{JournalRow, Written};
+use crate::rows::{JournalRow, Written, epoch_text};
 
-/// A row that the table does not take, unless all is as it must be.
+/// A row that the table does not take, unless all is as it must be: `?1` fence, `?2` first number, `?3` epoch.
 const GUARD: &str = "
     INSERT INTO journal (seq, time, actor, command, records) SELECT 0, NULL, '', '', ''
     WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'fence' AND value = ?1)
-        OR (SELECT coalesce(max(seq), 0) FROM journal) + 1 <> ?2";
+        OR (SELECT coalesce(max(seq), 0) FROM journal) + 1 <> ?2
+        OR (?3 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM meta WHERE key = 'epoch' AND value = ?3))";
 const GONE: &str = "
     DELETE FROM records WHERE (kind, id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
 const PUT: &str = "
@@ -29,7 +30,8 @@ const NOTE: &str = "
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, ?2 FROM json_each(?1)";
 const LOOK: &str = "
     SELECT (SELECT coalesce(max(seq), 0) FROM journal), (SELECT value FROM meta WHERE key = 'fence'),
-        (SELECT mark FROM journal WHERE seq = ?1), EXISTS (SELECT 1 FROM journal WHERE seq = ?1)";
+        (SELECT mark FROM journal WHERE seq = ?1), EXISTS (SELECT 1 FROM journal WHERE seq = ?1),
+        (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch')";
 /// Only in place of the fence that we know: were this carried out late, it would change nothing.
 const FENCE: &str = "UPDATE meta SET value = ?1 WHERE key = 'fence' AND value = ?2";
 /// The database's own word for a guard that held, or a number that somebody else had first.
@@ -60,12 +62,13 @@ impl CommitLine {
         let damaged =
             |detail: &str| StoreError::Damaged { place: self.http.place.clone(), detail: detail.to_owned() };
         let row = answered.last().and_then(|last| last.values.first());
-        let row = row.filter(|row| row.len() == 4).ok_or_else(|| damaged("a row is missing"))?;
+        let row = row.filter(|row| row.len() == 5).ok_or_else(|| damaged("a row is missing"))?;
         let fence = row[1].as_str().ok_or_else(|| damaged("its fence is missing"))?;
         self.fence = Some(fence.to_owned());
         // A commit without a mark is of an older version or from a backup, and in any case not ours.
         let there = integer(&row[3]) == 1;
-        Ok(Seen { last: integer(&row[0]).unsigned_abs(), mark: there.then(|| text(&row[2])) })
+        let epoch = u32::try_from(integer(&row[4])).unwrap_or_default();
+        Ok(Seen { last: integer(&row[0]).unsigned_abs(), mark: there.then(|| text(&row[2])), epoch })
     }
 }
 
@@ -78,7 +81,7 @@ fn statements(group: &Written, fence: &str) -> Vec<Statement> {
     let gone: Vec<_> = group.records.iter().filter(|row| row.json.is_none()).collect();
     let put: Vec<_> = group.records.iter().filter(|row| row.json.is_some()).collect();
     let note = |row: &JournalRow| json!([row.seq, row.time, row.actor, row.command, row.records]);
-    let mut all = vec![statement(GUARD, [json!(fence), json!(group.first)])];
+    let mut all = vec![statement(GUARD, [json!(fence), json!(group.first), json!(epoch_text(group.epoch))])];
     if !gone.is_empty() {
         all.push(statement(GONE, [list(gone.iter().map(|row| json!([row.kind, row.id])))]));
     }

@@ -37,13 +37,16 @@ const NEXT_EPOCH: &str = "
     UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
     WHERE key = 'epoch' AND CAST(value AS INTEGER) < 16777215";
 const EPOCH: &str = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'";
-/// Under the version that the statement before has counted up.
+/// Under the version that the statement before has counted up, if it has.
 const PUT_INVENTORY: &str = "
     INSERT INTO inventory (host, json, version)
     SELECT new.value ->> 0, new.value ->> 1, CAST(meta.value AS INTEGER)
     FROM json_each(?1) AS new, meta WHERE meta.key = 'inventory'
+        AND (?2 IS NULL OR EXISTS (SELECT 1 FROM meta WHERE key = 'epoch' AND value = ?2))
     ON CONFLICT (host) DO UPDATE SET json = excluded.json, version = excluded.version";
-const DELETE_INVENTORY: &str = "DELETE FROM inventory WHERE host IN (SELECT value FROM json_each(?1))";
+const DELETE_INVENTORY: &str = "
+    DELETE FROM inventory WHERE host IN (SELECT value FROM json_each(?1))
+        AND (?2 IS NULL OR EXISTS (SELECT 1 FROM meta WHERE key = 'epoch' AND value = ?2))";
 /// The leader's clock, in milliseconds since 1970.
 const CLOCK: &str = "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
 const LEASE: &str = "
@@ -165,10 +168,16 @@ pub(super) async fn put_inventory(
     http: &Http,
     put: &[(String, String)],
     gone: &[String],
+    epoch: Option<Epoch>,
 ) -> Result<(), StoreError> {
-    let put = statement(PUT_INVENTORY, [Value::from(json!(put).to_string())]);
-    let gone = statement(DELETE_INVENTORY, [Value::from(json!(gone).to_string())]);
-    http.repeatable(&[statement(NEXT_INVENTORY, []), put, gone]).await.map(drop)
+    let epoch = json!(rows::epoch_text(epoch));
+    let put = statement(PUT_INVENTORY, [Value::from(json!(put).to_string()), epoch.clone()]);
+    let gone = statement(DELETE_INVENTORY, [Value::from(json!(gone).to_string()), epoch.clone()]);
+    let answered = http.repeatable(&[statement(NEXT_INVENTORY, [epoch]), put, gone]).await?;
+    match answered.first().is_some_and(|counted| counted.rows_affected > 0) {
+        true => Ok(()),
+        false => Err(StoreError::Deposed(http.place.clone())),
+    }
 }
 
 /// The texts of rows of two.

@@ -14,9 +14,10 @@ pub(crate) const PRUNE: &str = "
         coalesce((SELECT min(seq) FROM journal WHERE time >= ?1), (SELECT max(seq) FROM journal)),
         (SELECT min(seq) FROM journal) + ?2
     )";
-/// Counts up the version under which inventory is written.
+/// Counts up the version under which inventory is written, if `?1` is the epoch that was taken last, or null.
 pub(crate) const NEXT_INVENTORY: &str = "
-    UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE key = 'inventory'";
+    UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE key = 'inventory'
+        AND (?1 IS NULL OR EXISTS (SELECT 1 FROM meta WHERE key = 'epoch' AND value = ?1))";
 /// `?1` after this version. One statement, so that rows and version are of one instant. One row has no host: the newest
 /// version.
 pub(crate) const INVENTORY: &str = "

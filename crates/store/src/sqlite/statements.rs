@@ -33,6 +33,7 @@ const PUT_JOURNAL: &str =
 const NEXT_EPOCH: &str = "
     UPDATE meta SET value = CAST(value AS INTEGER) + 1
     WHERE key = 'epoch' AND CAST(value AS INTEGER) < 16777215 RETURNING CAST(value AS INTEGER)";
+const EPOCH: &str = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'";
 const PUT_INVENTORY: &str = "
     INSERT INTO inventory (host, json, version)
     VALUES (?1, ?2, (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'inventory'))
@@ -103,12 +104,17 @@ impl Statements {
         Ok(Loaded { seq, server, records })
     }
 
-    /// Commits a group; or says that another number is next.
+    /// Commits a group; or says that another number is next, or a later epoch was taken.
     pub(super) fn commit(&mut self, group: &Written) -> Result<Result<(), CommitError>, Failed> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let last = transaction.query_row(LAST_SEQ, [], seq)?;
         if let Some(conflict) = group.misnumbered(last) {
             return Ok(Err(conflict));
+        }
+        if let Some(epoch) = group.epoch
+            && transaction.query_row(EPOCH, [], |row| row.get::<_, u32>(0))? != epoch.number()
+        {
+            return Err(StoreError::Deposed(self.place.clone()).into());
         }
         write(&transaction, group)?;
         transaction.commit()?;
@@ -157,9 +163,16 @@ impl Statements {
         Ok(Epoch::new(number.ok_or_else(used_up)?))
     }
 
-    pub(super) fn put_inventory(&mut self, put: &[(String, String)], gone: &[String]) -> Result<(), Failed> {
+    pub(super) fn put_inventory(
+        &mut self,
+        put: &[(String, String)],
+        gone: &[String],
+        epoch: Option<Epoch>,
+    ) -> Result<(), Failed> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute(NEXT_INVENTORY, [])?;
+        if transaction.execute(NEXT_INVENTORY, [rows::epoch_text(epoch)])? == 0 {
+            return Err(StoreError::Deposed(self.place.clone()).into());
+        }
         {
             let mut statement = transaction.prepare(PUT_INVENTORY)?;
             for (host, json) in put {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::HostId;
-use store::{Existing, Held, InventoryRow};
+use store::{CommitError, Existing, Held, InventoryRow, StoreError};
 use tokio::task::JoinSet;
 
-use super::history::plain;
+use super::history::{one, plain};
 use super::several::servers;
 use super::{Place, wait};
 
@@ -109,6 +109,62 @@ pub fn following_inventory_misses_nothing_whoever_writes<P: Place>() {
         (followed, there.into_iter().map(|row| (row.host, row.json)).collect::<BTreeMap<_, _>>())
     });
     assert_eq!(followed, there);
+}
+
+/// Whoever led before says nothing more, at whichever server and however often it tries.
+pub fn what_is_said_in_an_epoch_that_is_over_changes_nothing<P: Place>() {
+    let place = P::empty();
+    let all = servers(&place, 2);
+    let (here, there) = (&all[0], all.last().unwrap());
+    let deposed = |error: &StoreError| matches!(error, StoreError::Deposed(_));
+    wait(async {
+        let first = Some(here.next_epoch().await.unwrap());
+        here.commit_in(plain(2), first).await.unwrap();
+        here.put_inventory_in(vec![host(1, "{}"), host(2, "{}")], first).await.unwrap();
+        let (version, _) = there.inventory_since(0).await.unwrap();
+
+        let second = Some(there.next_epoch().await.unwrap());
+        for _ in 0..2 {
+            let error = here.commit_in(one(3), first).await.unwrap_err();
+            assert!(matches!(&error, CommitError::Store(error) if deposed(error)), "{error:?}");
+            let gone = InventoryRow { json: None, ..host(1, "") };
+            let error = here.put_inventory_in(vec![gone, host(2, "[]")], first).await.unwrap_err();
+            assert!(deposed(&error), "{error:?}");
+        }
+        assert_eq!(here.check().await, Ok(2));
+        assert_eq!(here.inventory_since(version).await, Ok((version, Vec::new())), "not even its version");
+        assert_eq!(here.inventory().await.unwrap().len(), 2);
+
+        // What needs no leader goes on, and whoever leads now is heard.
+        here.commit(one(3)).await.unwrap();
+        there.commit_in(one(4), second).await.unwrap();
+        there.put_inventory_in(vec![host(2, "[]")], second).await.unwrap();
+        assert_eq!(here.inventory_since(version).await.unwrap().1, [host(2, "[]")]);
+    });
+}
+
+/// One server begins to lead while another one still speaks as the leader: what that said is there before, or not at all.
+pub fn an_epoch_begins_after_all_that_is_said_in_the_one_before<P: Place>() {
+    let place = P::empty();
+    let all = servers(&place, 2);
+    let (here, there) = (Arc::clone(&all[0]), Arc::clone(all.last().unwrap()));
+    wait(async {
+        let epoch = Some(here.next_epoch().await.unwrap());
+        let speaking = tokio::spawn(async move {
+            let mut said = 0;
+            while here.commit_in(one(said + 1), epoch).await.is_ok() {
+                said += 1;
+            }
+            said
+        });
+        while there.check().await.unwrap() < 10 {
+            tokio::task::yield_now().await;
+        }
+        there.next_epoch().await.unwrap();
+        let then = there.check().await.unwrap();
+        assert_eq!(speaking.await.unwrap(), then);
+        assert_eq!(there.check().await, Ok(then), "nothing came late");
+    });
 }
 
 pub fn of_many_servers_that_say_who_they_are_one_is_believed<P: Place>() {

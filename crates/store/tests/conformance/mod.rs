@@ -113,6 +113,8 @@ macro_rules! conformance {
             who_holds_a_lease_is_seen_by_all_until_it_ends
             what_was_written_of_hosts_since_is_told
             following_inventory_misses_nothing_whoever_writes
+            what_is_said_in_an_epoch_that_is_over_changes_nothing
+            an_epoch_begins_after_all_that_is_said_in_the_one_before
             of_many_servers_that_say_who_they_are_one_is_believed
             a_backup_says_who_the_servers_are_and_lets_leases_go
             every_released_version_opens_and_moves_forward
