@@ -1,7 +1,8 @@
 //! Candidates: the addresses at which a peer may be reached, best first, and what each of them is.
 //!
 //! A pure function of what this host is like and what the map says of the peer. It keeps true that no candidate lies within
-//! one of our own networks (that would be WireGuard within itself) or is this very machine.
+//! one of our own networks (that would be WireGuard within itself) or is this very machine. One within a range behind a
+//! member is as good as any: what WireGuard sends is marked, and goes past our own routes there (`Rule`).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
