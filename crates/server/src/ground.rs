@@ -40,6 +40,9 @@ impl Ground {
     pub(crate) async fn lay(settings: &mut Settings) -> Result<Self> {
         create_private_folder(&settings.data)?;
         http::remove_leftovers(&settings.data)?;
+        if rekey::settle(&settings.data)? {
+            tracing::info!("the keys of a change that is finished were left over; they were cleared away");
+        }
         let identity = Arc::new(Identity::load_or_create(&settings.data)?);
         let certificates = certificates(settings)?;
         let pin = certificates.as_ref().map(|certificates| Digest::from_bytes(certificates.pin()));

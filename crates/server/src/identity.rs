@@ -24,8 +24,8 @@ pub struct Identity {
 }
 
 /// The files in which they are.
-const SEALING: &str = "sealing.key";
-const RENDEZVOUS: [&str; 2] = ["rendezvous-1.key", "rendezvous-2.key"];
+pub(crate) const SEALING: &str = "sealing.key";
+pub(crate) const RENDEZVOUS: [&str; 2] = ["rendezvous-1.key", "rendezvous-2.key"];
 
 impl Identity {
     /// Reads the keys, making those that are not there yet.
@@ -36,24 +36,28 @@ impl Identity {
     /// Reads the keys in a folder, making those that are not there yet.
     pub fn create_in(folder: &Path) -> Result<Self> {
         create_private_folder(folder)?;
-        Self::by(folder, key)
+        Self::by(|name| key(&folder.join(name)))
     }
 
     /// Reads the keys, and makes none.
     pub fn load(data: &Path) -> Result<Self> {
-        Self::load_from(&folder(data))
+        Self::load_from(&[folder(data)])
     }
 
-    /// Reads the keys in a folder, and makes none.
-    pub fn load_from(folder: &Path) -> Result<Self> {
-        let there = |path: &Path| {
-            read(path)?.with_context(|| format!("{} is not there; restore it from a backup", path.display()))
-        };
-        Self::by(folder, there)
+    /// Reads the keys, each in the first of these folders in which it is, and makes none.
+    pub fn load_from(folders: &[PathBuf]) -> Result<Self> {
+        Self::by(|name| {
+            for folder in folders {
+                if let Some(key) = read(&folder.join(name))? {
+                    return Ok(key);
+                }
+            }
+            let missing = folders.last().map(|folder| folder.join(name)).unwrap_or_default();
+            bail!("{} is not there; restore it from a backup", missing.display())
+        })
     }
 
-    fn by(folder: &Path, key: impl Fn(&Path) -> Result<[u8; 32]>) -> Result<Self> {
-        let key = |name: &str| key(&folder.join(name));
+    fn by(key: impl Fn(&str) -> Result<[u8; 32]>) -> Result<Self> {
         Ok(Self {
             sealing: SealingSecret::from_random(key(SEALING)?),
             rendezvous: [
@@ -63,20 +67,18 @@ impl Identity {
         })
     }
 
-    /// The names of the files.
-    pub fn files() -> impl Iterator<Item = &'static str> {
-        std::iter::once(SEALING).chain(RENDEZVOUS)
-    }
-
     /// Whether this database is one of servers with these keys; a new one becomes it. Hosts agreed their channels with one key:
     /// a server with another one would be none to them.
     pub async fn check(&self, database: &dyn Database, data: &Path, next: Option<&Next>) -> Result<()> {
         let ours = self.sealing.public().to_string();
         let theirs = database.identity(&ours).await.context("who uses the database cannot be read")?;
-        if next.is_some_and(|next| next.told.sealing.to_string() == theirs) {
-            bail!("a change of this server's keys was not finished; say `netloom-server rekey finish` again");
-        }
         if ours != theirs {
+            if next.is_some_and(|next| next.told.sealing.to_string() == theirs) {
+                bail!(
+                    "this server's next keys are in force, and it has not taken them over yet: a change of keys was not finished \
+                     here; say `netloom-server rekey finish`"
+                );
+            }
             bail!(
                 "{} belongs to a server with other keys than those in {}: no agent would know this one; copy the folder \
                  `keys` (and, with self-signed certificates, `tls`) of a server of this database to there, or name another \
@@ -88,6 +90,11 @@ impl Identity {
         }
         Ok(())
     }
+}
+
+/// The sealing key in a folder, if it is there.
+pub(crate) fn sealing(folder: &Path) -> Result<Option<SealingSecret>> {
+    Ok(read(&folder.join(SEALING))?.map(SealingSecret::from_random))
 }
 
 /// Makes a folder that only its owner can enter.

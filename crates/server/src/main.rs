@@ -1,16 +1,17 @@
 //! `netloom-server`: reads its arguments, starts the parts, and waits for the end.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use server::check::{self, State};
-use server::rekey;
+use server::restore::{self, Restored};
 use server::serve::Server;
-use server::settings::{Flags, Settings};
+use server::settings::{Flags, Settings, Tls};
 use server::telemetry::{self, Telemetry};
+use server::{owner, rekey};
 use store::Existing;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -67,12 +68,22 @@ enum Rekey {
 }
 
 const BEGUN: &str = "\
-The next keys are made. Copy the folders `keys` and `tls` to the other servers of this database, if there are any, and start
-each server again. `netloom server status` says how many hosts have not heard of the next keys yet; when there are none,
-stop all servers, say `netloom-server rekey finish` at one of them, copy the folders again, and start them.
+The next keys are made, in `keys/next` and `tls/next`.
+1. Make a backup of `keys` and `tls` now: hosts change to the next keys from the next start on, and an older copy does not have them.
+2. Copy both folders to the other servers of this database, if there are any, and start each server again.
+3. `netloom server status` says how many hosts have not heard of the next keys yet. When there are none, stop all servers, and say
+   `netloom-server rekey finish` at each.
+There is no way back: a host that has changed would have to join again. It may stay like this for as long as you like.
 ";
-const FINISHED: &str =
-    "The next keys are in force. Make a backup of `keys` and `tls`, and start the server again.\n";
+const FINISHED: &str = "\
+The next keys are in force here. Make a backup of `keys` and `tls`, and one of the database: older ones belong to the older keys.
+With several servers, say this at each of them. Then start the server.
+";
+/// Where the certificate is the server's own.
+const OTHER_PIN: &str = "\
+The certificate is another one: tokens that were handed out before lead nowhere any more, so make new ones; whoever administers says
+`netloom context add … --accept-pin`.
+";
 
 fn main() -> ExitCode {
     match perform(Arguments::parse()) {
@@ -88,32 +99,44 @@ fn perform(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         None | Some(Command::Run) => run(&arguments.flags)?,
         Some(Command::Check { json }) => return check(&arguments.flags, json),
-        Some(Command::Rekey { step }) => {
-            let settings = Settings::load(&arguments.flags)?;
-            let runtime = runtime()?;
-            match step {
-                Rekey::Begin => rekey::begin(&settings).and_then(|()| print(BEGUN))?,
-                Rekey::Finish { force } => {
-                    runtime.block_on(rekey::finish(&settings, force))?;
-                    print(FINISHED)?;
-                }
-                Rekey::Adopt => {
-                    let lost = runtime.block_on(rekey::adopt(&settings))?;
-                    print(&format!(
-                        "The database is this server's now. Hosts that have to join again: {lost}.\n"
-                    ))?;
-                }
-            }
-        }
+        Some(Command::Rekey { step }) => rekey(&arguments.flags, &step)?,
         Some(Command::Openapi) => print(&server::http::document()?)?,
-        Some(Command::Restore { backup, replace }) => {
-            let settings = Settings::load(&arguments.flags)?;
-            server::identity::create_private_folder(&settings.data)?;
-            let existing = if replace { Existing::Replace } else { Existing::Keep };
-            runtime()?.block_on(store::restore(&backup, &settings.database, existing))?;
-        }
+        Some(Command::Restore { backup, replace }) => restore(&arguments.flags, &backup, replace)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The settings, for a command that makes something in the data folder.
+fn settings_of_owner(flags: &Flags) -> Result<Settings> {
+    let settings = Settings::load(flags)?;
+    owner::work_as_owner_of(&settings.data)?;
+    Ok(settings)
+}
+
+fn rekey(flags: &Flags, step: &Rekey) -> Result<()> {
+    let settings = settings_of_owner(flags)?;
+    let runtime = runtime()?;
+    match step {
+        Rekey::Begin => rekey::begin(&settings).and_then(|()| print(BEGUN)),
+        Rekey::Finish { force } => {
+            runtime.block_on(rekey::finish(&settings, *force))?;
+            let more = if settings.tls == Tls::SelfSigned { OTHER_PIN } else { "" };
+            print(&(FINISHED.to_owned() + more))
+        }
+        Rekey::Adopt => {
+            let lost = runtime.block_on(rekey::adopt(&settings))?;
+            print(&format!("The database is this server's now. Hosts that have to join again: {lost}.\n"))
+        }
+    }
+}
+
+fn restore(flags: &Flags, backup: &Path, replace: bool) -> Result<()> {
+    let settings = settings_of_owner(flags)?;
+    let existing = if replace { Existing::Replace } else { Existing::Keep };
+    let Restored { seq, aside } = runtime()?.block_on(restore::restore(&settings, backup, existing))?;
+    let place = settings.database.place();
+    let aside = aside.map(|aside| format!(" What was there before is now {aside}.")).unwrap_or_default();
+    print(&format!("{} was restored into {place}, up to change {seq}.{aside}\n", backup.display()))
 }
 
 fn print(text: &str) -> Result<()> {

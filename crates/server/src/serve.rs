@@ -203,9 +203,11 @@ impl Tasks {
         let mut tasks = vec![
             tokio::spawn(follow_broker(events, brain.clone())),
             // What must be done once is done by the one that leads.
-            tokio::spawn(while_leading(brain.role(), move || prune(Arc::clone(&database), lifetime))),
             tokio::spawn(while_leading(brain.role(), move || clock::run(ticking.clone(), ephemeral_after))),
         ];
+        tasks.extend(lifetime.map(|lifetime| {
+            tokio::spawn(while_leading(brain.role(), move || prune(Arc::clone(&database), lifetime)))
+        }));
         let doors = [Door::First, Door::Second].into_iter().zip(doors);
         tasks.extend(doors.map(|(name, door)| tokio::spawn(follow_door(name, door, brain.clone()))));
         tasks.extend(certificates.map(|files| tokio::spawn(files.follow_files(CERTIFICATE_INTERVAL))));

@@ -12,8 +12,9 @@ use model::{DnsName, HostName, Keepalive};
 use settings::{Layers, parse_bool};
 use store::{Access, Address, Password};
 
-use crate::broker::settings::{self as broker, BrokerSettings};
+use crate::broker::settings::{self as broker, BrokerAddress, BrokerSettings};
 use crate::names::{self, DnsSettings};
+use crate::serve::host_of;
 
 /// Where the file is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/netloom/server.toml";
@@ -105,8 +106,8 @@ pub struct Settings {
     pub login_lifetime: Duration,
     /// How long an ephemeral host may be away until it is removed; none: for ever.
     pub ephemeral_after: Option<Duration>,
-    /// How long the journal is kept.
-    pub journal_lifetime: Duration,
+    /// How long the journal is kept; none: for ever.
+    pub journal_lifetime: Option<Duration>,
     /// Who may read metrics without a token, beside the machine itself.
     pub metrics_from: Vec<IpNet>,
     /// The domain below which networks without one of their own have their names.
@@ -158,7 +159,9 @@ impl Settings {
             coalesce: layers.one("coalesce_ms", millis).unwrap_or(Duration::from_millis(20)),
             login_lifetime: layers.one("login_hours", hours).unwrap_or(Duration::from_secs(12 * 3600)),
             ephemeral_after: layers.one("ephemeral_after", span).unwrap_or(Some(Duration::from_secs(600))),
-            journal_lifetime: layers.one("journal_days", days).unwrap_or(Duration::from_secs(400 * 86_400)),
+            journal_lifetime: layers
+                .one("journal_days", days)
+                .unwrap_or(Some(Duration::from_secs(400 * 86_400))),
             metrics_from: layers.list("metrics_from", network).unwrap_or_default(),
             domain: layers.one("domain", str::parse).unwrap_or_else(control::plan::default_domain),
             broker: broker::read(&mut layers),
@@ -168,6 +171,7 @@ impl Settings {
             tls,
         };
         settings.check_plain_http(&mut layers);
+        settings.check_told_brokers(&mut layers);
         layers.finish()?;
         Ok(settings)
     }
@@ -180,6 +184,27 @@ impl Settings {
                 "tls",
                 "without TLS the server listens on loopback only; set `listen` to 127.0.0.1 or, behind a proxy on \
                  another machine, `allow_plain_http` to true",
+            );
+        }
+    }
+
+    /// An agent that is told `127.0.0.1` looks for the broker on its own machine, and shows whatever listens there its password.
+    fn check_told_brokers(&self, layers: &mut Layers) {
+        let BrokerSettings::External(external) = &self.broker else { return };
+        let is_own = |host: &str| broker::is_this_machine(host);
+        let mut hosts = self.urls.iter().filter_map(|url| host_of(url));
+        if hosts.all(|host| is_own(&host)) {
+            return;
+        }
+        let told = external.told.iter().filter_map(|text| BrokerAddress::parse(text).ok());
+        for address in told.filter(|address| is_own(&address.host)) {
+            layers.wrong(
+                "broker_urls",
+                format!(
+                    "agents would be told that the broker is at `{}`, which is their own machine to each of them, and show \
+                     whatever listens there their passwords; name the addresses at which agents reach it",
+                    address.text
+                ),
             );
         }
     }
@@ -319,8 +344,10 @@ fn hours(value: &str) -> Result<Duration, String> {
     number(value, 24 * 366, "hours").map(|hours| Duration::from_secs(hours.max(1) * 3600))
 }
 
-fn days(value: &str) -> Result<Duration, String> {
-    number(value, 36_600, "days").map(|days| Duration::from_secs(days.max(1) * 86_400))
+/// 0 is for ever.
+fn days(value: &str) -> Result<Option<Duration>, String> {
+    let days = number(value, 36_600, "days")?;
+    Ok((days > 0).then(|| Duration::from_secs(days * 86_400)))
 }
 
 /// A number with its unit; 0 is for ever.
@@ -447,6 +474,42 @@ mod tests {
         assert!(!format!("{settings:?}").contains("hunter2") && !format!("{settings:?}").contains("anna"));
         std::fs::write(&file, "").unwrap();
         assert!(check(&with).unwrap_err().to_string().contains("no password"));
+    }
+
+    #[test]
+    fn the_journal_is_kept_for_days_or_for_ever() {
+        let kept = |file: &str| check(file).unwrap().journal_lifetime;
+        let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+        assert_eq!(
+            (kept(""), kept("journal_days = 7"), kept("journal_days = 0")),
+            (days(400), days(7), None)
+        );
+    }
+
+    #[test]
+    fn agents_are_not_sent_to_their_own_machine_for_a_broker() {
+        let folder = tempfile::tempdir().unwrap();
+        let password = folder.path().join("password");
+        std::fs::write(&password, "secret\n").unwrap();
+        let with = |broker: &str, more: &str| {
+            check(&format!(
+                "broker = \"{broker}\"\nbroker_user = \"netloom\"\nbroker_password_file = {password:?}\n{more}"
+            ))
+            .map(drop)
+            .map_err(|error| error.to_string())
+        };
+        let (here, there) =
+            ("url = \"https://127.0.0.1:8443\"\n", "url = \"https://vpn.example.org:8443\"\n");
+        let both = "url = [\"https://localhost:8443\", \"https://vpn.example.org:8443\"]\n";
+        let told = "broker_urls = [\"mqtts://vpn.example.org\"]\n";
+        for own in ["mqtt://127.0.0.1", "mqtts://localhost", "wss://[::1]/mqtt", "mqtts://0.0.0.0"] {
+            for urls in [there, both] {
+                let error = with(own, urls).unwrap_err();
+                assert!(error.contains("broker_urls") && error.contains(own), "{own}: {error}");
+            }
+            with(own, &(there.to_owned() + told)).unwrap();
+            with(own, here).unwrap();
+        }
     }
 
     #[test]

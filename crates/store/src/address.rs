@@ -23,8 +23,8 @@ pub(crate) struct Backend {
     pub(crate) inspect: for<'a> fn(&'a Address) -> Answer<'a, Option<Inspected>>,
     /// Opens it, and makes what is missing.
     pub(crate) open: for<'a> fn(&'a Address) -> Answer<'a, Arc<dyn Database>>,
-    /// Fills it from a backup.
-    pub(crate) restore: for<'a> fn(&'a Address, &'a Path, Existing) -> Answer<'a, ()>,
+    /// Fills it from a backup; says where what was there before is now, if it is anywhere.
+    pub(crate) restore: for<'a> fn(&'a Address, &'a Path, Existing) -> Answer<'a, Option<Place>>,
 }
 
 /// Every kind of database there is.
@@ -138,6 +138,11 @@ impl Address {
         Self { access, ..self }
     }
 
+    /// Whether several servers can use it at the same time.
+    pub fn is_shared(&self) -> bool {
+        self.url.scheme != sqlite::SCHEME
+    }
+
     /// Where it is, in words that may be shown.
     pub fn place(&self) -> &Place {
         &self.place
@@ -172,8 +177,13 @@ pub async fn open(address: &Address) -> Result<Arc<dyn Database>, StoreError> {
     (address.backend.open)(address).await
 }
 
-/// Fills the database at this address from a backup, whichever database that is from. No server may use it meanwhile.
-pub async fn restore(backup: &Path, address: &Address, existing: Existing) -> Result<(), StoreError> {
+/// Fills the database at this address from a backup, whichever database that is from. No server may use it meanwhile. Says where
+/// what was there before is now, if it is anywhere.
+pub async fn restore(
+    backup: &Path,
+    address: &Address,
+    existing: Existing,
+) -> Result<Option<Place>, StoreError> {
     (address.backend.restore)(address, backup, existing).await
 }
 

@@ -44,7 +44,7 @@ pub(crate) const BACKEND: Backend = Backend {
         Box::pin(async move { Ok(Arc::new(Postgres::open(address).await?) as Arc<dyn Database>) })
     },
     restore: |address: &Address, backup, existing: Existing| {
-        Box::pin(async move { copy::restore(&Target::of(address)?, backup, existing).await })
+        Box::pin(async move { copy::restore(&Target::of(address)?, backup, existing).await.map(|()| None) })
     },
 };
 

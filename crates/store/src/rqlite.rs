@@ -37,7 +37,7 @@ pub(crate) const BACKEND: Backend = Backend {
     inspect: |address| Box::pin(async move { schema::inspect(&target::http(address)?).await }),
     open: |address| Box::pin(async move { Ok(Arc::new(Rqlite::open(address).await?) as Arc<dyn Database>) }),
     restore: |address: &Address, backup, existing: Existing| {
-        Box::pin(async move { copy::restore(&target::http(address)?, backup, existing).await })
+        Box::pin(async move { copy::restore(&target::http(address)?, backup, existing).await.map(|()| None) })
     },
 };
 

@@ -52,7 +52,7 @@ fn refusal(path: &Path) -> StoreError {
 }
 
 fn restore(backup: &Path, to: &Path) -> Result<(), StoreError> {
-    wait(store::restore(backup, &Address::file(to), Existing::Keep))
+    wait(store::restore(backup, &Address::file(to), Existing::Keep)).map(drop)
 }
 
 fn at(path: &Path) -> store::Place {

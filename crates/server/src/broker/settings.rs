@@ -11,7 +11,7 @@ use axum::http::Uri;
 use settings::Layers;
 use zeroize::Zeroizing;
 
-use crate::settings::{first_line, folder, text};
+use crate::settings::{first_line, folder};
 
 /// Which broker carries changes.
 #[derive(Debug, Clone)]
@@ -142,15 +142,21 @@ impl BrokerAddress {
     }
 }
 
+/// Whether this names the machine on which it is read, whichever that is.
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    is_loopback(host) || host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified())
+}
+
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
 }
 
 /// Reads the settings.
 pub(crate) fn read(layers: &mut Layers) -> BrokerSettings {
     let address = layers.one("broker", choice).flatten();
     let told = layers.list("broker_urls", |text| BrokerAddress::parse(text).map(|address| address.text));
-    let user = layers.one("broker_user", text);
+    let user = layers.one("broker_user", user_name);
     let password = layers.one("broker_password_file", secret);
     let authorities = layers.one("broker_ca_file", folder);
     let folder = layers.one("broker_accounts_folder", folder);
@@ -216,6 +222,17 @@ fn kind(value: &str) -> Result<Kind, String> {
     }
 }
 
+/// A name that every kind of account can have: files of accounts have a colon behind it, and lines.
+fn user_name(value: &str) -> Result<String, String> {
+    let is_odd = |c: char| c == ':' || c.is_whitespace() || c.is_control();
+    match value.is_empty() || value.contains(is_odd) {
+        false => Ok(value.to_owned()),
+        true => Err(format!(
+            "`{value}` is no user name for a broker: it has no colons and no spaces, and is not empty"
+        )),
+    }
+}
+
 /// None: the broker inside this process.
 fn choice(value: &str) -> Result<Option<BrokerAddress>, String> {
     if value == "embedded" { Ok(None) } else { BrokerAddress::parse(value).map(Some) }
@@ -270,6 +287,10 @@ mod tests {
             ["mqtt://b.example", "ws://10.0.0.1/mqtt", "http://b", "b", "mqtts://u:p@b", "mqtts://b/path"]
         {
             assert!(BrokerAddress::parse(url).is_err(), "{url}");
+        }
+        for user in ["a:b", "a b", "", "a\\tb"] {
+            let text = of(&format!("broker_user = \"{user}\"")).unwrap_err();
+            assert!(text.contains("no user name"), "{user}: {text}");
         }
         let local = BrokerAddress::parse("mqtt://[::1]").unwrap();
         assert_eq!((local.host.as_str(), local.port), ("::1", 1883));

@@ -15,6 +15,7 @@ mod way;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Result, ensure};
 use store::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -24,7 +25,6 @@ pub use keeper::Claim;
 pub(crate) use letters::{Letters, Purpose};
 pub use role::Role;
 pub(crate) use role::{leads, while_leading};
-pub use task::SERVER;
 pub(crate) use way::Way;
 
 /// How long a server that ends waits for its lease to be given back.
@@ -37,6 +37,17 @@ pub struct Running {
     pub holder: Holder,
     /// Whether it holds the lease of the leader.
     pub leads: bool,
+}
+
+/// Fails while a server of this database runs, for what none of them may see happen.
+pub async fn refuse_while_running(database: &dyn Database) -> Result<()> {
+    let running = database.held(task::SERVER).await?.len();
+    ensure!(
+        running == 0,
+        "{running} of this database's servers run; stop all of them first (one that died counts for {} seconds)",
+        task::SERVER_LIFETIME.as_secs()
+    );
+    Ok(())
 }
 
 /// This server among the others.

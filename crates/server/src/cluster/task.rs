@@ -18,9 +18,9 @@ use super::{Holder, Running};
 /// Who has it leads.
 const LEAD: &str = "lead";
 /// Begins the names of the leases that say which servers run.
-pub const SERVER: &str = "server/";
+pub(super) const SERVER: &str = "server/";
 /// How long a server counts as running after it was heard of last.
-const SERVER_LIFETIME: Duration = Duration::from_secs(15);
+pub(super) const SERVER_LIFETIME: Duration = Duration::from_secs(15);
 /// The list of servers is renewed with each of so many tries to lead.
 const LIST_EVERY: u32 = 5;
 /// Tries that may wait for their answers.

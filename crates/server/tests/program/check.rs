@@ -58,6 +58,7 @@ fn everything_that_is_wrong_is_said_at_once() {
             ("LISTEN", &taken.local_addr().unwrap().to_string()),
             ("DATABASE", &format!("postgres://netloom@{nobody}/netloom?sslmode=disable")),
             ("BROKER", &format!("mqtt://{nobody}")),
+            ("BROKER_URLS", "mqtts://nowhere.invalid"),
             ("BROKER_USER", "netloom"),
             ("BROKER_PASSWORD_FILE", password.to_str().unwrap()),
             ("URL", "https://nowhere.invalid:8443"),

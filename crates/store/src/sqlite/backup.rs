@@ -17,15 +17,22 @@ use crate::{Existing, Place, StoreError};
 /// What lies beside a database's name when it is there.
 const FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
+/// So many databases that were replaced may lie beside the one that counts.
+const MOST_ASIDE: u32 = 1_000;
+
 /// Copies the database, as it is at one instant, into a new file. Commits go on meanwhile.
 pub(super) fn backup(from: &Path, to: &Path) -> Result<(), StoreError> {
     let source = connect(from).map_err(|error| Failed::from(error).at(&Place::from(from)))?;
     into_new_file(&source, from, to, |_| Ok(()))
 }
 
-/// Makes a database of a backup. What is there already is kept, or put aside with `.old` behind its name. Blocks: a shell
-/// calls it before the server starts.
-pub(super) fn restore(backup: &Path, database: &Path, existing: Existing) -> Result<(), StoreError> {
+/// Makes a database of a backup. What is there already is kept, or put aside with `.old` behind its name, and a number where that
+/// is taken; says where. Blocks: a shell calls it before the server starts.
+pub(super) fn restore(
+    backup: &Path,
+    database: &Path,
+    existing: Existing,
+) -> Result<Option<Place>, StoreError> {
     let source = sound(backup)?;
     // A log that an earlier database left behind would be taken for the restored one's.
     let there = || {
@@ -34,32 +41,34 @@ pub(super) fn restore(backup: &Path, database: &Path, existing: Existing) -> Res
     if let (Some(there), Existing::Keep) = (there(), existing) {
         return Err(StoreError::Exists(Place::from(there.as_path())));
     }
-    let aside = match there() {
-        Some(_) => beside(database, ".old"),
-        None => PathBuf::new(),
+    let is_there = there().is_some();
+    let claim = claim(database)?;
+    let aside = match is_there {
+        true => Some(put_aside(database)?),
+        false => {
+            // Claiming it made it.
+            std::fs::remove_file(database).map_err(|error| of_file(database, &error))?;
+            None
+        }
     };
-    let folder = claim_empty(database, &aside)?;
     let restored = into_new_file(&source, backup, database, |copy| later_epoch(copy, backup));
-    if restored.is_err() && !aside.as_os_str().is_empty() {
+    if let (Err(_), Some(aside)) = (&restored, &aside) {
         // Back as it was; if that fails too, the files are there under their other names, and the error says what is wrong.
-        drop(rename_all(&aside, database));
+        drop(rename_all(aside, database));
     }
-    drop(folder);
-    restored
+    drop(claim);
+    restored.map(|()| aside.as_deref().map(Place::from))
 }
 
-/// Claims the database's name for the time of the restore, with no file under it.
-fn claim_empty(database: &Path, aside: &Path) -> Result<impl Sized + use<>, StoreError> {
-    let claim = claim(database)?;
-    if aside.as_os_str().is_empty() {
-        std::fs::remove_file(database).map_err(|error| of_file(database, &error))?;
-        return Ok(claim);
-    }
-    if let Some(there) = FILES.map(|suffix| beside(aside, suffix)).into_iter().find(|path| path.exists()) {
-        return Err(StoreError::Exists(Place::from(there.as_path())));
-    }
-    rename_all(database, aside)?;
-    Ok(claim)
+/// Moves the database to the first free name beside it.
+fn put_aside(database: &Path) -> Result<PathBuf, StoreError> {
+    let is_free = |aside: &PathBuf| !FILES.iter().any(|suffix| beside(aside, suffix).exists());
+    let numbered = (2..=MOST_ASIDE).map(|number| beside(database, &format!(".old-{number}")));
+    let first = beside(database, ".old");
+    let aside = std::iter::once(first.clone()).chain(numbered).find(is_free);
+    let aside = aside.ok_or_else(|| StoreError::Exists(Place::from(first.as_path())))?;
+    rename_all(database, &aside)?;
+    Ok(aside)
 }
 
 fn rename_all(from: &Path, to: &Path) -> Result<(), StoreError> {
