@@ -95,6 +95,16 @@ impl Op {
     }
 }
 
+/// Enough of a key to tell peers apart. What is said of an op goes into logs, which outlive the peer.
+struct Short<'a>(&'a WgPublicKey);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = self.0.to_string();
+        write!(f, "{}…", whole.get(..8).unwrap_or_default())
+    }
+}
+
 struct List<'a>(&'a BTreeSet<IpNet>);
 
 impl fmt::Display for List<'_> {
@@ -123,7 +133,7 @@ impl fmt::Display for Op {
         match self {
             Self::CreateLink(kind) => write!(f, "create link, {kind} WireGuard"),
             Self::DeleteLink => f.write_str("delete link"),
-            Self::SetKey(key) => write!(f, "set key {key}"),
+            Self::SetKey(key) => write!(f, "set key {}", Short(key)),
             Self::SetPort(port) => write!(f, "listen on UDP port {port}"),
             Self::SetMark(mark) => write!(f, "mark datagrams {mark:#x}"),
             Self::SetMtu(mtu) => write!(f, "set MTU {mtu}"),
@@ -135,7 +145,8 @@ impl fmt::Display for Op {
             Self::AddPeer(key, peer) => {
                 write!(
                     f,
-                    "add peer {key}, addresses {}, keepalive {} s",
+                    "add peer {}, addresses {}, keepalive {} s",
+                    Short(key),
                     List(&peer.allowed),
                     peer.keepalive
                 )?;
@@ -144,12 +155,14 @@ impl fmt::Display for Op {
                     None => Ok(()),
                 }
             }
-            Self::RemovePeer(key) => write!(f, "remove peer {key}"),
-            Self::AllowMore(key, more) => write!(f, "allow peer {key} also {}", List(more)),
-            Self::SetAllowed(key, allowed) => write!(f, "allow peer {key} exactly {}", List(allowed)),
-            Self::SetKeepalive(key, keepalive) => write!(f, "set keepalive of peer {key} to {keepalive} s"),
-            Self::SetEndpoint(key, endpoint) => write!(f, "send to peer {key} at {endpoint}"),
-            Self::Poke(key, _) => write!(f, "send a packet to peer {key} at once"),
+            Self::RemovePeer(key) => write!(f, "remove peer {}", Short(key)),
+            Self::AllowMore(key, more) => write!(f, "allow peer {} also {}", Short(key), List(more)),
+            Self::SetAllowed(key, allowed) => write!(f, "allow peer {} exactly {}", Short(key), List(allowed)),
+            Self::SetKeepalive(key, keepalive) => {
+                write!(f, "set keepalive of peer {} to {keepalive} s", Short(key))
+            }
+            Self::SetEndpoint(key, endpoint) => write!(f, "send to peer {} at {endpoint}", Short(key)),
+            Self::Poke(key, _) => write!(f, "send a packet to peer {} at once", Short(key)),
             Self::Around(around) => around.fmt(f),
         }
     }
@@ -168,7 +181,7 @@ mod tests {
             keepalive: Keepalive::DEFAULT,
             endpoint: Some("192.0.2.1:51820".parse().unwrap()),
         };
-        let name = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let name = "AAAAAAAA…";
         let line = |op: Op| op.to_string().replace(name, "KEY");
         assert_eq!(line(Op::CreateLink(LinkKind::Kernel)), "create link, kernel WireGuard");
         assert_eq!(

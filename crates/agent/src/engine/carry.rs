@@ -48,6 +48,7 @@ impl Engine {
 
     pub(super) async fn carry_out(&mut self, changed: Changed) {
         let Some(generation) = self.agent.map().map(|map| map.generation) else { return };
+        self.note_taken(&changed);
         self.tell_paths(&changed);
         match changed {
             Changed::Everything => {
@@ -203,6 +204,7 @@ impl Engine {
             tracing::error!("{error:#}");
             return;
         }
+        self.forget_at = None;
         self.session.record.removed = true;
         let name = self.session.record.name.clone();
         // Where `leave` has forgotten the server already, it stays forgotten.
@@ -218,7 +220,7 @@ impl Engine {
     }
 }
 
-fn not_on_disk(error: &anyhow::Error) -> String {
+pub(super) fn not_on_disk(error: &anyhow::Error) -> String {
     tracing::error!("the newest map is not on disk: {error:#}");
     format!("{error:#}")
 }

@@ -15,6 +15,7 @@ mod agree;
 mod broker;
 mod carry;
 mod doors;
+mod forget;
 mod inbox;
 mod keeper;
 mod messages;
@@ -137,6 +138,8 @@ pub struct Engine {
     /// Deltas that came since the map was last written down; the agent's brain says which of them it took.
     unsaved: Vec<Delta>,
     sync_at: Option<Duration>,
+    /// When the map is written without what was taken away.
+    forget_at: Option<Duration>,
     store_error: Option<String>,
     carried: Option<Generation>,
     contact: Contact,
@@ -187,6 +190,8 @@ impl Engine {
         let addresses = machine.local_addresses().await?;
         let mut map_file = state.map_file(&session.record.name);
         let map = map_file.open()?;
+        // Nobody knows what is in the log of an earlier run.
+        let forget_at = (map.is_some() && !map_file.is_folded()).then_some(forget::FORGET_WITHIN);
         let inbox = Inbox::after(map.as_ref().map_or(0, |map| map.generation.number()));
         let facts = Facts {
             agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -224,6 +229,7 @@ impl Engine {
             map_file,
             unsaved: Vec::new(),
             sync_at: None,
+            forget_at,
             store_error: None,
             carried: None,
             contact: Contact::default(),
@@ -259,6 +265,17 @@ impl Engine {
 
     /// Runs until told otherwise. `ready` is called once the first map was carried out, or it is clear that none comes soon.
     pub async fn run(
+        &mut self,
+        calls: &mut mpsc::Receiver<Call>,
+        told: Pin<&mut (dyn Future<Output = ()> + Send)>,
+        ready: impl FnOnce(),
+    ) -> End {
+        let end = self.run_on(calls, told, ready).await;
+        self.forget();
+        end
+    }
+
+    async fn run_on(
         &mut self,
         calls: &mut mpsc::Receiver<Call>,
         mut told: Pin<&mut (dyn Future<Output = ()> + Send)>,
@@ -388,8 +405,9 @@ impl Engine {
         let names = self.names.as_ref().and_then(NameService::poll_deadline);
         let routers = self.routers.poll_deadline().filter(|_| self.prober.is_some());
         let brains = [agent, paths, names, routers, self.keeper.clients.poll_deadline()];
-        let own =
-            [self.look_at, self.resolve_at, self.sync_at, self.listen_at, self.key_at, Some(self.full_at)];
+        let disk = [self.sync_at, self.forget_at];
+        let own = [self.look_at, self.resolve_at, self.listen_at, self.key_at, Some(self.full_at)];
+        let own = own.into_iter().chain(disk);
         let all = brains.into_iter().chain(own).chain([once]);
         self.started + all.flatten().min().unwrap_or(FULL_LOOK)
     }
@@ -439,6 +457,10 @@ impl Engine {
         }
         if self.sync_at.take_if(|at| *at <= now).is_some() {
             self.sync();
+        }
+        if self.forget_at.is_some_and(|at| at <= now) {
+            self.forget();
+            self.tell_outcome();
         }
         if self.full_at <= now {
             self.full_at = now + FULL_LOOK;

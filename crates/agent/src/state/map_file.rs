@@ -8,7 +8,7 @@
 //!
 //! Numbers are big-endian. Each digest covers all that was before it, back to the base, so that a record counts only on the
 //! very history it was made for. A change costs what it says and not what the map holds: the log is folded into a new base
-//! only when it has grown past the base.
+//! only when it has grown past the base, or when the map no longer has what is still written there (`fold`).
 //!
 //! A delta is written before it is acted on, so the end of this process loses nothing. It reaches the disk itself a moment
 //! later (`Engine` syncs what has gathered, off its loop: a sync takes milliseconds on an SD card and wears it). A power cut
@@ -109,6 +109,18 @@ impl MapFile {
         }
         self.save_whole(map)?;
         Ok(Saved::Whole)
+    }
+
+    /// Whether nothing is on disk but this one map: no delta, and nothing that a delta has taken away.
+    pub fn is_folded(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.length == HEAD)
+    }
+
+    /// Makes the newest map all that is on disk.
+    pub fn fold(&mut self, map: &HostMap) -> anyhow::Result<()> {
+        let is_folded =
+            self.is_folded() && self.end.as_ref().is_some_and(|end| end.generation == map.generation);
+        if is_folded { Ok(()) } else { self.save_whole(map) }
     }
 
     /// The log, to be synced to the disk by somebody who may wait.

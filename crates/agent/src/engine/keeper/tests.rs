@@ -199,7 +199,7 @@ async fn one_peer_that_comes_changes_or_goes_costs_one_op_and_no_look() {
 
     follow(&mut keeper, &mut map, 5, None).await;
     let left = done(&keeper);
-    assert_eq!(left.ops, [format!("remove peer {}", key(5))]);
+    assert_eq!(left.ops, [Op::RemovePeer(key(5)).to_string()]);
     assert_eq!((left.observed, left.looked_at_link), (0, 0));
     is_as_derived_anew(&keeper, &map);
 }
@@ -323,7 +323,7 @@ async fn a_host_with_a_new_key_is_one_change_and_is_where_it_was() {
     follow(&mut keeper, &mut map, 7, Some(Peer { key: Some(key(777)), ..peer(7) })).await;
     let changed = done(&keeper);
     assert_eq!((changed.observed, changed.calls, changed.ops.len()), (0, 1, 2), "{changed:?}");
-    assert_eq!(changed.ops[0], format!("remove peer {}", key(7)));
+    assert_eq!(changed.ops[0], Op::RemovePeer(key(7)).to_string());
     assert!(changed.ops[1].ends_with("at 198.51.100.7:4242"), "{changed:?}");
     is_as_derived_anew(&keeper, &map);
 }
@@ -340,7 +340,7 @@ async fn a_device_takes_the_new_key_stays_the_same_link_and_may_have_the_former_
         keeper.settle(&map).await;
         assert!(keeper.has_its_key());
         let ops: Vec<String> = done(&keeper).ops;
-        assert_eq!(ops, [format!("set key {}", secret.public())]);
+        assert_eq!(ops, [Op::SetKey(secret.public()).to_string()]);
     }
     assert_eq!(keeper.actual().link.as_ref().unwrap().index, index);
     keeper.poke_all().await;

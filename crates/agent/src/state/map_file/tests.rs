@@ -209,3 +209,30 @@ fn a_map_that_is_forgotten_leaves_no_file() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     assert_eq!(reopened(&file).1, None);
 }
+
+#[test]
+fn what_was_taken_away_is_in_no_file_once_the_log_is_folded() {
+    let (folder, mut file, maps) = stored(3);
+    let mut next = maps.last().unwrap().clone();
+    let gone = HostId::from_bytes([2; 16]).into();
+    let away = Delta {
+        base: next.generation,
+        generation: Generation::from_number(5),
+        peers_gone: vec![gone],
+        ..Delta::default()
+    };
+    patch(&mut next, away.clone()).unwrap();
+    assert_eq!(file.save(&next, &[away]).unwrap(), Saved::Added);
+    let holds = |key: u8| {
+        let all = fs::read_dir(folder.path()).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+        all.flatten().collect::<Vec<u8>>().windows(32).any(|part| part == [key; 32])
+    };
+    assert!(holds(2) && holds(3) && !file.is_folded());
+    file.fold(&next).unwrap();
+    assert!(!holds(2) && holds(3) && file.is_folded());
+    let (mut file, map) = reopened(&file);
+    assert_eq!((map.as_ref(), file.is_folded()), (Some(&next), true));
+    patch(&mut next, join(5)).unwrap();
+    assert_eq!(file.save(&next, &[join(5)]).unwrap(), Saved::Added);
+    assert_eq!(reopened(&file).1, Some(next));
+}
