@@ -273,8 +273,8 @@ impl std::fmt::Display for Idle {
             Self::NotJoined => f.write_str("this machine has joined no network; join with `netclient join -t TOKEN`"),
             Self::Removed(server) => write!(
                 f,
-                "this machine was removed from the server {server} by an administrator; join again with a token, or clean \
-                 up with `netclient uninstall`"
+                "the server {server} has removed this machine: an administrator did, or it was ephemeral and away for too \
+                 long; join again with a token, or clean up with `netclient uninstall`"
             ),
             Self::Copied => f.write_str(
                 "the state of netclient was copied here from another machine, whose keys this one must not use; join with \
