@@ -34,7 +34,9 @@ use tokio::sync::mpsc;
 
 pub use ::wire::{PRESENCE_OFFLINE, PRESENCE_ONLINE};
 pub use chosen::{Chosen, told};
-pub use external::{AUTHENTICATE, AUTHORIZE, External, Guests, Hook, HostsOfIntent, Pauses, probe};
+pub use external::{
+    AUTHENTICATE, AUTHORIZE, External, Guests, Hook, HostsOfIntent, Pauses, Usable, examine, probe,
+};
 pub use listen::Embedded;
 
 /// Says whether `password` proves that the client is the host it names. Called for each CONNECT, from the connection's

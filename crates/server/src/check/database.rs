@@ -2,6 +2,7 @@
 
 use super::Finding;
 use crate::identity::Identity;
+use crate::rekey::Next;
 use crate::settings::Settings;
 
 pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
@@ -29,13 +30,23 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
         let detail = "it takes no writes: it is a standby, read-only, or this user may not write there";
         findings.push(Finding::wrong("database", detail));
     }
-    let ours = Identity::load(&settings.data).ok().map(|own| own.sealing.public().to_string());
-    if let (Some(theirs), Some(ours)) = (identity, ours)
-        && theirs != ours
-    {
-        let detail =
-            "the database belongs to servers with other keys; copy the folder `keys` of one of them here";
-        findings.push(Finding::wrong("keys", detail));
-    }
+    findings.extend(identity.and_then(|theirs| keys(settings, &theirs)));
     findings
+}
+
+/// Whether it is the database of servers with our keys.
+fn keys(settings: &Settings, theirs: &str) -> Option<Finding> {
+    let ours = Identity::load(&settings.data).ok()?.sealing.public().to_string();
+    if theirs == ours {
+        return None;
+    }
+    // What is wrong with them is told where keys are looked at.
+    let next = Next::load(&settings.data).ok().flatten().map(|next| next.told.sealing.to_string());
+    let detail = match next.is_some_and(|next| next == theirs) {
+        true => "a change to the next keys was not finished here; say `netloom-server rekey finish`",
+        false => {
+            "the database belongs to servers with other keys; copy the folder `keys` of one of them here, or name another database"
+        }
+    };
+    Some(Finding::wrong("keys", detail))
 }

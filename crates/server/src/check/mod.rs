@@ -4,8 +4,10 @@
 //! Not for mending: nothing is changed, made or migrated. It keeps true that one thing that is wrong hides no other.
 
 mod broker;
+mod certificate;
 mod database;
 mod files;
+mod names;
 mod ports;
 mod urls;
 
@@ -78,10 +80,13 @@ impl fmt::Display for Finding {
 
 /// Looks at everything that the settings name.
 pub async fn check(settings: &Settings) -> Vec<Finding> {
+    let is_up = ports::is_taken(settings.listen);
     let mut findings = files::check(settings);
+    findings.extend(certificate::check(settings).await);
     findings.extend(ports::check(settings));
     findings.extend(database::check(settings).await);
-    findings.push(broker::check(settings).await);
-    findings.extend(urls::check(settings).await);
+    findings.extend(broker::check(settings, is_up).await);
+    findings.extend(urls::check(settings, is_up).await);
+    findings.extend(names::check(settings).await);
     findings
 }

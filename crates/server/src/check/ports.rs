@@ -15,10 +15,18 @@ pub(super) fn check(settings: &Settings) -> Vec<Finding> {
         // It is done without where somebody else has it.
         Listen::Usual(_) => {}
         Listen::At(addresses) => {
-            findings.extend(addresses.iter().map(|address| port("dns", "UDP", *address, bind_udp)));
+            for address in addresses {
+                findings.push(port("dns", "UDP", *address, bind_udp));
+                findings.push(port("dns", "TCP", *address, bind_tcp));
+            }
         }
     }
     findings
+}
+
+/// Whether somebody has this port: the server, if it runs.
+pub(super) fn is_taken(address: SocketAddr) -> bool {
+    bind_tcp(address).is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
 }
 
 fn bind_tcp(address: SocketAddr) -> std::io::Result<()> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod check;
+mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpListener, UdpSocket};
@@ -134,7 +135,7 @@ async fn a_backup_brings_everything_back_in_another_folder() {
 
     let mut restore = command(program(), new.path());
     restore.arg("restore").arg(&file);
-    assert!(restore.status().unwrap().success());
+    assert!(restore.output().unwrap().status.success());
     let mut again = command(program(), new.path());
     again.arg("restore").arg(&file);
     assert!(refused(again).contains("netloom.db"), "what is there is not overwritten");

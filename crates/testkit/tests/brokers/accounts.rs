@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use agent::link::{LinkError, LinkEvent, ServerTrust};
-use server::broker::settings::AccountSettings;
-use server::broker::{Broker as _, External, Guests, Limits, probe};
+use server::broker::settings::{AccountSettings, ExternalSettings, FileSettings, Secret};
+use server::broker::{Broker as _, External, Guests, Limits, Usable, examine, probe};
 use testkit::brokers::mosquitto::{self, Mosquitto};
+use testkit::brokers::nats::Nats;
+use testkit::brokers::process::Process;
 use tokio::sync::watch;
 
 use crate::client::{connect, options};
@@ -68,20 +70,87 @@ async fn a_broker_whose_certificate_nobody_vouches_for_is_not_believed(mut subje
 }
 
 async fn a_check_says_whether_the_broker_can_be_used(subject: Subject) {
-    let (url, authority) = match &subject.engine {
-        Engine::Mosquitto(engine) => (engine.for_servers()[0].clone(), engine.process.authority()),
-        Engine::Nats(engine) => (engine.urls()[0].clone(), engine.process.authority()),
-        Engine::Embedded { .. } => unreachable!("for others"),
-    };
-    let good = settings(&url, authority, AccountSettings::None);
+    let good = subject.settings();
+    let url = good.address.text.clone();
     probe(good.clone()).await.unwrap();
-    let mut wrong = good.clone();
-    wrong.password = server::broker::settings::Secret::new("wrong".to_owned());
+    assert_eq!(examine(good.clone(), false).await.unwrap(), Usable::Now);
+    probe(ExternalSettings { accounts: AccountSettings::None, ..good.clone() }).await.unwrap();
+    let wrong = ExternalSettings { password: Secret::new("wrong".to_owned()), ..good.clone() };
     let text = format!("{:#}", probe(wrong).await.unwrap_err());
     assert!(text.contains(&url) && text.contains("broker_password_file"), "{text}");
-    let mut untrusted = good;
-    untrusted.authorities = None;
-    assert!(probe(untrusted).await.is_err());
+    let untrusted = ExternalSettings { authorities: None, ..good };
+    assert!(examine(untrusted, false).await.is_err());
+}
+
+/// Settings for a broker to which no server ever came.
+fn first(url: &str, process: &Process, accounts: AccountSettings) -> ExternalSettings {
+    agent::link::install_crypto_provider();
+    settings(url, process.authority(), accounts)
+}
+
+#[tokio::test]
+async fn a_broker_that_the_server_is_yet_to_give_accounts_is_no_mistake() {
+    let (mosquitto, nats) = (Mosquitto::start(mosquitto::Accounts::Files).unwrap(), Nats::start().unwrap());
+    let files =
+        |process: &Process| FileSettings { folder: process.accounts(), reload: Some(process.pid_file()) };
+    let url = mosquitto.for_servers()[0].clone();
+    let by_files =
+        first(&url, &mosquitto.process, AccountSettings::MosquittoFiles(files(&mosquitto.process)));
+    let nats_url = nats.urls()[0].clone();
+    let by_nats = first(&nats_url, &nats.process, AccountSettings::NatsFile(files(&nats.process)));
+    for settings in [&by_files, &by_nats] {
+        let Usable::Later(why) = examine(settings.clone(), false).await.unwrap() else {
+            panic!("it let us in")
+        };
+        assert!(why.contains("the server writes it"), "{why}");
+    }
+    // Whoever is asked by the broker has to run.
+    let by_http =
+        ExternalSettings { accounts: AccountSettings::Http(Secret::new("x".to_owned())), ..by_files.clone() };
+    let Usable::Later(why) = examine(by_http.clone(), false).await.unwrap() else { panic!("it let us in") };
+    assert!(why.contains("does not run"), "{why}");
+    assert!(examine(by_http, true).await.is_err());
+
+    // Written, and nobody has it read.
+    let AccountSettings::MosquittoFiles(kept) = &by_files.accounts else { panic!("other accounts") };
+    let mut alone = by_files.clone();
+    alone.accounts = AccountSettings::MosquittoFiles(FileSettings { reload: None, ..kept.clone() });
+    let (broker, _events) = External::new(alone.clone(), Limits::default(), PAUSES).unwrap();
+    let guests: Arc<dyn Guests> = Arc::new(Known::default());
+    let tasks = broker.run(&guests, &watch::channel(true).1);
+    let passwords = mosquitto.process.accounts().join("mosquitto-passwords");
+    until("no account was written", || {
+        std::fs::read_to_string(&passwords).is_ok_and(|text| !text.is_empty())
+    })
+    .await;
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    let text = format!("{:#}", examine(alone, false).await.unwrap_err());
+    assert!(text.contains("broker_reload") && text.contains("mosquitto-passwords"), "{text}");
+}
+
+#[tokio::test]
+async fn a_broker_that_nobody_tells_of_new_accounts_is_a_mistake() {
+    let subject = subject(Kind::MosquittoFiles).await;
+    let mut settings = subject.settings();
+    let AccountSettings::MosquittoFiles(files) = &mut settings.accounts else { panic!("other accounts") };
+    files.reload = Some(files.folder.join("nobody.pid"));
+    let text = format!("{:#}", examine(settings, false).await.unwrap_err());
+    assert!(text.contains("broker_reload"), "{text}");
+}
+
+#[tokio::test]
+async fn a_plugin_to_which_no_server_came_yet_is_good_as_it_is() {
+    let engine = Mosquitto::start(mosquitto::Accounts::Dynsec).unwrap();
+    let settings = first(&engine.for_servers()[0], &engine.process, AccountSettings::Dynsec);
+    assert_eq!(examine(settings, false).await.unwrap(), Usable::Now);
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_not_loaded_is_noticed() {
+    let subject = subject(Kind::MosquittoFiles).await;
+    let settings = ExternalSettings { accounts: AccountSettings::Dynsec, ..subject.settings() };
+    let text = format!("{:#}", probe(settings).await.unwrap_err());
+    assert!(text.contains("plugin does not answer"), "{text}");
 }
 
 /// The plugin and NATS's users tie a host's account to its client id only where they can: see docs/guide/brokers.md.

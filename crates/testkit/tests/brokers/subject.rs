@@ -87,6 +87,7 @@ pub(crate) struct Subject {
     pub(crate) leads: watch::Sender<bool>,
     pub(crate) url: String,
     pub(crate) trust: ServerTrust,
+    settings: Option<ExternalSettings>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -193,6 +194,7 @@ fn embedded(known: Arc<Known>) -> Subject {
         leads: watch::channel(true).0,
         url: format!("wss://{address}/mqtt"),
         trust: ServerTrust::Pin(certificates.pin()),
+        settings: None,
         tasks: Vec::new(),
     }
 }
@@ -217,7 +219,7 @@ fn external(
 ) -> Subject {
     let authority = std::fs::read_to_string(settings.authorities.as_ref().unwrap()).unwrap();
     let limits = Limits { down_bytes: 1_000_000, ..Limits::default() };
-    let (broker, events) = External::new(settings, limits, PAUSES).unwrap();
+    let (broker, events) = External::new(settings.clone(), limits, PAUSES).unwrap();
     let (leads, follows) = watch::channel(true);
     let guests: Arc<dyn Guests> = known.clone();
     let tasks = broker.run(&guests, &follows);
@@ -230,6 +232,7 @@ fn external(
         leads,
         url: hosts_url,
         trust: ServerTrust::Authorities(authority.into()),
+        settings: Some(settings),
         tasks,
     }
 }
@@ -261,6 +264,11 @@ impl Host {
 }
 
 impl Subject {
+    /// How the server reaches a broker that is not in this process.
+    pub(crate) fn settings(&self) -> ExternalSettings {
+        self.settings.clone().expect("the embedded one is this process")
+    }
+
     pub(crate) async fn event(&mut self) -> BrokerEvent {
         timeout(DEADLINE, self.events.recv())
             .await

@@ -243,8 +243,11 @@ impl Connection {
     }
 }
 
-fn no_answer() -> Trouble {
-    Trouble::Accounts("Mosquitto's dynamic security plugin does not answer; see `broker_accounts`".to_owned())
+/// The plugin said nothing in time.
+pub(super) fn no_answer() -> Trouble {
+    let what = "Mosquitto's dynamic security plugin does not answer: is it loaded, may our user keep accounts (its role `admin`), \
+                and is `broker_accounts` right?";
+    Trouble::Accounts(what.to_owned())
 }
 
 /// Sends orders and what waits for hosts.

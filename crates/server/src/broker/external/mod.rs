@@ -12,6 +12,7 @@
 mod accounts;
 mod connection;
 mod presence;
+mod probe;
 mod queue;
 mod talk;
 
@@ -19,7 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use model::HostId;
@@ -31,14 +32,14 @@ use tokio::task::JoinHandle;
 use super::settings::{AccountSettings, BrokerAddress, ExternalSettings, Secret};
 use super::{Backlog, Broker, BrokerEvent, Delivery, Events, Limits};
 use crate::identity::random;
-use accounts::files::{Files, Kind};
+use accounts::files::Files;
 use connection::{Connection, Doubts};
 use presence::Presence;
 use queue::Queue;
-use talk::Talk;
 
 pub use accounts::hook::{AUTHENTICATE, AUTHORIZE, Hook};
 pub use accounts::{Guests, HostsOfIntent};
+pub use probe::{Usable, examine, probe};
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +92,7 @@ struct Shared {
 #[derive(Clone)]
 pub struct External {
     shared: Arc<Shared>,
-    accounts: AccountSettings,
+    files: Option<Files>,
     events: mpsc::Sender<BrokerEvent>,
 }
 
@@ -99,9 +100,8 @@ impl External {
     /// Checks the settings. Nothing is connected before [`run`](Self::run).
     pub fn new(settings: ExternalSettings, limits: Limits, pauses: Pauses) -> Result<(Self, Events)> {
         let (events, heard) = mpsc::channel(limits.events);
-        let ExternalSettings { accounts, .. } = &settings;
-        let keeps_dynsec = matches!(accounts, AccountSettings::Dynsec);
-        let accounts = accounts.clone();
+        let keeps_dynsec = matches!(settings.accounts, AccountSettings::Dynsec);
+        let files = Files::of(&settings);
         let shared = Shared {
             target: target(settings, &limits)?,
             queue: Queue::new(&limits),
@@ -114,7 +114,7 @@ impl External {
             doubted: Notify::new(),
             changed: Arc::new(Notify::new()),
         };
-        Ok((Self { shared: Arc::new(shared), accounts, events }, heard))
+        Ok((Self { shared: Arc::new(shared), files, events }, heard))
     }
 
     /// Connects whenever this server leads, and keeps the accounts of these guests. The tasks end when they are aborted.
@@ -125,42 +125,18 @@ impl External {
             events: self.events.clone(),
             leads: leads.clone(),
         };
-        let (kind, settings) = match &self.accounts {
-            AccountSettings::MosquittoFiles(settings) => (Kind::Mosquitto, settings.clone()),
-            AccountSettings::NatsFile(settings) => (Kind::Nats, settings.clone()),
-            AccountSettings::Dynsec | AccountSettings::Http(_) | AccountSettings::None => {
-                return vec![tokio::spawn(connection.run())];
-            }
+        let connected = tokio::spawn(connection.run());
+        let Some(files) = self.files.clone() else {
+            return vec![connected];
         };
-        let Target { user, password, .. } = &self.shared.target;
-        let files = Files { kind, settings, user: user.clone(), password: password.clone() };
         let keeping = files.keep(Arc::clone(guests), Arc::clone(&self.shared.changed), leads.clone());
-        vec![tokio::spawn(connection.run()), tokio::spawn(keeping)]
+        vec![connected, tokio::spawn(keeping)]
     }
 
     /// Whether the connection stands.
     pub fn is_connected(&self) -> bool {
         self.shared.trouble().is_none()
     }
-}
-
-/// Tries once to connect and to hear hosts, as the server would. For checks; it keeps no accounts.
-pub async fn probe(settings: ExternalSettings) -> Result<()> {
-    let topics = match settings.accounts {
-        // The right to hear hosts is given when a server first runs.
-        AccountSettings::Dynsec => vec![accounts::dynsec::ANSWERS.to_owned()],
-        AccountSettings::MosquittoFiles(_)
-        | AccountSettings::NatsFile(_)
-        | AccountSettings::Http(_)
-        | AccountSettings::None => accounts::heard().into(),
-    };
-    let address = settings.address.text.clone();
-    let target = target(settings, &Limits::default())?;
-    let with_address = || format!("the message broker at {address}");
-    let mut talk = Talk::open(&target).await.with_context(with_address)?;
-    let subscribed = talk.subscribe(&topics).await;
-    talk.close().await;
-    subscribed.with_context(with_address)
 }
 
 fn target(settings: ExternalSettings, limits: &Limits) -> Result<Target> {

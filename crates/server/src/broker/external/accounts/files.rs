@@ -7,18 +7,18 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use model::HostId;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::sync::{Notify, watch};
 
 use super::{Guests, fingerprint, mosquitto, nats};
-use crate::broker::settings::{FileSettings, Secret};
+use crate::broker::settings::{AccountSettings, ExternalSettings, FileSettings, Secret};
 
 /// Changes are gathered for so long.
 const GATHER: Duration = Duration::from_millis(200);
@@ -27,7 +27,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// Whose files they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Kind {
+enum Kind {
     Mosquitto,
     Nats,
 }
@@ -40,14 +40,23 @@ impl Kind {
             Self::Nats => "nats-server",
         }
     }
+
+    /// The file in which accounts stand.
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Mosquitto => "mosquitto-passwords",
+            Self::Nats => "nats-users.conf",
+        }
+    }
 }
 
 /// The keeper of the files.
+#[derive(Clone)]
 pub(in super::super) struct Files {
-    pub(in super::super) kind: Kind,
-    pub(in super::super) settings: FileSettings,
-    pub(in super::super) user: String,
-    pub(in super::super) password: Secret,
+    kind: Kind,
+    settings: FileSettings,
+    user: String,
+    password: Secret,
 }
 
 /// What was done before.
@@ -60,6 +69,33 @@ struct Made {
 }
 
 impl Files {
+    /// Of these settings, where they want files.
+    pub(in super::super) fn of(settings: &ExternalSettings) -> Option<Self> {
+        let ExternalSettings { user, password, accounts, .. } = settings;
+        let (kind, files) = match accounts {
+            AccountSettings::MosquittoFiles(files) => (Kind::Mosquitto, files),
+            AccountSettings::NatsFile(files) => (Kind::Nats, files),
+            AccountSettings::Dynsec | AccountSettings::Http(_) | AccountSettings::None => return None,
+        };
+        Some(Self { kind, settings: files.clone(), user: user.clone(), password: password.clone() })
+    }
+
+    /// The file in which accounts stand.
+    pub(in super::super) fn path(&self) -> PathBuf {
+        self.settings.folder.join(self.kind.file())
+    }
+
+    /// Whether the account of the server itself stands there, with the password that it has now.
+    pub(in super::super) fn knows_us(&self) -> bool {
+        let there = fs::read_to_string(self.path());
+        there.is_ok_and(|text| self.own().is_ok_and(|own| text.contains(&own)))
+    }
+
+    /// Whether there is a process that would be told to read them again; also where nobody is to be told.
+    pub(in super::super) fn have_a_reader(&self) -> Result<bool> {
+        self.tell(test_kill_process)
+    }
+
     /// Writes them at once and whenever hosts changed, for as long as this server leads.
     pub(in super::super) async fn keep(
         self,
@@ -114,16 +150,15 @@ impl Files {
             kept.insert(host, (print, line));
         }
         made.lines = kept;
+        let own = self.own()?;
         made.unread |= match self.kind {
             Kind::Mosquitto => {
-                let own = format!("{}\n", mosquitto::password_line(&self.user, self.password.expose()));
-                let passwords = self.put("mosquitto-passwords", &(own + &lines.concat()))?;
+                let passwords = self.put(self.kind.file(), &(own + &lines.concat()))?;
                 self.put("mosquitto-rights", &mosquitto::rights(&self.user))? || passwords
             }
             Kind::Nats => {
-                let own = nats::server(&self.user, self.password.expose())?;
                 let users = std::iter::once(own.as_str()).chain(lines.iter().map(String::as_str));
-                self.put("nats-users.conf", &nats::file(users))?
+                self.put(self.kind.file(), &nats::file(users))?
             }
         };
         if made.unread {
@@ -131,6 +166,14 @@ impl Files {
         }
         made.unread = false;
         Ok(())
+    }
+
+    fn own(&self) -> Result<String> {
+        let password = self.password.expose();
+        match self.kind {
+            Kind::Mosquitto => Ok(format!("{}\n", mosquitto::password_line(&self.user, password))),
+            Kind::Nats => nats::server(&self.user, password),
+        }
     }
 
     fn line(&self, host: HostId, password: &str) -> Result<String> {
@@ -159,20 +202,26 @@ impl Files {
         Ok(true)
     }
 
+    /// A broker that does not run reads them when it starts.
     fn have_read(&self) -> Result<()> {
+        self.tell(|process| kill_process(process, Signal::HUP)).map(drop)
+    }
+
+    /// Does this to the process that reads them, and says whether there is one; also where nobody is to be told.
+    fn tell(&self, act: impl Fn(Pid) -> Result<(), Errno>) -> Result<bool> {
         let Some(file) = &self.settings.reload else {
-            return Ok(());
+            return Ok(true);
         };
         let Some(process) = process_of(file)? else {
-            return Ok(());
+            return Ok(false);
         };
         let name = fs::read_to_string(format!("/proc/{}/comm", process.as_raw_nonzero())).unwrap_or_default();
-        match kill_process_of(process, name.trim(), self.kind.program()) {
-            // It reads them when it starts.
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
+        match is_called(name.trim(), self.kind.program()).and_then(|()| act(process)) {
+            Ok(()) => Ok(true),
+            Err(Errno::SRCH) => Ok(false),
             Err(error) => Err(error).with_context(|| {
                 format!(
-                    "the process `{}` that {} names was not told to read them again; see `broker_reload`",
+                    "the process `{}` that {} names cannot be told to read them again; see `broker_reload`",
                     name.trim(),
                     file.display()
                 )
@@ -182,11 +231,8 @@ impl Files {
 }
 
 /// The file may be an old one, and the number somebody else's by now: SIGHUP ends most programs.
-fn kill_process_of(process: Pid, name: &str, wanted: &str) -> Result<(), Errno> {
-    if !name.is_empty() && name != wanted {
-        return Err(Errno::INVAL);
-    }
-    kill_process(process, Signal::HUP)
+fn is_called(name: &str, wanted: &str) -> Result<(), Errno> {
+    if name.is_empty() || name == wanted { Ok(()) } else { Err(Errno::INVAL) }
 }
 
 fn process_of(file: &Path) -> Result<Option<Pid>> {
@@ -240,6 +286,9 @@ mod tests {
                 assert!(text.contains(&host.to_string()), "{text}");
             }
             assert!(text.contains("netloom") && !text.contains("secret"), "{text}");
+            assert!(files.knows_us());
+            let other = Files { password: Secret::new("another".to_owned()), ..files.clone() };
+            assert!(!other.knows_us(), "its account has another password");
             assert_eq!(made.lines.len(), 2);
             assert!(!files.put(name, &text).unwrap(), "written again for nothing");
             assert!(fs::read_dir(folder.path()).unwrap().count() <= 2, "drafts are left");
@@ -257,7 +306,15 @@ mod tests {
         }
         fs::write(&file, "12\n").unwrap();
         assert_eq!(process_of(&file).unwrap(), Pid::from_raw(12));
-        let ourselves = rustix::process::getpid();
-        assert_eq!(kill_process_of(ourselves, "a-test", "mosquitto"), Err(Errno::INVAL), "it would end us");
+        let mut files = files(Kind::Mosquitto, folder.path());
+        assert!(files.have_a_reader().unwrap(), "nobody is to be told");
+        files.settings.reload = Some(folder.path().join("gone"));
+        files.have_read().unwrap();
+        assert!(!files.have_a_reader().unwrap());
+        fs::write(&file, rustix::process::getpid().as_raw_nonzero().to_string()).unwrap();
+        files.settings.reload = Some(file);
+        for told in [files.have_read().map(|()| true), files.have_a_reader()] {
+            assert!(told.unwrap_err().to_string().contains("broker_reload"), "it would end us");
+        }
     }
 }
