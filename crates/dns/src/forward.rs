@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use domain::base;
 
@@ -31,24 +31,42 @@ pub struct DomainRule {
     pub upstreams: Vec<SocketAddr>,
 }
 
-/// Upstreams that know the same; the one that answered last is asked first.
+/// After so long with another one, the first in order is asked first again.
+const BACK: Duration = Duration::from_secs(300);
+
+/// Upstreams that know the same; the one that answered last is asked first, for a while.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     upstreams: Vec<SocketAddr>,
-    first: AtomicUsize,
+    /// Who is asked first in place of the first, and since when.
+    instead: Mutex<Option<(usize, Instant)>>,
 }
 
 impl Group {
     /// All of them in the order of asking, each with its number.
     pub(crate) fn in_order(&self) -> impl Iterator<Item = (usize, SocketAddr)> {
-        let first = self.first.load(Relaxed);
+        self.in_order_at(Instant::now())
+    }
+
+    fn in_order_at(&self, now: Instant) -> impl Iterator<Item = (usize, SocketAddr)> {
+        let instead = *self.instead.lock().unwrap_or_else(PoisonError::into_inner);
+        let first =
+            instead.filter(|(_, since)| now.duration_since(*since) < BACK).map_or(0, |(number, _)| number);
         let count = self.upstreams.len();
         (0..count).map(move |step| (first + step) % count).map(|number| (number, self.upstreams[number]))
     }
 
     /// Remembers who answered.
     pub(crate) fn answered(&self, number: usize) {
-        self.first.store(number, Relaxed);
+        self.answered_at(number, Instant::now());
+    }
+
+    fn answered_at(&self, number: usize, now: Instant) {
+        let mut instead = self.instead.lock().unwrap_or_else(PoisonError::into_inner);
+        // Since when, not until when: who answers all the time is no reason to stay.
+        let since = instead.filter(|(other, since)| *other == number && now.duration_since(*since) < BACK);
+        let since = since.map_or(now, |(_, since)| since);
+        *instead = (number != 0).then_some((number, since));
     }
 }
 
@@ -71,7 +89,7 @@ impl Routes {
         if let Some(everything) = of_domain.remove(&[][..]).filter(|upstreams| !upstreams.is_empty()) {
             default = everything;
         }
-        let group = |upstreams| Arc::new(Group { upstreams, first: AtomicUsize::new(0) });
+        let group = |upstreams| Arc::new(Group { upstreams, instead: Mutex::default() });
         let domains = of_domain.into_iter().map(|(key, upstreams)| (key, group(upstreams))).collect();
         Self { default: group(default), domains }
     }
@@ -139,10 +157,18 @@ mod tests {
     }
 
     #[test]
-    fn who_answered_is_asked_first() {
-        let routes =
-            Routes::new(Forwarding { default: vec![upstream(1), upstream(2), upstream(3)], domains: vec![] });
-        routes.default.answered(1);
-        assert_eq!(ports(&routes, "a"), Some(vec![2, 3, 1]));
+    fn who_answered_is_asked_first_for_a_while() {
+        let upstreams = vec![upstream(1), upstream(2), upstream(3)];
+        let group = Group { upstreams, instead: Mutex::default() };
+        let now = Instant::now();
+        let order = |at| group.in_order_at(at).map(|(_, address)| address.port()).collect::<Vec<_>>();
+        group.answered_at(1, now);
+        assert_eq!(order(now), [2, 3, 1]);
+        group.answered_at(1, now + BACK / 2);
+        assert_eq!(order(now + BACK / 2), [2, 3, 1]);
+        assert_eq!(order(now + BACK), [1, 2, 3], "the first may have come back");
+        group.answered_at(2, now + BACK);
+        group.answered_at(0, now + BACK);
+        assert_eq!(order(now + BACK), [1, 2, 3]);
     }
 }

@@ -51,14 +51,25 @@ pub struct Options {
 
 /// An address that cannot be listened on now.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot answer DNS on {address}: {source}; give the port to nobody else, and see that the machine has the address"
-)]
+#[error("cannot answer DNS on {address}: {}", why(*.address, .source))]
 pub struct ListenError {
     /// The address.
     pub address: SocketAddr,
     /// What the kernel says.
     pub source: io::Error,
+}
+
+fn why(address: SocketAddr, source: &io::Error) -> String {
+    let port = address.port();
+    match source.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another program has port {port} there, or on all addresses (`ss -lntup 'sport = :{port}'` says which); have it \
+             listen elsewhere, or on single addresses"
+        ),
+        io::ErrorKind::AddrNotAvailable => "the machine does not have the address".to_owned(),
+        io::ErrorKind::PermissionDenied => format!("this process may not use port {port}"),
+        _other => source.to_string(),
+    }
 }
 
 /// A running server. It ends when it is dropped.

@@ -18,7 +18,7 @@ use crate::answer::Transport;
 use crate::foreign::Foreign;
 use crate::forward::Group;
 
-/// How long one upstream has for an answer.
+/// How long one upstream has for an answer, at most.
 const ONE_TRY: Duration = Duration::from_millis(1500);
 /// How long all of them have: those who ask us wait five seconds.
 const ALL_TRIES: Duration = Duration::from_millis(4500);
@@ -34,11 +34,13 @@ pub(crate) async fn ask(
     transport: Transport,
     is_own: impl Fn(SocketAddr) -> bool,
 ) -> Option<Vec<u8>> {
+    let others = || group.in_order().filter(|(_, upstream)| !is_own(*upstream));
+    let one_try = share(others().count());
     let mut bad = None;
     let asking = async {
         for _ in 0..ROUNDS {
-            for (number, upstream) in group.in_order().filter(|(_, upstream)| !is_own(*upstream)) {
-                match timeout(ONE_TRY, exchange(upstream, foreign, transport)).await {
+            for (number, upstream) in others() {
+                match timeout(one_try, exchange(upstream, foreign, transport)).await {
                     Ok(Ok(answer)) if is_good(&answer) => {
                         group.answered(number);
                         return Some(answer);
@@ -56,6 +58,12 @@ pub(crate) async fn ask(
         None
     };
     timeout(ALL_TRIES, asking).await.ok().flatten().or(bad)
+}
+
+/// How long each of so many has: all of them come to be asked, however many are silent.
+fn share(count: usize) -> Duration {
+    let count = u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+    ONE_TRY.min(ALL_TRIES / (count + 1))
 }
 
 fn is_good(answer: &[u8]) -> bool {
@@ -117,4 +125,18 @@ pub(crate) fn random_id() -> io::Result<u16> {
     let mut octets = [0; 2];
     getrandom::fill(&mut octets).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(u16::from_be_bytes(octets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_all_has_its_time_where_the_others_are_silent() {
+        for count in 1..=16 {
+            let all = u32::try_from(count).unwrap();
+            assert!(share(count) * all < ALL_TRIES, "{count}");
+            assert!(share(count) >= Duration::from_millis(250) && share(count) <= ONE_TRY);
+        }
+    }
 }
