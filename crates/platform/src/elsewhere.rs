@@ -60,6 +60,11 @@ impl Machine {
     pub async fn local_addresses(&self) -> anyhow::Result<BTreeSet<IpNet>> {
         match *self {}
     }
+
+    /// The networks inside this machine.
+    pub async fn inside_networks(&self) -> anyhow::Result<BTreeSet<IpNet>> {
+        match *self {}
+    }
 }
 
 impl Watch {

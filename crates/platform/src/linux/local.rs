@@ -1,4 +1,4 @@
-//! Where this machine can be reached: its own addresses, for reports.
+//! Where this machine can be reached: its own addresses, for reports. And what is inside it.
 //!
 //! Not for endpoints seen from outside (the rendezvous sees those). It keeps true that no address is told that only leads
 //! back into this machine or into a tunnel.
@@ -31,6 +31,33 @@ impl Machine {
         };
         Ok(reachable(&links, &addresses, &ways_out, self.link.as_str()))
     }
+
+    /// The networks of container engines and virtual machines inside this machine, ordered: none over which a way out leads.
+    pub async fn inside_networks(&self) -> anyhow::Result<BTreeSet<IpNet>> {
+        let looking = |error| words::could_not("list this machine's bridges", error);
+        let mut links = self.netlink.links().await.map_err(looking)?;
+        links.retain(|link| is_of_containers(link));
+        if links.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let addresses = self.netlink.addresses(None).await.map_err(looking)?;
+        let ways_out = self.netlink.default_route_links().await.map_err(looking)?;
+        Ok(inside(&links, &addresses, &ways_out))
+    }
+}
+
+/// Networks of these links, unless they lead out.
+fn inside(links: &[Link], addresses: &[Address], ways_out: &BTreeSet<u32>) -> BTreeSet<IpNet> {
+    let of_one = |address: &&Address| {
+        address.global && links.iter().any(|link| link.index == address.link) && !ways_out.contains(&address.link)
+    };
+    addresses.iter().filter(of_one).map(|address| address.net.trunc()).collect()
+}
+
+/// A bridge whose name its engine made: what people call `br-lan` may be a LAN.
+fn is_of_containers(link: &Link) -> bool {
+    let of_docker = |rest: &str| rest.len() == 12 && rest.chars().all(|c| c.is_ascii_hexdigit());
+    is_inside(link) && link.name.strip_prefix("br-").is_none_or(of_docker)
 }
 
 fn is_inside(link: &Link) -> bool {
@@ -83,6 +110,25 @@ mod tests {
     #[test]
     fn only_what_leads_to_this_machine_from_outside_is_told() {
         assert_eq!(told(&[2]), ["10.0.2.1/24", "10.0.8.1/24", "2001:db8::2/64"]);
+    }
+
+    #[test]
+    fn networks_of_containers_are_inside_and_lans_are_not() {
+        let links = [
+            link(2, "eth0", Kind::Other),
+            link(3, "docker0", Kind::Bridge),
+            link(4, "br-lan", Kind::Bridge),
+            link(5, "br-0123456789ab", Kind::Bridge),
+            link(6, "virbr0", Kind::Bridge),
+        ];
+        let mut bridges = links.to_vec();
+        bridges.retain(is_of_containers);
+        let mut addresses: Vec<Address> =
+            (2..=6).map(|index| address(index, &format!("10.0.{index}.1/24"))).collect();
+        addresses.push(Address { global: false, ..address(3, "fe80::1/64") });
+        let inside = inside(&bridges, &addresses, &[6].into());
+        let inside: Vec<String> = inside.iter().map(ToString::to_string).collect();
+        assert_eq!(inside, ["10.0.3.0/24", "10.0.5.0/24"]);
     }
 
     #[test]

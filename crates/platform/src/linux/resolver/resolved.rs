@@ -40,6 +40,9 @@ type Address = (i32, Vec<u8>);
 /// A name server of any link: the link's number, family, bytes, port (0 for the usual), name.
 type Server = (i32, i32, Vec<u8>, u16, String);
 
+/// The most domains that it takes for one link; of more it takes none.
+const MOST_DOMAINS: usize = 256;
+
 /// A connection to the machine's systemd-resolved.
 #[derive(Debug)]
 pub(super) struct Resolved {
@@ -62,6 +65,7 @@ impl Setting {
             .into_iter()
             .map(|(domain, is_searched)| (domain.as_str().to_owned(), !is_searched))
             .collect();
+        keep(&mut domains, MOST_DOMAINS - usize::from(wanted.all));
         if wanted.all {
             domains.push((ROOT.to_owned(), true));
         }
@@ -71,6 +75,18 @@ impl Setting {
     fn is_empty(&self) -> bool {
         self.servers.is_empty() && self.domains.is_empty()
     }
+}
+
+/// Leaves out what is too much: reverse names first, which are missed least.
+fn keep(domains: &mut Vec<(String, bool)>, most: usize) {
+    let is_reverse = |domain: &str| domain.ends_with(".in-addr.arpa") || domain.ends_with(".ip6.arpa");
+    let mut room = most.saturating_sub(domains.iter().filter(|(domain, _)| !is_reverse(domain)).count());
+    domains.retain(|(domain, _)| {
+        let kept = !is_reverse(domain) || room > 0;
+        room -= usize::from(kept && is_reverse(domain));
+        kept
+    });
+    domains.truncate(most);
 }
 
 impl Resolved {
@@ -310,6 +326,24 @@ mod tests {
         let all = Setting::of(&wanted);
         assert_eq!(all.domains.last(), Some(&(ROOT.to_owned(), true)));
         assert!(all.default_route);
+    }
+
+    #[test]
+    fn of_too_many_domains_reverse_ones_are_left_out_first() {
+        let domain = |text: String| text.parse().unwrap();
+        let wanted = Resolver {
+            servers: vec!["10.20.0.5".parse().unwrap()],
+            search: (0..100).map(|number| domain(format!("n{number}.netloom"))).collect(),
+            route: (0..200)
+                .map(|number| domain(format!("{number}.10.in-addr.arpa")))
+                .chain((0..100).map(|number| domain(format!("corp{number}.example"))))
+                .collect(),
+            all: true,
+        };
+        let set = Setting::of(&wanted).domains;
+        assert_eq!(set.len(), MOST_DOMAINS);
+        assert_eq!(set.iter().filter(|(domain, _)| domain.ends_with(".arpa")).count(), 55);
+        assert_eq!(set.last().map(|(domain, _)| domain.as_str()), Some(ROOT));
     }
 
     #[test]
