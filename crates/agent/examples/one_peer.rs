@@ -252,7 +252,7 @@ fn push(agent: &mut Agent, down: Down) -> anyhow::Result<(BTreeSet<MemberId>, BT
     agent.handle(AgentEvent::Pushed(down), Duration::ZERO);
     let mut changed = None;
     while let Some(action) = agent.poll_action() {
-        if let AgentAction::CarryOut(Changed::Peers { members, keys }) = action {
+        if let AgentAction::CarryOut(Changed::Peers { members, keys, records: _ }) = action {
             changed = Some((members, keys));
         }
     }

@@ -70,6 +70,9 @@ pub struct ServerView {
     pub answered: Option<Timestamp>,
     /// Why it did not, the last time it was asked.
     pub error: Option<String>,
+    /// Whether it did, and its answer cannot be read: nothing changes on this machine until it can.
+    #[serde(default)]
+    pub unreadable: bool,
     /// Whether changes are pushed.
     pub pushes: bool,
     /// The broker by which they are, where it is not the server's own.

@@ -76,6 +76,7 @@ fn map_of(generation: Generation) -> Response {
         networks: BTreeMap::new(),
         whole: Vec::new(),
         parts: 0,
+        records: BTreeMap::new(),
     };
     let reply = wire::encode(&MapReply::Parts(head));
     let sealed = channel().seal(Direction::Down, generation.number(), [7; 24], &reply);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 use model::{Generation, MemberId, NetworkId};
 
-use crate::{HostMap, Membership, OwnHost, Peer, ServerLinks};
+use crate::{HostMap, Membership, OwnHost, Peer, RecordsChange, ServerLinks};
 
 /// What changes from one host map to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
@@ -25,7 +25,8 @@ pub struct Delta {
     /// The server's doors, when they changed.
     #[n(3)]
     pub server: Option<ServerLinks>,
-    /// Networks that are new or changed.
+    /// Networks that are new, or changed in more than their records. What is held of their records stays, where the host
+    /// takes part.
     #[cbor(n(4), default, skip_if = "BTreeMap::is_empty")]
     pub networks: BTreeMap<NetworkId, Membership>,
     /// Networks that are gone.
@@ -37,18 +38,32 @@ pub struct Delta {
     /// Peers that are gone.
     #[cbor(n(7), default, skip_if = "Vec::is_empty")]
     pub peers_gone: Vec<MemberId>,
+    /// Networks whose records are others.
+    #[cbor(n(8), default, skip_if = "BTreeMap::is_empty")]
+    pub records: BTreeMap<NetworkId, RecordsChange>,
 }
 
 impl Delta {
     /// Whether it changes anything but the generation.
     pub fn is_empty(&self) -> bool {
-        let Self { base: _, generation: _, host, server, networks, networks_gone, peers, peers_gone } = self;
+        let Self {
+            base: _,
+            generation: _,
+            host,
+            server,
+            networks,
+            networks_gone,
+            peers,
+            peers_gone,
+            records,
+        } = self;
         host.is_none()
             && server.is_none()
             && networks.is_empty()
             && networks_gone.is_empty()
             && peers.is_empty()
             && peers_gone.is_empty()
+            && records.is_empty()
     }
 }
 
@@ -74,6 +89,22 @@ fn gone<K: Ord + Copy, V>(from: &BTreeMap<K, V>, to: &BTreeMap<K, V>) -> Vec<K> 
     from.keys().filter(|key| !to.contains_key(*key)).copied().collect()
 }
 
+fn networks(from: &HostMap, to: &HostMap) -> BTreeMap<NetworkId, Membership> {
+    let without = |(id, membership): (&NetworkId, &Membership)| (*id, membership.without_records());
+    let was = |id: &NetworkId| from.networks.get(id).map(Membership::without_records);
+    to.networks.iter().map(without).filter(|(id, now)| was(id).as_ref() != Some(now)).collect()
+}
+
+fn records(from: &HostMap, to: &HostMap) -> BTreeMap<NetworkId, RecordsChange> {
+    let change = |(id, now): (&NetworkId, &Membership)| {
+        let held = from.networks.get(id).filter(|_| now.takes_part());
+        let held = held.map(|held| held.records.as_slice()).unwrap_or_default();
+        let change = RecordsChange::between(held, &now.records);
+        (!change.is_empty()).then_some((*id, change))
+    };
+    to.networks.iter().filter_map(change).collect()
+}
+
 /// The difference of two maps of the same host.
 pub fn delta(from: &HostMap, to: &HostMap) -> Delta {
     Delta {
@@ -81,10 +112,11 @@ pub fn delta(from: &HostMap, to: &HostMap) -> Delta {
         generation: to.generation,
         host: (from.host != to.host).then(|| to.host.clone()),
         server: (from.server != to.server).then(|| to.server.clone()),
-        networks: changed(&from.networks, &to.networks),
+        networks: networks(from, to),
         networks_gone: gone(&from.networks, &to.networks),
         peers: changed(&from.peers, &to.peers),
         peers_gone: gone(&from.peers, &to.peers),
+        records: records(from, to),
     }
 }
 
@@ -93,12 +125,22 @@ pub fn patch(map: &mut HostMap, delta: Delta) -> Result<(), WrongBase> {
     if delta.base != map.generation {
         return Err(WrongBase { base: delta.base, have: map.generation });
     }
-    let Delta { base: _, generation, host, server, networks, networks_gone, peers, peers_gone } = delta;
+    let Delta { base: _, generation, host, server, networks, networks_gone, peers, peers_gone, records } =
+        delta;
     map.generation = generation;
     map.host = host.unwrap_or_else(|| map.host.clone());
     map.server = server.unwrap_or_else(|| map.server.clone());
     networks_gone.iter().for_each(|id| drop(map.networks.remove(id)));
-    map.networks.extend(networks);
+    for (id, told) in networks {
+        let held = map.networks.get_mut(&id).filter(|_| told.takes_part());
+        let records = held.map(|held| std::mem::take(&mut held.records)).unwrap_or_default();
+        map.networks.insert(id, Membership { records, ..told });
+    }
+    for (id, change) in records {
+        if let Some(told) = map.networks.get_mut(&id) {
+            change.apply(&mut told.records);
+        }
+    }
     peers_gone.iter().for_each(|id| drop(map.peers.remove(id)));
     map.peers.extend(peers);
     Ok(())

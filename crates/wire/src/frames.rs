@@ -3,8 +3,9 @@
 //! Each frame is its length (four bytes, big endian) and the sealed bytes. What is in them, and how many there have to be,
 //! says the first.
 
-/// The largest frame, in bytes.
-pub const MOST_FRAME: usize = 1024 * 1024;
+/// The largest frame, in bytes: the largest message with its seal. Peers and records come in frames of some ten kilobytes;
+/// the head of a map with tens of thousands of grants has megabytes.
+pub const MOST_FRAME: usize = crate::MOST_BYTES + 1024;
 
 /// The frames were cut short, or one is too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

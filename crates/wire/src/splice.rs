@@ -1,4 +1,4 @@
-//! Deltas made of what was encoded before: the peers' part is written once for all hosts to which it is the same, and
+//! Deltas made of what was encoded before: what is said of peers and of records is written once for all hosts to which it is the same, and
 //! spliced into the message of each.
 //!
 //! Law: what comes out is exactly what [`Down::Delta`](crate::Down::Delta) and [`MapReply::Delta`](crate::MapReply::Delta)
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use model::{Generation, MemberId, NetworkId};
 
 use crate::entry::Entry;
-use crate::{Encode, Membership, OwnHost, ServerLinks, append};
+use crate::{Encode, Membership, OwnHost, RecordsChange, ServerLinks, append};
 
 /// The part of a delta that is about the host itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -67,9 +67,31 @@ impl PeersPart {
     }
 }
 
+/// What changes of one network's records, encoded. Clones share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordsPart(Arc<[u8]>);
+
+impl RecordsPart {
+    /// Encodes it.
+    pub fn new(change: &RecordsChange) -> Self {
+        Self(crate::encode(change).into())
+    }
+
+    /// Bytes it adds to each message.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// The encoded `Down::Delta` that leads from one generation to another.
-pub fn encode_delta(base: Generation, generation: Generation, own: &OwnPart, peers: &PeersPart) -> Vec<u8> {
-    encode_variant(0, base, generation, own, peers)
+pub fn encode_delta(
+    base: Generation,
+    generation: Generation,
+    own: &OwnPart,
+    peers: &PeersPart,
+    records: &[(NetworkId, RecordsPart)],
+) -> Vec<u8> {
+    encode_variant(0, (base, generation), own, peers, records)
 }
 
 /// The encoded `MapReply::Delta` that leads from one generation to another.
@@ -78,17 +100,18 @@ pub fn encode_delta_reply(
     generation: Generation,
     own: &OwnPart,
     peers: &PeersPart,
+    records: &[(NetworkId, RecordsPart)],
 ) -> Vec<u8> {
-    encode_variant(2, base, generation, own, peers)
+    encode_variant(2, (base, generation), own, peers, records)
 }
 
-/// A delta as the one field of an enum's variant.
+/// A delta as the one field of an enum's variant. The records must be ordered by network.
 fn encode_variant(
     variant: u8,
-    base: Generation,
-    generation: Generation,
+    (base, generation): (Generation, Generation),
     own: &OwnPart,
     peers: &PeersPart,
+    records: &[(NetworkId, RecordsPart)],
 ) -> Vec<u8> {
     let OwnPart { host, server, networks, networks_gone } = own;
     let mut fields = Fields::default();
@@ -100,10 +123,18 @@ fn encode_variant(
     fields.put(5, Some(networks_gone).filter(|gone| !gone.is_empty()));
     let mut message = Vec::with_capacity(4 + fields.bytes.len() + peers.len());
     append(&mut message, |encoder| {
-        encoder.array(2)?.u8(variant)?.array(1)?.map(fields.count + peers.fields)?.ok()
+        let count = fields.count + peers.fields + u64::from(!records.is_empty());
+        encoder.array(2)?.u8(variant)?.array(1)?.map(count)?.ok()
     });
     message.extend_from_slice(&fields.bytes);
     message.extend_from_slice(&peers.bytes);
+    if !records.is_empty() {
+        append(&mut message, |encoder| encoder.u8(8)?.map(records.len() as u64)?.ok());
+    }
+    for (network, part) in records {
+        append(&mut message, |encoder| encoder.encode(network)?.ok());
+        message.extend_from_slice(&part.0);
+    }
     message
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use maps::map;
 use model::{Generation, MemberId, NetworkId};
 use proptest::prelude::*;
-use wire::{Delta, HostMap, WrongBase, delta, patch};
+use wire::{Delta, HostMap, Membership, RecordsChange, WrongBase, delta, patch};
 
 fn patched(map: &HostMap, delta: Delta) -> Result<HostMap, WrongBase> {
     let mut map = map.clone();
@@ -43,7 +43,15 @@ proptest! {
         let change = delta(&from, &to);
         let differs = |id: &MemberId| from.peers.get(id) != to.peers.get(id);
         prop_assert!(change.peers.keys().chain(&change.peers_gone).all(differs));
-        let differs = |id: &NetworkId| from.networks.get(id) != to.networks.get(id);
+        let told = |map: &HostMap, id: &NetworkId| map.networks.get(id).map(Membership::without_records);
+        let differs = |id: &NetworkId| told(&from, id) != told(&to, id);
+        prop_assert!(change.networks.values().all(|membership| membership.records.is_empty()));
+        let holds = |map: &HostMap, id: &NetworkId| map.networks.get(id).map(|told| told.records.clone()).unwrap_or_default();
+        for (id, RecordsChange { gone, come }) in &change.records {
+            let (was, is) = (holds(&from, id), holds(&to, id));
+            prop_assert!(gone.iter().all(|record| was.contains(record) && !is.contains(record)));
+            prop_assert!(come.iter().all(|record| is.contains(record)));
+        }
         prop_assert!(change.networks.keys().chain(&change.networks_gone).all(differs));
         let twice: BTreeMap<_, _> = change.peers_gone.iter().map(|id| (id, ())).collect();
         prop_assert!(twice.len() == change.peers_gone.len() && !twice.keys().any(|id| change.peers.contains_key(*id)));

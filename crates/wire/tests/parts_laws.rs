@@ -8,11 +8,12 @@ mod maps;
 use std::collections::{BTreeMap, BTreeSet};
 
 use maps::{is_direct, map, planned};
-use model::{MemberId, NetworkId};
+use model::{MemberId, NetworkId, RecordData, ToldRecord};
 use proptest::prelude::*;
 use wire::{
     Delta, Down, Entry, HostMap, MapReply, MapRequest, Membership, OwnPart, Part, PartsError, PartsHead,
-    Peer, PeersPart, assemble, bucket_of, delta, digests, encode_delta, encode_delta_reply, pack,
+    Peer, PeersPart, RecordsPart, assemble, bucket_of, delta, digests, encode_delta, encode_delta_reply,
+    pack, pack_records, records_digest,
 };
 
 /// Entries by network and bucket, with one of the host itself: a network's buckets are the same for all its members.
@@ -57,15 +58,24 @@ fn answer(map: &HostMap, request: &MapRequest) -> (PartsHead, Vec<Part>) {
             let (some, others) = entries.split_at(entries.len() / 2);
             [others, some].map(|entries| Part {
                 network: *network,
-                bucket: *bucket,
+                bucket: Some(*bucket),
                 packed: pack(entries.iter()),
             })
         })
         .collect();
     let HostMap { generation, host, server, networks, .. } = map.clone();
+    let with = networks.iter().filter(|(_, told)| !told.records.is_empty());
+    let records: BTreeMap<NetworkId, u64> =
+        with.map(|(network, told)| (*network, records_digest(&told.records))).collect();
+    let of_records = records.iter().filter(|(network, digest)| request.records.get(*network) != Some(digest));
+    let pack = |network: &NetworkId| pack_records(networks[network].records.iter());
+    let of_records =
+        of_records.map(|(network, _)| Part { network: *network, bucket: None, packed: pack(network) });
+    let parts: Vec<Part> = parts.into_iter().chain(of_records).collect();
+    let networks: BTreeMap<_, _> = networks.iter().map(|(id, told)| (*id, told.without_records())).collect();
     let whole = networks.keys().filter(|network| !request.digests.contains_key(network)).copied().collect();
     let count = u32::try_from(parts.len()).unwrap();
-    (PartsHead { generation, host, server, networks, whole, parts: count }, parts)
+    (PartsHead { generation, host, server, networks, whole, parts: count, records }, parts)
 }
 
 proptest! {
@@ -94,19 +104,22 @@ proptest! {
     #[test]
     fn a_delta_in_pieces_is_the_delta(from in map(), to in map()) {
         let whole = delta(&from, &to);
-        let Delta { base, generation, host, server, networks, networks_gone, peers, peers_gone } = whole.clone();
+        let Delta { base, generation, host, server, networks, networks_gone, peers, peers_gone, records } =
+            whole.clone();
         let own = OwnPart { host, server, networks, networks_gone };
         let entries: Vec<Entry> = peers.iter().map(|(host, peer)| Entry::new(*host, peer)).collect();
         let part = PeersPart::new(entries.iter(), &peers_gone);
         prop_assert_eq!(part.is_empty(), peers.is_empty() && peers_gone.is_empty());
-        prop_assert_eq!(encode_delta(base, generation, &own, &part), wire::encode(&Down::Delta(whole.clone())));
-        let reply = encode_delta_reply(base, generation, &own, &part);
+        let records: Vec<_> = records.iter().map(|(network, it)| (*network, RecordsPart::new(it))).collect();
+        let pushed = encode_delta(base, generation, &own, &part, &records);
+        prop_assert_eq!(pushed, wire::encode(&Down::Delta(whole.clone())));
+        let reply = encode_delta_reply(base, generation, &own, &part, &records);
         prop_assert_eq!(reply, wire::encode(&MapReply::Delta(whole)));
     }
 
     #[test]
     fn any_bytes_in_the_place_of_a_part_are_answered(bytes: Vec<u8>) {
-        let part = Part { network: NetworkId::from_bytes([1; 16]), bucket: 0, packed: bytes.into() };
+        let part = Part { network: NetworkId::from_bytes([1; 16]), bucket: Some(0), packed: bytes.into() };
         let _ = part.unpack();
     }
 }
@@ -124,15 +137,30 @@ fn a_part_that_is_missing_is_missed() {
 fn a_peer_in_the_wrong_bucket_is_refused() {
     let map = some_map();
     let (head, mut parts) = answer(&map, &MapRequest::default());
-    parts[0].bucket ^= 1;
+    parts[0].bucket = parts[0].bucket.map(|bucket| bucket ^ 1);
     assert!(matches!(assemble(None, head, &parts), Err(PartsError::Damaged(_))));
 }
 
 #[test]
 fn a_bomb_is_not_unpacked() {
     let packed = miniz_oxide::deflate::compress_to_vec(&vec![0; wire::MOST_BYTES + 1], 9).into();
-    let part = Part { network: NetworkId::from_bytes([1; 16]), bucket: 0, packed };
+    let part = Part { network: NetworkId::from_bytes([1; 16]), bucket: Some(0), packed };
     assert_eq!(part.unpack(), Err(PartsError::TooLarge));
+}
+
+#[test]
+fn records_that_are_neither_held_nor_came_are_missed() {
+    let mut map = some_map();
+    let record = ToldRecord { name: None, ttl: 60, data: RecordData::Txt { text: "hello".to_owned() } };
+    let told = map.networks.values_mut().find(|told| told.takes_part()).unwrap();
+    told.records = vec![record];
+    let (mut head, mut parts) = answer(&map, &MapRequest::of(&map));
+    assert_eq!(parts.len(), 0);
+    assert!(matches!(assemble(None, head.clone(), &parts), Err(PartsError::Damaged(_))));
+    (head, parts) = answer(&map, &MapRequest::default());
+    let of_records = parts.iter().position(|part| part.bucket.is_none()).unwrap();
+    parts[of_records].packed = pack_records([].iter());
+    assert!(matches!(assemble(None, head, &parts), Err(PartsError::Damaged(_))));
 }
 
 fn some_map() -> HostMap {

@@ -249,6 +249,12 @@ fn of_rendezvous(view: &View, server: &ServerView) -> Option<Finding> {
     let answering = server.rendezvous.iter().filter(|rendezvous| rendezvous.answers).count();
     let nat = match view.host.as_ref().map(|host| host.nat) {
         Some(NatMapping::PerDestination) => {
+    if let Some(error) = server.error.as_ref().filter(|_| server.unreadable) {
+        let says = format!("{name} answers, and its map cannot be read: {error}");
+        return finding("server", Health::Broken, says).advise(
+            "changes do not reach this machine, revocations neither: bring server and agent to the same version (`netloom-server check` there)",
+        );
+    }
             "; the NAT in front of this machine maps per destination, which some peers cannot reach"
         }
         Some(NatMapping::Endpoint | NatMapping::Unknown) | None => "",
@@ -401,6 +407,7 @@ mod tests {
     fn gateways_are_named_and_waiting_for_approval_is_told_with_who_can_help() {
         let found = words(&of_network(&network()));
         assert!(found.contains("leads to 192.168.7.0/24") && found.contains("goes through edge"), "{found}");
+            unreadable: false,
         let found = of_network(&NetworkView { pending: true, ..network() });
         assert!(found.len() == 1 && found[0].says.contains("waits to be let in"), "{found:?}");
         assert!(found[0].advice.as_ref().is_some_and(|advice| advice.contains("approve")));
@@ -410,6 +417,10 @@ mod tests {
     fn a_firewall_is_told_of_where_it_matters() {
         let mut view = View { networks: vec![network()], ..View::idle(Idle::NotJoined) };
         assert_eq!(of_firewall(&view), None);
+        let (pushes, unreadable) = (true, true);
+        let found = of_server(&ServerView { pushes, unreadable, ..server });
+        assert_eq!(found.health, Health::Broken, "a map that cannot be read is no note");
+        assert!(found.says.contains("cannot be read"), "{}", found.says);
         view.firewall = Some(FirewallView::Impossible);
         assert_eq!(of_firewall(&view).map(|found| found.health), Some(Health::Broken));
         view.firewall = Some(FirewallView::Holds);

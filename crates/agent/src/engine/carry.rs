@@ -62,12 +62,12 @@ impl Engine {
                 }
                 self.follow_tunnel();
             }
-            Changed::Peers { members, keys: _ } => {
+            Changed::Peers { members, keys: _, records } => {
                 let now = self.now();
                 let Some(map) = self.agent.map() else { return };
                 self.keeper.settle_peers(map, &members).await;
                 if let Some(names) = &mut self.names {
-                    names.follow(map, &members, now).await;
+                    names.follow(map, &members, &records, now).await;
                 }
                 // A range that came, and has several routers, makes this host ask.
                 if members.iter().filter_map(|member| map.peers.get(member)).any(has_choice) {
@@ -111,7 +111,7 @@ impl Engine {
                 self.routers.handle_map(map, now);
                 self.keeper.clients.handle_map(map, now);
             }
-            Changed::Peers { members, keys } => {
+            Changed::Peers { members, keys, records: _ } => {
                 self.keeper.paths.handle_map_peers(map, members, keys, now);
                 self.routers.handle_members(map, members, now);
                 self.keeper.clients.handle_members(map, members, now);
@@ -136,6 +136,9 @@ impl Engine {
                 Ok(_) => {}
                 Err(error) => tracing::warn!("{error:#}"),
             }
+            if self.look_inside().await {
+                self.settle_names().await;
+            }
         }
         let whole = std::mem::take(&mut self.look_wholly);
         let store_again = whole && self.store_error.is_some();
@@ -145,6 +148,18 @@ impl Engine {
         let looked = if whole { self.keeper.look().await } else { self.keeper.look_at_link().await };
         if looked || store_again {
             self.tell_outcome();
+        }
+    }
+
+    /// Looks which networks are inside this machine; says whether they are others than before.
+    pub(super) async fn look_inside(&mut self) -> bool {
+        let Some(names) = &mut self.names else { return false };
+        match self.keeper.hands().inside_networks().await {
+            Ok(inside) => names.set_inside(inside),
+            Err(error) => {
+                tracing::warn!("{error:#}");
+                false
+            }
         }
     }
 

@@ -65,6 +65,7 @@ impl Engine {
                 self.contact.answered = Some(now());
                 self.keep_addresses();
                 self.contact.error = None;
+                self.contact.unreadable = false;
                 self.follow_answers();
                 if let Answer::Delta(delta) = &answer {
                     self.unsaved.push(delta.clone());
@@ -77,6 +78,7 @@ impl Engine {
                 tracing::info!("no map: {text}");
                 self.asked = Some(Err(text.clone()));
                 self.contact.error = Some(text);
+                self.contact.unreadable = matches!(error, NoMap::Unreadable(_));
                 self.agent.handle(AgentEvent::AskFailed(failure_of(&error)), self.now());
             }
         }

@@ -105,6 +105,8 @@ enum Event {
 struct Contact {
     answered: Option<Timestamp>,
     error: Option<String>,
+    /// Whether its answer could not be read.
+    unreadable: bool,
     /// Where the server answered last.
     url: Option<String>,
     push_error: Option<String>,
@@ -256,6 +258,7 @@ impl Engine {
         engine.agent.handle(AgentEvent::Facts(engine.facts.clone()), Duration::ZERO);
         engine.keeper.set_addresses(engine.addresses.clone());
         engine.tell_local();
+        engine.look_inside().await;
         Ok(engine)
     }
 

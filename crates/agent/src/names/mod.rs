@@ -12,7 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use model::MemberId;
+use ipnet::IpNet;
+use model::{MemberId, NetworkId};
 use platform::{ResolverHands, ResolverOptions};
 use reconcile::{LinkName, Resolver, ResolverChoice};
 use wire::{HostMap, Outcome};
@@ -34,6 +35,8 @@ pub struct NameService {
     options: ResolverOptions,
     telling: Option<Telling>,
     wanted: Wanted,
+    /// The networks of containers inside this machine: their resolvers are copies of ours.
+    inside: BTreeSet<IpNet>,
     failures: Vec<Outcome>,
     again: Option<Duration>,
 }
@@ -47,6 +50,7 @@ impl NameService {
             options: ResolverOptions { link, state, choice },
             telling: None,
             wanted: Wanted::default(),
+            inside: BTreeSet::new(),
             failures: Vec::new(),
             again: None,
         }
@@ -60,8 +64,13 @@ impl NameService {
 
     /// Where questions are answered, and whom foreign names are asked of, for people.
     pub fn view(&self) -> DnsView {
-        let Wanted { listen, forwarding, .. } = &self.wanted;
-        DnsView { listening: listen.clone(), upstreams: forwarding.default.clone() }
+        let listening = self.server.as_ref().map(dns::Server::listening).unwrap_or_default();
+        DnsView { listening, upstreams: self.wanted.forwarding.default.clone() }
+    }
+
+    /// Takes over which networks are inside this machine; says whether that is new.
+    pub fn set_inside(&mut self, inside: BTreeSet<IpNet>) -> bool {
+        std::mem::replace(&mut self.inside, inside.clone()) != inside
     }
 
     /// Whom this machine asks without us, as far as is known.
@@ -80,9 +89,15 @@ impl NameService {
         self.settle(map, now).await;
     }
 
-    /// Takes over what the map says of these members.
-    pub async fn follow(&mut self, map: &HostMap, members: &BTreeSet<MemberId>, now: Duration) {
-        self.table.follow(map, members);
+    /// Takes over what the map says of these members, and the records of these networks.
+    pub async fn follow(
+        &mut self,
+        map: &HostMap,
+        members: &BTreeSet<MemberId>,
+        records: &BTreeSet<NetworkId>,
+        now: Duration,
+    ) {
+        self.table.follow(map, members, records);
         let forwards = |map: &HostMap| map.networks.values().any(|told| told.internet_gateway);
         // For whom we ask in turn follows from members where some come in or go out through us, and only there.
         if forwards(map) || members.iter().any(|member| self.wanted.depends_on(map, *member)) {
@@ -102,7 +117,8 @@ impl NameService {
     pub async fn settle(&mut self, map: &HostMap, now: Duration) {
         self.failures.clear();
         self.again = None;
-        self.wanted = Wanted::of(map, &self.upstreams());
+        let upstreams = self.upstreams();
+        self.wanted = Wanted::of(map, &upstreams);
         if self.wanted.listen.is_empty() {
             self.end().await;
             return;
@@ -117,7 +133,7 @@ impl NameService {
         let resolver = if resolver.is_empty() { Resolver::default() } else { resolver };
         let own = map.networks.values().flat_map(|told| told.addresses.iter()).collect();
         let options = &self.options;
-        self.telling.get_or_insert_with(|| Telling::start(options.clone())).wish(resolver, own);
+        self.telling.get_or_insert_with(|| Telling::start(options.clone())).wish(resolver, own, upstreams);
     }
 
     /// Ends: the resolver has back what it had, then nothing is answered any more.
@@ -133,7 +149,8 @@ impl NameService {
 
     /// The addresses that cannot be answered on.
     async fn listen(&mut self) -> Vec<IpAddr> {
-        let Wanted { listen, forwarding, allowed, resolver: _ } = self.wanted.clone();
+        let Wanted { listen, forwarding, mut allowed, resolver: _ } = self.wanted.clone();
+        allowed.extend(&self.inside);
         let refused = match &self.server {
             Some(server) => {
                 server.set_forwarding(forwarding);
@@ -165,7 +182,7 @@ pub async fn restore_resolver(link: LinkName, state: PathBuf) -> anyhow::Result<
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use model::{Addresses, Generation, HostId, HostName, Mtu, NetworkId, Ranges, WgPublicKey};
+    use model::{Addresses, Generation, HostId, HostName, Mtu, Ranges, WgPublicKey};
     use wire::{Membership, NatMapping, OwnHost, Peer, PeerNode, ServerLinks};
 
     use super::*;

@@ -26,6 +26,8 @@ pub(super) struct Wish {
     pub(super) resolver: Resolver,
     /// Our own addresses: nobody that we would ask.
     pub(super) own: Vec<IpAddr>,
+    /// Whom our server asks in turn.
+    pub(super) asked: Vec<SocketAddr>,
     ended: bool,
 }
 
@@ -59,13 +61,14 @@ impl Telling {
             tell,
             standing: Standing::default(),
             again: None,
+            told: false,
         };
         Self { wish, standing, task: tokio::spawn(teller.run()) }
     }
 
     /// Tells this from now on.
-    pub(super) fn wish(&self, resolver: Resolver, own: Vec<IpAddr>) {
-        let wish = Wish { resolver, own, ended: false };
+    pub(super) fn wish(&self, resolver: Resolver, own: Vec<IpAddr>, asked: Vec<SocketAddr>) {
+        let wish = Wish { resolver, own, asked, ended: false };
         self.wish.send_if_modified(|before| std::mem::replace(before, wish.clone()) != wish);
     }
 
@@ -105,6 +108,8 @@ struct Teller {
     tell: watch::Sender<Standing>,
     standing: Standing,
     again: Option<Instant>,
+    /// Whether the resolver was told of us by this run.
+    told: bool,
 }
 
 impl Teller {
@@ -131,9 +136,12 @@ impl Teller {
             self.fail("find this machine's resolver", &error);
             return;
         }
+        if !self.told && self.must_wait(wish).await {
+            return;
+        }
         let Some(hands) = &mut self.hands else { return };
         match hands.apply(&wish.resolver).await {
-            Ok(ResolverApplied::Already | ResolverApplied::Changed) => {}
+            Ok(ResolverApplied::Already | ResolverApplied::Changed) => self.told = !wish.resolver.is_empty(),
             Ok(ResolverApplied::Postponed(time)) => self.again = Some(Instant::now() + time),
             Err(error) => self.fail("tell this machine's resolver of our names", &error),
         }
@@ -148,6 +156,16 @@ impl Teller {
             Ok(watch) => self.watch = Some(watch),
             Err(error) => self.fail("watch this machine's resolver", &error),
         }
+    }
+
+    /// Whether our server must first hear whom to ask: it would refuse every foreign name that comes to it before.
+    async fn must_wait(&mut self, wish: &Wish) -> bool {
+        let Some(hands) = self.hands.as_ref().filter(|_| !wish.resolver.is_empty()) else { return false };
+        let Ok(upstreams) = hands.upstreams(&wish.own).await else { return false };
+        // The next wish says them.
+        let waits = upstreams != wish.asked;
+        self.standing.upstreams = upstreams;
+        waits
     }
 
     async fn detect(&mut self) -> anyhow::Result<()> {

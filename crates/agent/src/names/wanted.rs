@@ -41,7 +41,7 @@ impl Wanted {
             let domain = rule.domain.as_str().parse().ok()?;
             Some(DomainRule { domain, upstreams: rule.servers.clone() })
         });
-        let route = named().flat_map(reverse_domains).chain(rules.clone().map(|rule| rule.domain.clone()));
+        let route = rules.clone().map(|rule| rule.domain.clone()).chain(named().flat_map(reverse_domains));
         let default = through.clone().unwrap_or_else(|| upstreams.to_vec());
         Self {
             listen: servers.iter().map(|address| (*address, PORT).into()).collect(),

@@ -83,11 +83,11 @@ fn answers(site: &Site, hosts: u32) {
     let nothing = MapRequest::default();
     let began = Instant::now();
     let first = site.roster.answer(&site.picture(), asker, FIRST, &nothing).unwrap();
-    let size: usize = first.1.iter().map(|(_, _, bucket)| bucket.packed().len()).sum();
+    let size: usize = first.1.iter().map(|bucket| bucket.to_part().packed.len()).sum();
     println!("  {:<24}{:>9.1} µs", "all buckets packed", micros(began.elapsed()));
     timed("the same, once packed", || {
         let (_, buckets) = site.roster.answer(&site.picture(), asker, FIRST, &nothing).unwrap();
-        buckets.iter().map(|(_, _, bucket)| bucket.packed().len()).sum::<usize>()
+        buckets.iter().map(|bucket| bucket.to_part().packed.len()).sum::<usize>()
     });
     timed("the definition", || site.map(1));
     let whole = wire::encode(&site.map(1)).len();

@@ -163,7 +163,7 @@ fn whole() {
     let parts: usize = (0..HOSTS).map(|number| answered(number).1.len()).sum();
     println!("  {:<24}{:>9.1} µs for {parts} parts", "a full plan", micros(began.elapsed()));
     let began = Instant::now();
-    let bytes = |number| answered(number).1.iter().map(|(_, _, bucket)| bucket.packed().len()).sum::<usize>();
+    let bytes = |number| answered(number).1.iter().map(|bucket| bucket.to_part().packed.len()).sum::<usize>();
     let size: usize = (0..HOSTS).map(bytes).sum();
     println!("  {:<24}{:>9.1} µs for {size} bytes", "the same, packed", micros(began.elapsed()));
 }

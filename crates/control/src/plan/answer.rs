@@ -7,15 +7,33 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{Generation, HostId, NetworkId};
-use wire::{BUCKETS, BucketDigests, MapRequest, Membership, PartsHead};
+use wire::{BUCKETS, BucketDigests, MapRequest, Membership, Part, PartsHead};
 
 use super::own::own_host;
 use super::roster::sums;
 use super::selves::memberships;
-use super::{Bucket, Picture, Roster};
+use super::{Book, Bucket, Picture, Roster};
 
-/// A bucket that a host is to be sent: of which network, its number, and what is in it.
-pub type Differing = (NetworkId, u8, Arc<Bucket>);
+/// What a host is to be sent of a network.
+#[derive(Debug, Clone)]
+pub enum Differing {
+    /// A bucket of its members, by number.
+    Members(NetworkId, u8, Arc<Bucket>),
+    /// All its records.
+    Records(NetworkId, Arc<Book>),
+}
+
+impl Differing {
+    /// As it travels. The first who asks waits until it is packed.
+    pub fn to_part(&self) -> Part {
+        match self {
+            Self::Members(network, number, bucket) => {
+                Part { network: *network, bucket: Some(*number), packed: bucket.packed() }
+            }
+            Self::Records(network, book) => Part { network: *network, bucket: None, packed: book.packed() },
+        }
+    }
+}
 
 impl Roster {
     /// The map of a host in parts, for one that holds what the request says; none for a host that does not exist.
@@ -30,18 +48,24 @@ impl Roster {
     ) -> Option<(PartsHead, Vec<Differing>)> {
         let own = own_host(picture, host)?;
         let networks: BTreeMap<NetworkId, Membership> = memberships(picture, self, host).collect();
-        let (mut whole, mut differing) = (Vec::new(), Vec::new());
+        let (mut whole, mut differing, mut records) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (network, _) in networks.iter().filter(|(_, membership)| membership.takes_part()) {
             let told = request.digests.get(network);
             if told.is_none() {
                 whole.push(*network);
             }
             let buckets = self.differing(host, *network, told);
-            differing.extend(buckets.into_iter().map(|(number, bucket)| (*network, number, bucket)));
+            let members = |(number, bucket)| Differing::Members(*network, number, bucket);
+            differing.extend(buckets.into_iter().map(members));
+            if let Some(book) = self.book(*network) {
+                records.insert(*network, book.digest());
+                let held = request.records.get(network) == Some(&book.digest());
+                differing.extend((!held).then(|| Differing::Records(*network, Arc::clone(book))));
+            }
         }
         let server = picture.links.clone();
         let parts = u32::try_from(differing.len()).expect("a host is in far fewer than 2^24 networks");
-        Some((PartsHead { generation, host: own, server, networks, whole, parts }, differing))
+        Some((PartsHead { generation, host: own, server, networks, whole, parts, records }, differing))
     }
 
     /// The buckets of one network in which what the host holds differs from what it is to hold, by number: those of all

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{HostId, NetworkId};
 
 use super::host_delta::HostDelta;
+use super::records::Pages;
 use super::selves::Selves;
 use super::shift::Shift;
 use super::views::{View, Views};
@@ -50,9 +51,11 @@ pub fn deltas_within(
     touched: &Touched,
 ) -> Deltas {
     let shifts = shifts(rosters, touched);
+    let pages = Pages::between(rosters.0, rosters.1, touched);
     let mut selves = Selves::new((before, after), rosters, touched);
-    let shifted = shifts.iter().filter(|(_, shift)| !shift.is_empty());
-    let audience = shifted.flat_map(|(network, _)| others(after.intent, *network, None));
+    let shifted = shifts.iter().filter(|(_, shift)| !shift.is_empty()).map(|(network, _)| *network);
+    let shifted: BTreeSet<NetworkId> = shifted.chain(pages.networks()).collect();
+    let audience = shifted.into_iter().flat_map(|network| others(after.intent, network, None));
     let looked_at = sorted(selves.looked_at().collect());
     let audience = sorted(audience.map(|node| node.host).chain(looked_at.iter().copied()).collect());
     let mut views = Views::new((*before, *after), rosters, shifts, most);
@@ -67,15 +70,18 @@ pub fn deltas_within(
             (false, false) => {}
             (false, true) => deltas.new.push(host),
             (true, false) => deltas.removed.push(host),
-            (true, true) => match views.of(host, rosters.0.place(host), rosters.1.place(host)) {
-                // Its own part comes with the rest.
-                View::TooMuch => deltas.new.push(host),
-                View::Part(peers) => {
-                    let own = is_looked_at.then(|| selves.of(host)).flatten().map(Box::new);
-                    let delta = HostDelta { own, peers };
-                    deltas.changed.extend((!delta.is_empty()).then_some((host, delta)));
+            (true, true) => {
+                let (from, to) = (rosters.0.place(host), rosters.1.place(host));
+                match (pages.heard(&from, &to), views.of(host, from, to)) {
+                    // Its own part comes with the rest.
+                    (None, _) | (_, View::TooMuch) => deltas.new.push(host),
+                    (Some(records), View::Part(peers)) => {
+                        let own = is_looked_at.then(|| selves.of(host)).flatten().map(Box::new);
+                        let delta = HostDelta { own, peers, records };
+                        deltas.changed.extend((!delta.is_empty()).then_some((host, delta)));
+                    }
                 }
-            },
+            }
         }
     }
     deltas

@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use model::{Generation, MemberId, NetworkId};
 use wire::{
-    Delta, Down, Entry, Grant, Membership, OwnHost, OwnPart, Party, PeersPart, ServerLinks, encode_delta,
-    encode_delta_reply,
+    Delta, Down, Entry, Grant, Membership, OwnHost, OwnPart, Party, PeersPart, RecordsPart, ServerLinks,
+    encode_delta, encode_delta_reply,
 };
 
 use super::own::{Offer, Shared};
@@ -20,12 +20,14 @@ pub struct HostDelta {
     /// None: nothing.
     pub(super) own: Option<Box<Own>>,
     pub(super) peers: Arc<Peers>,
+    /// By network.
+    pub(super) records: Vec<(NetworkId, RecordsPart)>,
 }
 
 impl HostDelta {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
-        self.own.is_none() && self.peers.len() == 0
+        self.own.is_none() && self.peers.len() == 0 && self.records.is_empty()
     }
 
     fn own_part(&self) -> OwnPart {
@@ -34,12 +36,12 @@ impl HostDelta {
 
     /// The encoded `Down::Delta` that leads from one generation to another.
     pub fn encode(&self, base: Generation, generation: Generation) -> Vec<u8> {
-        encode_delta(base, generation, &self.own_part(), self.peers.part())
+        encode_delta(base, generation, &self.own_part(), self.peers.part(), &self.records)
     }
 
     /// The encoded `MapReply::Delta` that leads from one generation to another.
     pub fn encode_reply(&self, base: Generation, generation: Generation) -> Vec<u8> {
-        encode_delta_reply(base, generation, &self.own_part(), self.peers.part())
+        encode_delta_reply(base, generation, &self.own_part(), self.peers.part(), &self.records)
     }
 
     /// The delta as it is read by whom it is sent to.

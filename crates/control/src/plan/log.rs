@@ -11,6 +11,7 @@ use model::{Generation, HostId, MemberId, NetworkId};
 use super::deltas::shifts;
 use super::host_delta::{Own, Peers};
 use super::own::own_host;
+use super::records::other;
 use super::roster::Told;
 use super::section::{Form, Place, SectionId};
 use super::selves::parts;
@@ -35,16 +36,19 @@ struct Flush {
     moved: Vec<HostId>,
     /// Sections whose nodes were told of other sections from then on.
     rearranged: Vec<(NetworkId, SectionId)>,
+    /// Networks whose DNS records were others from then on. Of these whoever was away fetches what differs.
+    retold: Vec<NetworkId>,
 }
 
 impl Flush {
     const fn named(&self) -> usize {
-        self.seen.len() + self.moved.len() + self.rearranged.len()
+        self.seen.len() + self.moved.len() + self.rearranged.len() + self.retold.len()
     }
 
     /// What changed from one roster to another.
     fn between(before: &Roster, after: &Roster, touched: &Touched) -> Self {
-        let mut flush = Self { moved: touched.moved.iter().copied().collect(), ..Self::default() };
+        let retold = other(before, after, touched);
+        let mut flush = Self { moved: touched.moved.iter().copied().collect(), retold, ..Self::default() };
         for (network, shift) in shifts((before, after), touched) {
             for cell in &shift.cells {
                 for section in cell.old.into_iter().chain(cell.new) {
@@ -72,13 +76,16 @@ impl Flush {
         self.moved.dedup();
         self.rearranged.sort_unstable();
         self.rearranged.dedup();
+        self.retold.sort_unstable();
+        self.retold.dedup();
         self
     }
 
-    /// Whether a host that is at this place is told of the same sections as before.
+    /// Whether a host that is at this place is told of the same sections and records as before.
     fn leaves_alone(&self, host: HostId, place: &Place) -> bool {
         let rearranged = |section: &(NetworkId, SectionId)| self.rearranged.binary_search(section).is_ok();
-        self.moved.binary_search(&host).is_err() && !place.iter().any(rearranged)
+        let retold = |(network, _): &(NetworkId, SectionId)| self.retold.binary_search(network).is_ok();
+        self.moved.binary_search(&host).is_err() && !place.iter().any(|at| rearranged(at) || retold(at))
     }
 
     /// Who was seen differently by those who are told of these sections, which are ordered.
@@ -132,6 +139,7 @@ impl Log {
             flush.seen.extend_from_slice(&same.seen);
             flush.moved.extend_from_slice(&same.moved);
             flush.rearranged.extend_from_slice(&same.rearranged);
+            flush.retold.extend_from_slice(&same.retold);
             flush = flush.ordered();
         }
         self.named += flush.named();
@@ -216,5 +224,5 @@ pub fn catch_up(
         networks: parts(now, roster, host),
         networks_gone: Vec::new(),
     };
-    Some(HostDelta { own: Some(Box::new(own)), peers: Arc::new(peers) })
+    Some(HostDelta { own: Some(Box::new(own)), peers: Arc::new(peers), records: Vec::new() })
 }

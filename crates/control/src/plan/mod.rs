@@ -14,6 +14,7 @@ mod layout;
 mod log;
 mod member;
 mod own;
+mod records;
 mod roster;
 mod section;
 mod selves;
@@ -29,10 +30,12 @@ use wire::{HostMap, Membership, Peer, PeerNode, ServerLinks, Way};
 
 pub use answer::Differing;
 pub use bucket::Bucket;
-pub use client::{NoEndpoint, client_endpoint, client_ranges};
+pub use client::{ClientEndpoint, ClientRanges, NoEndpoint, client_endpoint, client_ranges};
 pub use deltas::{Deltas, MOST_TOLD, deltas, deltas_within};
 pub use host_delta::HostDelta;
 pub use log::{Log, catch_up};
+pub(crate) use member::is_there;
+pub use records::Book;
 pub use roster::Roster;
 pub use touched::Touched;
 

@@ -4,13 +4,12 @@
 
 use std::sync::Arc;
 
-use model::{
-    Access, DnsName, Host, HostId, Mtu, NetworkId, Node, Policy, PolicyId, Service, Subject, ToldRecord,
-};
+use model::{Access, DnsName, Host, HostId, Mtu, NetworkId, Node, Policy, PolicyId, Service, Subject};
 use wire::{Class, EgressDuty, Grant, InternetWay, Membership, Net, OwnHost, Party, ToldUpstream};
 
 use super::Picture;
 use super::member::{classes, internet_class, is_there};
+use super::records::records;
 use crate::policy::{Member, speaks_of};
 use crate::{HostInventory, Intent};
 
@@ -42,25 +41,22 @@ fn membership(picture: &Picture<'_>, node: &Node) -> Option<Membership> {
     let shared = Shared::of(picture, node.network)?;
     let offers = offers(picture.intent, node.network);
     let grants = grants(picture.intent, node, &ends(picture.intent, node), offers.iter());
-    apart(picture, node).map(|own| shared.with(own, grants))
+    let told = apart(picture, node).map(|own| shared.with(own, grants))?;
+    let records = if told.takes_part() { records(picture.intent, node.network) } else { Vec::new() };
+    Some(Membership { records, ..told })
 }
 
-/// What all who take part in a network are told alike.
+/// What all who take part in a network are told alike, but for its records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shared {
     domain: Option<DnsName>,
-    records: Vec<ToldRecord>,
     upstreams: Vec<ToldUpstream>,
 }
 
 impl Shared {
     pub(super) fn of(picture: &Picture<'_>, network: NetworkId) -> Option<Self> {
         let it = picture.intent.network(network)?;
-        Some(Self {
-            domain: it.domain_below(picture.domain),
-            records: records(picture.intent, network),
-            upstreams: upstreams(picture.intent, network),
-        })
+        Some(Self { domain: it.domain_below(picture.domain), upstreams: upstreams(picture.intent, network) })
     }
 
     /// The whole of what a host is told, by what it is told apart from the others and by its grants. Who does not take part is
@@ -69,8 +65,8 @@ impl Shared {
         if !own.takes_part() {
             return own;
         }
-        let Self { domain, records, upstreams } = self.clone();
-        Membership { grants, domain, records, upstreams, ..own }
+        let Self { domain, upstreams } = self.clone();
+        Membership { grants, domain, upstreams, ..own }
     }
 }
 
@@ -123,17 +119,6 @@ pub(super) fn outside(node: &Node) -> Option<Grant> {
     let users = || Party::Class(internet_class(node.network, node.host));
     let gateway = node.duties.internet && node.takes_part();
     gateway.then(|| Grant { from: vec![users()], to: vec![Party::Outside], services: Vec::new() })
-}
-
-fn records(intent: &Intent, network: NetworkId) -> Vec<ToldRecord> {
-    let told = intent.dns_records_in_network(network).map(|record| ToldRecord {
-        name: record.name.clone(),
-        ttl: record.ttl,
-        data: record.data.clone(),
-    });
-    let mut told: Vec<ToldRecord> = told.collect();
-    told.sort_unstable();
-    told
 }
 
 fn upstreams(intent: &Intent, network: NetworkId) -> Vec<ToldUpstream> {

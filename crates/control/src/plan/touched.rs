@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use model::{
-    Access, Client, Egress, Host, HostId, MemberId, Network, NetworkId, Node, NodeId, Policy, PolicyId, User,
+    Access, Client, DnsName, Egress, Host, HostId, MemberId, Network, NetworkId, Node, NodeId, Policy,
+    PolicyId, User,
 };
 
 use crate::{Change, Intent, Record, RecordChange};
@@ -26,6 +27,8 @@ pub struct Touched {
     pub(super) moved: BTreeSet<HostId>,
     /// Policies that may grant something else to those they speak of.
     pub(super) policies: BTreeSet<(NetworkId, PolicyId)>,
+    /// Names at which DNS records may be others.
+    pub(super) records: BTreeSet<(NetworkId, Option<DnsName>)>,
 }
 
 /// Intent before and after.
@@ -77,7 +80,10 @@ impl Touched {
             Record::Client(_) => self.client(ends, sides!(Client)),
             Record::Egress(_) => self.egress(ends, sides!(Egress)),
             Record::Policy(_) => self.policy(ends, sides!(Policy)),
-            Record::DnsRecord(record) => drop(self.networks.insert(record.network)),
+            Record::DnsRecord(_) => {
+                let names = each(sides!(DnsRecord)).map(|record| (record.network, record.name.clone()));
+                self.records.extend(names);
+            }
             Record::Upstream(upstream) => drop(self.networks.insert(upstream.network)),
             Record::EnrollmentKey(_) | Record::ApiToken(_) | Record::PolicyTest(_) => {}
         }
@@ -98,13 +104,14 @@ impl Touched {
     /// must not each be paid for by all before it.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
-        let Self { own, networks, seen, relaid, moved, policies } = other;
+        let Self { own, networks, seen, relaid, moved, policies, records } = other;
         self.own.extend(own);
         self.networks.extend(networks);
         self.seen.extend(seen);
         self.relaid.extend(relaid);
         self.moved.extend(moved);
         self.policies.extend(policies);
+        self.records.extend(records);
         self
     }
 

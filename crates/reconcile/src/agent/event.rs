@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use model::{Endpoint, Generation, MemberId, SealingPublicKey, WgPublicKey};
-use wire::{ClientSeen, Delta, Down, Facts, HostMap, Outcome, Refusal, RefusalCode, Report};
+use model::{Endpoint, Generation, MemberId, NetworkId, SealingPublicKey, WgPublicKey};
+use wire::{ClientSeen, Delta, Down, Facts, HostMap, Membership, Outcome, Refusal, RefusalCode, Report};
 
 /// Why the server gave no map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,12 +92,14 @@ pub enum AgentEvent {
 pub enum Changed {
     /// Anything.
     Everything,
-    /// These peers alone.
+    /// These peers alone, and the DNS records of these networks.
     Peers {
         /// The peers that are new, changed or gone.
         members: BTreeSet<MemberId>,
         /// The keys they have and had.
         keys: BTreeSet<WgPublicKey>,
+        /// The networks whose records are others.
+        records: BTreeSet<NetworkId>,
     },
 }
 
@@ -105,32 +107,33 @@ impl Changed {
     pub(super) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Everything, _) | (_, Self::Everything) => Self::Everything,
-            (Self::Peers { mut members, mut keys }, Self::Peers { members: more, keys: more_keys }) => {
+            (
+                Self::Peers { mut members, mut keys, mut records },
+                Self::Peers { members: more, keys: more_keys, records: more_records },
+            ) => {
                 members.extend(more);
                 keys.extend(more_keys);
-                Self::Peers { members, keys }
+                records.extend(more_records);
+                Self::Peers { members, keys, records }
             }
         }
     }
 
     pub(super) fn by(map: &HostMap, delta: &Delta) -> Self {
-        let Delta { base: _, generation: _, host, server, networks, networks_gone, peers, peers_gone } =
-            delta;
+        let Delta { base: _, generation: _, host, server, networks, networks_gone, .. } = delta;
+        let Delta { peers, peers_gone, records, .. } = delta;
         // What catches up names all of this, changed or not.
         let own = host.as_ref().is_some_and(|host| *host != map.host);
         let doors = server.as_ref().is_some_and(|server| *server != map.server);
-        let mut named = networks.iter();
-        if own
-            || doors
-            || named.any(|(id, now)| map.networks.get(id) != Some(now))
-            || !networks_gone.is_empty()
-        {
+        let was = |id| map.networks.get(id).map(Membership::without_records);
+        let another = networks.iter().any(|(id, now)| was(id).as_ref() != Some(now));
+        if own || doors || another || !networks_gone.is_empty() {
             return Self::Everything;
         }
         let members: BTreeSet<MemberId> = peers.keys().chain(peers_gone).copied().collect();
         let before = members.iter().filter_map(|member| map.peers.get(member)).filter_map(|peer| peer.key);
         let keys = before.chain(peers.values().filter_map(|peer| peer.key)).collect();
-        Self::Peers { members, keys }
+        Self::Peers { members, keys, records: records.keys().copied().collect() }
     }
 }
 

@@ -81,6 +81,7 @@ fn a_delta_is_on_disk_before_it_is_carried_out_and_names_the_peers_it_is_about()
     let changed = |keys: &[u8]| Changed::Peers {
         members: [PEER.into()].into(),
         keys: keys.iter().map(|key| WgPublicKey::from_bytes([*key; 32])).collect(),
+        records: BTreeSet::new(),
     };
     assert_eq!(actions(&mut agent), [AgentAction::Store, AgentAction::CarryOut(changed(&[8]))]);
     agent.handle(pushed(&with_peer(4, 8), &with_peer(5, 9)), secs(1));

@@ -16,7 +16,7 @@ use super::turns::Busy;
 use super::{Agents, Refused};
 use crate::brain::Notice;
 
-/// Packed bytes from which on a frame is full.
+/// Packed bytes from which on a frame is full. The largest part, all records of a network, has half a megabyte.
 const FRAME: usize = 32 * 1024;
 
 /// The longest answer that takes no turn: some hundred peers.
@@ -115,13 +115,13 @@ impl Iterator for Frames {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        let (mut parts, mut bytes) = (Vec::new(), 0);
+        let (mut parts, mut bytes): (Vec<Part>, usize) = (Vec::new(), 0);
         while bytes < FRAME
-            && let Some((network, bucket, content)) = self.buckets.next()
+            && let Some(differing) = self.buckets.next()
         {
-            let packed = content.packed();
-            bytes += packed.len();
-            parts.push(Part { network, bucket, packed });
+            let part = differing.to_part();
+            bytes += part.packed.len();
+            parts.push(part);
         }
         if parts.is_empty() {
             return None;

@@ -264,7 +264,7 @@ mod tests {
     fn a_bucket_is_unpacked_to_the_same_numbers_as_its_entries_have() {
         let (book, tracker) = (Book::default(), Tracker::default());
         let entries = [Entry::new(host(9), &peer(1))];
-        let part = Part { network: NETWORK, bucket: 9, packed: wire::pack(entries.iter()) };
+        let part = Part { network: NETWORK, bucket: Some(9), packed: wire::pack(entries.iter()) };
         let numbers = book.numbers(&part, &tracker).unwrap();
         assert_eq!(numbers[..], [book.number(NETWORK, host(9), &peer(1), &tracker)]);
         assert_eq!(book.numbers(&part, &tracker).unwrap(), numbers);

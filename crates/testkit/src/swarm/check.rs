@@ -349,6 +349,7 @@ mod tests {
             networks: [(NETWORK, membership)].into(),
             whole: vec![NETWORK],
             parts: 0,
+            records: std::collections::BTreeMap::new(),
         };
         let bucket = |number: u8| {
             let peer = peer_of(&host(number), &host(number).networks[0]);

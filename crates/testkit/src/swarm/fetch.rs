@@ -1,6 +1,6 @@
 //! How an agent asks for its map over HTTP: what it holds by digests up, sealed frames down, each opened as it comes.
 //!
-//! Not for taking the answer (`map`) and not for when to ask again (`agent`).
+//! Not for taking the answer (`map`), not for when to ask again (`agent`), and not for DNS records, which it passes over.
 
 use std::sync::Arc;
 
@@ -127,8 +127,7 @@ async fn ask(
         MapReply::Current(generation) => Answer::Current(generation),
         MapReply::Delta(delta) => Answer::Delta(delta),
         MapReply::Parts(head) => {
-            let buckets = buckets(shared, machine, &mut frames).await?;
-            let came = buckets.len();
+            let (buckets, came) = buckets(shared, machine, &mut frames).await?;
             if came != head.parts as usize {
                 return Err(anyhow!("{} buckets were announced, {came} came", head.parts).into());
             }
@@ -141,15 +140,22 @@ async fn ask(
     Ok(answer)
 }
 
-async fn buckets(shared: &Shared, machine: &Machine, frames: &mut Frames<'_>) -> anyhow::Result<Vec<Bucket>> {
-    let mut buckets = Vec::new();
+/// The buckets that came, and how many parts there were in all.
+async fn buckets(
+    shared: &Shared,
+    machine: &Machine,
+    frames: &mut Frames<'_>,
+) -> anyhow::Result<(Vec<Bucket>, usize)> {
+    let (mut buckets, mut came) = (Vec::new(), 0);
     while let Some(frame) = frames.next().await? {
         for part in machine.open::<Vec<Part>>(&frame)? {
+            came += 1;
+            let Some(bucket) = part.bucket else { continue };
             let numbers = shared.book.numbers(&part, &shared.tracker)?;
-            buckets.push(Bucket { network: part.network, bucket: part.bucket, numbers });
+            buckets.push(Bucket { network: part.network, bucket, numbers });
         }
     }
-    Ok(buckets)
+    Ok((buckets, came))
 }
 
 fn failure(status: u16, body: &[u8]) -> Failure {

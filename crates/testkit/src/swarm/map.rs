@@ -120,7 +120,7 @@ impl Map {
     pub(super) fn request(&self) -> MapRequest {
         let held = self.held.iter().map(|held| (held.network, held.digests()));
         let digests = held.filter(|(_, digests)| !digests.0.is_empty()).collect();
-        MapRequest { have: self.generation, digests }
+        MapRequest { have: self.generation, digests, records: BTreeMap::new() }
     }
 
     /// What is held of a network.
@@ -153,7 +153,7 @@ impl Map {
         if self.own.is_none() || delta.base != self.generation {
             return Followed::Misfit;
         }
-        let Delta { base: _, generation, host, server, networks, networks_gone, peers, peers_gone } = delta;
+        let Delta { base: _, generation, host, server, networks, networks_gone, peers, peers_gone, .. } = delta;
         self.generation = generation;
         self.own = host.or_else(|| self.own.take());
         self.server = server.unwrap_or_else(|| std::mem::take(&mut self.server));
@@ -214,7 +214,7 @@ impl Map {
         tracker: &Tracker,
         marks: &mut Marks,
     ) {
-        let PartsHead { generation, host, server, networks, whole, parts: _ } = head;
+        let PartsHead { generation, host, server, networks, whole, parts: _, records: _ } = head;
         let own = host.id.into();
         self.generation = self.generation.max(generation);
         (self.own, self.server) = (Some(host), server);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use control::Intent;
 use control::plan::default_domain;
 use ipnet::IpNet;
-use model::{Addresses, DnsRecord, Generation, MemberId, Network, Node, RecordData};
+use model::{Addresses, DnsRecord, Generation, MemberId, Network, NetworkId, Node, RecordData};
 use reconcile::Changed;
 use wire::HostMap;
 
@@ -26,8 +26,8 @@ const TTL: u32 = 30;
 pub trait Names: fmt::Debug {
     /// Takes over a whole map.
     fn follow_all(&mut self, map: &HostMap);
-    /// Takes over what the map says of these members.
-    fn follow(&mut self, map: &HostMap, members: &BTreeSet<MemberId>);
+    /// Takes over what the map says of these members, and the records of these networks.
+    fn follow(&mut self, map: &HostMap, members: &BTreeSet<MemberId>, records: &BTreeSet<NetworkId>);
     /// What is answered now.
     fn answered(&self, map: &HostMap) -> Answered;
 }
@@ -66,7 +66,7 @@ impl Followed {
     pub(super) fn follow(&mut self, map: &HostMap, changed: &Changed) {
         match changed {
             Changed::Everything => self.names.follow_all(map),
-            Changed::Peers { members, keys: _ } => self.names.follow(map, members),
+            Changed::Peers { members, keys: _, records } => self.names.follow(map, members, records),
         }
         self.generation = map.generation;
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use control::plan::{
-    Deltas, Log, Picture, Roster, Touched, catch_up, default_domain, deltas_within, host_map,
+    Deltas, Differing, Log, Picture, Roster, Touched, catch_up, default_domain, deltas_within, host_map,
 };
 use control::{Actor, Command, Door, Effect, Env, Intent, Inventory, apply, decide};
 use model::{DnsName, Endpoint, Epoch, Generation, HostId, Timestamp, WgPublicKey};
@@ -170,10 +170,7 @@ impl Server {
         }
         let request = MapRequest { have, ..held.map(MapRequest::of).unwrap_or_default() };
         let (head, buckets) = self.roster.answer(&picture, host, generation, &request)?;
-        let parts = buckets.into_iter();
-        let parts =
-            parts.map(|(network, bucket, content)| Part { network, bucket, packed: content.packed() });
-        let parts: Vec<Part> = parts.collect();
+        let parts: Vec<Part> = buckets.iter().map(Differing::to_part).collect();
         Some(Answer::Whole(assemble(held, head, &parts).expect("what was just packed is assembled")))
     }
 

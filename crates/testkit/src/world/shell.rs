@@ -66,7 +66,7 @@ impl Host {
         let Some(map) = running.agent.map() else { return };
         let generation = map.generation;
         let done = match changed {
-            Changed::Peers { members, keys } => {
+            Changed::Peers { members, keys, records: _ } => {
                 running.paths.handle_map_peers(map, members, keys, now);
                 running.routers.handle_members(map, members, now);
                 running.clients.handle_members(map, members, now);

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use agent::names::{Table, Wanted};
 use dns::{Data, Record, Service};
-use model::MemberId;
+use model::{MemberId, NetworkId};
 use testkit::world::{Answered, Names};
 use wire::HostMap;
 
@@ -25,8 +25,8 @@ impl Names for AgentNames {
         self.0.follow_all(map);
     }
 
-    fn follow(&mut self, map: &HostMap, members: &BTreeSet<MemberId>) {
-        self.0.follow(map, members);
+    fn follow(&mut self, map: &HostMap, members: &BTreeSet<MemberId>, records: &BTreeSet<NetworkId>) {
+        self.0.follow(map, members, records);
     }
 
     fn answered(&self, map: &HostMap) -> Answered {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use model::{
     Addresses, Endpoint, Generation, HostId, HostName, Keepalive, MemberId, Mtu, NetworkId, Ranges,
-    WgPublicKey,
+    RecordData, ToldRecord, WgPublicKey,
 };
 use proptest::prelude::*;
 use wire::{Class, HostMap, Membership, NatMapping, OwnHost, Peer, PeerNode, ServerLinks, Way};
@@ -34,17 +34,28 @@ fn nat() -> impl Strategy<Value = NatMapping> {
 fn membership() -> impl Strategy<Value = Membership> {
     let ranges = Ranges::new(Some("10.0.0.0/24".parse().unwrap()), None).unwrap();
     let bits = (any::<bool>(), any::<bool>(), any::<bool>());
-    let parts = (addresses(), bits, 1u16..3, prop::option::weighted(0.2, host()), classes());
-    parts.prop_map(move |(addresses, (connected, pending, guarded), keepalive, via, classes)| Membership {
-        addresses,
-        connected,
-        pending,
-        guarded,
-        keepalive: Keepalive::new(keepalive).unwrap(),
-        via,
-        classes,
-        ..Membership::plain("office".parse().unwrap(), ranges)
+    let parts = (addresses(), bits, 1u16..3, prop::option::weighted(0.2, host()), classes(), records());
+    parts.prop_map(move |(addresses, (connected, pending, guarded), keepalive, via, classes, records)| {
+        Membership {
+            records: if connected && !pending { records } else { Vec::new() },
+            addresses,
+            connected,
+            pending,
+            guarded,
+            keepalive: Keepalive::new(keepalive).unwrap(),
+            via,
+            classes,
+            ..Membership::plain("office".parse().unwrap(), ranges)
+        }
     })
+}
+
+/// In order, each once: as maps have them.
+fn records() -> impl Strategy<Value = Vec<ToldRecord>> {
+    let name = prop::option::of((0u8..3).prop_map(|number| format!("n{number}").parse().unwrap()));
+    let address = (0u8..3).prop_map(|last| RecordData::A { address: [192, 0, 2, last].into() });
+    let record = (name, 1u32..3, address).prop_map(|(name, ttl, data)| ToldRecord { name, ttl, data });
+    prop::collection::btree_set(record, 0..6).prop_map(|records| records.into_iter().collect())
 }
 
 fn peer() -> impl Strategy<Value = Peer> {

@@ -10,9 +10,9 @@ use model::{
 use wire::{
     BucketDigests, Channel, ChannelChange, Class, ClientSeen, Delta, EgressDuty, Facts, Grant, Hello,
     HostMap, HostSettings, InternetWay, KeyChange, Leave, MapRequest, Membership, NatMapping, Net, NextKeys,
-    NodeSwitch, Outcome, OwnHost, Part, PartsHead, Party, Peer, PeerNode, Refusal, RefusalCode,
-    RegisterReply, RegisterRequest, Registration, Rendezvous, Report, ServerLinks, SignedRequest,
-    SigningSecret, Token, TokenSecret, ToldUpstream, WgSecret, path,
+    NodeSwitch, Outcome, OwnHost, Part, PartsHead, Party, Peer, PeerNode, RecordsChange, Refusal,
+    RefusalCode, RegisterReply, RegisterRequest, Registration, Rendezvous, Report, ServerLinks,
+    SignedRequest, SigningSecret, Token, TokenSecret, ToldUpstream, WgSecret, path,
 };
 
 pub const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -348,7 +348,15 @@ pub fn delta_everything() -> Delta {
         networks_gone: vec![LAB],
         peers: BTreeMap::from([(THIRD.into(), peer_with_everything())]),
         peers_gone: vec![OTHER.into()],
+        ..Delta::default()
     }
+}
+
+/// One record in the place of another.
+pub fn delta_records() -> Delta {
+    let record = |last| told(Some("www"), RecordData::A { address: [10, 21, 0, last].into() });
+    let change = RecordsChange { gone: vec![record(9)], come: vec![record(10)] };
+    Delta { records: BTreeMap::from([(LAB, change)]), ..delta_nothing() }
 }
 
 pub fn parts_head() -> PartsHead {
@@ -359,19 +367,34 @@ pub fn parts_head() -> PartsHead {
         networks: BTreeMap::from([(OFFICE, office()), (LAB, lab())]),
         whole: vec![LAB],
         parts: 1,
+        records: BTreeMap::new(),
     }
+}
+
+/// The same of a network that has records.
+pub fn parts_head_with_records() -> PartsHead {
+    PartsHead { parts: 2, records: BTreeMap::from([(LAB, 7)]), ..parts_head() }
 }
 
 /// How it is packed is not the message's affair.
 pub fn part() -> Part {
-    Part { network: OFFICE, bucket: 200, packed: [1, 2, 3].as_slice().into() }
+    Part { network: OFFICE, bucket: Some(200), packed: [1, 2, 3].as_slice().into() }
+}
+
+pub fn part_of_records() -> Part {
+    Part { network: LAB, bucket: None, packed: [1, 2, 3].as_slice().into() }
 }
 
 pub fn map_request() -> MapRequest {
     MapRequest {
         have: generation(41),
         digests: BTreeMap::from([(OFFICE, BucketDigests(BTreeMap::from([(2, 7), (200, u64::MAX)])))]),
+        records: BTreeMap::new(),
     }
+}
+
+pub fn map_request_with_records() -> MapRequest {
+    MapRequest { records: BTreeMap::from([(LAB, 7)]), ..map_request() }
 }
 
 pub fn report() -> Report {

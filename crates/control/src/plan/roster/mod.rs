@@ -17,6 +17,7 @@ use wire::{BUCKETS, BucketDigests, Entry, bucket_of};
 
 use super::bucket::Bucket;
 use super::member::{as_seen, member_of, peer};
+use super::records::{self, Book, Books};
 use super::section::{Form, Place, SectionId};
 use super::{Picture, Touched, takes_part};
 pub(super) use network::NetworkRoster;
@@ -30,13 +31,17 @@ pub struct Roster {
     /// Those that have members.
     networks: OrdMap<NetworkId, Arc<NetworkRoster>>,
     places: OrdMap<HostId, Place>,
+    books: Books,
 }
 
 impl Roster {
     /// The roster of a picture, from scratch.
     pub fn of(picture: &Picture<'_>) -> Self {
         let mut everybody = Touched::default();
-        everybody.relaid.extend(picture.intent.networks(None).map(|network| network.id));
+        let networks = || picture.intent.networks(None).map(|network| network.id);
+        everybody.relaid.extend(networks());
+        let records = networks().flat_map(|network| picture.intent.dns_records_in_network(network));
+        everybody.records.extend(records.map(|record| (record.network, record.name.clone())));
         let mut roster = Self::default();
         roster.update(picture, &everybody);
         roster
@@ -45,6 +50,7 @@ impl Roster {
     /// Follows what was touched since the picture that this is the roster of. Costs the buckets in which it is, and for
     /// networks whose sections change, these.
     pub fn update(&mut self, after: &Picture<'_>, touched: &Touched) {
+        records::follow(&mut self.books, after.intent, touched);
         let seen = touched.seen.iter().map(|(network, _)| *network);
         let networks: BTreeSet<NetworkId> = seen.chain(touched.relaid.iter().copied()).collect();
         let mut moved = BTreeSet::new();
@@ -71,6 +77,11 @@ impl Roster {
             true => drop(self.places.remove(&host)),
             false => drop(self.places.insert(host, place)),
         }
+    }
+
+    /// The network's records; none where it has none.
+    pub(super) fn book(&self, network: NetworkId) -> Option<&Arc<Book>> {
+        self.books.get(&network)
     }
 
     /// How many members the network has.

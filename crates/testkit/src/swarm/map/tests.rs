@@ -77,13 +77,13 @@ fn parts(to: &HostMap, held: &MapRequest) -> (PartsHead, Vec<Part>) {
     let split = |((network, bucket), entries): ((NetworkId, u8), Vec<Entry>)| {
         let empty = entries.is_empty().then(|| pack([].iter()));
         let packed = entries.chunks(1).map(|entries| pack(entries.iter())).chain(empty);
-        packed.map(|packed| Part { network, bucket, packed }).collect::<Vec<_>>()
+        packed.map(|packed| Part { network, bucket: Some(bucket), packed }).collect::<Vec<_>>()
     };
     let parts: Vec<Part> = buckets.into_iter().flat_map(split).collect();
     let HostMap { generation, host, server, networks, peers: _ } = to.clone();
     let whole = networks.keys().filter(|network| !held.digests.contains_key(network)).copied().collect();
     let count = u32::try_from(parts.len()).unwrap();
-    (PartsHead { generation, host, server, networks, whole, parts: count }, parts)
+    (PartsHead { generation, host, server, networks, whole, parts: count, records: BTreeMap::new() }, parts)
 }
 
 struct Rig {
@@ -97,7 +97,7 @@ impl Rig {
         let answer = parts(to, &self.map.request());
         let bucket = |part: &Part| Bucket {
             network: part.network,
-            bucket: part.bucket,
+            bucket: part.bucket.unwrap(),
             numbers: self.book.numbers(part, &self.tracker).unwrap(),
         };
         let buckets: Vec<Bucket> = answer.1.iter().map(bucket).collect();
