@@ -65,7 +65,7 @@ pub struct Link {
     pub mtu: u32,
     /// Its addresses with their prefixes, those of the kernel's own making (fe80::/10) too.
     pub addresses: BTreeSet<IpNet>,
-    /// The routes out of it in the tables `ROUTE_TABLE` and `TUNNEL_TABLE`, whoever made them.
+    /// The routes out of it in the tables `ROUTE_TABLE`, `RANGE_TABLE` and `TUNNEL_TABLE`, whoever made them.
     pub routes: BTreeSet<Route>,
     /// The WireGuard device behind it; none for a link that is no WireGuard (a bridge that has the name by chance).
     pub device: Option<Device>,
@@ -112,7 +112,7 @@ pub struct Route {
     pub metric: u32,
     /// Who made it: `ROUTE_PROTOCOL` is us.
     pub protocol: u8,
-    /// The table it is in: `ROUTE_TABLE`, or `TUNNEL_TABLE` for a full tunnel.
+    /// The table it is in: `ROUTE_TABLE`, `RANGE_TABLE` or `TUNNEL_TABLE`.
     pub table: u32,
 }
 

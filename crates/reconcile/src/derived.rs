@@ -65,7 +65,7 @@ impl Derived {
         let mut derived = Self {
             desired: desired(map, settings, circumstances),
             ground: Ground::new(map, settings, circumstances),
-            shape: Shape::new(map, &BTreeSet::new(), std::iter::empty()),
+            shape: Shape::new(map, &BTreeSet::new(), std::iter::empty(), None),
             hosts: BTreeMap::new(),
             keys: BTreeSet::new(),
             claims: BTreeMap::new(),

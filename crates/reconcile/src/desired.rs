@@ -19,9 +19,20 @@ use wire::{HostMap, Membership, Outcome, Peer};
 use crate::access::{Shape, Standing, behind, carries_always};
 use crate::reach::{Claim, Ground, Reach, duties, taken_part};
 use crate::{
-    Family, Firewall, FirewallDigest, Kept, LinkKind, LinkName, LocalSettings, Need, ROUTE_METRIC,
-    ROUTE_PROTOCOL, Route, TUNNEL_TABLE,
+    Family, Firewall, FirewallDigest, Kept, LinkKind, LinkName, LocalSettings, Need, RANGE_TABLE,
+    ROUTE_METRIC, ROUTE_PROTOCOL, ROUTE_TABLE, Route, TUNNEL_TABLE,
 };
+
+/// What is nobody's in the internet, and somebody's in a LAN (RFC 1918, 3927, 4193, 4291, 6598).
+const PRIVATE: [&str; 7] = [
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+];
 
 /// What is known only while the agent runs, besides the map and the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -92,8 +103,9 @@ pub struct DesiredFirewall {
 /// A full tunnel: everything that has no other way goes over our link, or nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tunnel {
-    /// Whether the machine's own networks stay reachable directly.
-    pub lan: bool,
+    /// What of the machine's own networks stays reachable directly, by its own routes but the default one: private ranges,
+    /// and the IPv6 prefixes that it is attached to. Empty where nothing does.
+    pub lan: BTreeSet<IpNet>,
     /// The ranges that this host leads to: what goes there goes as it would without the tunnel.
     pub leads_to: BTreeSet<IpNet>,
     /// The address to speak from, for each family that the network has. The other family goes nowhere.
@@ -170,17 +182,26 @@ impl LeftOut {
 }
 
 impl Interface {
-    /// All routes out of the link, in both tables.
+    /// All routes out of the link, in all tables.
     pub fn all_routes(&self) -> impl Iterator<Item = Route> {
-        let main = self.routes.iter().map(|(destination, source)| Route::ours(*destination, *source));
-        let tunnel = self.tunnel.iter().flat_map(|tunnel| {
-            // What has a route of its own keeps its source address there.
-            let ranges = self.routes.iter().map(|(destination, source)| (*destination, *source));
-            let defaults = tunnel.sources.iter().map(|(family, source)| (family.everything(), *source));
-            ranges.chain(defaults)
+        let reached = self.routes.iter().flat_map(|(destination, source)| {
+            let tables: &[u32] = match (is_range(destination, source), self.tunnel.is_some()) {
+                (true, _) => &[RANGE_TABLE],
+                (false, true) => &[ROUTE_TABLE, RANGE_TABLE],
+                (false, false) => &[ROUTE_TABLE],
+            };
+            tables.iter().map(|table| Route::ours(*destination, *source).in_table(*table))
         });
-        let tunnel = tunnel.map(|(to, source)| Route::ours(to, source).in_table(TUNNEL_TABLE));
-        main.chain(tunnel).chain(self.tunnel_of_nobody())
+        let everything = self.tunnel.iter().flat_map(|tunnel| &tunnel.sources);
+        let everything = everything
+            .map(|(family, source)| Route::ours(family.everything(), *source).in_table(TUNNEL_TABLE));
+        reached.chain(everything).chain(self.tunnel_of_nobody())
+    }
+
+    /// The ranges that are reached through members, but for the networks' own.
+    pub fn ranges(&self) -> impl Iterator<Item = IpNet> {
+        let ranges = self.routes.iter().filter(|(destination, source)| is_range(destination, source));
+        ranges.map(|(destination, _)| *destination)
     }
 
     /// Where the tunnel is for IPv6 alone, IPv4 goes into it and to no peer. Were it `unreachable`, a kernel that checks where
@@ -212,8 +233,20 @@ impl Interface {
 
     /// Whether more than the networks' own ranges is reached over the link.
     pub(crate) fn reaches_beyond(&self) -> bool {
-        self.routes.iter().any(|(range, source)| !range.contains(source))
+        self.ranges().next().is_some()
     }
+
+    /// Whether what comes to the machine over other links may be from where it sends to over ours: answers to the link's own
+    /// datagrams from within a range, or from anywhere.
+    pub(crate) fn hears_beside(&self) -> bool {
+        self.tunnel.is_some() || self.reaches_beyond()
+    }
+}
+
+/// A network's own range is the one in which this host has its address; one behind members never holds an address of this
+/// host (`reach`).
+fn is_range(destination: &IpNet, source: &IpAddr) -> bool {
+    !destination.contains(source)
 }
 
 /// What this machine should have.
@@ -228,7 +261,7 @@ pub fn desired(map: &HostMap, settings: &LocalSettings, circumstances: &Circumst
         peers: BTreeMap::new(),
         firewall: None,
         forwards: false,
-        tunnel: tunnel(map),
+        tunnel: tunnel(map, &circumstances.local),
     };
     let mut owners = BTreeMap::new();
     for (member, peer) in &map.peers {
@@ -249,7 +282,8 @@ pub fn desired(map: &HostMap, settings: &LocalSettings, circumstances: &Circumst
             key.is_some_and(|key| owners.get(&key) == Some(&claim.carrier) && interface.allow(key, claim))
         })
         .collect();
-    interface.set_access(access(map, &held));
+    let shape = access(map, &held, interface.tunnel.as_ref());
+    interface.set_access(shape);
     Desired {
         link: settings.link.clone(),
         key: settings.key,
@@ -279,7 +313,7 @@ fn first_claims(
 }
 
 /// The firewall for these members, each with what it has.
-fn access(map: &HostMap, held: &[(MemberId, Claim)]) -> Shape {
+fn access(map: &HostMap, held: &[(MemberId, Claim)], tunnel: Option<&Tunnel>) -> Shape {
     let node = |member: &MemberId, network| {
         let peer = map.peers.get(member)?;
         peer.nodes.iter().find(|node| node.network == network)
@@ -291,7 +325,7 @@ fn access(map: &HostMap, held: &[(MemberId, Claim)]) -> Shape {
     let carried = held.iter().filter(|(member, claim)| standing(member, claim) != Standing::Other);
     let carrying = carried.map(|(_, claim)| claim.network).chain(carries_always(map)).collect();
     let ranges = held.iter().filter(|(_, claim)| claim.reach == Reach::Range).map(|(_, claim)| claim.net);
-    let mut shape = Shape::new(map, &carrying, ranges);
+    let mut shape = Shape::new(map, &carrying, ranges, tunnel);
     let addresses = held.iter().filter(|(_, claim)| claim.reach != Reach::Everything);
     let mut placed: Vec<(MemberId, NetworkId, Standing, IpNet)> = addresses
         .map(|(member, claim)| (*member, claim.network, standing(member, claim), claim.net))
@@ -325,11 +359,22 @@ fn routes(membership: &Membership) -> impl Iterator<Item = (IpNet, IpAddr)> {
 }
 
 /// The full tunnel, where the map asks for one: also while its gateway is not there.
-fn tunnel(map: &HostMap) -> Option<Tunnel> {
+fn tunnel(map: &HostMap, local: &BTreeSet<IpNet>) -> Option<Tunnel> {
     let mut all = taken_part(map).filter_map(|(_, membership)| Some((membership, membership.internet?)));
     let (membership, way) = all.next()?;
     let sources = membership.addresses.iter().map(|ip| (Family::of(ip), ip)).collect();
-    Some(Tunnel { lan: way.lan, leads_to: behind(map), sources })
+    let lan = if way.lan { lan(local) } else { BTreeSet::new() };
+    Some(Tunnel { lan, leads_to: behind(map), sources })
+}
+
+/// What may be a LAN, to a machine that is attached to these: whoever hands out addresses there may say that anything is, and
+/// would have it sent to him. So no public IPv4, and of public IPv6 no more than one link.
+fn lan(local: &BTreeSet<IpNet>) -> BTreeSet<IpNet> {
+    let private = PRIVATE.map(|text| text.parse().expect("a prefix of this file"));
+    let is_link = |net: &&IpNet| matches!(net, IpNet::V6(v6) if (64..128).contains(&v6.prefix_len()));
+    let links = local.iter().filter(is_link).map(IpNet::trunc);
+    let links = links.filter(|link| !private.iter().any(|net: &IpNet| net.contains(link)));
+    private.into_iter().chain(links.collect::<Vec<_>>()).collect()
 }
 
 /// An identity of the rendezvous as it should be.

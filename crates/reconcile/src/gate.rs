@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Actual, Desired, Need, Op, sysctl};
+use crate::{Actual, Around, Desired, Need, Op, Surroundings, reconcile, sysctl};
 
 /// Holds back what opens behind a firewall that could not be set. One for each list of ops, in their order.
 #[derive(Debug, Default)]
@@ -59,6 +59,20 @@ pub fn shut(need: Need, desired: &Desired, actual: &Actual) -> Vec<Op> {
     }
 }
 
+/// The ops that keep a full tunnel shut until its link is there; none where no tunnel is wanted. They need no link, and are
+/// part of what `reconcile` does.
+pub fn shut_early(desired: &Desired, surroundings: &Surroundings) -> Vec<Op> {
+    let tunnel = desired.interface.as_ref().and_then(|interface| interface.tunnel.as_ref());
+    if tunnel.is_none() {
+        return Vec::new();
+    }
+    let actual = Actual { link: None, surroundings: surroundings.clone() };
+    let shuts = |op: &Op| {
+        matches!(op, Op::Around(Around::SetFirewall(..) | Around::AddUnreachable(_) | Around::AddRule(_)))
+    };
+    reconcile(desired, &actual).into_iter().filter(shuts).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -66,7 +80,7 @@ mod tests {
     use model::WgPublicKey;
 
     use super::*;
-    use crate::{Around, Sysctl};
+    use crate::Sysctl;
 
     #[test]
     fn nothing_is_opened_behind_a_firewall_that_could_not_be_set() {

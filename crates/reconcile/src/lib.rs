@@ -41,7 +41,7 @@ pub use firewall::{
     SetChange, SetChanges, SetId, Side, StableHasher, Translation, Verdict, Way, diff as firewall_diff,
     element_digest,
 };
-pub use gate::{Gate, HeldBack, shut};
+pub use gate::{Gate, HeldBack, shut, shut_early};
 pub use link::{LinkKind, LinkName, LinkNameError};
 pub use op::Op;
 pub use path::{
@@ -63,8 +63,12 @@ pub const ROUTE_PROTOCOL: u8 = 78;
 /// the machine's own LAN, the LAN stays.
 pub const ROUTE_METRIC: u32 = 20_044;
 
-/// The table of our routes: the main one.
+/// The main table: the machine's own routes, and ours to the networks' own ranges.
 pub const ROUTE_TABLE: u32 = 254;
+
+/// The table of what else is reached through members, which nothing that we send ourselves looks in: the ranges, and while a
+/// full tunnel is on the networks too.
+pub const RANGE_TABLE: u32 = 20_043;
 
 /// The table of a full tunnel: a default route over our link, and below it one that is `unreachable`.
 pub const TUNNEL_TABLE: u32 = 20_044;

@@ -6,6 +6,7 @@
 //! well. A full tunnel is switched on by its last rules and off by the same, first: what nothing may leak past is there
 //! before, and goes after.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ fn reconcile_with(desired: &Desired, actual: &Actual, peers: Peers<'_>) -> Vec<O
     }
     let around = &actual.surroundings;
     let mut steps = Steps::default();
-    tunnel_off(desired, around, &mut steps.less);
+    rules_off(desired, around, &mut steps.less);
     steps.less.extend(sysctl::put_back(desired, around));
     let link = actual.link.as_ref().and_then(|link| Some((link, link.device.as_ref()?)));
     let Some(interface) = &desired.interface else {
@@ -109,7 +110,7 @@ fn reconcile_with(desired: &Desired, actual: &Actual, peers: Peers<'_>) -> Vec<O
     let missing = unreachable.iter().filter(|family| !around.unreachable.contains(family));
     steps.firewall.extend(missing.copied().map(Around::AddUnreachable).map(Op::Around));
     steps.more.extend(sysctl::take(&desired.link, interface, around));
-    let rules = interface.tunnel.iter().flat_map(Rule::of_tunnel);
+    let rules = Rule::of(interface).into_iter();
     steps.more.extend(rules.filter(|rule| !around.rules.contains(rule)).map(Around::AddRule).map(Op::Around));
     if interface.tunnel.is_none() {
         steps.more.extend(around.unreachable.iter().copied().map(Around::RemoveUnreachable).map(Op::Around));
@@ -117,12 +118,11 @@ fn reconcile_with(desired: &Desired, actual: &Actual, peers: Peers<'_>) -> Vec<O
     steps.less.into_iter().chain(steps.firewall).chain(steps.more).collect()
 }
 
-/// Rules that are not wanted, the switches first.
-fn tunnel_off(desired: &Desired, around: &Surroundings, less: &mut Vec<Op>) {
-    let tunnel = desired.interface.as_ref().and_then(|interface| interface.tunnel.as_ref());
-    let wanted: BTreeSet<Rule> = tunnel.into_iter().flat_map(Rule::of_tunnel).collect();
+/// Rules that are not wanted: the switches first, and of the others each before what it relies on.
+fn rules_off(desired: &Desired, around: &Surroundings, less: &mut Vec<Op>) {
+    let wanted: BTreeSet<Rule> = desired.interface.iter().flat_map(Rule::of).collect();
     let mut gone: Vec<Rule> = around.rules.difference(&wanted).copied().collect();
-    gone.sort_by_key(|rule| !rule.is_switch());
+    gone.sort_by_key(|rule| (!rule.is_switch(), Reverse(*rule)));
     less.extend(gone.into_iter().map(Around::RemoveRule).map(Op::Around));
 }
 

@@ -1,21 +1,27 @@
-//! Policy rules of a full tunnel: which packets look in which routing table.
+//! Policy rules: which packets look in which routing table.
 //!
-//! Not for the routes themselves. It keeps true that the rules are the switch: as long as the last of them is missing, the
-//! machine's traffic goes as it went before; and that what WireGuard itself sends is never sent into the tunnel.
+//! Not for the routes themselves. It keeps true that what we send ourselves, marked, never goes into our own link by a range
+//! or a full tunnel, whatever these hold; that among our ranges and the machine's own routes the longest prefix counts, the
+//! machine's own where both are as long; and that a full tunnel is on when the last of its rules is there.
 //!
 //! ```text
-//!  20040  marked by our device            ─▶ main                            the tunnel's own datagrams
-//!  20041  everything                      ─▶ main, but no default route      only if the LAN stays reachable
-//!  20042  DHCP; to fe80::/10              ─▶ main                            otherwise
-//!  20043  to what this host leads to      ─▶ main                            whatever else goes into the tunnel
-//!  20044  everything                      ─▶ table 20044: default over our link, else unreachable
+//!  20041   not marked by us                  ─▶ 20043              networks and ranges             ┐
+//!  20042   to the LAN, where it stays        ─▶ main, no default   the machine's own ways to it    │ a full
+//!  20043   DHCP; to what this host leads to  ─▶ main                                               │ tunnel
+//!  20044   not marked by us                  ─▶ 20044              over our link, else unreachable ┘
+//!  20045…  not marked by us                  ─▶ main, then 20043; of both only prefixes of n bits or more: two rules for
+//!                                               each length n that ranges have, the longest first
 //! ```
+//!
+//! Marked are WireGuard's datagrams and the agent's connections to its server. The kernel knows no way to look in two tables at once. What the last pairs do is the same but for one thing: a route of
+//! the machine's own that says `unreachable` or `blackhole` counts before a range within it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::{FIREWALL_MARK, Family, ROUTE_TABLE, TUNNEL_TABLE, Tunnel};
+use crate::{FIREWALL_MARK, Family, Interface, RANGE_TABLE, ROUTE_TABLE, TUNNEL_TABLE, Tunnel};
 
 /// A rule of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,17 +34,15 @@ pub struct Rule {
     pub which: RuleMatch,
     /// Where they look.
     pub table: u32,
-    /// Whether default routes there do not count.
-    pub no_default: bool,
+    /// Prefixes there of so many bits or fewer do not count: 0 leaves out default routes.
+    pub longer_than: Option<u8>,
 }
 
 /// Which packets a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RuleMatch {
-    /// All.
-    All,
-    /// Those with this firewall mark.
-    Mark(u32),
+    /// Those without our firewall mark (`FIREWALL_MARK`).
+    Unmarked,
     /// Those that go there.
     To(IpNet),
     /// UDP from one port to another.
@@ -51,31 +55,54 @@ pub enum RuleMatch {
 }
 
 /// The priorities of our rules.
-pub const RULE_PRIORITIES: std::ops::RangeInclusive<u32> = 20_040..=20_044;
+pub const RULE_PRIORITIES: std::ops::RangeInclusive<u32> = 20_040..=20_300;
 
-const MARKED: u32 = 20_040;
-const LAN: u32 = 20_041;
-const EXCEPTIONS: u32 = 20_042;
-const LED_TO: u32 = 20_043;
+const REACHED: u32 = 20_041;
+const LAN: u32 = 20_042;
+const EXCEPTIONS: u32 = 20_043;
 const SWITCH: u32 = 20_044;
+const RANGES: u32 = 20_045;
 
 impl Rule {
+    /// The rules that an interface needs, in the order in which they are to be made: each behind what it relies on.
+    pub fn of(interface: &Interface) -> Vec<Self> {
+        let tunnel = interface.tunnel.iter().flat_map(Self::of_tunnel);
+        let all: BTreeSet<Self> = tunnel.chain(Self::of_ranges(interface.ranges())).collect();
+        let mut all: Vec<Self> = all.into_iter().collect();
+        all.sort_by_key(Self::is_switch);
+        all
+    }
+
     /// The rules of a full tunnel, in the order in which they are to be made.
     pub fn of_tunnel(tunnel: &Tunnel) -> Vec<Self> {
         let mut rules = Vec::new();
         for family in Family::ALL {
-            rules.push(Self::to_main(family, MARKED, RuleMatch::Mark(FIREWALL_MARK)));
-            if tunnel.lan {
-                rules.push(Self { no_default: true, ..Self::to_main(family, LAN, RuleMatch::All) });
-            } else {
-                let which = Self::exceptions(family);
-                rules.extend(which.into_iter().map(|which| Self::to_main(family, EXCEPTIONS, which)));
-            }
+            rules.push(Self { table: RANGE_TABLE, ..Self::to_main(family, REACHED, RuleMatch::Unmarked) });
+            rules.push(Self::to_main(family, EXCEPTIONS, dhcp(family)));
         }
-        let led_to = |range: &IpNet| Self::to_main(Family::of(range.addr()), LED_TO, RuleMatch::To(*range));
-        rules.extend(tunnel.leads_to.iter().map(led_to));
-        let switch = |family| Self { table: TUNNEL_TABLE, ..Self::to_main(family, SWITCH, RuleMatch::All) };
-        rules.extend(Family::ALL.map(switch));
+        let to = |priority| {
+            move |net: &IpNet| Self::to_main(Family::of(net.addr()), priority, RuleMatch::To(*net))
+        };
+        let lan = tunnel.lan.iter().map(to(LAN));
+        rules.extend(lan.map(|rule| Self { longer_than: Some(0), ..rule }));
+        rules.extend(tunnel.leads_to.iter().map(to(EXCEPTIONS)));
+        let switch = |family| Self::to_main(family, SWITCH, RuleMatch::Unmarked);
+        rules.extend(Family::ALL.map(|family| Self { table: TUNNEL_TABLE, ..switch(family) }));
+        rules
+    }
+
+    /// The rules by which ranges are reached, in the order in which they are to be made. Their number grows with the lengths
+    /// that ranges have, not with the ranges.
+    pub fn of_ranges(ranges: impl Iterator<Item = IpNet>) -> Vec<Self> {
+        let lengths: BTreeSet<(Family, u8)> =
+            ranges.map(|net| (Family::of(net.addr()), net.prefix_len())).collect();
+        let mut rules = Vec::new();
+        for (family, length) in lengths.into_iter().rev() {
+            let place = RANGES + 2 * u32::from(family.longest() - length);
+            let longer_than = length.checked_sub(1);
+            let main = Self { longer_than, ..Self::to_main(family, place, RuleMatch::Unmarked) };
+            rules.extend([main, Self { priority: place + 1, table: RANGE_TABLE, ..main }]);
+        }
         rules
     }
 
@@ -85,18 +112,15 @@ impl Rule {
     }
 
     const fn to_main(family: Family, priority: u32, which: RuleMatch) -> Self {
-        Self { priority, family, which, table: ROUTE_TABLE, no_default: false }
+        Self { priority, family, which, table: ROUTE_TABLE, longer_than: None }
     }
+}
 
-    /// What a machine needs to stay on its link: multicast is in the kernel's own table, before all of these.
-    fn exceptions(family: Family) -> Vec<RuleMatch> {
-        match family {
-            Family::V4 => vec![RuleMatch::Udp { from: 68, to: 67 }],
-            Family::V6 => {
-                let link_local = "fe80::/10".parse().expect("it is a prefix");
-                vec![RuleMatch::Udp { from: 546, to: 547 }, RuleMatch::To(link_local)]
-            }
-        }
+/// By which a machine keeps its address. Multicast is in the kernel's own table, before all of these.
+const fn dhcp(family: Family) -> RuleMatch {
+    match family {
+        Family::V4 => RuleMatch::Udp { from: 68, to: 67 },
+        Family::V6 => RuleMatch::Udp { from: 546, to: 547 },
     }
 }
 
@@ -108,64 +132,18 @@ impl fmt::Display for Rule {
         };
         write!(f, "{family} rule {}: ", self.priority)?;
         match self.which {
-            RuleMatch::All => f.write_str("everything")?,
-            RuleMatch::Mark(mark) => write!(f, "what is marked {mark:#x}")?,
+            RuleMatch::Unmarked => write!(f, "what is not marked {FIREWALL_MARK:#x}")?,
             RuleMatch::To(net) => write!(f, "to {net}")?,
             RuleMatch::Udp { from, to } => write!(f, "UDP from port {from} to {to}")?,
         }
         write!(f, " looks in table {}", self.table)?;
-        if self.no_default { f.write_str(", but for default routes") } else { Ok(()) }
+        match self.longer_than {
+            None => Ok(()),
+            Some(0) => f.write_str(", but for default routes"),
+            Some(length) => write!(f, ", for prefixes longer than /{length}"),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    fn tunnel(lan: bool) -> Tunnel {
-        let leads_to = ["192.168.7.0/24", "fd07::/64"].map(|range| range.parse().unwrap()).into();
-        Tunnel { lan, leads_to, sources: BTreeMap::new() }
-    }
-
-    #[test]
-    fn what_this_host_leads_to_never_goes_into_the_tunnel() {
-        for (lan, range) in [(true, "192.168.7.0/24"), (false, "192.168.7.0/24"), (false, "fd07::/64")] {
-            let range: IpNet = range.parse().unwrap();
-            let rules = Rule::of_tunnel(&tunnel(lan));
-            let exception = rules.iter().find(|rule| rule.which == RuleMatch::To(range)).unwrap();
-            let of_family = |rule: &&Rule| rule.is_switch() && rule.family == exception.family;
-            assert!(exception.priority < rules.iter().find(of_family).unwrap().priority);
-            assert_eq!(
-                (exception.table, exception.no_default),
-                (ROUTE_TABLE, false),
-                "its own way is any way"
-            );
-        }
-    }
-
-    #[test]
-    fn the_switches_come_last_and_the_tunnels_own_datagrams_first() {
-        for lan in [true, false] {
-            let rules = Rule::of_tunnel(&tunnel(lan));
-            let first_switch = rules.iter().position(Rule::is_switch).unwrap();
-            assert!(rules[first_switch..].iter().all(Rule::is_switch) && rules.len() - first_switch == 2);
-            assert!(rules.iter().all(|rule| RULE_PRIORITIES.contains(&rule.priority)));
-            for family in Family::ALL {
-                let first =
-                    rules.iter().filter(|rule| rule.family == family).min_by_key(|rule| rule.priority);
-                assert_eq!(first.unwrap().which, RuleMatch::Mark(FIREWALL_MARK));
-            }
-        }
-    }
-
-    #[test]
-    fn a_rule_is_one_clear_line() {
-        let lines: Vec<String> = Rule::of_tunnel(&tunnel(true)).iter().map(ToString::to_string).collect();
-        assert_eq!(lines[0], "IPv4 rule 20040: what is marked 0x4e4c looks in table 254");
-        assert_eq!(lines[1], "IPv4 rule 20041: everything looks in table 254, but for default routes");
-        assert_eq!(lines[4], "IPv4 rule 20043: to 192.168.7.0/24 looks in table 254");
-        assert_eq!(lines[6], "IPv4 rule 20044: everything looks in table 20044");
-    }
-}
+mod tests;

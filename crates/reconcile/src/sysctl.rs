@@ -1,4 +1,4 @@
-//! Settings of the kernel that gateways and full tunnels need, and how they get back what they were.
+//! Settings of the kernel that gateways, ranges and full tunnels need, and how they get back what they were.
 //!
 //! Not for reading or writing them. It keeps true that what a setting was before is known, and kept by the shell, before it
 //! is changed; that it is put back when the need is over; and that a value that somebody else gave it meanwhile stays.
@@ -84,7 +84,7 @@ impl Kept {
     pub fn after(&self, desired: &Desired) -> Self {
         let needed = |name: &str| match &desired.interface {
             Some(interface) if is_for_forwarding(name) => interface.forwards,
-            Some(interface) => interface.tunnel.is_some(),
+            Some(interface) => interface.hears_beside(),
             None => false,
         };
         Self(self.0.iter().filter(|(name, _)| needed(name)).map(|(n, v)| (n.clone(), v.clone())).collect())
@@ -151,12 +151,12 @@ pub(crate) fn forward_no_more(desired: &Desired, surroundings: &Surroundings) ->
 }
 
 fn put_back_unless(forwards: bool, desired: &Desired, surroundings: &Surroundings) -> Vec<Op> {
-    let tunnel = desired.interface.as_ref().is_some_and(|interface| interface.tunnel.is_some());
+    let beside = desired.interface.as_ref().is_some_and(Interface::hears_beside);
     let mut back = Vec::new();
     // In reverse: forwarding ends before router advertisements count less again.
     let alone = |name: &str| name != REDIRECTS_V4 && turned_by(name).is_none();
     for (name, before) in desired.kept.0.iter().rev().filter(|(name, _)| alone(name)) {
-        let needed = if is_for_forwarding(name) { forwards } else { tunnel };
+        let needed = if is_for_forwarding(name) { forwards } else { beside };
         let now = surroundings.sysctls.get(name);
         let ours = now.map(String::as_str) == value_of_ours(name);
         if !needed && ours && now != Some(before) {
@@ -209,16 +209,16 @@ pub(crate) fn take(link: &LinkName, interface: &Interface, surroundings: &Surrou
         wanted
             .extend([FORWARD_V4, FORWARD_V6].into_iter().filter(|name| lacks(name, "1")).map(str::to_owned));
     }
-    if interface.forwards || interface.tunnel.is_some() || interface.reaches_beyond() {
+    if interface.forwards || interface.hears_beside() {
         wanted.extend(
             Some(reverse_of(link)).filter(|name| has(name, "1") || (has(name, "0") && has(REVERSE_ALL, "1"))),
         );
     }
-    // Answers to the tunnel's own datagrams come over a link that the machine would not send to their source over.
+    // Answers to the link's own datagrams come over one that the machine would not send to their source over.
     let strict = |(name, value): (&String, &String)| {
         name.starts_with("net/ipv4/conf/") && name.ends_with(REVERSE) && value == "1"
     };
-    if interface.tunnel.is_some() && surroundings.sysctls.iter().any(strict) && lacks(REVERSE_ALL, "2") {
+    if interface.hears_beside() && surroundings.sysctls.iter().any(strict) && lacks(REVERSE_ALL, "2") {
         wanted.push(REVERSE_ALL.to_owned());
     }
     let set = |name: String| {

@@ -3,6 +3,7 @@
 //! Not for what the daemon does. It keeps true that a failure is one sentence and an exit code other than 0: 1 where
 //! something could not be done, 2 where it was asked for wrongly.
 
+mod early;
 mod join;
 mod leave;
 mod output;
@@ -131,6 +132,9 @@ enum Command {
     /// Servers this machine has joined
     #[command(subcommand)]
     Server(ServerCommand),
+    /// Shut a full tunnel that was on, before the network is there
+    #[command(hide = true)]
+    Early,
     /// The userspace WireGuard device
     #[command(hide = true)]
     Device {
@@ -278,6 +282,7 @@ async fn perform(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Server(ServerCommand::Leave { name, force }) => {
             leave::server(context, name.as_deref(), force).await
         }
+        Command::Early => early::early(context).await,
         Command::Device { interface } => device(context, interface).await,
     }
 }

@@ -50,6 +50,7 @@ fn service(places: &Places) -> anyhow::Result<Service> {
         description: "Netloom agent: private WireGuard networks".to_owned(),
         program: program()?,
         arguments: vec!["daemon".to_owned()],
+        early: vec!["early".to_owned()],
         writable: vec![places.state.clone(), places.run.clone(), places.log.clone()],
     })
 }

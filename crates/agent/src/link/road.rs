@@ -1,7 +1,7 @@
-//! How what the agent itself sends leaves this machine: beside a full tunnel, or as all that the machine sends.
+//! How what the agent itself sends leaves this machine: beside ranges and a full tunnel, or as all that the machine sends.
 //!
-//! A full tunnel lets pass what carries the firewall mark of our WireGuard device, and the agent's own sockets carry it too: they
-//! go where they would go without the tunnel, also into the networks. Where there is no full tunnel, the mark means nothing.
+//! Ranges and a full tunnel let pass what carries the firewall mark of our WireGuard device, and the agent's own sockets carry it
+//! too: they go where they would go without both, also into the networks. Where there is neither, the mark means nothing.
 //! So a connection made before, or while, a tunnel is switched on or off lives on.
 //!
 //! Not for choosing whom to connect to. It keeps true that nothing of other programs ever carries the mark: it is set on
@@ -23,9 +23,9 @@ const UNCONFIRMED: u32 = 30_000;
 /// How something leaves this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
-    /// As if there were no full tunnel.
+    /// As if there were no ranges and no full tunnel.
     Beside,
-    /// As all else that this machine sends: through the tunnel, where there is one.
+    /// As all else that this machine sends: through a range's router or the tunnel, where that is its way.
     Usual,
 }
 

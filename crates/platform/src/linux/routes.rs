@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
-use reconcile::{Family, ROUTE_PROTOCOL, ROUTE_TABLE, Route, TUNNEL_TABLE, UNREACHABLE_METRIC};
+use reconcile::{Family, RANGE_TABLE, ROUTE_PROTOCOL, ROUTE_TABLE, Route, TUNNEL_TABLE, UNREACHABLE_METRIC};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType,
@@ -188,6 +188,11 @@ fn table(message: &RouteMessage) -> u32 {
     long.unwrap_or(message.header.table.into())
 }
 
+/// Whether it is in a table that is ours alone.
+pub(super) fn is_in_our_table(message: &RouteMessage) -> bool {
+    matches!(table(message), RANGE_TABLE | TUNNEL_TABLE)
+}
+
 fn outgoing(message: &RouteMessage) -> Vec<u32> {
     let links = message.attributes.iter().flat_map(|attribute| match attribute {
         RouteAttribute::Oif(link) => vec![*link],
@@ -201,7 +206,7 @@ fn parse(message: &RouteMessage, link: u32) -> Option<Route> {
     let RouteHeader { address_family: family, destination_prefix_length: length, protocol, kind, .. } =
         message.header;
     let table = table(message);
-    let ours = matches!(table, ROUTE_TABLE | TUNNEL_TABLE);
+    let ours = matches!(table, ROUTE_TABLE | RANGE_TABLE | TUNNEL_TABLE);
     if kind != RouteType::Unicast || !ours || outgoing(message) != [link] {
         return None;
     }
@@ -249,8 +254,10 @@ mod tests {
             let message = message(7, &route);
             assert_eq!(parse(&message, 7), Some(route));
             assert_eq!(parse(&message, 8), None, "another link's");
-            let tunnel = route.in_table(TUNNEL_TABLE);
-            assert_eq!(parse(&super::message(7, &tunnel), 7), Some(tunnel));
+            for table in [RANGE_TABLE, TUNNEL_TABLE] {
+                let elsewhere = route.in_table(table);
+                assert_eq!(parse(&super::message(7, &elsewhere), 7), Some(elsewhere));
+            }
         }
     }
 

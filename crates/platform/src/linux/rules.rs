@@ -8,11 +8,11 @@ use std::io;
 
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
-use reconcile::{Family, ROUTE_PROTOCOL, RULE_PRIORITIES, Rule, RuleMatch};
+use reconcile::{FIREWALL_MARK, Family, ROUTE_PROTOCOL, RULE_PRIORITIES, Rule, RuleMatch};
 use rtnetlink::IpVersion;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::IpProtocol;
-use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
 use rustix::io::Errno;
 
 use super::netlink::{Netlink, refusal};
@@ -69,12 +69,12 @@ fn message(rule: &Rule) -> RuleMessage {
         RuleAttribute::Table(rule.table),
         RuleAttribute::Protocol(ROUTE_PROTOCOL.into()),
     ];
-    if rule.no_default {
-        message.attributes.push(RuleAttribute::SuppressPrefixLen(0));
-    }
+    message.attributes.extend(rule.longer_than.map(|length| RuleAttribute::SuppressPrefixLen(length.into())));
     match rule.which {
-        RuleMatch::All => {}
-        RuleMatch::Mark(mark) => message.attributes.push(RuleAttribute::FwMark(mark)),
+        RuleMatch::Unmarked => {
+            message.header.flags = RuleFlags::Invert;
+            message.attributes.push(RuleAttribute::FwMark(FIREWALL_MARK));
+        }
         RuleMatch::To(net) => {
             message.header.dst_len = net.prefix_len();
             message.attributes.push(RuleAttribute::Destination(net.network()));
@@ -88,10 +88,16 @@ fn message(rule: &Rule) -> RuleMessage {
     message
 }
 
+/// Whether it is among ours, whoever made it: one of ours that goes does not say by whom on every kernel.
+pub(super) fn has_our_priority(message: &RuleMessage) -> bool {
+    let is_ours = |attribute: &RuleAttribute| matches!(attribute, RuleAttribute::Priority(priority) if RULE_PRIORITIES.contains(priority));
+    message.attributes.iter().any(is_ours)
+}
+
 /// What a listed rule says, as far as ours say it.
 #[derive(Default)]
 struct Parts {
-    mark: Option<u32>,
+    unmarked: bool,
     to: Option<IpNet>,
     udp: bool,
     from_port: Option<u16>,
@@ -106,9 +112,9 @@ fn parse(message: &RuleMessage, family: Family) -> Option<Rule> {
     let mut rule = Rule {
         priority: 0,
         family,
-        which: RuleMatch::All,
+        which: RuleMatch::Unmarked,
         table: message.header.table.into(),
-        no_default: false,
+        longer_than: None,
     };
     let mut parts = Parts::default();
     for attribute in &message.attributes {
@@ -116,9 +122,11 @@ fn parse(message: &RuleMessage, family: Family) -> Option<Rule> {
             RuleAttribute::Priority(priority) => rule.priority = *priority,
             RuleAttribute::Table(table) => rule.table = *table,
             RuleAttribute::Protocol(protocol) if u8::from(*protocol) != ROUTE_PROTOCOL => return None,
-            RuleAttribute::SuppressPrefixLen(0) => rule.no_default = true,
             RuleAttribute::SuppressPrefixLen(NO_LIMIT) => {}
-            RuleAttribute::FwMark(mark) => parts.mark = Some(*mark),
+            RuleAttribute::SuppressPrefixLen(length) => rule.longer_than = u8::try_from(*length).ok(),
+            RuleAttribute::FwMark(FIREWALL_MARK) => {
+                parts.unmarked = message.header.flags.contains(RuleFlags::Invert);
+            }
             RuleAttribute::Destination(ip) => {
                 parts.to = IpNet::new(*ip, message.header.dst_len).ok();
             }
@@ -129,10 +137,11 @@ fn parse(message: &RuleMessage, family: Family) -> Option<Rule> {
         }
     }
     rule.which = match parts {
-        Parts { mark: Some(mark), .. } => RuleMatch::Mark(mark),
+        Parts { unmarked: true, .. } => RuleMatch::Unmarked,
         Parts { to: Some(net), .. } => RuleMatch::To(net),
         Parts { udp: true, from_port: Some(from), to_port: Some(to), .. } => RuleMatch::Udp { from, to },
-        Parts { .. } => RuleMatch::All,
+        // Nothing that we make.
+        Parts { .. } => return None,
     };
     RULE_PRIORITIES.contains(&rule.priority).then_some(rule)
 }
@@ -145,14 +154,18 @@ mod tests {
 
     use super::*;
 
-    fn tunnel(lan: bool) -> Tunnel {
-        let leads_to = ["192.168.7.0/24", "fd07::/64"].map(|range| range.parse().unwrap()).into();
-        Tunnel { lan, leads_to, sources: BTreeMap::new() }
+    fn rules() -> Vec<Rule> {
+        let nets = |texts: [&str; 2]| texts.map(|range| range.parse().unwrap());
+        let (lan, leads_to) =
+            (nets(["192.168.0.0/16", "fc00::/7"]).into(), nets(["192.168.7.0/24", "fd07::/64"]).into());
+        let tunnel = Tunnel { lan, leads_to, sources: BTreeMap::new() };
+        let ranges = nets(["198.51.100.0/24", "2001:db8::/32"]).into_iter();
+        Rule::of_tunnel(&tunnel).into_iter().chain(Rule::of_ranges(ranges)).collect()
     }
 
     #[test]
     fn a_rule_reads_back_from_its_message_unless_somebody_else_made_it() {
-        for rule in [true, false].into_iter().flat_map(|lan| Rule::of_tunnel(&tunnel(lan))) {
+        for rule in rules() {
             let mut message = message(&rule);
             assert_eq!(parse(&message, rule.family), Some(rule));
             let made_by = RuleAttribute::Protocol(ROUTE_PROTOCOL.into());
@@ -165,7 +178,7 @@ mod tests {
 
     #[test]
     fn rules_of_other_priorities_are_not_ours_to_see() {
-        let rule = Rule { priority: 32_766, ..Rule::of_tunnel(&tunnel(true))[0] };
+        let rule = Rule { priority: 32_766, ..rules()[0] };
         assert_eq!(parse(&message(&rule), rule.family), None);
     }
 }

@@ -18,6 +18,8 @@ const OF_LINKS: [(&str, &str); 4] = [
     ("net/ipv4/conf", "forwarding"),
     ("net/ipv6/conf", "forwarding"),
 ];
+/// Another name of `net/ipv4/ip_forward`, and no link's.
+const FORWARD_V4: &str = "net/ipv4/conf/all/forwarding";
 /// Machines with more links than this are hosts of containers, whose links are none of our business.
 const MOST_LINKS: usize = 512;
 
@@ -27,7 +29,7 @@ pub(super) fn read() -> BTreeMap<String, String> {
     let of_links = OF_LINKS.into_iter().flat_map(|(folder, setting)| {
         links(folder).into_iter().map(move |link| format!("{folder}/{link}/{setting}"))
     });
-    let all = single.chain(of_links);
+    let all = single.chain(of_links.filter(|name| name != FORWARD_V4));
     all.filter_map(|name| Some((name.clone(), value(&path(&name).ok()?).ok()?))).collect()
 }
 

@@ -1,4 +1,4 @@
-//! What happens to the machine's network while one is not looking: notices that something changed.
+//! What happens to the machine's network, and to our firewall, while one is not looking: notices that something changed.
 //!
 //! Not for what changed: the kernel is asked again for that. It keeps true that nothing piles up: whatever happened since
 //! the last notice is one notice, and when the kernel had to drop messages the notice says that everything may be other.
@@ -9,7 +9,8 @@ use std::task::Poll;
 
 use reconcile::LinkName;
 use rtnetlink::constants::{
-    RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE, RTMGRP_LINK,
+    RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE,
+    RTMGRP_LINK,
 };
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
@@ -19,21 +20,37 @@ use rtnetlink::sys::{AsyncSocket as _, SocketAddr, TokioSocket, protocols::NETLI
 use rustix::io::Errno;
 
 use super::machine::Machine;
-use super::netlink;
+use super::nft::FirewallWatch;
+use super::{netlink, routes, rules};
 use crate::options::Notice;
 use crate::words;
 
-const GROUPS: u32 =
-    RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
+/// The group of IPv6 rules, number 19, has no name of the old kind.
+const IPV6_RULE: u32 = 1 << 18;
+const GROUPS: u32 = RTMGRP_LINK
+    | RTMGRP_IPV4_IFADDR
+    | RTMGRP_IPV6_IFADDR
+    | RTMGRP_IPV4_ROUTE
+    | RTMGRP_IPV6_ROUTE
+    | RTMGRP_IPV4_RULE
+    | IPV6_RULE;
 /// The largest datagram that the kernel sends.
 const LARGEST: usize = 64 << 10;
 /// Datagrams that are taken together into one notice at most.
 const TOGETHER: usize = 256;
 
 const EVERYTHING: Notice = Notice { ours: true, others: true };
+const OURS: Notice = Notice { ours: true, others: false };
 
 /// An open ear.
 pub struct Watch {
+    network: Ear,
+    /// None where the kernel has no nf_tables.
+    firewall: Option<FirewallWatch>,
+}
+
+/// An ear for links, addresses, routes and rules.
+struct Ear {
     link: LinkName,
     /// The index of our link while it exists.
     index: Option<u32>,
@@ -49,7 +66,12 @@ impl Machine {
         let index = self.netlink.link(self.link.as_str()).await;
         let index =
             index.map_err(|error| words::could_not("look at our interface", error))?.map(|link| link.index);
-        Ok(Watch { link: self.link.clone(), index, socket, buffer: Vec::with_capacity(LARGEST) })
+        let network = Ear { link: self.link.clone(), index, socket, buffer: Vec::with_capacity(LARGEST) };
+        let firewall = match &self.firewall {
+            Ok(table) => Some(table.watch()?),
+            Err(_) => None,
+        };
+        Ok(Watch { network, firewall })
     }
 }
 
@@ -62,6 +84,22 @@ fn listen() -> io::Result<TokioSocket> {
 impl Watch {
     /// Waits until something changed. Nothing is lost when this is cancelled: what was heard is returned at once.
     pub async fn changed(&mut self) -> anyhow::Result<Notice> {
+        tokio::select! {
+            notice = self.network.changed() => notice,
+            changed = firewall_changed(&mut self.firewall) => changed.map(|()| OURS),
+        }
+    }
+}
+
+async fn firewall_changed(watch: &mut Option<FirewallWatch>) -> anyhow::Result<()> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Ear {
+    async fn changed(&mut self) -> anyhow::Result<Notice> {
         let notice = poll_fn(|context| {
             let mut notice = Notice::default();
             for _ in 0..TOGETHER {
@@ -106,7 +144,10 @@ impl Watch {
                 self.index == Some(address.header.index)
             }
             RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
-                self.is_over_ours(route)
+                self.is_over_ours(route) || routes::is_in_our_table(route)
+            }
+            RouteNetlinkMessage::NewRule(rule) | RouteNetlinkMessage::DelRule(rule) => {
+                rules::has_our_priority(rule)
             }
             _ => return,
         };

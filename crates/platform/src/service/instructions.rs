@@ -103,6 +103,7 @@ mod tests {
             description: "Netloom agent".into(),
             program: "/usr/local/bin/netclient".into(),
             arguments: vec!["daemon".into()],
+            early: vec!["early".into()],
             writable: Vec::new(),
         };
         let options = ServiceOptions { root: root.path().into(), ..ServiceOptions::default() };

@@ -21,6 +21,8 @@ pub struct Service {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Its arguments for what is done once each time the machine starts, before the network is there.
+    pub early: Vec<String>,
     /// Folders that it must be able to write to; those that are missing are passed over.
     pub writable: Vec<PathBuf>,
 }

@@ -30,42 +30,62 @@ impl Systemd {
 
     /// Where the unit is.
     pub fn unit_path(&self) -> PathBuf {
-        self.options.root.join("etc/systemd/system").join(self.unit_name())
+        self.path_of(&self.unit_name())
+    }
+
+    fn path_of(&self, unit: &str) -> PathBuf {
+        self.options.root.join("etc/systemd/system").join(unit)
+    }
+
+    /// The unit of what is done before the network is there.
+    fn early_name(&self) -> String {
+        format!("{}-early.service", self.service.name)
     }
 
     fn unit_name(&self) -> String {
         format!("{}.service", self.service.name)
     }
 
-    /// Writes the unit, and lets it start with the machine. Says whether anything had to be written.
+    /// Writes the units, and lets them start with the machine. Says whether anything had to be written.
     pub fn install(&self) -> anyhow::Result<bool> {
-        let (path, text) = (self.unit_path(), self.unit());
-        let present = self.present()?;
-        let changed = present.as_deref() != Some(text.as_str());
-        if changed {
-            write(&path, &text)?;
+        let units = [(self.unit_name(), self.unit()), (self.early_name(), self.early_unit())];
+        let mut outdated = Vec::new();
+        for (name, text) in &units {
+            if self.present(name)?.as_ref() != Some(text) {
+                outdated.push((self.path_of(name), text));
+            }
+        }
+        for (path, text) in &outdated {
+            write(path, text)?;
+        }
+        if !outdated.is_empty() {
             self.systemctl(&["daemon-reload"])?;
         }
-        self.systemctl(&["enable", &self.unit_name()])?;
-        Ok(changed)
+        let [(unit, _), (early, _)] = &units;
+        self.systemctl(&["enable", unit, early])?;
+        Ok(!outdated.is_empty())
     }
 
-    /// Stops the service and removes the unit. Says whether there was one.
+    /// Stops the service and removes the units. Says whether there were any.
     pub fn uninstall(&self) -> anyhow::Result<bool> {
-        if self.present()?.is_none() {
+        let mut there = Vec::new();
+        for name in [self.unit_name(), self.early_name()] {
+            if self.present(&name)?.is_some() {
+                there.push(name);
+            }
+        }
+        if there.is_empty() {
             return Ok(false);
         }
-        self.systemctl(&["disable", "--now", &self.unit_name()])?;
-        let path = self.unit_path();
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("could not remove {}", path.display()));
-            }
-            Ok(()) | Err(_) => {}
+        for name in &there {
+            self.systemctl(&["disable", "--now", name])?;
+            remove(&self.path_of(name))?;
         }
         self.systemctl(&["daemon-reload"])?;
         // Says no where the service never failed, which is as good.
-        let _ = self.run(&["reset-failed", &self.unit_name()]);
+        for name in &there {
+            let _ = self.run(&["reset-failed", name]);
+        }
         Ok(true)
     }
 
@@ -81,7 +101,7 @@ impl Systemd {
 
     /// How the service is.
     pub fn status(&self) -> anyhow::Result<Status> {
-        let installed = self.present()?.is_some();
+        let installed = self.present(&self.unit_name())?.is_some();
         let word = |verb: &str| -> anyhow::Result<String> {
             let output = self.run(&[verb, &self.unit_name()])?;
             Ok(String::from_utf8_lossy(&output.stdout).trim().chars().take(40).collect())
@@ -90,8 +110,8 @@ impl Systemd {
     }
 
     /// The text of our unit, if one is there. A unit that is not ours is an error.
-    fn present(&self) -> anyhow::Result<Option<String>> {
-        let path = self.unit_path();
+    fn present(&self, unit: &str) -> anyhow::Result<Option<String>> {
+        let path = self.path_of(unit);
         let length = match std::fs::metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             found => found.with_context(|| format!("could not look at {}", path.display()))?.len(),
@@ -125,11 +145,7 @@ impl Systemd {
     /// The unit. What each line of the hardening leaves out is left out because the agent needs it: devices (the TUN),
     /// addresses of the netlink family, and the capability to change the network.
     fn unit(&self) -> String {
-        let Service { description, program, arguments, writable, .. } = &self.service;
-        let command: Vec<String> = std::iter::once(program.display().to_string())
-            .chain(arguments.iter().cloned())
-            .map(|word| quoted(&word))
-            .collect();
+        let Service { description, arguments, writable, .. } = &self.service;
         let writable: Vec<String> = writable
             .iter()
             .map(|path| format!("ReadWritePaths={}\n", quoted(&format!("-{}", path.display()))))
@@ -175,9 +191,46 @@ impl Systemd {
              [Install]\n\
              WantedBy=multi-user.target\n",
             description.replace(['\n', '%'], " "),
-            command.join(" "),
+            self.command(arguments),
             writable.concat(),
         )
+    }
+
+    /// The unit of what is done before the network is there: behind those who set up other firewalls, which may sweep all
+    /// rules away that they did not make.
+    fn early_unit(&self) -> String {
+        let Service { description, early, .. } = &self.service;
+        format!(
+            "{MARK}\n\
+             [Unit]\n\
+             Description={}, before the network\n\
+             DefaultDependencies=no\n\
+             RequiresMountsFor=/var/lib\n\
+             After=local-fs.target nftables.service iptables.service ip6tables.service ufw.service\n\
+             Before=network-pre.target shutdown.target\n\
+             Wants=network-pre.target\n\
+             Conflicts=shutdown.target\n\
+             \n\
+             [Service]\n\
+             Type=oneshot\n\
+             ExecStart={}\n\
+             CapabilityBoundingSet=CAP_NET_ADMIN\n\
+             NoNewPrivileges=yes\n\
+             ProtectSystem=strict\n\
+             ProtectHome=yes\n\
+             RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n\
+             \n\
+             [Install]\n\
+             WantedBy=sysinit.target\n",
+            description.replace(['\n', '%'], " "),
+            self.command(early),
+        )
+    }
+
+    fn command(&self, arguments: &[String]) -> String {
+        let program = self.service.program.display().to_string();
+        let words = std::iter::once(program).chain(arguments.iter().cloned());
+        words.map(|word| quoted(&word)).collect::<Vec<String>>().join(" ")
     }
 }
 
@@ -198,6 +251,15 @@ fn quoted(word: &str) -> String {
         })
         .collect();
     format!("\"{escaped}\"")
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("could not remove {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Writes a file whole or not at all.
@@ -234,6 +296,7 @@ mod tests {
             description: "Netloom agent".into(),
             program: "/opt/my tools/netclient".into(),
             arguments: vec!["daemon".into()],
+            early: vec!["early".into()],
             writable: vec!["/etc/netclient".into()],
         };
         let options = ServiceOptions { root: root.path().into(), systemctl };
@@ -252,13 +315,16 @@ mod tests {
         let (root, systemd) = machine();
         assert!(systemd.install().unwrap());
         assert!(!systemd.install().unwrap());
-        assert_eq!(asked(root.path()), "daemon-reload\nenable netclient.service\nenable netclient.service\n");
+        let enabled = "enable netclient.service netclient-early.service\n";
+        assert_eq!(asked(root.path()), format!("daemon-reload\n{enabled}{enabled}"));
         let status = systemd.status().unwrap();
         assert_eq!(status, Status { installed: true, enabled: true, state: "active".into() });
         assert!(systemd.uninstall().unwrap());
         assert!(!systemd.uninstall().unwrap());
         assert!(!systemd.unit_path().exists());
-        assert!(asked(root.path()).contains("disable --now netclient.service\ndaemon-reload\n"));
+        let disabled =
+            "disable --now netclient.service\ndisable --now netclient-early.service\ndaemon-reload\n";
+        assert!(asked(root.path()).contains(disabled));
         assert_eq!(std::fs::read_dir(systemd.unit_path().parent().unwrap()).unwrap().count(), 0);
     }
 
@@ -273,6 +339,20 @@ mod tests {
             "ProtectHome=yes",
             "ExecStart=\"/opt/my tools/netclient\" daemon",
             "ReadWritePaths=-/etc/netclient",
+        ] {
+            assert!(unit.lines().any(|found| found == line), "{line} is missing in\n{unit}");
+        }
+    }
+
+    #[test]
+    fn what_shuts_a_tunnel_is_done_before_any_network_is_there() {
+        let unit = machine().1.early_unit();
+        for line in [
+            "DefaultDependencies=no",
+            "Before=network-pre.target shutdown.target",
+            "Wants=network-pre.target",
+            "WantedBy=sysinit.target",
+            "ExecStart=\"/opt/my tools/netclient\" early",
         ] {
             assert!(unit.lines().any(|found| found == line), "{line} is missing in\n{unit}");
         }

@@ -56,6 +56,7 @@ fn rich() -> Firewall {
             Translation::Map { map, known_to: vec![Side::Set(SetId(1)), lists()] },
             masquerade,
         ],
+        confined: Some(set(&["192.168.0.0/16", "fe80::/10", "10.9.9.9/32"])),
     }
 }
 

@@ -201,7 +201,7 @@ impl Expected<'_> {
     }
 
     fn fares(&self, way: Way, (source, destination): Ends, (protocol, port): Kind, reply: bool) -> bool {
-        let packet = Packet { way, source, destination, protocol, port, reply };
+        let packet = Packet { way, source, destination, protocol, port, reply, exempt: false };
         self.firewall.verdict(&packet) == Verdict::Accept
     }
 }

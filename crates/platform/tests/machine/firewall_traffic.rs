@@ -143,6 +143,7 @@ impl Dice {
             beyond: self.beyond(),
             clamp: self.below(2) == 0,
             translations: Vec::new(),
+            confined: None,
         }
     }
 }

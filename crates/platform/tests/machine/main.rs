@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 mod common;
+mod confined;
 mod firewall;
 mod firewall_connections;
 mod firewall_pretence;

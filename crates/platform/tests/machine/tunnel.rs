@@ -12,11 +12,12 @@ use reconcile::{
 };
 use wire::WgSecret;
 
-use crate::common::{LINK, inside, ip, machine, our_device, output, picture, run, secret};
+use crate::common::{LINK, eventually, inside, ip, machine, our_device, output, picture, run, secret};
 
 /// A machine with a way out, and a LAN.
 const OUTSIDE: &str = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad; echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad; ip link add eth0 type veth peer name far0; ip link set eth0 up; ip link set far0 up; ip address add 192.0.2.7/24 dev eth0; \
-     ip address add 2001:db8::7/64 dev eth0 nodad; ip route add default via 192.0.2.1; \
+     ip address add 192.168.3.7/24 dev eth0; ip address add 2001:db8::7/64 dev eth0 nodad; ip route add default via 192.0.2.1; \
+     ip route add 0.0.0.0/1 via 192.0.2.1; ip route add 128.0.0.0/1 via 192.0.2.1; \
      ip -6 route add default via 2001:db8::1 dev eth0; ip link add lan0 type veth peer name site0; ip link set lan0 up; \
      ip link set site0 up; ip address add 192.168.7.1/24 dev lan0; ip address add fd07::1/64 dev lan0 nodad;";
 
@@ -50,9 +51,20 @@ fn interface(tunnel: Option<Tunnel>, forwards: bool) -> Interface {
 }
 
 fn tunnel(lan: bool) -> Option<Tunnel> {
-    let leads_to =
-        ["192.168.7.0/24", "172.16.9.0/24", "fd07::/64"].map(|range| range.parse().unwrap()).into();
+    let nets = |texts: &[&str]| texts.iter().map(|range| range.parse().unwrap()).collect();
+    let leads_to = nets(&["192.168.7.0/24", "172.16.9.0/24", "fd07::/64"]);
+    let lan = if lan { nets(&["192.168.0.0/16", "fe80::/10", "2001:db8::/64"]) } else { BTreeSet::new() };
     Some(Tunnel { lan, leads_to, sources: BTreeMap::from([(Family::V4, ip("10.20.0.5"))]) })
+}
+
+/// The machine before anything was done, once the kernel is done with its own addresses.
+async fn at_rest() -> String {
+    let settled = async || {
+        let addresses = output("ip -6 -o address show scope link");
+        addresses.lines().count() == 4 && !addresses.contains("tentative")
+    };
+    eventually("links have their own addresses", settled).await;
+    picture()
 }
 
 async fn settle(machine: &Machine, desired: &Desired) -> Actual {
@@ -83,11 +95,10 @@ fn each_op_around_the_link_does_what_it_means() {
         let before = picture();
         let mut expected = machine.observe().await.unwrap();
         assert_eq!(expected.surroundings.firewall, Some(FirewallLook::Absent));
-        let rules: Vec<Rule> = [true, false]
-            .into_iter()
-            .filter_map(tunnel)
-            .flat_map(|tunnel| Rule::of_tunnel(&tunnel))
-            .collect();
+        let ranges =
+            ["198.51.100.0/24", "198.51.100.7/32", "2001:db8:7::/48"].map(|range| range.parse().unwrap());
+        let of_tunnel = tunnel(true).iter().flat_map(Rule::of_tunnel).collect::<BTreeSet<_>>();
+        let rules: Vec<Rule> = of_tunnel.into_iter().chain(Rule::of_ranges(ranges.into_iter())).collect();
         let firewall = Firewall {
             input: Filter::Only(vec![reconcile::Grant {
                 from: Side::Any,
@@ -127,7 +138,7 @@ fn each_op_around_the_link_does_what_it_means() {
 fn a_full_tunnel_takes_everything_and_leaks_nothing() {
     inside("tunnel::a_full_tunnel_takes_everything_and_leaks_nothing", OUTSIDE, async || {
         let machine = machine(&our_device());
-        let before = picture();
+        let before = at_rest().await;
         let wanted = |lan| Desired { interface: Some(interface(tunnel(lan), false)), ..absent() };
         for lan in [true, false] {
             let actual = settle(&machine, &wanted(lan)).await;
@@ -137,9 +148,17 @@ fn a_full_tunnel_takes_everything_and_leaks_nothing() {
             assert!(way("198.51.100.1 mark 0x4e4c").contains("dev eth0"), "our own datagrams");
             assert!(nowhere("2001:db8:1::1"), "no IPv6 in the network: {}", way("2001:db8:1::1"));
             assert!(way("2001:db8:1::1 mark 0x4e4c").contains("dev eth0"));
-            assert!(way("fe80::1 oif eth0").contains("dev eth0"), "neighbours: {}", way("fe80::1 oif eth0"));
             assert!(way("ff02::1 oif eth0").contains("dev eth0"), "{}", way("ff02::1 oif eth0"));
-            assert_eq!(way("192.0.2.20").contains("dev eth0"), lan, "the LAN: {}", way("192.0.2.20"));
+            assert!(
+                way("192.0.2.20").contains(LINK),
+                "a public LAN is the internet's: {}",
+                way("192.0.2.20")
+            );
+            for (to, is_lan) in
+                [("192.168.3.20", true), ("2001:db8::20", true), ("1.2.3.4", false), ("2001:db8:1::1", false)]
+            {
+                assert_eq!(way(to).contains("dev eth0"), lan && is_lan, "LAN {lan}: {}", way(to));
+            }
             for (range, link) in
                 [("192.168.7.20", "dev lan0"), ("fd07::20", "dev lan0"), ("172.16.9.9", "via 192.0.2.1")]
             {
@@ -165,13 +184,53 @@ fn a_full_tunnel_takes_everything_and_leaks_nothing() {
 }
 
 #[test]
+fn a_range_takes_what_is_sent_there_but_nothing_that_we_send_ourselves() {
+    inside(
+        "tunnel::a_range_takes_what_is_sent_there_but_nothing_that_we_send_ourselves",
+        OUTSIDE,
+        async || {
+            let machine = machine(&our_device());
+            let before = at_rest().await;
+            // The machine's own way into the range, and a wider one.
+            assert!(run(
+                "ip route add 198.51.100.64/28 via 192.0.2.1 && ip route add 198.51.0.0/16 via 192.0.2.1"
+            ));
+            let own = ip("10.20.0.5");
+            let mut wanted = interface(None, false);
+            wanted.routes.extend(
+                ["198.51.100.0/24", "198.51.100.66/32", "10.9.0.0/16"].map(|net| (net.parse().unwrap(), own)),
+            );
+            let wanted = Desired { interface: Some(wanted), ..absent() };
+            settle(&machine, &wanted).await;
+            for (to, ours) in [
+                ("198.51.100.1", true),
+                ("198.51.100.66", true),
+                ("10.9.0.1", true),
+                ("198.51.100.65", false),
+                ("198.51.101.1", false),
+                ("203.0.113.1", false),
+            ] {
+                let found = way(to);
+                assert_eq!(found.contains(LINK) && found.contains("src 10.20.0.5"), ours, "{found}");
+                let marked = way(&format!("{to} mark 0x4e4c"));
+                assert!(marked.contains("via 192.0.2.1"), "{marked}");
+            }
+            assert!(way("10.20.0.9 mark 0x4e4c").contains(LINK), "networks are in the main table");
+            settle(&machine, &absent()).await;
+            assert!(run("ip route delete 198.51.100.64/28 && ip route delete 198.51.0.0/16"));
+            assert_eq!(picture(), before);
+        },
+    );
+}
+
+#[test]
 fn a_tunnel_that_stopped_half_way_is_finished_or_undone_by_the_next_run() {
     inside(
         "tunnel::a_tunnel_that_stopped_half_way_is_finished_or_undone_by_the_next_run",
         OUTSIDE,
         async || {
             let machine = machine(&our_device());
-            let before = picture();
+            let before = at_rest().await;
             let wanted = Desired { interface: Some(interface(tunnel(false), false)), ..absent() };
             let ops = reconcile(&wanted, &machine.observe().await.unwrap());
             for count in [3, ops.len() / 2, ops.len() - 3, ops.len() - 1] {

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use crate::common::{LINK, inside, machine, our_device, run, secret};
 use platform::{Notice, Watch};
-use reconcile::{LinkKind, Op};
+use reconcile::{Around, Filter, Firewall, LinkKind, Need, Op};
 use tokio::time::timeout;
 
 const OURS: Notice = Notice { ours: true, others: false };
+
+fn judging() -> Firewall {
+    Firewall { input: Filter::Only(Vec::new()), ..Firewall::default() }
+}
 
 /// All notices until there has been silence for a moment, as one.
 async fn all(watch: &mut Watch) -> Notice {
@@ -33,8 +37,27 @@ fn drift_of_our_link_and_changes_elsewhere_are_told_apart() {
         assert_eq!(all(&mut watch).await, OURS);
         assert!(run(&format!("ip route add 10.20.0.0/16 dev {LINK}")));
         assert_eq!(all(&mut watch).await, OURS);
+        for family in ["-4", "-6"] {
+            for step in ["add", "delete"] {
+                assert!(run(&format!("ip {family} rule {step} priority 20044 lookup 20044 protocol 78")));
+                assert_eq!(all(&mut watch).await, OURS, "a rule of ours, {family} {step}");
+            }
+        }
+        assert!(run("ip rule add priority 500 lookup 500"));
+        assert_eq!(all(&mut watch).await, Notice { ours: false, others: true });
+        assert!(run("ip route add unreachable default table 20044"));
+        assert_eq!(all(&mut watch).await, OURS, "in a table of ours");
         assert!(run("ip link add other type bridge"));
         assert_eq!(all(&mut watch).await, Notice { ours: false, others: true });
+        machine
+            .execute(&Around::SetFirewall(judging().into(), Need::Essential).into(), &secret())
+            .await
+            .unwrap();
+        assert_eq!(all(&mut watch).await, OURS);
+        assert!(run("nft add table inet other"));
+        assert_eq!(all(&mut watch).await, Notice::default(), "another firewall");
+        assert!(run("nft flush ruleset"));
+        assert_eq!(all(&mut watch).await, OURS, "our firewall is gone");
         assert!(run(&format!("ip link delete {LINK}")));
         assert!(all(&mut watch).await.ours);
     });

@@ -26,9 +26,12 @@ use model::{MemberId, NetworkId};
 use wire::{Class, EgressDuty, HostMap, Membership, Party};
 
 use crate::reach::{duties, taken_part};
-use crate::{AddressSet, Ban, Filter, Firewall, Need, Outward, PrefixMap, SetId, Side, Translation};
+use crate::{AddressSet, Ban, Filter, Firewall, Need, Outward, PrefixMap, SetId, Side, Translation, Tunnel};
 use plan::{Plan, Rules};
 pub(crate) use standing::{Standing, is_client, is_own_client};
+
+/// To all in a LAN, or to some of them.
+const TO_ALL: [&str; 3] = ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"];
 
 /// A set that rules may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +70,13 @@ pub(crate) fn behind(map: &HostMap) -> BTreeSet<IpNet> {
     duties(map).map(|(_, duty)| duty.range.0.trunc()).collect()
 }
 
+/// Where this machine may send over other links while everything else goes through a tunnel.
+fn confined(tunnel: &Tunnel) -> AddressSet {
+    let to_all = TO_ALL.iter().filter(|_| !tunnel.lan.is_empty());
+    let to_all = to_all.map(|text| text.parse().expect("a prefix of this file"));
+    tunnel.lan.iter().chain(&tunnel.leads_to).copied().chain(to_all).collect()
+}
+
 /// What keeps networks apart where no policy guards any: a full tunnel brings all that a member sends, and what it sends to
 /// this host's address in another network is not for it to open.
 fn apart(map: &HostMap) -> Filter {
@@ -87,11 +97,13 @@ pub(crate) fn carries_always(map: &HostMap) -> impl Iterator<Item = NetworkId> {
 }
 
 impl Shape {
-    /// For a host that carries something in these networks, and knows of these ranges behind members.
+    /// For a host that carries something in these networks, knows of these ranges behind members, and sends everything
+    /// through this tunnel.
     pub(crate) fn new(
         map: &HostMap,
         carrying: &BTreeSet<NetworkId>,
         ranges: impl Iterator<Item = IpNet>,
+        tunnel: Option<&Tunnel>,
     ) -> Self {
         let leads_outside = taken_part(map).any(|(_, membership)| membership.internet_gateway);
         let outside = if leads_outside { outside::outside(map, ranges) } else { AddressSet::default() };
@@ -108,9 +120,10 @@ impl Shape {
             beyond: carrying.iter().flat_map(|network| members(*network, &ids)).collect(),
             clamp: !carrying.is_empty(),
             translations: translations(map, &outside, &ids),
+            confined: tunnel.map(confined),
         };
         let forwards = !carrying.is_empty();
-        let need = match (guarded, forwards) {
+        let need = match (guarded || tunnel.is_some(), forwards) {
             (true, _) => Need::Essential,
             (false, true) => Need::Forwarding,
             (false, false) => Need::Wished,

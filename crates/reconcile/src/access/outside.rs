@@ -2,15 +2,17 @@
 //!
 //! Grants only allow, so what is inside has to be left out of the addresses: they are given as the prefixes in between.
 
+use std::net::Ipv6Addr;
+
 use ipnet::IpNet;
 use wire::HostMap;
 
 use crate::{AddressSet, Family};
 
 /// What is nobody's in the internet: this machine, its links and private networks (RFC 1122, 1918, 3927, 4193, 4291, 5771,
-/// 6598). An internet gateway is no way into its own LAN, to its router's page or to its cloud's metadata: ranges that are to be
+/// 6598, 8215). An internet gateway is no way into its own LAN, to its router's page or to its cloud's metadata: ranges that are to be
 /// reached are egress ranges.
-const NOT_OUTSIDE: [&str; 12] = [
+const NOT_OUTSIDE: [&str; 13] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -23,14 +25,19 @@ const NOT_OUTSIDE: [&str; 12] = [
     "fc00::/7",
     "fe80::/10",
     "ff00::/8",
+    "64:ff9b:1::/48",
 ];
+
+/// Where a translator between the families has the IPv4 addresses (RFC 6052): what of them is not outside is so here too.
+const TRANSLATED: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
 
 /// All addresses but those of networks, of these ranges behind members, of those behind this host, and of private networks.
 pub(super) fn outside(map: &HostMap, ranges: impl Iterator<Item = IpNet>) -> AddressSet {
     let networks = map.networks.values();
     let duties = networks.clone().flat_map(|membership| &membership.egress);
     let duties = duties.flat_map(|duty| [Some(duty.range.0), duty.mapped.map(|mapped| mapped.0)]).flatten();
-    let private = NOT_OUTSIDE.map(|text| text.parse().expect("a prefix of this file"));
+    let private = NOT_OUTSIDE.map(|text| text.parse::<IpNet>().expect("a prefix of this file"));
+    let private = private.into_iter().chain(private.into_iter().filter_map(translated));
     let networks = networks.flat_map(|membership| membership.ranges.iter());
     let inside: Vec<IpNet> = networks.chain(duties).chain(ranges).chain(private).collect();
     let mut all = AddressSet::default();
@@ -40,6 +47,13 @@ pub(super) fn outside(map: &HostMap, ranges: impl Iterator<Item = IpNet>) -> Add
         between(family.everything(), &inside, &mut all);
     }
     all
+}
+
+/// An IPv4 prefix as a translator has it.
+fn translated(net: IpNet) -> Option<IpNet> {
+    let IpNet::V4(net) = net else { return None };
+    let ip = u128::from(TRANSLATED) | u128::from(u32::from(net.addr()));
+    IpNet::new(Ipv6Addr::from(ip).into(), 96 + net.prefix_len()).ok()
 }
 
 /// Adds what of a prefix is in none of these. They hold no prefix of another family.
@@ -81,5 +95,13 @@ mod tests {
             assert_eq!(all.covers(ip.parse::<IpAddr>().unwrap()), outside, "{ip}");
         }
         assert!(all.len() < 64);
+    }
+
+    #[test]
+    fn what_is_not_outside_is_not_outside_by_way_of_a_translator_either() {
+        for (net, expected) in [("192.168.0.0/16", Some("64:ff9b::c0a8:0/112")), ("fc00::/7", None)] {
+            let expected = expected.map(|text| text.parse().unwrap());
+            assert_eq!(translated(net.parse().unwrap()), expected, "{net}");
+        }
     }
 }

@@ -197,7 +197,8 @@ impl Derived {
 
     fn new_shape(&self, map: &HostMap) -> Shape {
         let ranges = self.held.iter().filter(|(_, held)| held.reach == Reach::Range).map(|(net, _)| *net);
-        Shape::new(map, &self.carrying(map), ranges)
+        let tunnel = self.interface().and_then(|interface| interface.tunnel.as_ref());
+        Shape::new(map, &self.carrying(map), ranges, tunnel)
     }
 
     fn new_firewall(&mut self, map: &HostMap) -> FirewallStep {

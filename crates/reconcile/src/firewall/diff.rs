@@ -35,9 +35,10 @@ pub struct SetChange {
 
 /// What makes `had` into `wanted`.
 pub fn diff(wanted: &Firewall, had: &Firewall) -> FirewallStep {
-    let Firewall { sets, input, forward, output, inside, behind, beyond, clamp, translations } = wanted;
+    let Firewall { sets, input, forward, output, inside, behind, beyond, clamp, translations, confined } =
+        wanted;
     let same_rules = sets.keys().eq(had.sets.keys())
-        && (input, forward, output, inside, behind, beyond, clamp, translations)
+        && (input, forward, output, inside, behind, beyond, clamp, translations, confined)
             == (
                 &had.input,
                 &had.forward,
@@ -47,6 +48,7 @@ pub fn diff(wanted: &Firewall, had: &Firewall) -> FirewallStep {
                 &had.beyond,
                 &had.clamp,
                 &had.translations,
+                &had.confined,
             );
     if !same_rules {
         return FirewallStep::Whole;

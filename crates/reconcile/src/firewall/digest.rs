@@ -37,7 +37,8 @@ pub fn element_digest(set: SetId, member: IpNet) -> u64 {
 impl Firewall {
     /// Its digest. Reads all members; `FirewallDigest::after` follows a change without.
     pub fn digest(&self) -> FirewallDigest {
-        let Self { sets, input, forward, output, inside, behind, beyond, clamp, translations } = self;
+        let Self { sets, input, forward, output, inside, behind, beyond, clamp, translations, confined } =
+            self;
         let mut hasher = StableHasher::default();
         input.hash(&mut hasher);
         forward.hash(&mut hasher);
@@ -47,6 +48,7 @@ impl Firewall {
         beyond.hash(&mut hasher);
         clamp.hash(&mut hasher);
         translations.hash(&mut hasher);
+        confined.hash(&mut hasher);
         for set in sets.keys() {
             set.hash(&mut hasher);
         }

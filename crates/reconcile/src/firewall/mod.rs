@@ -3,12 +3,13 @@
 //!
 //! Not for who may talk to whom (the map says it) and not for nf_tables (`platform` knows it). It keeps true that only
 //! what comes from or goes to our link is ever judged or changed, but for what comes over other links and pretends to be of
-//! our networks; that replies always pass; and that a member that comes or goes is one address in a set and never a new rule.
+//! our networks, and for what may leave over no other; that replies always pass; and that a member that comes or goes is one address in a set and never a new rule.
 //!
 //! ```text
 //!  our link ──▶ translations (to real) ──▶ here?    ──▶ input grants
 //!                                     └──▶ through? ──▶ forward grants ──▶ translations (to mapped, masquerade) ──▶ out
 //!  this machine ──▶ output grants ──▶ our link
+//!              └─▶ other links? where it is confined to ours: marked by us, to its LAN; else dropped
 //!  other links ──▶ from our networks' own addresses? dropped
 //!              ├─▶ to them? from what this machine leads to: input grants; else dropped
 //!              └─▶ to our link? from whom it leads to, and from nowhere behind this machine: dropped
@@ -61,6 +62,9 @@ pub struct Firewall {
     pub clamp: bool,
     /// Addresses that are changed on the way.
     pub translations: Vec<Translation>,
+    /// Where this machine itself may send over other links; all else that it sends there is dropped, replies too. None: it
+    /// may send anywhere. Routes do not keep a program to our link: it may name another.
+    pub confined: Option<AddressSet>,
 }
 
 /// What is let pass.
@@ -138,5 +142,6 @@ impl Firewall {
             && self.beyond.is_empty()
             && !self.clamp
             && self.translations.is_empty()
+            && self.confined.is_none()
     }
 }

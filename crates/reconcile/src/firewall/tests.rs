@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
@@ -82,18 +83,10 @@ fn firewall() -> impl Strategy<Value = Firewall> {
     let sets = btree_map((0u32..4).prop_map(SetId), addresses(), 0..4);
     let filters = (filter(), filter(), outward());
     let nets = (btree_set(net(), 0..2), btree_set(net(), 0..2), vec(side(), 0..2));
-    let rest = (nets, any::<bool>(), vec(translation(), 0..2));
+    let rest = (nets, any::<bool>(), vec(translation(), 0..2), option::weighted(0.3, addresses()));
     (sets, filters, rest).prop_map(
-        |(sets, (input, forward, output), ((inside, behind, beyond), clamp, translations))| Firewall {
-            sets,
-            input,
-            forward,
-            output,
-            inside,
-            behind,
-            beyond,
-            clamp,
-            translations,
+        |(sets, (input, forward, output), ((inside, behind, beyond), clamp, translations, confined))| {
+            Firewall { sets, input, forward, output, inside, behind, beyond, clamp, translations, confined }
         },
     )
 }
@@ -121,13 +114,15 @@ fn packet() -> impl Strategy<Value = Packet> {
     ];
     let protocol = prop_oneof![Just(1u8), Just(6), Just(17), Just(47), Just(58)];
     let ends = (ip(), ip()).prop_filter("one family", |(a, b)| a.is_ipv4() == b.is_ipv4());
-    (way, ends, protocol, 0u16..6, any::<bool>()).prop_map(|(way, ends, protocol, port, reply)| Packet {
+    let rest = (0u16..6, any::<bool>(), any::<bool>());
+    (way, ends, protocol, rest).prop_map(|(way, ends, protocol, (port, reply, exempt))| Packet {
         way,
         source: ends.0,
         destination: ends.1,
         protocol,
         port: matches!(protocol, 6 | 17).then_some(port),
         reply,
+        exempt,
     })
 }
 
@@ -165,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn only_our_link_is_judged_and_replies_always_pass(firewall in firewall(), packet in packet()) {
+    fn only_our_link_is_judged_and_who_strays_from_it_and_replies_always_pass(firewall in firewall(), packet in packet()) {
         let ours = match packet.way {
             Way::Here { from_link } => from_link,
             Way::Through { from_link, to_link } => from_link || to_link,
@@ -176,7 +171,11 @@ proptest! {
         let inside = |ip| firewall.inside.iter().any(|net| net.contains(&ip));
         let beyond = firewall.beyond.iter().any(|side| firewall.covers(side, packet.source));
         let pretends = foreign && (inside(packet.source) || inside(packet.destination) || beyond);
-        if firewall.is_trivial() || !pretends && (!ours || packet.reply) {
+        let to = firewall.confined.as_ref().filter(|_| packet.way == Way::Out { to_link: false } && !packet.exempt);
+        let strays = to.is_some_and(|to| !to.covers(packet.destination));
+        if strays {
+            prop_assert_eq!(firewall.verdict(&packet), Verdict::Drop);
+        } else if firewall.is_trivial() || !pretends && (!ours || packet.reply) {
             prop_assert_eq!(firewall.verdict(&packet), Verdict::Accept);
         }
     }
@@ -227,6 +226,7 @@ fn what_goes_elsewhere_is_not_judged() {
         protocol: 6,
         port: Some(port),
         reply,
+        exempt: false,
     };
     assert_eq!(firewall.verdict(&packet("10.0.0.7", 80, false)), Verdict::Accept);
     assert_eq!(firewall.verdict(&packet("10.0.0.7", 22, false)), Verdict::Drop);
@@ -261,6 +261,7 @@ fn what_is_behind_this_machine_reaches_it_as_granted_and_never_as_somebody_insid
             protocol: 6,
             port: Some(port),
             reply: false,
+            exempt: false,
         };
         assert_eq!(firewall.verdict(&packet), verdict, "{packet:?}");
     }
@@ -292,7 +293,8 @@ fn what_our_link_leads_to_comes_over_no_other_on_its_way_to_our_link() {
     ] {
         for reply in [false, true] {
             let (source, destination) = (source.parse().unwrap(), "10.0.0.7".parse().unwrap());
-            let packet = Packet { way, source, destination, protocol: 6, port: Some(22), reply };
+            let packet =
+                Packet { way, source, destination, protocol: 6, port: Some(22), reply, exempt: false };
             assert_eq!(firewall.verdict(&packet), verdict, "{packet:?}");
         }
     }
@@ -311,7 +313,7 @@ fn a_ban_keeps_two_apart_and_no_one_else() {
     ] {
         let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
         let way = Way::Here { from_link: true };
-        let packet = Packet { way, source, destination, protocol: 6, port: Some(22), reply };
+        let packet = Packet { way, source, destination, protocol: 6, port: Some(22), reply, exempt: false };
         assert_eq!(firewall.verdict(&packet), verdict, "{packet:?}");
     }
 }
@@ -335,7 +337,8 @@ fn what_pretends_to_be_of_our_networks_is_dropped_and_nothing_else_of_other_link
     ] {
         let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
         for reply in [false, true] {
-            let packet = Packet { way, source, destination, protocol: 6, port: Some(22), reply };
+            let packet =
+                Packet { way, source, destination, protocol: 6, port: Some(22), reply, exempt: false };
             assert_eq!(firewall.verdict(&packet), verdict, "{packet:?}");
         }
     }

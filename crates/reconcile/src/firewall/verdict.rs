@@ -22,6 +22,9 @@ pub struct Packet {
     /// Whether it answers a connection that was let pass when it was opened, or is an error about one. What goes the way
     /// in which a connection was opened is no reply: it is judged each time, so that access which is taken away ends.
     pub reply: bool,
+    /// Whether it is marked by us, or keeps the machine on its links: what asks for an address there, finds neighbours and
+    /// tells of groups. No program without rights can send such.
+    pub exempt: bool,
 }
 
 /// A packet's way through this machine.
@@ -65,7 +68,7 @@ const ICMP_V6: u8 = 58;
 impl Firewall {
     /// What becomes of a packet.
     pub fn verdict(&self, packet: &Packet) -> Verdict {
-        if self.pretends(packet) {
+        if self.pretends(packet) || self.strays(packet) {
             return Verdict::Drop;
         }
         let passes = packet.reply
@@ -120,6 +123,12 @@ impl Firewall {
             | Way::Out { .. }
             | Way::Itself => false,
         }
+    }
+
+    /// Whether this machine sends it over another link, and may only over ours.
+    fn strays(&self, packet: &Packet) -> bool {
+        let beside = matches!(packet.way, Way::Out { to_link: false }) && !packet.exempt;
+        beside && self.confined.as_ref().is_some_and(|to| !to.covers(packet.destination))
     }
 
     fn is_beyond(&self, ip: IpAddr) -> bool {

@@ -373,7 +373,7 @@ proptest! {
         let firewall = interface.firewall.unwrap().firewall;
         for (protocol, number, port) in PROBES {
             let passes = |way, source, destination| {
-                let packet = Packet { way, source, destination, protocol: number, port, reply: false };
+                let packet = Packet { way, source, destination, protocol: number, port, reply: false, exempt: false };
                 firewall.verdict(&packet) == Verdict::Accept
             };
             for from in &story.members {
@@ -402,7 +402,7 @@ proptest! {
                     let beside = Way::Through { from_link: false, to_link: true };
                     if from.kind != Kind::OwnRange && to.kind != Kind::OwnRange {
                         prop_assert!(!passes(beside, from.ip, to.ip), "{:?} beside our link, to {:?}", from, to);
-                        let forged = Packet { way: beside, source: from.ip, destination: to.ip, protocol: number, port, reply: true };
+                        let forged = Packet { way: beside, source: from.ip, destination: to.ip, protocol: number, port, reply: true, exempt: false };
                         let carries = story.carries_in(from.network);
                         prop_assert!(!carries || firewall.verdict(&forged) == Verdict::Drop, "{:?} answers {:?}", from, to);
                     }

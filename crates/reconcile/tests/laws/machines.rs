@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use reconcile::{
     Actual, ActualPeer, Desired, DesiredFirewall, DesiredPeer, Device, FIREWALL_MARK, Family, Filter,
-    Firewall, FirewallLook, Grant, Interface, Kept, Link, LinkKind, LinkName, Need, ROUTE_TABLE, Route, Rule,
-    Service, Services, Side, Surroundings, TUNNEL_TABLE, Tunnel,
+    Firewall, FirewallLook, Grant, Interface, Kept, Link, LinkKind, LinkName, Need, RANGE_TABLE, ROUTE_TABLE,
+    Route, Rule, Service, Services, Side, Surroundings, TUNNEL_TABLE, Tunnel,
 };
 
 pub(crate) const OURS: WgPublicKey = WgPublicKey::from_bytes([200; 32]);
@@ -82,10 +82,12 @@ fn firewall_of(protocol: u8) -> Firewall {
 }
 
 fn tunnel() -> impl Strategy<Value = Tunnel> {
-    (any::<bool>(), option::of(ip()), btree_set(range(), 0..2)).prop_map(|(lan, source, leads_to)| {
-        let sources = source.map(|source| (Family::V4, source)).into_iter().collect();
-        Tunnel { lan, leads_to, sources }
-    })
+    (btree_set(range(), 0..2), option::of(ip()), btree_set(range(), 0..2)).prop_map(
+        |(lan, source, leads_to)| {
+            let sources = source.map(|source| (Family::V4, source)).into_iter().collect();
+            Tunnel { lan, leads_to, sources }
+        },
+    )
 }
 
 const SYSCTLS: [(&str, &[&str]); 10] = [
@@ -116,9 +118,10 @@ fn surroundings() -> impl Strategy<Value = Surroundings> {
         (0u8..4).prop_map(|protocol| FirewallLook::Intact(firewall_of(protocol).digest())),
     ];
     let leads_to: BTreeSet<IpNet> = ["10.0.0.0/24", "10.7.0.0/24"].map(|range| range.parse().unwrap()).into();
-    let tunnel = |lan| Tunnel { lan, leads_to: leads_to.clone(), sources: BTreeMap::new() };
+    let tunnel = Tunnel { lan: leads_to.clone(), leads_to, sources: BTreeMap::new() };
+    let ranges = ["10.0.0.0/24", "10.7.0.0/16"].map(|range| range.parse().unwrap());
     let rules: BTreeSet<Rule> =
-        [true, false].into_iter().flat_map(|lan| Rule::of_tunnel(&tunnel(lan))).collect();
+        Rule::of_tunnel(&tunnel).into_iter().chain(Rule::of_ranges(ranges.into_iter())).collect();
     let rules: Vec<Rule> = rules.into_iter().collect();
     let families = btree_set(select(Family::ALL.to_vec()), 0..3);
     (option::weighted(0.9, look), btree_set(select(rules), 0..8), families, sysctls()).prop_map(
@@ -144,7 +147,7 @@ pub(crate) fn route() -> impl Strategy<Value = Route> {
             table: ROUTE_TABLE,
         },
     );
-    let ours = (range(), ip(), select(vec![ROUTE_TABLE, TUNNEL_TABLE]))
+    let ours = (range(), ip(), select(vec![ROUTE_TABLE, RANGE_TABLE, TUNNEL_TABLE]))
         .prop_map(|(destination, source, table)| Route::ours(destination, source).in_table(table));
     prop_oneof![foreign, ours]
 }

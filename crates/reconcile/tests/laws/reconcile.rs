@@ -7,7 +7,8 @@ use model::WgPublicKey;
 use proptest::prelude::*;
 use reconcile::{
     Actual, Around, Desired, FIREWALL_MARK, Family, FirewallLook, FirewallStep, Followed, Gate, Interface,
-    Link, LinkName, Need, Op, Route, Rule, conflict, reconcile, reconcile_followed, reconcile_link, shut,
+    Link, LinkName, Need, Op, ROUTE_TABLE, Route, Rule, RuleMatch, conflict, reconcile, reconcile_followed,
+    reconcile_link, shut, shut_early,
 };
 
 use crate::machines::{OURS, interface, machine, wanted};
@@ -52,8 +53,7 @@ fn assert_is(desired: &Desired, actual: &Actual) {
             interface.firewall.as_ref().map_or(FirewallLook::Absent, |f| FirewallLook::Intact(f.digest));
         assert_eq!(around.firewall, Some(look));
     }
-    let rules = interface.tunnel.iter().flat_map(Rule::of_tunnel);
-    assert_eq!(around.rules, rules.collect());
+    assert_eq!(around.rules, Rule::of(interface).into_iter().collect());
     assert_eq!(around.unreachable.len(), if interface.tunnel.is_some() { 2 } else { 0 });
     for name in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
         assert!(!interface.forwards || around.sysctls.get(name).is_none_or(|value| value == "1"), "{name}");
@@ -236,10 +236,38 @@ proptest! {
             if switched(&machine) > before {
                 let Op::Around(Around::AddRule(rule)) = op else { panic!("{op} switches") };
                 prop_assert!(machine.surroundings.unreachable.contains(&rule.family));
-                let tunnel = desired.interface.as_ref().unwrap().tunnel.as_ref().unwrap();
-                let exceptions = Rule::of_tunnel(tunnel).into_iter().filter(|rule| !rule.is_switch());
+                let interface = desired.interface.as_ref().unwrap();
+                let exceptions = Rule::of(interface).into_iter().filter(|rule| !rule.is_switch());
                 prop_assert!(exceptions.into_iter().all(|rule| machine.surroundings.rules.contains(&rule)));
             }
+        }
+    }
+
+    #[test]
+    fn a_full_tunnel_is_shut_before_its_link_is_there(desired in wanted(), actual in machine()) {
+        let mut early = Actual { link: None, ..actual };
+        let ops = shut_early(&desired, &early.surroundings);
+        ops.iter().for_each(|op| early.apply(op));
+        prop_assert_eq!(&early.link, &None);
+        let tunnel = desired.interface.as_ref().filter(|interface| interface.tunnel.is_some());
+        let Some(interface) = tunnel else {
+            prop_assert_eq!(ops, vec![]);
+            return Ok(());
+        };
+        prop_assert!(Family::ALL.into_iter().all(|family| !leaks(&early, family)));
+        prop_assert!(Rule::of(interface).iter().all(|rule| early.surroundings.rules.contains(rule)));
+    }
+
+    #[test]
+    fn nothing_looks_for_a_range_where_what_we_send_ourselves_would_look_too(desired in wanted(), next in wanted()) {
+        let mut machine = Actual::default();
+        for desired in [desired, next] {
+            machine = after(&machine, &reconcile(&desired, &machine));
+            let mut ours = machine.surroundings.rules.iter().filter(|rule| rule.table != ROUTE_TABLE);
+            prop_assert!(ours.all(|rule| rule.which == RuleMatch::Unmarked));
+            let ranges = desired.interface.iter().flat_map(Interface::ranges).collect::<BTreeSet<_>>();
+            let routes = machine.link.iter().flat_map(|link| &link.routes);
+            prop_assert!(routes.filter(|route| route.table == ROUTE_TABLE).all(|route| !ranges.contains(&route.destination)));
         }
     }
 

@@ -90,7 +90,8 @@ fn firewall(map: &HostMap) -> Firewall {
 /// The source that a packet of the site leaves with over our link.
 fn leaves_as(firewall: &Firewall, source: IpAddr, to: IpAddr) -> IpAddr {
     let way = Way::Through { from_link: false, to_link: true };
-    let packet = Packet { way, source, destination: to, protocol: 6, port: Some(80), reply: false };
+    let packet =
+        Packet { way, source, destination: to, protocol: 6, port: Some(80), reply: false, exempt: false };
     assert_eq!(firewall.verdict(&packet), Verdict::Accept, "{packet:?}");
     let known_as = |translation: &Translation| match translation {
         Translation::Map { map, known_to } if known_to.iter().any(|side| firewall.covers(side, to)) => {
@@ -150,7 +151,8 @@ fn a_full_tunnel_is_no_way_to_its_gateways_addresses_in_other_networks() {
             let source = Ipv4Addr::new(10, from, 0, 11).into();
             let destination = Ipv4Addr::new(10, to, 0, 9).into();
             let way = Way::Here { from_link: true };
-            let packet = Packet { way, source, destination, protocol: 6, port: Some(22), reply: false };
+            let packet =
+                Packet { way, source, destination, protocol: 6, port: Some(22), reply: false, exempt: false };
             let passes = firewall.verdict(&packet) == Verdict::Accept;
             assert_eq!(passes, own && !guarded[usize::from(from)], "{guarded:?} {packet:?}");
             let reply = Packet { reply: true, ..packet };

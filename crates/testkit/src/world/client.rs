@@ -132,12 +132,11 @@ impl Client {
 /// What is marked goes as before, what has a way of its own as well, and all else into the tunnel.
 fn rules() -> BTreeSet<Rule> {
     let rule =
-        |family, priority, which, table, no_default| Rule { priority, family, which, table, no_default };
+        |family, priority, which, table, longer_than| Rule { priority, family, which, table, longer_than };
     let of = |family| {
         [
-            rule(family, 1, RuleMatch::Mark(FIREWALL_MARK), ROUTE_TABLE, false),
-            rule(family, 2, RuleMatch::All, ROUTE_TABLE, true),
-            rule(family, 3, RuleMatch::All, TUNNEL_TABLE, false),
+            rule(family, 1, RuleMatch::Unmarked, ROUTE_TABLE, Some(0)),
+            rule(family, 2, RuleMatch::Unmarked, TUNNEL_TABLE, None),
         ]
     };
     Family::ALL.into_iter().flat_map(of).collect()

@@ -87,7 +87,8 @@ impl Kernel {
     fn lets(&self, way: Through, flow: &Flow, reply: bool) -> bool {
         let Some(firewall) = &self.firewall else { return true };
         let (source, destination) = (flow.source, flow.destination);
-        let packet = Judged { way, source, destination, protocol: flow.protocol, port: flow.port(), reply };
+        let (protocol, port) = (flow.protocol, flow.port());
+        let packet = Judged { way, source, destination, protocol, port, reply, exempt: false };
         firewall.verdict(&packet) == Verdict::Accept
     }
 

@@ -6,12 +6,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
-use reconcile::{Family, ROUTE_TABLE, Rule, RuleMatch, TUNNEL_TABLE, UNREACHABLE_METRIC};
+use reconcile::{FIREWALL_MARK, Family, ROUTE_TABLE, Rule, RuleMatch, TUNNEL_TABLE, UNREACHABLE_METRIC};
 
 use super::kernel::Kernel;
-
-/// After all rules of ours: everything looks in the main table.
-const MAIN: u32 = 32_766;
 
 /// The machine's own links, which are nobody's business.
 #[derive(Debug, Clone, Default)]
@@ -56,8 +53,7 @@ impl Look {
     fn is_of(&self, rule: &Rule) -> bool {
         rule.family == Family::of(self.to)
             && match rule.which {
-                RuleMatch::All => true,
-                RuleMatch::Mark(mark) => self.mark == mark,
+                RuleMatch::Unmarked => self.mark != FIREWALL_MARK,
                 RuleMatch::To(net) => net.contains(&self.to),
                 RuleMatch::Udp { from, to } => self.udp == Some((from, to)),
             }
@@ -77,25 +73,22 @@ impl Kernel {
         if self.has(look.to) {
             return Way::Here;
         }
-        let family = Family::of(look.to);
-        let last =
-            Rule { priority: MAIN, family, which: RuleMatch::All, table: ROUTE_TABLE, no_default: false };
-        let mut rules: Vec<Rule> = self.actual.surroundings.rules.iter().copied().collect();
-        rules.push(last);
-        rules.sort_by_key(|rule| rule.priority);
-        let mut rules = rules.iter().filter(|rule| look.is_of(rule));
-        rules.find_map(|rule| self.in_table(rule, look.to)).unwrap_or(Way::Nowhere)
+        let mut rules = self.actual.surroundings.rules.iter().filter(|rule| look.is_of(rule));
+        let by_rule = rules.find_map(|rule| self.in_table(rule.table, rule.longer_than, look.to));
+        // After all of ours, everything looks in the main table.
+        by_rule.or_else(|| self.in_table(ROUTE_TABLE, None, look.to)).unwrap_or(Way::Nowhere)
     }
 
-    fn in_table(&self, rule: &Rule, to: IpAddr) -> Option<Way> {
+    fn in_table(&self, table: u32, longer_than: Option<u8>, to: IpAddr) -> Option<Way> {
         let ours = self.actual.link.as_ref().filter(|link| link.up).into_iter().flat_map(|link| &link.routes);
-        let ours = ours.filter(|route| route.table == rule.table);
+        let ours = ours.filter(|route| route.table == table);
         let ours = ours.map(|route| (route.destination, route.metric, Way::Link(route.source)));
-        let main = self.machines().into_iter().filter(|_| rule.table == ROUTE_TABLE);
-        let unreachable = self.actual.surroundings.unreachable.iter().filter(|_| rule.table == TUNNEL_TABLE);
+        let main = self.machines().into_iter().filter(|_| table == ROUTE_TABLE);
+        let unreachable = self.actual.surroundings.unreachable.iter().filter(|_| table == TUNNEL_TABLE);
         let unreachable = unreachable.map(|family| (family.everything(), UNREACHABLE_METRIC, Way::Nowhere));
         let all = ours.chain(main).chain(unreachable);
-        let fits = all.filter(|(net, _, _)| net.contains(&to) && !(rule.no_default && net.prefix_len() == 0));
+        let counts = |net: &IpNet| longer_than.is_none_or(|length| net.prefix_len() > length);
+        let fits = all.filter(|(net, _, _)| net.contains(&to) && counts(net));
         fits.min_by_key(|(net, metric, _)| (std::cmp::Reverse(net.prefix_len()), *metric))
             .map(|(_, _, way)| way)
     }

@@ -1,8 +1,9 @@
 //! Internet gateways: everything leaves through one, nothing beside it.
 
-mod lifeline;
+pub(crate) mod lifeline;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -38,7 +39,7 @@ fn scene(name: &str) -> Scene {
 }
 
 /// From which address the machine in the internet sees a ping of this host.
-fn seen_from(web: &Machine, host: &Machine, to: &str) -> Result<Vec<IpAddr>> {
+pub(crate) fn seen_from(web: &Machine, host: &Machine, to: &str) -> Result<Vec<IpAddr>> {
     let capture = Capture::start(web, "eth0", "web")?;
     let pings = |traffic: &Traffic| -> Vec<IpAddr> {
         let pings =
@@ -61,6 +62,12 @@ fn is_expected(node_port: u16) -> impl Fn(&Flow) -> bool {
         let server = flow.protocol == 6 && flow.concerns(ip(SERVER));
         flow.is_udp(node_port) || dhcp || server
     }
+}
+
+/// Whether a ping that names the link by which it leaves is answered.
+fn pings_over_eth0(machine: &Machine, to: &str) -> bool {
+    let ping = machine.attempt("ping", ["-n", "-q", "-c", "1", "-W", "1", "-I", "eth0", to]).unwrap();
+    ping.status.success()
 }
 
 fn strange(traffic: Traffic, node: &Host) -> Traffic {
@@ -91,17 +98,23 @@ pub(crate) fn nothing_leaks_when_the_gateway_dies(house: &House, gate: &Host, no
         Ok(())
     })
     .unwrap();
-    drop(capture);
+    // Only what the test itself asked for before the tunnel was on leaves beside it.
+    let switching = strange(capture.stop().unwrap(), node);
+    let switching = switching.without(|flow| flow.protocol == 1 && flow.concerns(ip(WEB[0])));
+    assert!(switching.is_empty(), "beside the tunnel, while it is switched on, there is:\n{switching}");
     // From here on every packet counts.
     let capture = Capture::start(node.machine(), "eth0", "full").unwrap();
     for to in WEB {
         eventually(patience(SOON), || node.machine().ping(ip(to))).unwrap();
+        assert!(!pings_over_eth0(node.machine(), to), "a program that names the link gets past the tunnel");
     }
     node.machine().cannot_ping(ip("192.168.1.200")).unwrap();
+    assert!(!pings_over_eth0(node.machine(), "192.168.1.200"), "the LAN is out of reach");
     house.administrator().wait_for_presence(node.name(), true, patience(SOON)).unwrap();
     gate.die().unwrap();
     for to in WEB {
         node.machine().cannot_ping(ip(to)).unwrap();
+        assert!(!pings_over_eth0(node.machine(), to));
     }
     node.machine().cannot_ping(ip("192.168.1.1")).unwrap();
     let traffic = capture.stop().unwrap();
@@ -117,6 +130,14 @@ pub(crate) fn nothing_leaks_when_the_gateway_dies(house: &House, gate: &Host, no
         Ok(())
     })
     .unwrap();
+}
+
+/// Whether it is of the homes' private ranges, or of groups.
+fn is_lan(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_multicast(),
+    }
 }
 
 fn node_lan(node: &Host) -> IpAddr {
@@ -144,6 +165,35 @@ fn the_local_network_stays_reachable_where_that_is_chosen_and_leaving_restores_t
     node.machine().ping(ip(WEB[0])).unwrap();
     node.machine().ping(ip("192.168.1.200")).unwrap();
     neighbour.ping(node_lan(&node)).unwrap();
+    assert!(pings_over_eth0(node.machine(), "192.168.1.200"));
+
+    // What the LAN says of the internet counts for nothing (DHCP's option 121), nor does what names the link.
+    let halves = ["0.0.0.0/1", "128.0.0.0/1"];
+    let capture = Capture::start(node.machine(), "eth0", "lan").unwrap();
+    for half in halves {
+        node.machine().run("ip", ["route", "add", half, "via", "192.168.1.1"]).unwrap();
+    }
+    node.machine().ping(ip(WEB[0])).unwrap();
+    assert!(!pings_over_eth0(node.machine(), WEB[0]));
+    let strange =
+        strange(capture.stop().unwrap(), &node).without(|flow| is_lan(flow.from.0) && is_lan(flow.to.0));
+    assert!(strange.is_empty(), "beside the tunnel there is:\n{strange}");
+    for half in halves {
+        node.machine().run("ip", ["route", "delete", half, "via", "192.168.1.1"]).unwrap();
+    }
+
+    // Another program removes the switches: they are back long before the agent looks by itself.
+    for family in ["-4", "-6"] {
+        node.machine().run("ip", [family, "rule", "delete", "priority", "20044"]).unwrap();
+    }
+    eventually(patience(Duration::from_secs(10)), || {
+        for family in ["-4", "-6"] {
+            let rules = node.machine().run("ip", [family, "rule"])?.stdout;
+            ensure!(rules.contains("20044:"), "{rules}");
+        }
+        Ok(())
+    })
+    .unwrap();
     node.netclient(["uninstall"]).unwrap();
     as_before(node.machine(), &before);
     assert!(node.machine().ping(ip(WEB[0])).is_ok());

@@ -11,6 +11,7 @@ mod joining;
 mod life;
 mod names;
 mod policies;
+mod ranges;
 mod relay;
 mod remote;
 mod rotation;

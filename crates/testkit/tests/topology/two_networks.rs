@@ -83,7 +83,7 @@ fn one_router_leads_to_a_site_by_the_name_that_each_network_has_for_it_and_goes_
         desk.node("r", &json!({"internet": {"gateway": "out", "lan": lan}})).unwrap();
         eventually(patience(SOON), || {
             let rules = router.machine().run("ip", ["rule"])?.stdout;
-            ensure!(rules.contains("20044:") && rules.contains("20042:") != lan, "LAN: {lan}: {rules}");
+            ensure!(rules.contains("20044:") && rules.contains("20042:") == lan, "LAN: {lan}: {rules}");
             Ok(())
         })
         .unwrap();

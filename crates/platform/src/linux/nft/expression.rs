@@ -53,9 +53,11 @@ pub(super) enum End {
 /// Something that the kernel knows about a packet besides its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meta {
+    Mark = 3,
     FromLink = 6,
     ToLink = 7,
     FromKind = 8,
+    ToKind = 9,
     Family = 15,
     Protocol = 16,
 }
@@ -111,6 +113,16 @@ impl Rule {
         self.meta(Meta::ToLink).compare(Is::Not, &padded(link))
     }
 
+    /// Goes to this machine itself.
+    pub(super) fn stays_here(self) -> Self {
+        self.meta(Meta::ToKind).compare(Is::Equal, &LOOPBACK.to_ne_bytes())
+    }
+
+    /// Has this firewall mark.
+    pub(super) fn marked(self, mark: u32) -> Self {
+        self.meta(Meta::Mark).compare(Is::Equal, &mark.to_ne_bytes())
+    }
+
     /// Is IPv4, or IPv6.
     pub(super) fn family(self, family: Family) -> Self {
         self.meta(Meta::Family).compare(Is::Equal, &[number_of(family)])
@@ -128,6 +140,16 @@ impl Rule {
             return loaded.compare(Is::Equal, &first.to_be_bytes());
         }
         loaded.compare(Is::AtLeast, &first.to_be_bytes()).compare(Is::AtMost, &last.to_be_bytes())
+    }
+
+    /// Comes from this port. Behind a protocol that has ports.
+    pub(super) fn from_port(self, port: u16) -> Self {
+        self.payload(Header::Transport, 0, 2).compare(Is::Equal, &port.to_be_bytes())
+    }
+
+    /// Is of a type within these. Behind ICMPv6.
+    pub(super) fn types(self, first: u8, last: u8) -> Self {
+        self.payload(Header::Transport, 0, 1).compare(Is::AtLeast, &[first]).compare(Is::AtMost, &[last])
     }
 
     /// Has an address of which so many bits are in a set. Behind `family`.

@@ -18,11 +18,12 @@
 //!  forward ── not over our link, but to it ─▶ forward_beside ── from behind this machine: return
 //!          │                                               ── from those whom our link leads to: drop
 //!          ── reply …
-//!  output ── not over our link: accept
+//!  output ── not over our link: accept; where it is confined ─▶ output_confined ── marked, to the LAN …: accept ── drop
 //!         ── to those towards whom it is judged ─▶ output_judged ── reply … ── drop
 //! ```
 
 mod beside;
+mod confined;
 mod translations;
 
 use std::collections::BTreeMap;
@@ -68,6 +69,8 @@ pub(super) struct Hook {
 /// Where what comes to this machine is judged, if two ways lead there; and what leaves it.
 const JUDGED_INPUT: &str = "input_judged";
 const JUDGED_OUTPUT: &str = "output_judged";
+/// What this machine sends over other links while it is confined to ours.
+const CONFINED: &str = "output_confined";
 /// What came over other links and leaves over ours.
 const BESIDE: &str = "forward_beside";
 
@@ -181,12 +184,19 @@ impl<'a> Plan<'a> {
 
     fn output(&mut self) {
         let Outward { towards, grants } = &self.firewall.output;
-        if towards.is_empty() {
-            return;
+        let otherwise = Rule::default().leaves_otherwise(self.link);
+        let mut rules = Vec::new();
+        if let Some(to) = &self.firewall.confined {
+            let confined = self.confined(to);
+            self.chain(CONFINED.to_owned(), None, confined);
+            rules.push(otherwise.then(Target::Jump(CONFINED)));
+        } else if !towards.is_empty() {
+            rules.push(otherwise.then(Target::Accept));
         }
-        let judging = self.judging("output", grants);
-        self.chain(JUDGED_OUTPUT.to_owned(), None, judging);
-        let mut rules = vec![Rule::default().leaves_otherwise(self.link).then(Target::Accept)];
+        if !towards.is_empty() {
+            let judging = self.judging("output", grants);
+            self.chain(JUDGED_OUTPUT.to_owned(), None, judging);
+        }
         for (side, family) in towards.iter().flat_map(|side| Family::ALL.map(|family| (side, family))) {
             let goes = self.matches(Rule::default(), End::Destination, side, family);
             rules.extend(goes.into_iter().map(|rule| rule.then(Target::Jump(JUDGED_OUTPUT))));

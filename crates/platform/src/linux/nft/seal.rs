@@ -14,7 +14,7 @@ use super::set::{Owner, SetName};
 use super::{expression, message};
 
 /// The version of how a firewall is laid out. Another one is made anew.
-const VERSION: &str = "3";
+const VERSION: &str = "4";
 /// Kinds of what a rule carries besides its expressions: the first is the kernel tools' comment, the other is ours.
 const COMMENT: u8 = 0;
 const TAG: u8 = 0x4e;

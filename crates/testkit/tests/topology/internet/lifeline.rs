@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testkit::house::{Host, House, patience};
 use testkit::lab::{Capture, Daemon, Flow, Machine, NatKind, eventually};
 
-use super::{Scene, WEB, scene, seen_from, strange};
+use super::{Scene, WEB, pings_over_eth0, scene, seen_from, strange};
 use crate::{SOON, ip, join_all, state};
 
 /// What an agent hears of its server it hears within this, also without a gateway. A name that nobody tells takes two
@@ -73,6 +73,7 @@ impl Stage<'_> {
     fn goes_nowhere(&self) {
         for to in WEB {
             self.node.machine().cannot_ping(ip(to)).unwrap();
+            assert!(!pings_over_eth0(self.node.machine(), to), "{to} is reached by naming the link");
         }
     }
 
@@ -160,10 +161,10 @@ fn a_server_that_is_reached_by_ipv6_is_reached_without_the_gateway_too() {
     stage.lives_without_the_gateway(|flow| flow.protocol == 6 && flow.concerns(ip(V6)));
 }
 
-const ISP: &str = "203.0.113.62";
+pub(crate) const ISP: &str = "203.0.113.62";
 
 /// A provider's name server, which knows the server's name and says what it is asked.
-fn provider(house: &House) -> (Machine, Daemon) {
+pub(crate) fn provider(house: &House) -> (Machine, Daemon) {
     let machine = house.lab().machine("isp").unwrap();
     machine.attach(house.internet(), &[&format!("{ISP}/24")], &[]).unwrap();
     let settings = format!(
