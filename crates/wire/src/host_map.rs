@@ -131,7 +131,8 @@ pub struct Membership {
     /// The domain of the network's names.
     #[n(13)]
     pub domain: Option<DnsName>,
-    /// Records in that domain beside those of members.
+    /// Records in that domain beside those of members, ordered, each once. None in what changes a map, nor in the head of one:
+    /// there they travel apart ([`RecordsChange`](crate::RecordsChange), [`Part`](crate::Part)).
     #[cbor(n(14), default, skip_if = "Vec::is_empty")]
     pub records: Vec<ToldRecord>,
     /// Name servers for single domains.
@@ -162,7 +163,6 @@ impl Membership {
         }
     }
 
-    /// Whether the host has peers in it.
     /// The same without its records.
     #[must_use]
     pub fn without_records(&self) -> Self {
@@ -198,6 +198,7 @@ impl Membership {
         }
     }
 
+    /// Whether the host has peers in it.
     pub const fn takes_part(&self) -> bool {
         self.connected && !self.pending
     }
