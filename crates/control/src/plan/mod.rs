@@ -30,11 +30,10 @@ use wire::{HostMap, Membership, Peer, PeerNode, ServerLinks, Way};
 
 pub use answer::Differing;
 pub use bucket::Bucket;
-pub use client::{ClientEndpoint, ClientRanges, NoEndpoint, client_endpoint, client_ranges};
+pub use client::{NoEndpoint, client_endpoint, client_ranges};
 pub use deltas::{Deltas, MOST_TOLD, deltas, deltas_within};
 pub use host_delta::HostDelta;
 pub use log::{Log, catch_up};
-pub(crate) use member::is_there;
 pub use records::Book;
 pub use roster::Roster;
 pub use touched::Touched;
