@@ -217,6 +217,12 @@ fn of_names(view: &View) -> Option<Finding> {
 
 fn of_server(server: &ServerView) -> Finding {
     let name = format!("{} ({})", server.name, server.url);
+    if let Some(error) = server.error.as_ref().filter(|_| server.unreadable) {
+        let says = format!("{name} answers, and its map cannot be read: {error}");
+        return finding("server", Health::Broken, says).advise(
+            "changes do not reach this machine, revocations neither: bring server and agent to the same version (`netloom-server check` there)",
+        );
+    }
     match (&server.error, server.answered) {
         (None, None) => finding("server", Health::Limited, format!("{name} is being asked")),
         (None, Some(_)) if server.pushes => finding("server", Health::Works, format!("{name} answers")),
@@ -249,12 +255,6 @@ fn of_rendezvous(view: &View, server: &ServerView) -> Option<Finding> {
     let answering = server.rendezvous.iter().filter(|rendezvous| rendezvous.answers).count();
     let nat = match view.host.as_ref().map(|host| host.nat) {
         Some(NatMapping::PerDestination) => {
-    if let Some(error) = server.error.as_ref().filter(|_| server.unreadable) {
-        let says = format!("{name} answers, and its map cannot be read: {error}");
-        return finding("server", Health::Broken, says).advise(
-            "changes do not reach this machine, revocations neither: bring server and agent to the same version (`netloom-server check` there)",
-        );
-    }
             "; the NAT in front of this machine maps per destination, which some peers cannot reach"
         }
         Some(NatMapping::Endpoint | NatMapping::Unknown) | None => "",
@@ -375,6 +375,7 @@ mod tests {
             since: None,
             answered: None,
             error: Some("the server cannot be reached: refused".into()),
+            unreadable: false,
             pushes: false,
             broker: None,
             push_error: Some("refused".into()),
@@ -384,6 +385,10 @@ mod tests {
         assert_eq!(found.health, Health::Broken);
         assert!(found.advice.is_some_and(|advice| advice.contains("goes on trying")));
         assert_eq!(of_pushes(&server).health, Health::Broken);
+        let (pushes, unreadable) = (true, true);
+        let found = of_server(&ServerView { pushes, unreadable, ..server });
+        assert_eq!(found.health, Health::Broken, "a map that cannot be read is no note");
+        assert!(found.says.contains("cannot be read"), "{}", found.says);
     }
 
     fn network() -> NetworkView {
@@ -407,7 +412,6 @@ mod tests {
     fn gateways_are_named_and_waiting_for_approval_is_told_with_who_can_help() {
         let found = words(&of_network(&network()));
         assert!(found.contains("leads to 192.168.7.0/24") && found.contains("goes through edge"), "{found}");
-            unreadable: false,
         let found = of_network(&NetworkView { pending: true, ..network() });
         assert!(found.len() == 1 && found[0].says.contains("waits to be let in"), "{found:?}");
         assert!(found[0].advice.as_ref().is_some_and(|advice| advice.contains("approve")));
@@ -417,10 +421,6 @@ mod tests {
     fn a_firewall_is_told_of_where_it_matters() {
         let mut view = View { networks: vec![network()], ..View::idle(Idle::NotJoined) };
         assert_eq!(of_firewall(&view), None);
-        let (pushes, unreadable) = (true, true);
-        let found = of_server(&ServerView { pushes, unreadable, ..server });
-        assert_eq!(found.health, Health::Broken, "a map that cannot be read is no note");
-        assert!(found.says.contains("cannot be read"), "{}", found.says);
         view.firewall = Some(FirewallView::Impossible);
         assert_eq!(of_firewall(&view).map(|found| found.health), Some(Health::Broken));
         view.firewall = Some(FirewallView::Holds);
