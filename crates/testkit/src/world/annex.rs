@@ -9,10 +9,14 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use model::Endpoint;
+
 use super::ask::End;
+use super::net::endpoint;
 use super::packet::{Flow, Packet, Service, Word};
 use super::passage::Came;
-use super::{Event, World};
+use super::wireguard::Datagram;
+use super::{Event, PORT, World};
 
 /// A range and its machine.
 #[derive(Debug, Clone)]
@@ -20,6 +24,8 @@ pub(super) struct Annex {
     pub(super) range: Ipv4Net,
     /// The hosts attached to it, in order.
     pub(super) hosts: Vec<usize>,
+    /// Whether they tell of their addresses in it, and WireGuard goes over it.
+    is_told: bool,
     /// By whom others came.
     ways: BTreeMap<IpAddr, usize>,
 }
@@ -47,11 +53,20 @@ impl Annex {
 }
 
 impl World {
-    /// A range (a /24 of IPv4) to which these hosts are attached; its number.
+    /// A range (a /24 of IPv4) to which these hosts are attached; its number. Nobody hears of their addresses in it.
     pub fn annex(&mut self, range: &str, hosts: &[usize]) -> usize {
+        self.new_annex(range, hosts, false)
+    }
+
+    /// The same where hosts tell of their addresses in it, as real ones do, and try each other there.
+    pub fn told_annex(&mut self, range: &str, hosts: &[usize]) -> usize {
+        self.new_annex(range, hosts, true)
+    }
+
+    fn new_annex(&mut self, range: &str, hosts: &[usize], is_told: bool) -> usize {
         let range: Ipv4Net = range.parse().expect("a range");
         let number = self.annexes.len();
-        self.annexes.push(Annex { range, hosts: Vec::new(), ways: BTreeMap::new() });
+        self.annexes.push(Annex { range, hosts: Vec::new(), is_told, ways: BTreeMap::new() });
         hosts.iter().for_each(|host| self.attach(number, *host));
         number
     }
@@ -64,9 +79,23 @@ impl World {
         }
         annex.hosts.push(host);
         let own = IpNet::new(annex.host(host), annex.range.prefix_len()).expect("a prefix");
+        let is_told = annex.is_told;
         self.hosts[host].kernel.wires.annexes.entry(number).or_default().push(own);
         self.hosts[host].settle(self.now);
+        if is_told {
+            self.hosts[host].tell_of(own, self.now);
+        }
         self.transmit(host);
+    }
+
+    /// A datagram leaves a host over the LAN of a range, for another one.
+    pub(super) fn travel_near(&mut self, number: usize, from: usize, to: Endpoint, datagram: Datagram) {
+        let annex = &self.annexes[number];
+        let there = |host: &usize| annex.host(*host) == to.ip();
+        let Some(host) = annex.hosts.iter().copied().find(there).filter(|_| annex.is_told) else { return };
+        let from = endpoint(ipv4(annex.host(from)), PORT);
+        let delay = self.random.about(Duration::from_millis(1));
+        self.after(delay, Event::Near { host, from, datagram });
     }
 
     pub(super) fn arrive_at_annex(&mut self, number: usize, host: usize, inwards: bool, packet: Packet) {

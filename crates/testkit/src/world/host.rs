@@ -61,6 +61,8 @@ pub(super) struct Host {
     pub(super) kernel: Kernel,
     pub(super) place: Option<Place>,
     pub(super) local: BTreeSet<IpNet>,
+    /// Its addresses at ranges of which it tells.
+    told: BTreeSet<IpNet>,
     pub(super) disk: Disk,
     /// The maps all of whose ops were carried out on this kernel, and when.
     applied: Vec<(Duration, Generation)>,
@@ -84,6 +86,7 @@ impl Host {
             kernel: Kernel::new(number),
             place: None,
             local: BTreeSet::new(),
+            told: BTreeSet::new(),
             disk: Disk::default(),
             applied: Vec::new(),
             run: 0,
@@ -166,11 +169,18 @@ impl Host {
     /// The machine has moved.
     pub(super) fn moved(&mut self, place: Option<Place>, local: Option<IpNet>, now: Duration) {
         self.place = place;
-        self.local = local.into_iter().collect();
+        self.local = self.told.iter().copied().chain(local).collect();
         self.kernel.wires.uplink = local.and_then(|local| match local {
             IpNet::V4(lan) => Some((lan.addr(), lan)),
             IpNet::V6(_) => None,
         });
+        self.tell_local(now);
+    }
+
+    /// It has this address as well, and tells of it.
+    pub(super) fn tell_of(&mut self, own: IpNet, now: Duration) {
+        self.told.insert(own);
+        self.local.insert(own);
         self.tell_local(now);
     }
 

@@ -22,6 +22,8 @@ const OWN_REVERSE_FILTER: &str = "net/ipv4/conf/netloom0/rp_filter";
 pub(super) enum Out {
     /// A datagram of WireGuard.
     Sealed(Endpoint, Datagram),
+    /// The same, to a range that the machine is attached to.
+    Near(usize, Endpoint, Datagram),
     /// A packet towards the internet that nobody has sealed.
     Plain(Packet),
     /// A packet to a range that the machine leads to.

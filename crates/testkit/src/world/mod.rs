@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ::model::{Digest, HostId, NetworkId, NodeId, Ranges, Timestamp, Uses, WgPublicKey};
+use ::model::{Digest, Endpoint, HostId, NetworkId, NodeId, Ranges, Timestamp, Uses, WgPublicKey};
 use control::{Actor, Command, Rejection};
 use reconcile::AgentEvent;
 
@@ -58,6 +58,7 @@ use packet::Packet;
 use random::Random;
 use server::Server;
 use transport::Wire;
+use wireguard::Datagram;
 
 /// The server's address.
 const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 250);
@@ -70,6 +71,12 @@ pub const NETWORKS: usize = 3;
 
 enum Event {
     Datagram(Envelope, Wire),
+    /// To a host, from another one on the LAN of a range.
+    Near {
+        host: usize,
+        from: Endpoint,
+        datagram: Datagram,
+    },
     /// To a machine of an annex, or from one of them to a host.
     Annex {
         annex: usize,
@@ -299,6 +306,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Datagram(envelope, wire) => self.arrive(&envelope, wire),
+            Event::Near { host, from, datagram } => self.arrive_near(host, from, datagram),
             Event::Annex { annex, host, inwards, packet } => {
                 self.arrive_at_annex(annex, host, inwards, packet);
             }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use model::Endpoint;
 use reconcile::AgentEvent;
 
 use super::ask::End;
@@ -34,6 +35,7 @@ impl World {
                     let delay = self.random.about(Duration::from_millis(1));
                     self.after(delay, Event::Annex { annex, host, inwards: true, packet });
                 }
+                Out::Near(annex, to, datagram) => self.travel_near(annex, host, to, datagram),
                 Out::Sealed(..) | Out::Plain(_) => self.transmit_out(End::Host(host), out),
             }
         }
@@ -58,7 +60,7 @@ impl World {
                 let std::net::IpAddr::V4(ip) = packet.flow.destination else { return };
                 (packet.flow.from, endpoint(ip, packet.flow.to), Wire::Plain(from, packet))
             }
-            Out::Annex(..) => return,
+            Out::Annex(..) | Out::Near(..) => return,
         };
         if let Some(envelope) = self.net.send(place, port, to, self.now) {
             self.travel(envelope, wire);
@@ -71,6 +73,15 @@ impl World {
         }
         let delay = self.random.about(Duration::from_millis(10));
         self.after(delay, Event::Datagram(envelope, wire));
+    }
+
+    /// A datagram came over the LAN of a range.
+    pub(super) fn arrive_near(&mut self, host: usize, from: Endpoint, datagram: Datagram) {
+        self.hosts[host].kernel.receive(from, datagram, self.now);
+        if !self.hosts[host].kernel.probes.is_empty() {
+            self.act(host);
+        }
+        self.transmit(host);
     }
 
     pub(super) fn arrive(&mut self, envelope: &Envelope, wire: Wire) {
@@ -92,7 +103,9 @@ impl World {
         let Some(kernel) = self.kernel_mut(end) else { return };
         let by = match wire {
             Wire::Sealed(by, datagram) if port == PORT => {
-                kernel.receive(from, datagram, now);
+                if kernel.believes_uplink(from.ip()) {
+                    kernel.receive(from, datagram, now);
+                }
                 by
             }
             Wire::Sealed(..) => return,

@@ -92,9 +92,6 @@ impl Kernel {
 
     /// A datagram came to its port.
     pub(super) fn receive(&mut self, from: Endpoint, datagram: Datagram, now: Duration) {
-        if !self.believes_uplink(from.ip()) {
-            return;
-        }
         match datagram {
             Datagram::Initiation { from: peer, to, handshake } if Some(to) == self.key() => {
                 self.initiation(from, peer, handshake, now);
@@ -183,14 +180,16 @@ impl Kernel {
         owner.map(|key| self.send(key, Payload::Packet(packet), now)).is_some()
     }
 
-    /// A datagram leaves, if the machine's routes let it leave for the internet: one that went into the tunnel would go in
-    /// circles.
+    /// A datagram leaves the way that the machine's routes say: never over our own link, where it would go in circles.
     fn emit(&mut self, to: Endpoint, datagram: Datagram) {
         let device = self.actual.link.as_ref().and_then(|link| link.device.as_ref());
         let Some((mark, port)) = device.map(|device| (device.mark, device.port)) else { return };
         let look = Look { to: to.ip(), mark, udp: Some((port, to.port())) };
-        if matches!(self.way(look), Way::Uplink(_)) {
-            self.out.push(Out::Sealed(to, datagram));
+        match self.way(look) {
+            Way::Uplink(_) => self.out.push(Out::Sealed(to, datagram)),
+            Way::Annex(annex, _) => self.out.push(Out::Near(annex, to, datagram)),
+            Way::Link(_) => panic!("WireGuard's datagram to {to} goes into its own link"),
+            Way::Here | Way::Nowhere => {}
         }
     }
 

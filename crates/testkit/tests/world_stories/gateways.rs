@@ -6,7 +6,7 @@ use control::{ClientEdit, Command, Edit, NetworkEdit, NewClient, NewEgress, Node
 use model::{ClientId, InternetUse, NodeId, Router, WgPublicKey};
 use testkit::world::{Border, End, Service, World};
 
-use crate::{BOTH, FIRST, is_answered, seconds, time_until};
+use crate::{BOTH, FIRST, is_answered, millis, seconds, time_until};
 
 pub(crate) fn edit(world: &mut World, node: NodeId, edit: NodeEdit) {
     world.command(Command::UpdateNode { node, edit });
@@ -145,6 +145,58 @@ fn another_router_takes_over_within_five_seconds_of_the_active_ones_death() {
         assert!(is_answered(&mut world, End::Host(asker), there, Service::Tcp(443)));
         world.settle();
         world.check();
+    }
+}
+
+#[test]
+fn a_router_whose_uplink_dies_while_its_lan_lives_is_left_once_and_for_all() {
+    let mut world = World::new(25, &[Border::Open, Border::OneMapping, Border::Open]);
+    let routers = [world.join(0, FIRST), world.join(1, FIRST)];
+    let asker = world.join(2, FIRST);
+    // The routers' own addresses there are told, so the asker knows the first one by an address within the range.
+    let annex = world.told_annex("172.16.1.0/24", &routers);
+    let made = egress(&world, &routers, None, true);
+    world.command(made);
+    world.run(seconds(30));
+    let there = world.annex_address(annex);
+    assert!(is_answered(&mut world, End::Host(asker), there, Service::Tcp(443)));
+    world.move_to(routers[0], None);
+    let took = time_until(&mut world, true, End::Host(asker), there, Service::Tcp(443));
+    assert!(took < seconds(5), "{took:?}");
+    // That WireGuard's datagrams never go into their own link is the law of the world.
+    for second in 0..300 {
+        assert!(is_answered(&mut world, End::Host(asker), there, Service::Ping), "after {second} s");
+        world.run(millis(800));
+    }
+    assert_eq!(world.path(routers[0], routers[1]), "LAN (172.16.1.11:51820)");
+    world.move_to(routers[0], Some(0));
+    world.run(seconds(60));
+    world.settle();
+    world.check();
+}
+
+/// Everybody fell silent together, so it was the asker who was away.
+#[test]
+fn a_host_that_was_off_the_net_for_a_moment_goes_on_with_its_best_router() {
+    let mut world = World::new(26, &[Border::Open, Border::Open, Border::OneMapping]);
+    let (other, first) = (world.join(1, FIRST), world.join(0, FIRST));
+    let asker = world.join(2, FIRST);
+    let annex = world.annex("172.16.1.0/24", &[first, other]);
+    let made = egress(&world, &[first, other], None, true);
+    world.command(made);
+    world.run(seconds(30));
+    let there = world.annex_address(annex);
+    for away in [1, 2, 3, 5, 8] {
+        world.move_to(asker, None);
+        world.run(seconds(away));
+        world.move_to(asker, Some(2));
+        let took = time_until(&mut world, true, End::Host(asker), there, Service::Tcp(443));
+        assert!(took < seconds(4), "{took:?}");
+        // Were the other one in use, this would go unanswered.
+        world.move_to(other, None);
+        assert!(is_answered(&mut world, End::Host(asker), there, Service::Ping), "after {away} s away");
+        world.move_to(other, Some(1));
+        world.run(seconds(40));
     }
 }
 
