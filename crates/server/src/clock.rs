@@ -1,17 +1,20 @@
 //! The server's clock: what happens because time has passed. Nodes and clients end when they expire, ephemeral hosts when
 //! they have been away for too long, and hosts are asked for new keys when it is their turn.
 //!
-//! Not for deciding: it gives commands like everybody else, as the system. It keeps true that nobody is removed for having
-//! been away before the server has run for as long as that takes: after a start all have time to come back.
+//! Not for deciding: it gives commands like everybody else, as the system that leads. It keeps true that nobody is removed for
+//! having been away before this server has watched for as long as that takes, without a gap: after a start, in each epoch, when
+//! the machine stood still, and when the broker was out of reach, all have time to come back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use control::{Actor, Command, Intent, Inventory, next_turn};
-use model::{HostId, Timestamp};
+use control::{Command, Intent, Inventory, next_turn};
+use model::{Epoch, Host, HostId, Timestamp};
 use tokio::time::sleep;
 
 use crate::brain::{Brain, now};
+use crate::broker::Broker;
 
 /// The clock is looked at this often whatever is due: the machine's may be set, or stand still while it sleeps.
 const BOUND: Duration = Duration::from_secs(60);
@@ -21,11 +24,17 @@ const REST: Duration = Duration::from_millis(250);
 const AGAIN: Duration = Duration::from_secs(60);
 /// Hosts are asked for new keys no more often than this.
 const TURN: Duration = Duration::from_secs(1);
-/// Nobody waits for the new key of a host that has been away for so long.
-const GONE: Duration = Duration::from_secs(30);
+/// Nobody waits for the new key of a host that has been away for so long. One that cannot reach the broker asks for its map once a
+/// minute.
+const GONE: Duration = Duration::from_secs(90);
+/// Who wakes so much later than it meant to stood still, and does not know what it missed.
+const LATE: Duration = Duration::from_secs(5);
 
 /// What the clock remembers.
 struct Memory {
+    /// The epoch in which it watches.
+    epoch: Option<Epoch>,
+    /// Since when it watches without a gap.
     started: Timestamp,
     /// How long ephemeral hosts may be away; none: for ever.
     ephemeral_after: Option<Duration>,
@@ -33,8 +42,42 @@ struct Memory {
     swept: Timestamp,
     /// Hosts are asked for new keys no earlier.
     turns_from: Timestamp,
+    /// When it meant to wake, while it sleeps.
+    wakes: Option<Timestamp>,
     /// Hosts that could not be removed, and when that was tried.
     refused: BTreeMap<HostId, Timestamp>,
+}
+
+impl Memory {
+    fn new(ephemeral_after: Option<Duration>) -> Self {
+        let never = Timestamp::default();
+        Self {
+            epoch: None,
+            started: never,
+            ephemeral_after,
+            swept: never,
+            turns_from: never,
+            wakes: None,
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// It looks, in this epoch; hosts may have come and gone unseen where they cannot reach the broker, or this server cannot.
+    fn look(&mut self, epoch: Epoch, is_blind: bool, now: Timestamp) {
+        let is_late = self.wakes.take().is_some_and(|wakes| wakes + LATE < now);
+        if self.epoch != Some(epoch) || is_blind || is_late || now < self.started {
+            (self.epoch, self.started) = (Some(epoch), now);
+        }
+    }
+
+    /// When a host that is not connected is removed, if it is not heard of until then; none: never.
+    fn ends(&self, host: &Host, inventory: &Inventory) -> Option<Timestamp> {
+        let seen = inventory.host(host.id);
+        let after =
+            self.ephemeral_after.filter(|_| host.ephemeral && !seen.is_some_and(|seen| seen.online))?;
+        let heard = seen.and_then(|seen| seen.last_seen).unwrap_or(host.created);
+        Some(heard.max(host.created).max(self.started) + after)
+    }
 }
 
 /// What is due now, and when something is next.
@@ -59,17 +102,10 @@ impl Agenda {
                 false => agenda.wait_for(at),
             }
         }
-        let Some(after) = memory.ephemeral_after else {
-            return agenda;
-        };
-        for host in intent.hosts(None).filter(|host| host.ephemeral) {
-            let seen = inventory.host(host.id);
-            if seen.is_some_and(|seen| seen.online) {
-                continue;
-            }
-            let heard = seen.and_then(|seen| seen.last_seen).unwrap_or(host.created);
+        for host in intent.hosts(None) {
+            let Some(ends) = memory.ends(host, inventory) else { continue };
             let again = memory.refused.get(&host.id).map(|refused| *refused + AGAIN);
-            let at = (heard.max(host.created).max(memory.started) + after).max(again.unwrap_or_default());
+            let at = ends.max(again.unwrap_or_default());
             match at <= now {
                 true => agenda.away.push(host.id),
                 false => agenda.wait_for(at),
@@ -94,32 +130,34 @@ fn gone(intent: &Intent, inventory: &Inventory, now: Timestamp, started: Timesta
     concerned.map(|host| host.id).filter(is_gone).collect()
 }
 
-/// Works for as long as the server runs.
-pub async fn run(brain: Brain, ephemeral_after: Option<Duration>) {
-    let started = now();
-    let never = Timestamp::default();
-    let mut memory =
-        Memory { started, ephemeral_after, swept: never, turns_from: never, refused: BTreeMap::new() };
+/// Works for as long as this server leads.
+pub async fn run(brain: Brain, broker: Arc<dyn Broker>, ephemeral_after: Option<Duration>) {
+    let mut memory = Memory::new(ephemeral_after);
     let mut told = brain.told_from_now_on();
     loop {
-        let seen = told.borrow_and_update().clone();
-        let at = now();
-        let agenda = Agenda::of(&brain.intent(), &seen.inventory, at, &memory);
-        if agenda.sweep {
-            (memory.swept, memory.turns_from) = (at, at + TURN);
-            let away = gone(&brain.intent(), &seen.inventory, at, started);
-            if let Err(refused) = brain.submit(Actor::System, Command::Sweep { away }).await {
-                memory.turns_from = at + AGAIN;
-                tracing::warn!("what was due was not done: {refused}");
+        let (seen, at) = (told.borrow_and_update().clone(), now());
+        let mut wait = BOUND;
+        // Where this server leads no more it hears so in a moment.
+        if let Some(epoch) = seen.epoch() {
+            memory.look(epoch, broker.trouble().is_some(), at);
+            let agenda = Agenda::of(&brain.intent(), &seen.inventory, at, &memory);
+            if agenda.sweep {
+                (memory.swept, memory.turns_from) = (at, at + TURN);
+                let away = gone(&brain.intent(), &seen.inventory, at, memory.started);
+                if let Err(refused) = brain.submit_leading(epoch, Command::Sweep { away }).await {
+                    memory.turns_from = at + AGAIN;
+                    tracing::warn!("what was due was not done: {refused}");
+                }
             }
+            for host in &agenda.away {
+                remove(&brain, &*broker, *host, &mut memory).await;
+            }
+            if agenda.sweep || !agenda.away.is_empty() {
+                continue;
+            }
+            wait = agenda.next.map_or(BOUND, |next| next.since(now())).min(BOUND);
         }
-        for host in &agenda.away {
-            remove(&brain, *host, &mut memory).await;
-        }
-        if agenda.sweep || !agenda.away.is_empty() {
-            continue;
-        }
-        let wait = agenda.next.map_or(BOUND, |next| next.since(now())).min(BOUND);
+        memory.wakes = Some(now() + wait);
         tokio::select! {
             () = sleep(wait) => {}
             changed = told.changed() => match changed {
@@ -130,26 +168,36 @@ pub async fn run(brain: Brain, ephemeral_after: Option<Duration>) {
     }
 }
 
-async fn remove(brain: &Brain, host: HostId, memory: &mut Memory) {
-    memory.refused.insert(host, now());
-    match brain.submit(Actor::System, Command::RemoveHost { host }).await {
+/// Removes a host that is still away: while those before it were removed it may have come back, or another server begun to lead.
+async fn remove(brain: &Brain, broker: &dyn Broker, host: HostId, memory: &mut Memory) {
+    let (told, intent, at) = (brain.told(), brain.intent(), now());
+    memory.refused.retain(|host, _| intent.host(*host).is_some());
+    let Some(epoch) = told.epoch().filter(|epoch| memory.epoch == Some(*epoch)) else { return };
+    let Some(known) = intent.host(host) else { return };
+    if memory.ends(known, &told.inventory).is_none_or(|ends| at < ends) {
+        return;
+    }
+    memory.refused.insert(host, at);
+    if broker.is_online(host) {
+        // It is shown in a moment.
+        return;
+    }
+    match brain.submit_leading(epoch, Command::RemoveHost { host }).await {
         Ok(_) => {
             tracing::info!(%host, "an ephemeral host was away for too long; it is removed");
             memory.refused.remove(&host);
         }
-        // Somebody else removed it, or tries again.
+        // Somebody else removed it, or leads; or it is tried again.
         Err(refused) => tracing::warn!(%host, "an ephemeral host was not removed: {refused}"),
     }
-    let intent = brain.intent();
-    memory.refused.retain(|host, _| intent.host(*host).is_some());
 }
 
 #[cfg(test)]
 mod tests {
     use control::{Intent, Record};
     use model::{
-        Access, Addresses, Duties, Host, Keepalive, Network, NetworkId, Node, NodeId, Ranges,
-        SealingIdentity, SealingPublicKey, SigningPublicKey, WgPublicKey,
+        Access, Addresses, Duties, Keepalive, Network, NetworkId, Node, NodeId, Ranges, SealingIdentity,
+        SealingPublicKey, SigningPublicKey, WgPublicKey,
     };
 
     use super::*;
@@ -208,13 +256,7 @@ mod tests {
     }
 
     fn memory(started: Timestamp) -> Memory {
-        Memory {
-            started,
-            ephemeral_after: Some(Duration::from_secs(600)),
-            swept: Timestamp::default(),
-            turns_from: Timestamp::default(),
-            refused: BTreeMap::new(),
-        }
+        Memory { started, ..Memory::new(Some(Duration::from_secs(600))) }
     }
 
     fn waits(next: Timestamp) -> Agenda {
@@ -264,8 +306,8 @@ mod tests {
         memory.turns_from = at(2);
         assert_eq!(Agenda::of(&intent, &inventory, at(1), &memory), waits(at(2)), "not without a pause");
         let gone = |now, started| gone(&intent, &inventory, now, started);
-        assert!(gone(at(29), at(0)).is_empty() && gone(at(1_000), at(971)).is_empty());
-        assert_eq!(gone(at(30), at(0)), BTreeSet::from([HOST]));
+        assert!(gone(at(89), at(0)).is_empty() && gone(at(1_000), at(911)).is_empty());
+        assert_eq!(gone(at(90), at(0)), BTreeSet::from([HOST]));
     }
 
     #[test]
@@ -277,5 +319,38 @@ mod tests {
         memory.refused.insert(HOST, at(5_000));
         let again = Agenda::of(&intent(true, None), &inventory, at(5_001), &memory);
         assert_eq!(again, waits(at(5_000) + AGAIN));
+    }
+
+    #[test]
+    fn a_host_that_is_heard_of_in_any_way_is_not_away() {
+        let (intent, mut inventory) = (intent(true, None), Inventory::default());
+        inventory.observe_presence(HOST, false, at(0));
+        let look = |inventory: &Inventory, now| Agenda::of(&intent, inventory, now, &memory(at(0)));
+        assert_eq!(look(&inventory, at(600)).away, [HOST]);
+        inventory.observe_heard(HOST, at(599));
+        assert_eq!(look(&inventory, at(600)), waits(at(1_199)));
+        inventory.observe_heard(HOST, at(3));
+        assert_eq!(look(&inventory, at(600)), waits(at(1_199)), "what is said late takes nothing back");
+    }
+
+    #[test]
+    fn after_each_gap_in_its_watch_all_have_time_to_come_back() {
+        let mut memory = memory(at(0));
+        let mut looks = |epoch, is_blind, wakes, now| {
+            memory.wakes = wakes;
+            memory.look(Epoch::new(epoch), is_blind, now);
+            memory.started
+        };
+        assert_eq!(looks(1, false, None, at(10)), at(10));
+        assert_eq!(looks(1, false, Some(at(70)), at(74)), at(10), "a little late is no gap");
+        assert_eq!(
+            looks(1, false, Some(at(80)), at(90)),
+            at(90),
+            "the machine stood still, or its clock was set"
+        );
+        assert_eq!(looks(1, true, Some(at(150)), at(150)), at(150), "the broker is out of reach");
+        assert_eq!(looks(1, false, Some(at(210)), at(210)), at(150));
+        assert_eq!(looks(2, false, Some(at(220)), at(220)), at(220), "another server has led");
+        assert_eq!(looks(2, false, Some(at(280)), at(100)), at(100), "the clock was set back");
     }
 }

@@ -22,7 +22,7 @@ use tower_http::timeout::TimeoutLayer;
 use crate::agents::{self, Agents, Carrier, Replays};
 use crate::attempts::Attempts;
 use crate::brain::{self, Brain, Notice, Onlooker, Parts, Sighting, now};
-use crate::broker::{Authenticate, BrokerEvent, Chosen, Events, Guests, HostsOfIntent};
+use crate::broker::{Authenticate, Broker, BrokerEvent, Chosen, Events, Guests, HostsOfIntent};
 use crate::channels::Channels;
 use crate::clock;
 use crate::cluster::{self, Cluster, Holder, Letters, Role, Way, while_leading};
@@ -80,7 +80,7 @@ impl Server {
         let channels = Arc::new(Channels::new(identity.sealing.clone(), next_sealing));
         let cluster = Cluster::join(&database, holder(&settings, pinned())?);
         let (play, role) = watch::channel(Role::Follows { leader: None });
-        let (sightings, seen) = mpsc::channel(MOST_SIGHTINGS);
+        let (hearsay, heard) = mpsc::channel(MOST_SIGHTINGS);
         let parts = Parts {
             database: Arc::clone(&database),
             broker: broker.shared(),
@@ -91,7 +91,7 @@ impl Server {
             coalesce: settings.coalesce,
             claim: cluster.claim(),
             role: play,
-            sightings,
+            hearsay,
         };
         let (handle, brain) = Brain::start(parts).await?;
         // Nobody can have set it: it was made above.
@@ -112,9 +112,10 @@ impl Server {
             (Arc::clone(&way), Arc::clone(&letters)),
         );
         let (run, carried_for) = (cluster.me.run.clone(), handle.clone());
-        let carrier = Carrier { seen, way, letters, run, brain: carried_for };
+        let carrier = Carrier { hearsay: heard, way, letters, run, brain: carried_for };
         let (answering, known) = (names.listening(), http::Names::of(&names));
-        let tasks = Tasks { events, doors, certificates, database: Arc::clone(&database) };
+        let shared = broker.shared();
+        let tasks = Tasks { events, doors, certificates, database: Arc::clone(&database), broker: shared };
         let mut tasks = tasks.spawn(&handle, &settings);
         tasks.extend(broker.run(&guests, &cluster::leads(role.clone())));
         tasks.push(tokio::spawn(carrier.run()));
@@ -193,17 +194,20 @@ struct Tasks {
     doors: [Rendezvous; 2],
     certificates: Option<Arc<Certificates>>,
     database: Arc<dyn Database>,
+    broker: Arc<dyn Broker>,
 }
 
 impl Tasks {
     fn spawn(self, brain: &Brain, settings: &Settings) -> Vec<JoinHandle<()>> {
-        let Self { events, doors, certificates, database } = self;
+        let Self { events, doors, certificates, database, broker } = self;
         let (lifetime, ephemeral_after) = (settings.journal_lifetime, settings.ephemeral_after);
         let ticking = brain.clone();
         let mut tasks = vec![
             tokio::spawn(follow_broker(events, brain.clone())),
             // What must be done once is done by the one that leads.
-            tokio::spawn(while_leading(brain.role(), move || clock::run(ticking.clone(), ephemeral_after))),
+            tokio::spawn(while_leading(brain.role(), move || {
+                clock::run(ticking.clone(), Arc::clone(&broker), ephemeral_after)
+            })),
         ];
         tasks.extend(lifetime.map(|lifetime| {
             tokio::spawn(while_leading(brain.role(), move || prune(Arc::clone(&database), lifetime)))

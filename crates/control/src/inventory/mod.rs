@@ -202,6 +202,12 @@ impl Inventory {
         entry.facts = cut_facts(facts);
     }
 
+    /// The host was heard of in a way that tells nothing else.
+    pub fn observe_heard(&mut self, host: HostId, at: Timestamp) {
+        let entry = self.entry(host);
+        entry.last_seen = entry.last_seen.max(Some(at));
+    }
+
     /// The host connected to the broker, or its last will came. Peers are told nothing: tunnels do not need the broker.
     pub fn observe_presence(&mut self, host: HostId, online: bool, now: Timestamp) {
         let entry = self.entry(host);

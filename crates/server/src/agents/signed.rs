@@ -65,6 +65,7 @@ impl FromRequest<Arc<Agents>> for Signed {
         if !agents.replays.take(host.id, signature.time) {
             return Err(Refused::new(RefusalCode::NotProved, "this request was made before; make a new one"));
         }
+        agents.brain.heard(host.id);
         Ok(Self { host, body })
     }
 }

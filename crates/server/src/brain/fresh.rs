@@ -1,30 +1,33 @@
 //! Whether all that is committed is known here: for what must not be said by a server that lags behind the others.
 //!
-//! An agent that hears that its host is unknown takes everything down. A server that followed too slowly must not say so of a
-//! host that joined at another one a moment ago. It keeps true that one question is asked of the database at a time, however many
-//! wait for the answer.
+//! An agent that hears that its host is unknown takes everything down, and a person who has just logged in at another server is
+//! not to be asked to do so again. It keeps true that one question is asked of the database at a time, and not without a rest,
+//! however many wait for the answer or give up waiting.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use control::Intent;
-use store::{Database, Followed, StoreError};
-use tokio::sync::{Mutex, watch};
+use store::{CommitError, Database, Followed, StoreError};
+use tokio::sync::{Mutex, oneshot, watch};
 use tokio::time::timeout;
 
 use super::{MOST_WAIT, Refused, Told, shown};
 
+/// Between an answer and the next question: strangers may ask without end.
+const REST: Duration = Duration::from_millis(5);
+
 /// Knows when intent was last seen to be the newest.
 pub(super) struct Fresh {
     database: Arc<dyn Database>,
-    /// When the question was asked that was answered last.
-    asked: Mutex<Option<Instant>>,
+    /// When the question was asked that was answered last, and the number that was told.
+    asked: Arc<Mutex<Option<(Instant, u64)>>>,
 }
 
 impl Fresh {
     pub(super) fn new(database: Arc<dyn Database>) -> Self {
-        Self { database, asked: Mutex::new(None) }
+        Self { database, asked: Arc::default() }
     }
 
     /// Waits until everything is known here that was committed before this was asked.
@@ -36,20 +39,35 @@ impl Fresh {
         if !self.database.is_shared() {
             return Ok(());
         }
-        let now = Instant::now();
         let waited = timeout(MOST_WAIT, async {
-            let mut asked = self.asked.lock().await;
-            if asked.is_some_and(|asked| asked >= now) {
-                return Ok(());
-            }
-            let begun = Instant::now();
-            let seq = newest(&*self.database, intent.load().seq()).await;
-            let seq = seq.map_err(|error| Refused::Unavailable(error.into()))?;
-            shown(told, |told| told.intent.seq() >= seq).await?;
-            *asked = Some(begun);
-            Ok(())
+            let seq = self.newest(intent).await.map_err(Refused::Unavailable)?;
+            shown(told, |told| told.intent.seq() >= seq).await.map(drop)
         });
         waited.await.map_err(|_| Refused::Overloaded)?
+    }
+
+    /// The number of the last commit, as it was now or later.
+    async fn newest(&self, intent: &ArcSwap<Intent>) -> Result<u64, CommitError> {
+        let now = Instant::now();
+        let mut asked = Arc::clone(&self.asked).lock_owned().await;
+        if let Some((at, seq)) = *asked
+            && at >= now
+        {
+            return Ok(seq);
+        }
+        let (database, known) = (Arc::clone(&self.database), intent.load().seq());
+        let (tell, told) = oneshot::channel();
+        // On its own: whoever stops waiting does not break it off, and nobody asks beside it.
+        tokio::spawn(async move {
+            let begun = Instant::now();
+            let answer = newest(&*database, known).await;
+            if let Ok(seq) = &answer {
+                *asked = Some((begun, *seq));
+            }
+            let _gone = tell.send(answer);
+            tokio::time::sleep(REST).await;
+        });
+        Ok(told.await.map_err(|_| StoreError::Gone)??)
     }
 }
 
@@ -63,8 +81,6 @@ async fn newest(database: &dyn Database, known: u64) -> Result<u64, StoreError> 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use model::DnsName;
     use store::{Access, Address};
     use testkit::engines::rqlite::StandIn;

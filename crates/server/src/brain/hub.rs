@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use control::plan::Touched;
-use control::{Change, Effect, Intent, Inventory, Record};
+use control::{Change, Intent, Inventory, Record};
 use dataplane::rendezvous::Peers;
 use model::{DnsName, Epoch, Host, HostId, WgPublicKey};
 use store::{Database, InventoryRow};
@@ -20,11 +20,12 @@ use tokio::time::Instant;
 use wire::{Facts, ServerLinks};
 
 use super::followed::Followed;
-use super::inventory::Keeper;
+use super::inventory::{Due, Keeper};
 use super::lead::Beginning;
+use super::observe::ASKED;
 use super::outbox::Outbox;
 use super::reports::Reports;
-use super::{Sighting, Told, now};
+use super::{Hearsay, Sighting, Told, now};
 use crate::broker::Broker;
 use crate::channels::Channels;
 use crate::cluster::{Claim, Holder, Role};
@@ -55,6 +56,11 @@ pub enum Notice {
     },
     /// The rendezvous saw a host's WireGuard socket.
     Seen(Sighting),
+    /// A host was heard of in a way that tells nothing else: it asked for something, or another server's rendezvous hears it.
+    Heard {
+        /// The host.
+        host: HostId,
+    },
     /// A host connected to the broker or is gone from it.
     Presence {
         /// The host.
@@ -73,6 +79,11 @@ pub enum Notice {
         host: HostId,
         /// The sealed report.
         sealed: Bytes,
+    },
+    /// The database took nothing that this server said in this epoch: a later one has begun.
+    Deposed {
+        /// The epoch that is over.
+        epoch: Epoch,
     },
 }
 
@@ -96,8 +107,8 @@ pub(super) struct HubParts {
     pub(super) claim: watch::Receiver<Claim<Holder>>,
     /// Where it says whether it does.
     pub(super) role: watch::Sender<Role>,
-    /// Takes what the rendezvous sees at a server that follows.
-    pub(super) sightings: mpsc::Sender<Sighting>,
+    /// Takes what a server that follows hears of hosts.
+    pub(super) hearsay: mpsc::Sender<Hearsay>,
 }
 
 /// The one task that tells agents what changed.
@@ -105,11 +116,13 @@ pub(super) struct Hub {
     notices: mpsc::Receiver<Notice>,
     pub(super) claim: watch::Receiver<Claim<Holder>>,
     pub(super) role: watch::Sender<Role>,
-    sightings: mpsc::Sender<Sighting>,
+    pub(super) hearsay: mpsc::Sender<Hearsay>,
     pub(super) told: watch::Sender<Arc<Told>>,
-    outbox: Outbox,
-    reports: Reports,
-    doors: [Peers; 2],
+    pub(super) outbox: Outbox,
+    pub(super) reports: Reports,
+    pub(super) doors: [Peers; 2],
+    /// When the doors are asked next whom they hear.
+    pub(super) listen_at: Instant,
     pub(super) database: Arc<dyn Database>,
     pub(super) keeper: Keeper,
     coalesce: Duration,
@@ -171,7 +184,7 @@ impl Default for Missed {
 impl Hub {
     /// The hub as it is right after the server's start: it leads in this epoch, or follows.
     pub(super) fn new(parts: HubParts, leads: Option<Epoch>) -> Self {
-        let HubParts { notices, told, broker, channels, doors, database, coalesce, claim, role, sightings } =
+        let HubParts { notices, told, broker, channels, doors, database, coalesce, claim, role, hearsay } =
             parts;
         let (intent, inventory) = {
             let told = told.borrow();
@@ -185,11 +198,12 @@ impl Hub {
             notices,
             claim,
             role,
-            sightings,
+            hearsay,
             told,
             outbox: Outbox::new(broker, Arc::clone(&channels)),
             reports: Reports::new(channels),
             doors,
+            listen_at: Instant::now(),
             keeper: Keeper::new(Arc::clone(&database)),
             database,
             coalesce,
@@ -230,7 +244,11 @@ impl Hub {
                 Ok(()) = self.claim.changed() => self.heed_claim().await,
                 begun = Beginning::done(&mut self.beginning) => self.begun(begun).await,
                 () = tokio::time::sleep_until(flush_at), if self.flush_at.is_some() => self.flush_or_hold().await,
-                () = self.keeper.due() => self.save(),
+                due = self.keeper.due() => match due {
+                    Due::Save => self.save(),
+                    Due::Deposed(epoch) => self.deposed(epoch),
+                },
+                () = tokio::time::sleep_until(self.listen_at) => self.listen(),
                 rows = self.stand.rows() => self.take_rows(rows),
                 notice = self.notices.recv() => match notice {
                     Some(notice) => self.handle(notice),
@@ -287,25 +305,29 @@ impl Hub {
             (Notice::Intent { intent, changes }, _) => self.intent_changed(intent, &changes),
             (Notice::Registered { host, facts }, true) => self.registered(host, &facts),
             (Notice::Seen(sighting), true) => self.seen(sighting),
+            (Notice::Heard { host }, true) => self.heard(host, now(), ASKED),
             (Notice::Presence { host, online }, true) => self.presence(host, online),
             (Notice::Missed { host }, true) => self.may_have_missed(host),
             (Notice::Report { host, sealed }, true) => self.report(host, &sealed),
+            (Notice::Deposed { epoch }, true) => self.deposed(epoch),
             (Notice::Seen(sighting), false) => {
                 // Who is not heard now is seen again in two minutes.
-                let _full = self.sightings.try_send(sighting);
+                let _full = self.hearsay.try_send(Hearsay::Seen(sighting));
             }
             // Of a time when this server led. Hosts are asked by the one that leads now.
             (
                 Notice::Registered { .. }
+                | Notice::Heard { .. }
                 | Notice::Presence { .. }
                 | Notice::Missed { .. }
-                | Notice::Report { .. },
+                | Notice::Report { .. }
+                | Notice::Deposed { .. },
                 false,
             ) => {}
         }
     }
 
-    fn touch(&mut self, touched: Touched) {
+    pub(super) fn touch(&mut self, touched: Touched) {
         self.touched = std::mem::take(&mut self.touched).and(touched);
         self.flush_soon();
     }
@@ -313,16 +335,6 @@ impl Hub {
     pub(super) fn flush_soon(&mut self) {
         let (soon, rested) = (Instant::now() + self.coalesce, self.rested);
         self.flush_at.get_or_insert_with(|| soon.max(rested));
-    }
-
-    fn registered(&mut self, host: HostId, facts: &Facts) {
-        // It may be gone again: removed before it was said what it is.
-        if self.intent.host(host).is_none() {
-            return;
-        }
-        self.inventory.observe_facts(host, facts, now());
-        self.keeper.changed(host);
-        self.flush_soon();
     }
 
     fn intent_changed(&mut self, intent: Arc<Intent>, changes: &[Arc<Change>]) {
@@ -389,50 +401,12 @@ impl Hub {
         }
     }
 
-    fn seen(&mut self, Sighting { key, door, endpoint }: Sighting) {
-        let Some(host) = self.intent.host_by_wireguard_key(&key).map(|host| host.id) else {
-            return;
-        };
-        let effect = self.inventory.observe_seen(host, door, endpoint, now());
-        tracing::debug!(%host, ?door, %endpoint, ?effect, "host seen");
-        self.observed(host, effect);
-    }
-
-    fn observed(&mut self, host: HostId, effect: Effect) {
-        self.keeper.changed(host);
-        match effect {
-            Effect::None => {}
-            Effect::Maps => self.touch(Touched::by_inventory(&self.intent, host)),
-        }
-    }
-
-    fn presence(&mut self, host: HostId, online: bool) {
-        if self.intent.host(host).is_none() {
-            return;
-        }
-        tracing::info!(%host, online, "presence changed");
-        self.inventory.observe_presence(host, online, now());
-        self.keeper.changed(host);
-        // Shown to people only, but they read it from what was told.
-        self.flush_soon();
-    }
-
     fn may_have_missed(&mut self, host: Option<HostId>) {
         match (host, &mut self.missed) {
             (Some(host), Missed::Some(hosts)) => drop(hosts.insert(host)),
             (None, missed) => *missed = Missed::All,
             (Some(_), Missed::All) => {}
         }
-        self.flush_soon();
-    }
-
-    fn report(&mut self, host: HostId, sealed: &[u8]) {
-        let report = self.intent.host(host).and_then(|known| self.reports.open(known, sealed));
-        let Some(report) = report else {
-            return;
-        };
-        let effect = self.inventory.observe_report(host, &report, now());
-        self.observed(host, effect);
         self.flush_soon();
     }
 

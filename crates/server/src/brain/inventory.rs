@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use control::{Intent, Inventory};
-use model::HostId;
-use store::{Database, InventoryRow};
+use model::{Epoch, HostId};
+use store::{Database, InventoryRow, StoreError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -29,7 +29,24 @@ pub(super) struct Keeper {
     database: Arc<dyn Database>,
     changed: BTreeSet<HostId>,
     at: Option<Instant>,
-    writing: Option<JoinHandle<Vec<HostId>>>,
+    writing: Option<JoinHandle<Written>>,
+}
+
+/// What became of rows that were written.
+enum Written {
+    Done,
+    /// They are to be written again.
+    Failed(Vec<HostId>),
+    /// Another server has led since this epoch: theirs count.
+    Deposed(Epoch),
+}
+
+/// What there is to do.
+pub(super) enum Due {
+    /// Something is to be written.
+    Save,
+    /// The database takes nothing any more that this server says in this epoch.
+    Deposed(Epoch),
 }
 
 impl Keeper {
@@ -55,27 +72,32 @@ impl Keeper {
     }
 
     /// Waits until something is to be written and nothing is being written. May be given up and called again.
-    pub(super) async fn due(&mut self) {
-        self.written().await;
+    pub(super) async fn due(&mut self) -> Due {
+        if let Written::Deposed(epoch) = self.written().await {
+            return Due::Deposed(epoch);
+        }
         match self.at {
             Some(at) => tokio::time::sleep_until(at).await,
             None => std::future::pending().await,
         }
+        Due::Save
     }
 
-    /// Waits until nothing is being written. Says whether that went well; what was not written is due again.
-    async fn written(&mut self) -> bool {
+    /// Waits until nothing is being written. Says how that went; what failed is due again.
+    async fn written(&mut self) -> Written {
         let Some(writing) = &mut self.writing else {
-            return true;
+            return Written::Done;
         };
-        let failed = writing.await;
+        let written = writing.await;
         self.writing = None;
-        let failed = failed.unwrap_or_else(|error| {
+        let written = written.unwrap_or_else(|error| {
             tracing::error!(%error, "writing inventory broke");
-            Vec::new()
+            Written::Done
         });
-        failed.iter().for_each(|host| self.changed(*host));
-        failed.is_empty()
+        if let Written::Failed(hosts) = &written {
+            hosts.iter().for_each(|host| self.changed(*host));
+        }
+        written
     }
 
     /// Begins to write what changed. What cannot be written is told in the log and tried again.
@@ -90,13 +112,14 @@ impl Keeper {
             return;
         }
         let entries = hosts.iter().map(|host| row(*host, inventory, told)).collect();
-        let database = Arc::clone(&self.database);
+        let (database, epoch) = (Arc::clone(&self.database), told.epoch());
         self.writing = Some(tokio::spawn(async move {
-            match database.put_inventory(entries).await {
-                Ok(()) => Vec::new(),
-                Err(error) => {
+            match (database.put_inventory_in(entries, epoch).await, epoch) {
+                (Ok(()), _) => Written::Done,
+                (Err(StoreError::Deposed(_)), Some(epoch)) => Written::Deposed(epoch),
+                (Err(error), _) => {
                     tracing::warn!(%error, "inventory was not written; that is tried again");
-                    hosts
+                    Written::Failed(hosts)
                 }
             }
         }));
@@ -107,8 +130,9 @@ impl Keeper {
         self.written().await;
         while !self.changed.is_empty() {
             self.save(inventory, told);
-            if !self.written().await {
-                return;
+            match self.written().await {
+                Written::Done => {}
+                Written::Failed(_) | Written::Deposed(_) => return,
             }
         }
     }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Not for finding out who may lead (`cluster`). It keeps true that all that is told in an epoch is told by one server, and that
-//! its generations are greater than those of all who led before: agents refuse older ones. So two who believe for a moment that
-//! they lead do no harm (`docs/adr/0021-one-server-leads.md`).
+//! its generations are greater than those of all who led before: agents refuse older ones, and the database takes nothing that is
+//! said in an older epoch. So two who believe for a moment that they lead do no harm (`docs/adr/0021-one-server-leads.md`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,6 +94,21 @@ impl Hub {
         }
     }
 
+    /// The database takes nothing any more that is said in this epoch: somebody has taken a later one. Usually that one leads, and
+    /// this server hears of it in a moment. Where it did not come to lead, being frozen or cut off just then, this one needs a
+    /// new epoch.
+    pub(super) fn deposed(&mut self, of: Epoch) {
+        let Stand::Leads { term, epoch } = self.stand else { return };
+        tracing::warn!(
+            epoch = of.number(),
+            "a later epoch than this server's has begun; what it did is not kept"
+        );
+        let certain = self.claim.borrow().is_certain(term, std::time::Instant::now());
+        if epoch == of && certain && self.beginning.is_none() {
+            self.beginning = Some(Beginning::start(Arc::clone(&self.database), term));
+        }
+    }
+
     /// Leads with what was taken from the database, if nobody else can have led since.
     pub(super) async fn begun(&mut self, begun: Option<Begun>) {
         let certain = |begun: &Begun| self.claim.borrow().is_certain(begun.term, std::time::Instant::now());
@@ -101,15 +116,14 @@ impl Hub {
             tokio::time::sleep(PAUSE).await;
             return self.heed_claim().await;
         };
-        let before = match self.stand {
-            Stand::Leads { epoch, .. } => Some(epoch),
-            Stand::Follows(_) => None,
-        };
         // It led, and nobody did since: what it knows is newer than what it wrote down.
-        let goes_on = before.is_some_and(|before| before.number() + 1 == epoch.number());
+        let goes_on = match self.stand {
+            Stand::Leads { term: led, epoch: before } => led == term || before.number() + 1 == epoch.number(),
+            Stand::Follows(_) => false,
+        };
         if !goes_on {
             self.inventory = inventory::of_rows(rows, &self.intent);
-            self.inventory.forget_presence();
+            self.ask_who_is_there();
         }
         let (links, domain) = {
             let told = self.told.borrow();

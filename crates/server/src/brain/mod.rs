@@ -9,6 +9,7 @@ mod fresh;
 mod hub;
 mod inventory;
 mod lead;
+mod observe;
 mod outbox;
 mod reports;
 mod row;
@@ -22,7 +23,7 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use control::{Actor, Change, Command, Door, Intent, Inventory, Rejection};
 use dataplane::rendezvous::Peers;
-use model::{DnsName, Endpoint, Timestamp, WgPublicKey};
+use model::{DnsName, Endpoint, Epoch, HostId, Timestamp, WgPublicKey};
 use store::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -43,6 +44,8 @@ const MOST_WAITING: usize = 1024;
 /// Notices that may wait for the hub. When it is full the writer and the brokers' connections wait.
 const MOST_NOTICES: usize = 4096;
 const MOST_WAIT: Duration = Duration::from_secs(10);
+/// How long somebody who is about to be refused waits for what other servers committed.
+const MOST_DOUBT: Duration = Duration::from_secs(2);
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +84,8 @@ pub struct Committed {
 pub struct Job {
     actor: Actor,
     command: Command,
+    /// The epoch in which the server that leads wants it; none: somebody does, whoever leads.
+    epoch: Option<Epoch>,
     answer: oneshot::Sender<Result<Committed, Refused>>,
 }
 
@@ -93,6 +98,8 @@ pub struct Brain {
     told: watch::Receiver<Arc<Told>>,
     role: watch::Receiver<Role>,
     fresh: Arc<Fresh>,
+    /// Whether other servers commit, too.
+    is_shared: bool,
 }
 
 /// What a rendezvous saw.
@@ -104,6 +111,15 @@ pub struct Sighting {
     pub door: Door,
     /// Where.
     pub endpoint: Endpoint,
+}
+
+/// What a server that follows hears of hosts, for the one that leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearsay {
+    /// Its rendezvous saw a host somewhere new.
+    Seen(Sighting),
+    /// It still hears a host.
+    Heard(HostId),
 }
 
 /// What waits to be done.
@@ -146,15 +162,15 @@ pub struct Parts {
     pub claim: watch::Receiver<Claim<Holder>>,
     /// Where the brain says whether it does.
     pub role: watch::Sender<Role>,
-    /// Takes what the rendezvous sees while another server leads.
-    pub sightings: mpsc::Sender<Sighting>,
+    /// Takes what is heard of hosts while another server leads.
+    pub hearsay: mpsc::Sender<Hearsay>,
 }
 
 impl Brain {
     /// Loads everything and starts the writer and the hub. They end when the last `Brain` is dropped. Where no other server can
     /// use the database, this one leads from the beginning.
     pub async fn start(parts: Parts) -> Result<(Self, JoinHandle<()>)> {
-        let Parts { database, broker, channels, doors, links, domain, coalesce, claim, role, sightings } =
+        let Parts { database, broker, channels, doors, links, domain, coalesce, claim, role, hearsay } =
             parts;
         let loaded = database.load().await.context("the database cannot be read")?;
         let intent = Intent::from_records(loaded.seq, loaded.records)
@@ -185,9 +201,9 @@ impl Brain {
             coalesce,
             claim,
             role,
-            sightings,
+            hearsay,
         };
-        let hub = Hub::new(hub, epoch);
+        let (hub, is_shared) = (Hub::new(hub, epoch), database.is_shared());
         let fresh = Arc::new(Fresh::new(Arc::clone(&database)));
         let (decided_on, hears) = (Arc::clone(&intent), notices.clone());
         let writer = Writer {
@@ -202,7 +218,7 @@ impl Brain {
         let tasks = tokio::spawn(async move {
             tokio::join!(writer.run(), hub.run());
         });
-        Ok((Self { intent, jobs, notices, told, role: roles, fresh }, tasks))
+        Ok((Self { intent, jobs, notices, told, role: roles, fresh, is_shared }, tasks))
     }
 
     /// Whether this server leads.
@@ -254,13 +270,50 @@ impl Brain {
         self.fresh.wait(&self.intent, self.told.clone()).await
     }
 
-    /// Has a command decided and committed.
+    /// Learns what other servers committed, if that can be learned soon.
+    pub async fn look_around(&self) {
+        if let Ok(Err(error)) = tokio::time::timeout(MOST_DOUBT, self.caught_up()).await {
+            tracing::debug!(%error, "what others committed is not known; what is known here counts");
+        }
+    }
+
+    /// The same, and whether more is known then than this number. For whoever is about to be refused: what is not known here may
+    /// have been made at another server a moment ago.
+    pub async fn learns_more_than(&self, seq: u64) -> bool {
+        self.look_around().await;
+        self.intent.load().seq() > seq
+    }
+
+    /// Has a command decided and committed. Nobody is refused for what only this server does not know yet.
     pub async fn submit(&self, actor: Actor, command: Command) -> Result<Committed, Refused> {
+        if !self.is_shared {
+            return self.ask(actor, command, None).await;
+        }
+        let seq = self.intent.load().seq();
+        match self.ask(actor, command.clone(), None).await {
+            Err(Refused::Rejected(_)) if self.learns_more_than(seq).await => {
+                self.ask(actor, command, None).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// The same as the server that leads in this epoch, of its own accord. Refused once another one has begun to lead.
+    pub async fn submit_leading(&self, epoch: Epoch, command: Command) -> Result<Committed, Refused> {
+        self.ask(Actor::System, command, Some(epoch)).await
+    }
+
+    async fn ask(&self, actor: Actor, command: Command, epoch: Option<Epoch>) -> Result<Committed, Refused> {
         let (answer, answered) = oneshot::channel();
-        let job = Job { actor, command, answer };
+        let job = Job { actor, command, epoch, answer };
         let sent = tokio::time::timeout(MOST_WAIT, self.jobs.send(job)).await;
         sent.map_err(|_| Refused::Overloaded)?.map_err(|_| Refused::Overloaded)?;
         answered.await.map_err(|_| Refused::Overloaded)?
+    }
+
+    /// A host proved that it is there. One that the hub has no room for is heard of again.
+    pub fn heard(&self, host: HostId) {
+        let _full = self.notices.try_send(Notice::Heard { host });
     }
 
     /// Tells the hub what an agent or the rendezvous saw. Waits while the hub has too much to do.

@@ -72,6 +72,11 @@ impl Outbox {
         }
     }
 
+    /// Whether the broker knows the host to be connected.
+    pub(super) fn is_online(&self, host: HostId) -> bool {
+        self.broker.is_online(host)
+    }
+
     /// There is this host, or it has other keys.
     pub(super) fn admit(&self, host: HostId) {
         self.broker.admit(host);

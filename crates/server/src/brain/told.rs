@@ -27,6 +27,7 @@ pub struct Told {
 /// What maps are made from.
 #[derive(Debug, Clone)]
 struct Making {
+    epoch: Epoch,
     first: Generation,
     last: Generation,
     roster: Roster,
@@ -56,7 +57,8 @@ impl Told {
     ) -> Self {
         let first = Generation::first_of(epoch);
         let picture = Picture { intent: &intent, inventory: &inventory, links: &links, domain: &domain };
-        let making = Making { first, last: first, roster: Roster::of(&picture), log: Log::new(first) };
+        let (roster, log) = (Roster::of(&picture), Log::new(first));
+        let making = Making { epoch, first, last: first, roster, log };
         let generations = imbl::HashMap::new();
         Self { intent, inventory, links, domain, generations, making: Some(making) }
     }
@@ -86,6 +88,11 @@ impl Told {
         making.log.record(making.last, &before.roster, &making.roster, touched);
         next.making = Some(making);
         (next, deltas)
+    }
+
+    /// The epoch in which this server leads; none where it follows.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.making.as_ref().map(|making| making.epoch)
     }
 
     fn picture(&self) -> Picture<'_> {

@@ -97,6 +97,7 @@ impl Writer {
 
     /// Decides and commits; the commands that are to be decided again because another server was faster.
     async fn decide_and_commit(&mut self, jobs: Vec<Job>) -> Option<Vec<Job>> {
+        let jobs = self.without_former(jobs);
         let before = self.intent.load_full();
         let Some((after, decided)) = self.decide(Intent::clone(&before), jobs).await else {
             tracing::error!("deciding broke off; nothing was changed");
@@ -109,12 +110,16 @@ impl Writer {
         }
         let count = commits.len();
         let start = Instant::now();
-        match self.database.commit(commits).await {
+        let epoch = decided.iter().filter(|one| one.change().is_some()).find_map(|one| one.job.epoch);
+        match self.database.commit_in(commits, epoch).await {
             Ok(()) => {}
             Err(CommitError::Conflict { .. }) => {
                 metrics::counter!("netloom_commit_conflicts_total").increment(1);
                 self.must_look = true;
                 return Some(decided.into_iter().map(|one| one.job).collect());
+            }
+            Err(error @ CommitError::Store(StoreError::Deposed(_))) => {
+                return Some(self.part_from_former(decided, &error).await);
             }
             Err(error) => {
                 tracing::error!(%error, changes = count, "changes were not saved");
@@ -130,6 +135,28 @@ impl Writer {
         self.show(after, changes).await;
         decided.into_iter().for_each(answer);
         None
+    }
+
+    /// Only what is wanted in the newest epoch: what a former leader wanted, this very server perhaps, is not done any more.
+    fn without_former(&self, jobs: Vec<Job>) -> Vec<Job> {
+        let newest = jobs.iter().filter_map(|job| job.epoch).max();
+        let (jobs, former): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|job| job.epoch.is_none() || job.epoch == newest);
+        let deposed = || StoreError::Deposed(self.database.place().clone());
+        former.into_iter().for_each(|job| job.refuse(Refused::Unavailable(deposed().into())));
+        jobs
+    }
+
+    /// Another server has begun to lead: what this one wanted as the leader is refused, the rest is decided again.
+    async fn part_from_former(&self, decided: Vec<Decided>, why: &CommitError) -> Vec<Job> {
+        let jobs = decided.into_iter().map(|one| one.job);
+        let (led, others): (Vec<Job>, Vec<Job>) = jobs.partition(|job| job.epoch.is_some());
+        if let Some(epoch) = led.iter().find_map(|job| job.epoch) {
+            // A hub that has ended has said so.
+            let _ended = self.hub.send(Notice::Deposed { epoch }).await;
+        }
+        led.into_iter().for_each(|job| job.refuse(Refused::Unavailable(why.clone())));
+        others
     }
 
     /// Shows what was committed, to those who read and to those who tell agents.
@@ -259,6 +286,7 @@ fn answer(decided: Decided) {
 #[cfg(test)]
 mod tests {
     use control::Actor;
+    use model::Epoch;
     use store::{Access, Address};
     use testkit::engines::rqlite::{StandIn, Trouble};
     use tokio::sync::oneshot;
@@ -291,7 +319,8 @@ mod tests {
         tokio::spawn(writer.run());
         let told = tokio::spawn(async move {
             let (mut followed, mut last) = (first.clone(), Arc::new(first));
-            while let Some(Notice::Intent { intent, changes }) = notices.recv().await {
+            while let Some(notice) = notices.recv().await {
+                let Notice::Intent { intent, changes } = notice else { continue };
                 changes.iter().for_each(|change| control::apply(&mut followed, change));
                 last = intent;
             }
@@ -312,8 +341,16 @@ mod tests {
     }
 
     async fn submit(jobs: &mpsc::Sender<Job>, name: String) -> Result<Committed, Refused> {
+        submit_in(jobs, name, None).await
+    }
+
+    async fn submit_in(
+        jobs: &mpsc::Sender<Job>,
+        name: String,
+        epoch: Option<Epoch>,
+    ) -> Result<Committed, Refused> {
         let (answer, answered) = oneshot::channel();
-        jobs.send(Job { actor: Actor::System, command: create(name), answer }).await.unwrap();
+        jobs.send(Job { actor: Actor::System, command: create(name), epoch, answer }).await.unwrap();
         answered.await.unwrap()
     }
 
@@ -359,6 +396,36 @@ mod tests {
             assert_eq!(*last, *first);
             assert!(followed.records().eq(first.records()));
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_former_leader_wants_is_refused_also_after_a_conflict_and_what_others_want_is_done() {
+        let cluster = StandIn::start(1).unwrap();
+        let (one, two) = (server(&cluster).await, server(&cluster).await);
+        let url = format!("rqlite://{}", cluster.nodes()[0]);
+        let database = store::open(&Address::parse(&url, Access::default()).unwrap()).await.unwrap();
+        let first = Some(database.next_epoch().await.unwrap());
+        submit_in(&one.jobs, "first".to_owned(), first).await.unwrap();
+
+        let second = Some(database.next_epoch().await.unwrap());
+        // One does not know of it, nor of the conflict that it runs into first.
+        submit_in(&two.jobs, "second".to_owned(), second).await.unwrap();
+        let asked = [("thawed", first), ("anybody", None), ("thawed-too", first), ("newer", second)];
+        let asked = asked.map(|(name, epoch)| {
+            let jobs = one.jobs.clone();
+            tokio::spawn(async move { submit_in(&jobs, name.to_owned(), epoch).await })
+        });
+        let mut done = Vec::new();
+        for one in asked {
+            done.push(one.await.unwrap());
+        }
+        assert!(done[1].is_ok() && done[3].is_ok(), "{done:?}");
+        for refused in [&done[0], &done[2]] {
+            let Err(Refused::Unavailable(CommitError::Store(error))) = refused else { panic!("{refused:?}") };
+            assert!(matches!(error, StoreError::Deposed(_)), "{error}");
+        }
+        until_equal(&[&one, &two], 4).await;
+        assert_eq!(one.intent.load().networks(None).count(), 4);
     }
 
     #[tokio::test(flavor = "multi_thread")]

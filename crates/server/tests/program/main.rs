@@ -3,6 +3,7 @@
 
 mod check;
 mod restore;
+mod thawed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpListener, UdpSocket};

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use api::{Client, CreateClient, CreateKey, CreatedClient, JournalEntry, Node, PatchClient, PatchNode, path};
 use testkit::fleet::Agent;
+use wire::Token;
 
-use crate::running::{DEADLINE, start, start_with};
+use crate::running::{DEADLINE, Ready, start, start_with};
 
 async fn until<F: Future<Output = bool>>(what: &str, mut is: impl FnMut() -> F) {
     let start = Instant::now();
@@ -50,13 +51,8 @@ async fn a_node_is_removed_and_a_client_switched_off_when_their_time_is_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ephemeral_host_goes_when_it_stays_away_and_one_that_is_there_stays() {
     let ready = start_with("ephemeral_after = \"1s\"").await;
-    let lasting = ready.network("home", "10.1.0.0/16").await;
-    let create = CreateKey {
-        networks: vec!["home".parse().unwrap()],
-        ephemeral: true,
-        ..CreateKey::titled("guests".parse().unwrap())
-    };
-    let (_, token) = ready.admin.create_key(&create).await.unwrap();
+    let token = guests(&ready).await;
+    let (_, lasting) = ready.admin.key("lasting", &["home"], None).await.unwrap();
     let stays = ready.connected(&token, "stays").await;
     let leaves = ready.connected(&token, "leaves").await;
     Agent::join(&lasting, "lasting").await.unwrap();
@@ -68,4 +64,54 @@ async fn an_ephemeral_host_goes_when_it_stays_away_and_one_that_is_there_stays()
     assert!(ready.admin.host("stays").await.unwrap().inventory.online);
     assert!(ready.admin.host("lasting").await.is_ok(), "it is not ephemeral");
     drop(stays);
+}
+
+/// A token for hosts that go when they are away.
+async fn guests(ready: &Ready) -> Token {
+    ready.network("home", "10.1.0.0/16").await;
+    let create = CreateKey {
+        networks: vec!["home".parse().unwrap()],
+        ephemeral: true,
+        ..CreateKey::titled("guests".parse().unwrap())
+    };
+    ready.admin.create_key(&create).await.unwrap().1
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ephemeral_host_that_cannot_reach_the_broker_stays_while_it_asks_for_its_map() {
+    let ready = start_with("ephemeral_after = \"3s\"").await;
+    let token = guests(&ready).await;
+    let asks = Agent::join(&token, "asks").await.unwrap();
+    for round in 0..2 {
+        Agent::join(&token, &format!("silent-{round}")).await.unwrap();
+        until("the silent one is removed", || async {
+            asks.map().await.unwrap();
+            ready.admin.host(&format!("silent-{round}")).await.is_err()
+        })
+        .await;
+    }
+    let shown = ready.admin.host("asks").await.unwrap().inventory;
+    assert!(!shown.online && shown.last_seen.is_some(), "{shown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_ephemeral_host_goes_while_the_server_does_not_reach_the_broker() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "correct horse\n").unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ready = start_with(&format!(
+        "ephemeral_after = \"1s\"\nbroker = \"mqtt://{nobody}\"\nbroker_user = \"netloom\"\n\
+         broker_password_file = {password:?}\nbroker_accounts = \"none\""
+    ))
+    .await;
+    let token = guests(&ready).await;
+    let guest = Agent::join(&token, "guest").await.unwrap();
+    let long_after = ready.admin.host("guest").await.unwrap().created + Duration::from_secs(4);
+    until("several times as long has passed", || async {
+        assert!(ready.admin.host("guest").await.is_ok(), "it could not show that it is there");
+        testkit::fleet::now() > long_after
+    })
+    .await;
+    assert!(guest.map().await.is_ok());
 }

@@ -101,6 +101,16 @@ impl ServerProcess {
         let _ended = self.child.kill().and_then(|()| self.child.wait());
     }
 
+    /// Stops it where it is, as a machine that is suspended (SIGSTOP).
+    pub fn freeze(&self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).context("the server cannot be frozen")
+    }
+
+    /// Has it go on where it was frozen (SIGCONT).
+    pub fn thaw(&self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).context("the server cannot be thawed")
+    }
+
     /// Asks it to end (SIGTERM) and says how long that took.
     pub fn stop(mut self, limit: Duration) -> Result<Duration> {
         let start = Instant::now();
