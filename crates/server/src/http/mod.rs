@@ -3,6 +3,7 @@
 //! Not for deciding: handlers prove who asks, turn the request into a command, and show the result. What somebody may do is
 //! decided in `control`, per command; reading needs a role that may look.
 
+mod again;
 mod body;
 mod caller;
 mod client_config;
@@ -34,6 +35,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use control::{Actor, Command};
@@ -124,13 +126,19 @@ impl Admin {
     }
 }
 
-fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::with_openapi(api::document())
+/// Where somebody gives a password or a code.
+fn doors() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
         .routes(routes!(sessions::setup_state, sessions::setup))
         .routes(routes!(sessions::login))
+        .routes(routes!(sessions::change_password))
+}
+
+/// All that needs a token.
+fn rooms() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
         .routes(routes!(sessions::logout))
         .routes(routes!(sessions::me))
-        .routes(routes!(sessions::change_password))
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::get, users::patch, users::delete))
         .routes(routes!(users::set_password))
@@ -192,7 +200,11 @@ fn rules() -> OpenApiRouter<Shared> {
 
 /// The routes.
 pub fn router(admin: Shared) -> Result<Router> {
-    let (router, document) = routes().split_for_parts();
+    // Whoever gives a password or a code is asked once: each try counts.
+    let again = from_fn_with_state(Arc::clone(&admin), again::once_more);
+    let routes =
+        OpenApiRouter::with_openapi(api::document()).merge(doors()).merge(rooms().route_layer(again));
+    let (router, document) = routes.split_for_parts();
     let document = print(&document)?;
     let serve = move || {
         let document = document.clone();
@@ -212,7 +224,7 @@ pub fn router(admin: Shared) -> Result<Router> {
 
 /// The OpenAPI document, as it is served and checked in.
 pub fn document() -> Result<String> {
-    print(&routes().into_openapi())
+    print(&OpenApiRouter::with_openapi(api::document()).merge(doors()).merge(rooms()).into_openapi())
 }
 
 fn print(document: &utoipa::openapi::OpenApi) -> Result<String> {

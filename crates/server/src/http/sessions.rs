@@ -56,6 +56,8 @@ pub(super) async fn login(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Body(login): Body<Login>,
 ) -> Answer<Session> {
+    // The account, or its password, may have been made at another server a moment ago.
+    admin.parts.brain.look_around().await;
     let known = admin.parts.brain.intent().user_by_name(&login.name).cloned();
     let hash = known.as_ref().map(|user| user.password.clone());
     let right = check_password(&admin, peer.ip(), login.password.expose(), hash).await?;

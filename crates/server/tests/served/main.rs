@@ -19,6 +19,7 @@ mod running;
 mod sessions;
 mod several;
 mod several_fail;
+mod several_told;
 mod things;
 mod troubles;
 mod ways;
