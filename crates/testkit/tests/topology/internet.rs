@@ -200,6 +200,41 @@ fn the_local_network_stays_reachable_where_that_is_chosen_and_leaving_restores_t
 }
 
 #[test]
+fn a_tunnel_is_shut_when_the_machine_starts_before_the_agent_is_there() {
+    let Scene { house, gate, node, web, neighbour: _neighbour, _home } = scene("boot");
+    let desk = house.desk().unwrap();
+    let (direct, through) =
+        (seen_from(&web, node.machine(), WEB[0]).unwrap(), seen_from(&web, gate.machine(), WEB[0]).unwrap());
+    let goes_out_as = |wanted: &[IpAddr]| {
+        eventually(patience(SOON), || {
+            let seen = seen_from(&web, node.machine(), WEB[0])?;
+            ensure!(seen == wanted, "it is seen at {seen:?}");
+            Ok(())
+        })
+        .unwrap();
+    };
+    desk.node("node", &json!({"internet": {"gateway": "gate", "lan": false}})).unwrap();
+    goes_out_as(&through);
+    node.die().unwrap();
+    node.machine().power_on().unwrap();
+    goes_out_as(&direct);
+    // What the service does before any network is there; once more changes nothing.
+    for _ in 0..2 {
+        node.netclient(["early"]).unwrap();
+        for to in WEB {
+            node.machine().cannot_ping(ip(to)).unwrap();
+            assert!(!pings_over_eth0(node.machine(), to), "{to}");
+        }
+    }
+    node.start_agent().unwrap();
+    goes_out_as(&through);
+    desk.node("node", &json!({"internet": Value::Null})).unwrap();
+    goes_out_as(&direct);
+    node.netclient(["early"]).unwrap();
+    goes_out_as(&direct);
+}
+
+#[test]
 fn a_client_with_a_full_tunnel_goes_out_through_its_gateway() {
     let Scene { house, gate, web, node: _node, neighbour: _neighbour, _home } = scene("tunnel");
     let desk = house.desk().unwrap();
