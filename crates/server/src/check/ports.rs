@@ -13,7 +13,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Finding> {
     match &settings.dns.listen {
         Listen::Off => findings.push(Finding::good("dns", "off")),
         // It is done without where somebody else has it.
-        Listen::Usual(_) => {}
+        Listen::Usual => {}
         Listen::At(addresses) => {
             for address in addresses {
                 findings.push(port("dns", "UDP", *address, bind_udp));

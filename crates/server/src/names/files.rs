@@ -17,6 +17,8 @@ const ZONE: &str = "db.";
 const HOSTS: &str = "hosts";
 /// Where the names of our files are noted.
 const NOTE: &str = ".netloom-files";
+/// What is being written: CoreDNS's `auto` takes whatever has `db.` in its name.
+const DRAFT: &str = ".netloom-draft";
 
 /// The folder.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ impl Folder {
         if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
             return Ok(());
         }
-        let new = self.path.join(format!(".{name}.new"));
+        let new = self.path.join(DRAFT);
         let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &path));
         written.with_context(|| format!("cannot write {} for CoreDNS", path.display()))
     }
@@ -144,6 +146,7 @@ mod tests {
         assert_eq!(files(folder.path()), [NOTE, "db.a.example", "db.b.example", "db.theirs", "hosts"]);
         let hosts = fs::read_to_string(folder.path().join("hosts")).unwrap();
         assert!(hosts.contains("10.7.0.1 web.a.example"), "{hosts}");
+        assert!(!DRAFT.contains(ZONE) && !NOTE.contains(ZONE), "CoreDNS would take it for a zone's file");
         ours.write(&names(&["b.example"]).snapshot()).unwrap();
         assert_eq!(files(folder.path()), [NOTE, "db.b.example", "db.theirs", "hosts"]);
     }

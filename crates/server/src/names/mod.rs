@@ -4,18 +4,21 @@
 //! replaced whole.
 
 mod files;
+mod own;
 mod settings;
 mod table;
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use control::Intent;
-use dns::{Counts, Forwarding, Server};
+use dns::{Counts, DomainRule, Forwarding, Server};
 use model::{DnsName, Timestamp};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::brain::Told;
 pub(crate) use settings::{DnsSettings, Listen, read};
@@ -23,11 +26,20 @@ use table::Table;
 
 /// Files for CoreDNS are written this often at most: it looks at them every few seconds.
 const FILES_EVERY: Duration = Duration::from_secs(1);
+/// What may have changed by itself is looked at this often: addresses, who has port 53, files that could not be written.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// The DNS server, and the table it answers from.
 pub(crate) struct ServerNames {
     table: Table,
     server: Option<Server>,
+    /// Whether it answers wherever it may.
+    usual: bool,
+    /// Where it could not, as it was told last.
+    refused: BTreeSet<String>,
+    /// Whom it asks about everything else, as the settings say.
+    upstreams: Vec<SocketAddr>,
+    forwarding: Forwarding,
     files: Option<files::Folder>,
     /// Why the files could not be written last.
     failed: Option<String>,
@@ -36,7 +48,7 @@ pub(crate) struct ServerNames {
 }
 
 impl ServerNames {
-    /// Starts what the settings ask for. Port 53 that nobody asked for by name may be somebody else's.
+    /// Starts what the settings ask for. A port 53 that nobody asked for by name may be somebody else's.
     pub(crate) async fn start(
         settings: &DnsSettings,
         domain: DnsName,
@@ -46,19 +58,12 @@ impl ServerNames {
         let serial = u32::try_from(now.as_millis() / 1000).unwrap_or_default();
         let table = Table::new(domain, serial, intent);
         let files = settings.coredns.clone().map(files::Folder::new);
+        let forwarding = forwarding(&settings.upstreams, intent);
         let server = match &settings.listen {
             Listen::Off => None,
-            Listen::Usual(addresses) => {
-                let (server, refused) = start(settings, addresses, &table).await;
-                for error in &refused {
-                    tracing::info!(
-                        "names are not answered: {error}; `dns_listen` names another port, or `off`"
-                    );
-                }
-                (refused.len() < addresses.len()).then_some(server)
-            }
+            Listen::Usual => Some(start(settings, &forwarding, &[], &table).await.0),
             Listen::At(addresses) => {
-                let (server, refused) = start(settings, addresses, &table).await;
+                let (server, refused) = start(settings, &forwarding, addresses, &table).await;
                 if let Some(error) = refused.first() {
                     bail!("{error} (`dns_listen`)");
                 }
@@ -66,7 +71,25 @@ impl ServerNames {
             }
         };
         let (followed, _) = watch::channel(intent.seq());
-        Ok(Self { table, server, files, failed: None, followed })
+        let (usual, refused) = (settings.listen == Listen::Usual, BTreeSet::new());
+        let upstreams = settings.upstreams.clone();
+        let mut names =
+            Self { table, server, usual, refused, upstreams, forwarding, files, failed: None, followed };
+        names.listen().await;
+        Ok(names)
+    }
+
+    /// Answers on all addresses that the machine has now, where that was left to us. Who has the port may give it up later.
+    async fn listen(&mut self) {
+        let Some(server) = self.server.as_ref().filter(|_| self.usual) else { return };
+        let refused: BTreeSet<String> = match own::addresses() {
+            Ok(addresses) => server.set_listen(&addresses).await.iter().map(ToString::to_string).collect(),
+            Err(error) => [format!("{error:#}")].into(),
+        };
+        for error in refused.difference(&self.refused) {
+            tracing::info!("{error}; it is tried again. `dns_listen` names other places, or `off`");
+        }
+        self.refused = refused;
     }
 
     /// The names.
@@ -75,7 +98,7 @@ impl ServerNames {
     }
 
     /// Where names are answered.
-    pub(crate) fn listening(&self) -> Vec<std::net::SocketAddr> {
+    pub(crate) fn listening(&self) -> Vec<SocketAddr> {
         self.server.as_ref().map(Server::listening).unwrap_or_default()
     }
 
@@ -88,8 +111,15 @@ impl ServerNames {
     pub(crate) async fn follow(mut self, mut told: watch::Receiver<Arc<Told>>) {
         self.write_files();
         let (mut due, mut written) = (false, Instant::now());
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = looks.tick() => {
+                    self.listen().await;
+                    self.count();
+                    due |= self.failed.is_some();
+                }
                 changed = told.changed() => {
                     if changed.is_err() {
                         return;
@@ -109,6 +139,11 @@ impl ServerNames {
     /// Follows intent; whether files are to be written: names differ, or it failed last time.
     fn tell(&mut self, intent: &Intent) -> bool {
         let due = self.table.follow(intent) || self.failed.is_some();
+        let forwarding = forwarding(&self.upstreams, intent);
+        if let Some(server) = self.server.as_ref().filter(|_| forwarding != self.forwarding) {
+            server.set_forwarding(forwarding.clone());
+        }
+        self.forwarding = forwarding;
         self.followed.send_replace(intent.seq());
         due && self.files.is_some()
     }
@@ -140,17 +175,27 @@ impl ServerNames {
     }
 }
 
+/// Whom to ask: about single domains whom networks name for them, as agents do; about all else whom the settings name.
+fn forwarding(upstreams: &[SocketAddr], intent: &Intent) -> Forwarding {
+    let told = intent.networks(None).flat_map(|network| intent.upstreams_in_network(network.id));
+    let rule = |told: &model::Upstream| {
+        let domain = told.domain.as_str().parse().ok()?;
+        Some(DomainRule { domain, upstreams: told.servers.clone() })
+    };
+    Forwarding { default: upstreams.to_vec(), domains: told.filter_map(rule).collect() }
+}
+
 async fn start(
     settings: &DnsSettings,
-    addresses: &[std::net::SocketAddr],
+    forwarding: &Forwarding,
+    addresses: &[SocketAddr],
     table: &Table,
 ) -> (Server, Vec<dns::ListenError>) {
-    let forwarding = Forwarding { default: settings.upstreams.clone(), domains: Vec::new() };
     Server::start(dns::Options {
         listen: addresses.to_vec(),
         names: table.names().clone(),
         allow: Some(settings.allow.clone()),
-        forwarding,
+        forwarding: forwarding.clone(),
         allow_forward: settings.allow.clone(),
     })
     .await
@@ -159,6 +204,34 @@ async fn start(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whom_networks_name_for_single_domains_are_asked_about_them() {
+        let network: model::Network = serde_json::from_value(serde_json::json!({
+            "id": model::NetworkId::from_bytes([1; 16]),
+            "name": "office",
+            "ranges": { "v4": "10.7.0.0/16" },
+            "keepalive": 25,
+            "access": "allow",
+            "created": Timestamp::from_millis(1),
+        }))
+        .unwrap();
+        let upstream = model::Upstream {
+            id: model::UpstreamId::from_bytes([2; 16]),
+            network: network.id,
+            domain: "corp.example".parse().unwrap(),
+            servers: vec!["10.0.0.53:53".parse().unwrap()],
+            created: Timestamp::from_millis(1),
+        };
+        let intent = Intent::from_records(1, [control::Record::from(network), upstream.into()]).unwrap();
+        let default: SocketAddr = "192.0.2.53:53".parse().unwrap();
+        let asked = forwarding(&[default], &intent);
+        let rule = DomainRule {
+            domain: "corp.example".parse().unwrap(),
+            upstreams: vec!["10.0.0.53:53".parse().unwrap()],
+        };
+        assert_eq!(asked, Forwarding { default: vec![default], domains: vec![rule] });
+    }
 
     #[tokio::test]
     async fn files_that_could_not_be_written_come_with_the_next_telling() {

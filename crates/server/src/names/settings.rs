@@ -1,6 +1,6 @@
 //! What people set about the server's DNS.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -13,8 +13,8 @@ use crate::settings::{folder, network};
 pub enum Listen {
     /// Nowhere.
     Off,
-    /// Port 53 of every address, as far as this process may and nobody else has it.
-    Usual(Vec<SocketAddr>),
+    /// Port 53 of each of the machine's own addresses (`own`), as far as this process may and nobody else has it.
+    Usual,
     /// Here and nowhere else.
     At(Vec<SocketAddr>),
 }
@@ -40,15 +40,11 @@ pub(crate) fn read(layers: &mut Layers) -> DnsSettings {
     let parsed = |text: &str| text.parse().expect("a prefix of this file");
     let named = layers.list("dns_allow", network).unwrap_or_default();
     DnsSettings {
-        listen: layers.one("dns_listen", listen).unwrap_or_else(usual),
+        listen: layers.one("dns_listen", listen).unwrap_or(Listen::Usual),
         allow: LOOPBACK.map(parsed).into_iter().chain(named).collect(),
         upstreams: layers.list("dns_upstreams", upstream).unwrap_or_default(),
         coredns: layers.one("coredns_folder", folder),
     }
-}
-
-fn usual() -> Listen {
-    Listen::Usual(vec![(Ipv6Addr::UNSPECIFIED, 53).into(), (Ipv4Addr::UNSPECIFIED, 53).into()])
 }
 
 fn listen(value: &str) -> Result<Listen, String> {
@@ -83,7 +79,7 @@ mod tests {
     #[test]
     fn with_nothing_set_this_machine_alone_is_answered_at_port_53_and_nothing_is_forwarded() {
         let settings = of("").unwrap();
-        assert!(matches!(&settings.listen, Listen::Usual(addresses) if addresses[0].port() == 53));
+        assert_eq!(settings.listen, Listen::Usual);
         assert!(settings.upstreams.is_empty() && settings.coredns.is_none());
         let answered = |settings: &DnsSettings, ip: [u8; 4]| {
             settings.allow.iter().any(|net| net.contains(&std::net::IpAddr::from(ip)))
