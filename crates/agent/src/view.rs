@@ -159,8 +159,9 @@ pub struct DnsView {
 /// The way to everything outside.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InternetView {
-    /// The internet gateway.
-    pub gateway: HostName,
+    /// The internet gateway; none: it is paused or was removed, and nothing goes out.
+    #[serde(default)]
+    pub gateway: Option<HostName>,
     /// Whether the machine's own networks stay reachable directly.
     pub lan: bool,
 }

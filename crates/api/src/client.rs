@@ -14,6 +14,7 @@ use model::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::node::yes;
 use crate::{Edit, ExpiryError, HostSelector, NodeRef, UserRef, UserSelector, expiry, expiry_edit, schema};
 
 /// What gateways saw of a client: lost without harm.
@@ -64,7 +65,7 @@ pub struct Client {
     pub gateways: Vec<NodeRef>,
     /// Whose it is; null: nobody's.
     pub owner: Option<UserRef>,
-    /// Whether it is let in.
+    /// Whether people want it let in. It is let in then, unless it `expires` in the past.
     pub enabled: bool,
     /// Its tags.
     #[schema(value_type = Vec<schema::Tag>)]
@@ -112,6 +113,7 @@ impl Client {
             enabled,
             tags,
             expires,
+            expired: _,
             ranges,
             full_tunnel,
             dns,
@@ -162,7 +164,8 @@ pub struct CreateClient {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Ipv6>)]
     pub v6: Option<Ipv6Addr>,
-    /// The gateways that let it in, best first, by id or host; none: all that the network has, by name.
+    /// The gateways that let it in, best first, by id or host; none: those of the network that would do, at most 16,
+    /// who take part before who pauses, then by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Option<Vec<schema::Selector>>, max_items = 16)]
     pub gateways: Vec<HostSelector>,
@@ -170,6 +173,10 @@ pub struct CreateClient {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Selector>)]
     pub owner: Option<UserSelector>,
+    /// Whether it is let in; true where nothing is said.
+    #[serde(default = "yes")]
+    #[schema(value_type = Option<bool>)]
+    pub enabled: bool,
     /// Its tags.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     #[schema(value_type = Option<Vec<schema::Tag>>)]
@@ -214,6 +221,7 @@ impl CreateClient {
             v6: None,
             gateways: Vec::new(),
             owner: None,
+            enabled: true,
             tags: BTreeSet::new(),
             expires: None,
             expires_in: None,
@@ -248,6 +256,14 @@ pub struct PatchClient {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::WireguardKey>)]
     pub public_key: Option<WgPublicKey>,
+    /// Its new IPv4 address; its configuration changes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Ipv4>)]
+    pub v4: Option<Ipv4Addr>,
+    /// Its new IPv6 address; its configuration changes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Ipv6>)]
+    pub v6: Option<Ipv6Addr>,
     /// The gateways that let it in, best first, by id or host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<schema::Selector>>, min_items = 1, max_items = 16)]
@@ -293,6 +309,11 @@ pub struct PatchClient {
 }
 
 impl PatchClient {
+    /// Its new addresses, where one is given; a family that is left open stays as it is.
+    pub fn addresses(&self) -> Option<Addresses> {
+        (self.v4.is_some() || self.v6.is_some()).then_some(Addresses { v4: self.v4, v6: self.v6 })
+    }
+
     /// The change of when it is let in no longer.
     pub fn expiry(&self, now: Timestamp) -> Result<Edit<Timestamp>, ExpiryError> {
         expiry_edit(self.expires, self.expires_in, now)
@@ -319,6 +340,9 @@ pub struct CreatedClient {
     /// Why something is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// What is to be known of the configuration, or done, so that it works; the same stands at its top.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl fmt::Debug for CreatedClient {

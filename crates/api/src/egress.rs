@@ -49,14 +49,22 @@ pub struct Egress {
     pub nat: bool,
     /// Whether it is in use.
     pub enabled: bool,
+    /// What may keep it from working as it is now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// When it was made.
     #[schema(value_type = schema::Timestamp)]
     pub created: Timestamp,
 }
 
 impl Egress {
-    /// An egress range with its network and routers.
-    pub fn of(egress: &model::Egress, network: &model::Network, routers: Vec<Router>) -> Self {
+    /// An egress range with its network, its routers, and what may keep it from working.
+    pub fn of(
+        egress: &model::Egress,
+        network: &model::Network,
+        routers: Vec<Router>,
+        notes: Vec<String>,
+    ) -> Self {
         let model::Egress { id, network: _, name, range, mapped, routers: _, nat, enabled, created } = egress;
         Self {
             id: *id,
@@ -69,6 +77,7 @@ impl Egress {
             routers,
             nat: *nat,
             enabled: *enabled,
+            notes,
             created: *created,
         }
     }
@@ -81,7 +90,7 @@ pub struct SetRouter {
     /// The node, by id or host.
     #[schema(value_type = schema::Selector)]
     pub node: HostSelector,
-    /// Lower is used first; none: its place in the list.
+    /// Lower is used first; none: its place in the list. All of a list have one, or none has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u16>,
 }

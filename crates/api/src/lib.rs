@@ -22,6 +22,7 @@ mod password;
 mod policy;
 mod problem;
 mod qr;
+mod removal;
 mod selector;
 mod server;
 mod session;
@@ -61,6 +62,7 @@ pub use policy::{
 };
 pub use problem::{FieldError, Problem, ProblemKind, SETUP_NEEDED, WRONG_CODE, WRONG_PASSWORD, read};
 pub use qr::{QrCode, QrCodeError};
+pub use removal::{Affected, Fate, Removal, RemoveQuery};
 pub use selector::{
     ClientSelector, EgressSelector, HostSelector, KeySelector, NetworkSelector, PolicySelector, Selector,
     SelectorError, UpstreamSelector, UserSelector,
@@ -70,7 +72,7 @@ pub use session::{Login, Me, Session, Setup, SetupState};
 pub use subject::{Member, Subject, SubjectError};
 pub use token::{ApiToken, CreateToken, CreatedToken, Purpose};
 pub use user::{ChangePassword, CreateUser, PatchUser, Role, SetGroups, SetPassword, User, UserRef};
-pub use wg_quick::{PRIVATE_KEY_MISSING, WgQuick};
+pub use wg_quick::{PRIVATE_KEY_MISSING, WgQuick, notes_of};
 
 /// The largest request body that is read, in bytes.
 pub const MOST_BODY: usize = 64 * 1024;

@@ -33,8 +33,8 @@ impl NodeRef {
 /// Through whom a node reaches everything outside of its networks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InternetUse {
-    /// The internet gateway.
-    pub gateway: NodeRef,
+    /// The internet gateway; null: it was removed, and nothing goes out until another is chosen, or none is wanted.
+    pub gateway: Option<NodeRef>,
     /// Whether the machine's own networks stay reachable directly.
     pub lan: bool,
 }
@@ -135,8 +135,7 @@ impl Node {
             expires,
             created,
         } = node;
-        let lan = internet.is_some_and(|used| used.lan);
-        let NodeRelations { relay, relayed_by, internet, online } = relations;
+        let NodeRelations { relay, relayed_by, internet: gateway, online } = relations;
         Self {
             id: *id,
             network: network.id,
@@ -152,7 +151,7 @@ impl Node {
             internet_gateway: duties.internet,
             relay,
             relayed_by,
-            internet: internet.map(|gateway| InternetUse { gateway, lan }),
+            internet: internet.map(|used| InternetUse { gateway, lan: used.lan }),
             expires: *expires,
             online,
             created: *created,
@@ -198,13 +197,13 @@ impl AddNode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UseInternet {
-    /// The internet gateway: a node of the same network, by id or host.
-    #[schema(value_type = schema::Selector)]
-    pub gateway: HostSelector,
-    /// Whether the machine's own networks stay reachable directly; true where nothing is said.
-    #[serde(default = "yes")]
-    #[schema(value_type = Option<bool>)]
-    pub lan: bool,
+    /// The internet gateway: a node of the same network, by id or host; none: the one until now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Selector>)]
+    pub gateway: Option<HostSelector>,
+    /// Whether the machine's own networks stay reachable directly; none: as until now, and true where there was no gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lan: Option<bool>,
 }
 
 pub(crate) const fn yes() -> bool {

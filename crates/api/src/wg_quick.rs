@@ -39,6 +39,16 @@ pub struct WgQuick {
     pub allowed: Vec<IpNet>,
     /// Seconds between keepalives.
     pub keepalive: Keepalive,
+    /// What is to be known or done so that it works, for comments at the top. Each is one line.
+    pub notes: Vec<String>,
+}
+
+/// What a note's line begins with.
+const NOTE: &str = "# Note: ";
+
+/// The notes of a configuration as it is written.
+pub fn notes_of(config: &str) -> Vec<String> {
+    config.lines().filter_map(|line| line.strip_prefix(NOTE)).map(str::to_owned).collect()
 }
 
 fn list<T: ToString>(values: &[T]) -> String {
@@ -48,6 +58,9 @@ fn list<T: ToString>(values: &[T]) -> String {
 impl fmt::Display for WgQuick {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# {} in network {}, by gateway {}", self.client, self.network, self.gateway)?;
+        for note in &self.notes {
+            writeln!(f, "{NOTE}{}", note.replace(char::is_control, " "))?;
+        }
         writeln!(f, "[Interface]")?;
         match &self.private_key {
             Some(key) => writeln!(f, "PrivateKey = {}", data_encoding::BASE64.encode(key))?,
@@ -96,7 +109,19 @@ mod tests {
             endpoint: "[2001:db8::7]:51820".parse().unwrap(),
             allowed: vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
             keepalive: Keepalive::DEFAULT,
+            notes: Vec::new(),
         }
+    }
+
+    #[test]
+    fn notes_are_comments_and_are_found_again() {
+        let notes = vec!["forward UDP port 9".to_owned(), "two\nlines".to_owned()];
+        let text = WgQuick { notes, ..example() }.to_string();
+        assert!(
+            text.contains("gateway gw\n# Note: forward UDP port 9\n# Note: two lines\n[Interface]"),
+            "{text}"
+        );
+        assert_eq!(notes_of(&text), ["forward UDP port 9", "two lines"]);
     }
 
     #[test]

@@ -231,7 +231,6 @@ mod tests {
             ("netloom network update home --access perhaps", "[possible values: allow, deny]"),
             ("netloom host rotate-key", "<HOST>"),
             ("netloom node update home web", "--tags"),
-            ("netloom node update home web --lan on", "--internet"),
             ("netloom node update home web --tags a --untag b", "cannot be used with"),
             ("netloom node update home web --expires soon", "is no moment"),
             ("netloom client create home phone --public-key abc", "not a key"),

@@ -171,7 +171,9 @@ fn unique_local(random: [u8; 5]) -> Option<Ipv6Net> {
 /// networks of two servers rarely collide.
 pub(crate) fn ranges(intent: &Intent, env: &mut Env<'_>) -> Result<Ranges, Rejection> {
     let [start] = env.bytes();
-    let held: Vec<IpNet> = held(intent).map(|(range, _)| range).collect();
+    // Whoever leads to a range under another one could not be in a network of the same.
+    let led_to = intent.egresses().map(|egress| egress.range);
+    let held: Vec<IpNet> = held(intent).map(|(range, _)| range).chain(led_to).collect();
     let is_free =
         |ranges: &Ranges| ranges.iter().all(|range| held.iter().all(|other| !overlap(range, *other)));
     let v4 = (0..=u8::MAX)

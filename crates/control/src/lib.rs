@@ -24,9 +24,11 @@ pub use command::{
     ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NewClient, NewEgress, NewPolicy, NodeEdit,
     PolicyEdit, Register,
 };
-pub use decide::{authenticate, authorise_administration, authorise_reading, decide, next_turn};
+pub use decide::{
+    MOST_GATEWAYS, authenticate, authorise_administration, authorise_reading, decide, next_turn,
+};
 pub use env::Env;
 pub use intent::{Damaged, Differences, Intent, Violation, apply};
 pub use inventory::{ClientSession, Door, Effect, HostInventory, Inventory};
 pub use record::{Kind, Record, RecordKey, UnknownKind};
-pub use rejection::{AddressList, Class, Names, NodeAt, RecordName, Rejection};
+pub use rejection::{AddressList, Class, Names, NodeAt, RecordName, Rejection, WayOut};

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use model::{
-    Addresses, ApiTokenId, ClientId, DnsName, DnsRecordId, EgressId, EnrollmentKeyId, HostId, HostName,
-    NetworkId, NetworkName, NodeId, PolicyId, PolicyTestId, Service, Timestamp, Title, UpstreamId, UserId,
-    UserName,
+    Addresses, ApiTokenId, ClientId, DnsName, DnsRecordId, EgressId, Endpoint, EnrollmentKeyId, HostId,
+    HostName, NetworkId, NetworkName, NodeId, PolicyId, PolicyTestId, Service, Timestamp, Title, UpstreamId,
+    UserId, UserName,
 };
 
 /// The class of a refusal; shells map it to a status.
@@ -178,6 +178,15 @@ rejections! {
     /// The range shares addresses with one behind a client.
     RangeOverlapsClient { range: IpNet, other: IpNet, client: HostName, network: NetworkName } = Conflict "range-overlaps-client"
         "{range} overlaps {other} behind client `{client}` of network `{network}`; choose another range",
+    /// A router leads to the range already.
+    LedToAlready { node: NodeAt, range: IpNet, egress: HostName, reached_as: IpNet } = Conflict "led-to-already"
+        "{node} leads to {range} already, as egress range `{egress}`, which is reached as {reached_as}; use that one, or name another router",
+    /// A host would lead to a range of a network that it is in.
+    LeadsToOwnNetwork { host: HostName, range: IpNet, egress: HostName, other: IpNet, network: NetworkName } = Conflict "leads-to-own-network"
+        "host `{host}` cannot lead to {range} (egress range `{egress}`) and be in network `{network}`, which is {other}: it could not tell the two apart; name another router, or keep it out of that network",
+    /// A router's own endpoint lies in the range.
+    RangeHoldsRouter { range: IpNet, egress: HostName, host: HostName, endpoint: Endpoint } = Conflict "range-holds-router"
+        "{range} (egress range `{egress}`) holds {endpoint}, where its router `{host}` is reached: the way there would lead through itself; choose a smaller range, a `mapped` one, or another endpoint",
     /// A node of another network was named.
     NodeElsewhere { node: NodeAt, network: NetworkName } = Conflict "node-elsewhere"
         "{node} is not of network `{network}`; name a node of that network",
@@ -224,13 +233,13 @@ rejections! {
     RelayedInternet { node: NodeAt, relay: HostName, gateway: HostName } = Conflict "relayed-internet"
         "{node} is reached through `{relay}` and so cannot use `{gateway}` as its internet gateway; use `{relay}` for both, or no relay",
     /// An internet gateway would use another.
-    InternetGatewayUses { node: NodeAt, gateway: HostName } = Conflict "internet-gateway-uses"
-        "{node} cannot be an internet gateway and use `{gateway}` as its own; take one of the two from it",
+    InternetGatewayUses { node: NodeAt, gateway: WayOut } = Conflict "internet-gateway-uses"
+        "{node} cannot be an internet gateway and use {gateway} as its own; take one of the two from it",
     /// An internet gateway would use one of another network.
-    InternetGatewayUsesElsewhere { node: NodeAt, gateway: NodeAt } = Conflict "internet-gateway-uses-elsewhere"
+    InternetGatewayUsesElsewhere { node: NodeAt, gateway: WayOut } = Conflict "internet-gateway-uses-elsewhere"
         "{node} cannot be an internet gateway while that host uses {gateway} as its own; take one of the two from it",
     /// A host would have two ways to the internet.
-    InternetUsedTwice { host: HostName, gateway: NodeAt, other: NodeAt } = Conflict "internet-used-twice"
+    InternetUsedTwice { host: HostName, gateway: WayOut, other: WayOut } = Conflict "internet-used-twice"
         "host `{host}` cannot use {gateway} as its internet gateway besides {other}: all it sends goes one way; let it use one of them only",
     /// An expired client would be let in.
     ClientExpired { client: HostName, expired: Timestamp } = Conflict "client-expired"
@@ -284,6 +293,9 @@ rejections! {
         "at most {most} {what} are possible, not {given}",
     /// None where one is needed.
     NoneGiven { what: &'static str } = Invalid "none-given" "at least one {what} is needed; name one",
+    /// A registration asks for another address in a network that the host is in.
+    AddressKept { host: HostName, network: NetworkName, has: AddressList, wanted: IpAddr } = Conflict "address-kept"
+        "host `{host}` is in network `{network}` with {has} already and keeps that, so it cannot join with {wanted}; join without that address, and have an administrator change it (`netloom node update`)",
     /// An address in a registration that no network has.
     AddressNowhere { address: IpAddr } = Invalid "address-nowhere"
         "{address} lies in no network that this machine joins, or is one too many there; ask for one address of each family in each network",
@@ -347,6 +359,24 @@ pub struct NodeAt {
 impl fmt::Display for NodeAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "host `{}` in network `{}`", self.host, self.network)
+    }
+}
+
+/// An internet gateway that somebody uses, in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WayOut {
+    /// Its host; none: it was removed.
+    pub gateway: Option<HostName>,
+    /// The network.
+    pub network: NetworkName,
+}
+
+impl fmt::Display for WayOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.gateway {
+            Some(host) => write!(f, "host `{host}` in network `{}`", self.network),
+            None => write!(f, "one that was removed from network `{}`", self.network),
+        }
     }
 }
 

@@ -27,8 +27,9 @@ pub struct Duties {
 /// Through whom a node reaches everything outside of its networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InternetUse {
-    /// The internet gateway, a node of the same network.
-    pub gateway: NodeId,
+    /// The internet gateway, a node of the same network; none: it was removed, and nothing goes out until another is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<NodeId>,
     /// Whether the machine's own networks stay reachable directly.
     pub lan: bool,
 }
@@ -51,7 +52,7 @@ pub struct Client {
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<UserId>,
-    /// Whether it is let in.
+    /// Whether people want it let in.
     pub enabled: bool,
     /// Its tags.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -59,6 +60,9 @@ pub struct Client {
     /// From when on it is let in no longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
+    /// The last expiry whose time has come: with another one, or none, it is let in again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired: Option<Timestamp>,
     /// Ranges behind it, which others reach through it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub ranges: BTreeSet<IpNet>,
@@ -76,6 +80,18 @@ pub struct Client {
     pub keepalive: Option<Keepalive>,
     /// When it was made.
     pub created: Timestamp,
+}
+
+impl Client {
+    /// Whether gateways let it in.
+    pub fn is_let_in(&self) -> bool {
+        self.enabled && !self.is_over()
+    }
+
+    /// Whether the time of its expiry has come.
+    pub fn is_over(&self) -> bool {
+        self.expires.is_some() && self.expires == self.expired
+    }
 }
 
 /// A node that leads to an egress range.

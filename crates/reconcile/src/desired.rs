@@ -130,6 +130,10 @@ pub enum LeftOutWhy {
     Duty(IpNet),
     /// The internet gateway is itself reached through another node.
     NotDirect,
+    /// This host is to lead there, and is in a network of this range.
+    OwnNetwork(IpNet),
+    /// This host is to lead there, and does so already under another name.
+    Twice,
 }
 
 /// A WireGuard peer as it should be.
@@ -163,6 +167,9 @@ impl LeftOut {
         let op = match why {
             LeftOutWhy::Lan(_) | LeftOutWhy::Duty(_) => format!("reach the range {range} of egress {name}"),
             LeftOutWhy::NotDirect => format!("send everything to the internet gateway {name}"),
+            LeftOutWhy::OwnNetwork(_) | LeftOutWhy::Twice => {
+                format!("lead to the range {range} of egress {name}")
+            }
         };
         let error = match why {
             LeftOutWhy::Lan(lan) => format!(
@@ -175,6 +182,14 @@ impl LeftOut {
             LeftOutWhy::NotDirect => format!(
                 "{name} is itself reached through another node: nothing leaves this machine; choose a gateway that is \
                  reached directly"
+            ),
+            LeftOutWhy::OwnNetwork(own) => format!(
+                "the range {range} of egress {name} shares addresses with {own}, a network that this host is in: nobody is \
+                 led there; take this host out of the network, or name another router"
+            ),
+            LeftOutWhy::Twice => format!(
+                "this host leads to {range} under another name already: nobody is led there as egress {name}; use that one, \
+                 or name another router"
             ),
         };
         Outcome { op, error }

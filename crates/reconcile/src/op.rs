@@ -157,7 +157,9 @@ impl fmt::Display for Op {
             }
             Self::RemovePeer(key) => write!(f, "remove peer {}", Short(key)),
             Self::AllowMore(key, more) => write!(f, "allow peer {} also {}", Short(key), List(more)),
-            Self::SetAllowed(key, allowed) => write!(f, "allow peer {} exactly {}", Short(key), List(allowed)),
+            Self::SetAllowed(key, allowed) => {
+                write!(f, "allow peer {} exactly {}", Short(key), List(allowed))
+            }
             Self::SetKeepalive(key, keepalive) => {
                 write!(f, "set keepalive of peer {} to {keepalive} s", Short(key))
             }

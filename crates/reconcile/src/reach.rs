@@ -32,11 +32,13 @@ pub(crate) struct Ground {
     never: Vec<IpNet>,
     /// The ranges that this host leads to.
     duties: BTreeSet<IpNet>,
+    /// Those that it was to lead to and does not, by egress range.
+    undone: BTreeMap<MemberId, (IpNet, LeftOutWhy)>,
     local: Vec<IpNet>,
     routers: BTreeMap<MemberId, HostId>,
     /// Clients that are here although the map leads to another gateway first.
     here: BTreeSet<MemberId>,
-    /// The network and the host through which everything else goes.
+    /// The network and the host through which everything else goes, where there is one.
     internet: Option<(NetworkId, HostId)>,
 }
 
@@ -77,13 +79,22 @@ pub(crate) fn taken_part(map: &HostMap) -> impl Iterator<Item = (NetworkId, &Mem
 
 /// The ranges that this host leads to: none of a network's own, and each once in a network.
 pub(crate) fn duties(map: &HostMap) -> impl Iterator<Item = (NetworkId, &EgressDuty)> {
+    weighed_duties(map).filter(|(_, _, why)| why.is_none()).map(|(id, duty, _)| (id, duty))
+}
+
+/// All that this host is to lead to, and why it does not.
+fn weighed_duties(map: &HostMap) -> impl Iterator<Item = (NetworkId, &EgressDuty, Option<LeftOutWhy>)> {
     let all =
         taken_part(map).flat_map(|(id, membership)| membership.egress.iter().map(move |duty| (id, duty)));
     let mut seen = BTreeSet::new();
-    all.filter(move |(id, duty)| {
+    all.filter(|(_, duty)| duty.range.0.prefix_len() > 0).map(move |(id, duty)| {
         let range = duty.range.0.trunc();
-        let inside = map.networks.values().any(|of| of.ranges.iter().any(|own| overlap(&own, &range)));
-        range.prefix_len() > 0 && !inside && seen.insert((*id, range))
+        let mut own = map.networks.values().flat_map(|of| of.ranges.iter());
+        let why = match own.find(|own| overlap(own, &range)) {
+            Some(own) => Some(LeftOutWhy::OwnNetwork(own)),
+            None => (!seen.insert((id, range))).then_some(LeftOutWhy::Twice),
+        };
+        (id, duty, why)
     })
 }
 
@@ -94,7 +105,8 @@ fn overlap(one: &IpNet, other: &IpNet) -> bool {
 impl Ground {
     pub(crate) fn new(map: &HostMap, settings: &LocalSettings, circumstances: &Circumstances) -> Self {
         let reserved = RESERVED.iter().filter_map(|text| text.parse().ok());
-        let internet = taken_part(map).find_map(|(id, membership)| Some((id, membership.internet?.via)));
+        let way = taken_part(map).find_map(|(id, membership)| Some((id, membership.internet?)));
+        let internet = way.and_then(|(id, way)| Some((id, way.via?)));
         Self {
             own: map.host.id,
             key: settings.key,
@@ -104,6 +116,9 @@ impl Ground {
                 .flat_map(|(_, duty)| [Some(duty.range), duty.mapped])
                 .flatten()
                 .map(|net| net.0.trunc())
+                .collect(),
+            undone: weighed_duties(map)
+                .filter_map(|(_, duty, why)| Some((duty.id, (duty.range.0.trunc(), why?))))
                 .collect(),
             local: circumstances.local.iter().map(IpNet::trunc).collect(),
             routers: circumstances.routers.clone(),
@@ -131,7 +146,8 @@ impl Ground {
 
     /// What a member has.
     pub(crate) fn claims(&self, map: &HostMap, member: MemberId, peer: &Peer) -> Claims {
-        let mut all = Claims::default();
+        let mut all =
+            Claims { left_out: self.undone.get(&member).copied().into_iter().collect(), ..Claims::default() };
         for node in &peer.nodes {
             let membership = map.networks.get(&node.network).filter(|membership| membership.takes_part());
             let Some(membership) = membership else { continue };

@@ -92,7 +92,7 @@ impl Agenda {
     fn of(intent: &Intent, inventory: &Inventory, now: Timestamp, memory: &Memory) -> Self {
         let mut agenda = Self::default();
         let nodes = intent.nodes(None).filter_map(|node| node.expires);
-        let clients = intent.clients().filter(|client| client.enabled).filter_map(|client| client.expires);
+        let clients = intent.clients().filter(|client| !client.is_over()).filter_map(|client| client.expires);
         let ends = nodes.chain(clients);
         let ends = ends.map(|end| if end <= memory.swept { memory.swept + AGAIN } else { end });
         let turn = next_turn(intent, &gone(intent, inventory, now, memory.started), now);

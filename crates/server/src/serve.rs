@@ -250,7 +250,7 @@ pub(crate) fn host_of(url: &str) -> Option<String> {
     let authority = url.split_once("://")?.1;
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next()?,
-        None => authority.split(':').next()?,
+        None => authority.split([':', '/']).next()?,
     };
     Some(host.to_owned())
 }

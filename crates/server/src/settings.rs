@@ -123,6 +123,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The addresses by which agents know this server and its brokers, as far as they are not names.
+    pub fn server_addresses(&self) -> Vec<IpAddr> {
+        let brokers = match &self.broker {
+            BrokerSettings::Embedded => &[][..],
+            BrokerSettings::External(external) => &external.told[..],
+        };
+        let hosts = self.urls.iter().chain(brokers).filter_map(|url| host_of(url));
+        let hosts = hosts.chain(self.rendezvous_host.clone());
+        hosts.filter_map(|host| host.parse().ok()).collect()
+    }
+
     /// Reads the file and the environment, and checks everything.
     pub fn load(flags: &Flags) -> Result<Self> {
         let named = flags.config.clone().or_else(|| std::env::var_os("NETLOOM_CONFIG").map(PathBuf::from));

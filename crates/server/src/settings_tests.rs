@@ -7,6 +7,14 @@ fn check(file: &str) -> Result<Settings> {
 }
 
 #[test]
+fn the_server_s_addresses_are_those_that_agents_are_told() {
+    let file = "url = [\"https://192.0.2.7:8443\", \"https://[2001:db8::7]\", \"https://vpn.example\"]\n\
+                rendezvous_host = \"192.0.2.8\"\n";
+    let expected = ["192.0.2.7", "2001:db8::7", "192.0.2.8"].map(|text| text.parse::<IpAddr>().unwrap());
+    assert_eq!(check(file).unwrap().server_addresses(), expected);
+}
+
+#[test]
 fn with_nothing_set_the_defaults_work() {
     let settings = check("").unwrap();
     assert_eq!(settings.listen.port(), 8443);

@@ -247,9 +247,9 @@ pub struct EgressDuty {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[cbor(map)]
 pub struct InternetWay {
-    /// The internet gateway.
+    /// The internet gateway; none: there is none any more, and nothing goes out.
     #[n(0)]
-    pub via: HostId,
+    pub via: Option<HostId>,
     /// Whether the machine's own networks stay reachable directly.
     #[n(1)]
     pub lan: bool,

@@ -102,7 +102,10 @@ fn state(network: &NetworkView) -> String {
     }
     let mut words = vec!["connected".to_owned()];
     words.extend(network.via.as_ref().map(|via| format!("through {via}")));
-    words.extend(network.internet.as_ref().map(|way| format!("internet through {}", way.gateway)));
+    words.extend(network.internet.as_ref().map(|way| match &way.gateway {
+        Some(gateway) => format!("internet through {gateway}"),
+        None => "no way to the internet".to_owned(),
+    }));
     words.extend(network.internet_gateway.then(|| "internet gateway".to_owned()));
     words.extend(network.leads_to.iter().map(|range| format!("leads to {range}")));
     words.join("\n")

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use model::NetworkName;
 use reconcile::{Obstacle, PathStatus};
 use serde::Serialize;
 use wire::NatMapping;
@@ -12,7 +13,7 @@ use super::output::{ago, count};
 use super::{Context, service, show};
 use crate::control::NotRunning;
 use crate::talk::now;
-use crate::view::{FirewallView, Idle, NetworkView, PeerView, ServerView, View};
+use crate::view::{FirewallView, Idle, InternetView, NetworkView, PeerView, ServerView, View};
 
 /// How long the rendezvous may take to answer before that is worth a word.
 const CALLING: Duration = Duration::from_secs(5);
@@ -174,12 +175,26 @@ fn of_network(network: &NetworkView) -> Vec<Finding> {
         says.push_str("; is the way to the internet for others");
     }
     let mut findings = vec![finding("network", Health::Works, says)];
-    if let Some(way) = &network.internet {
-        let lan = if way.lan { ", but for the networks it is attached to" } else { "" };
-        let says = format!("everything that leaves this machine goes through {}{lan}", way.gateway);
-        findings.push(finding("internet", Health::Works, says));
-    }
+    findings.extend(network.internet.as_ref().map(|way| of_internet(name, way)));
     findings
+}
+
+/// The way to everything outside.
+fn of_internet(network: &NetworkName, way: &InternetView) -> Finding {
+    let lan = if way.lan { ", but for the networks it is attached to" } else { "" };
+    match &way.gateway {
+        Some(gateway) => {
+            let says = format!("everything that leaves this machine goes through {gateway}{lan}");
+            finding("internet", Health::Works, says)
+        }
+        None => {
+            let says =
+                format!("nothing leaves this machine{lan}: its internet gateway is paused or was removed");
+            finding("internet", Health::Broken, says).advise(format!(
+                "choose another, or none, at the server: `netloom node update {network} HOST --internet GATEWAY` (or `none`)"
+            ))
+        }
+    }
 }
 
 /// What is let in, where that matters to somebody.
@@ -402,7 +417,7 @@ mod tests {
             guarded: true,
             leads_to: vec!["192.168.7.0/24".parse().unwrap()],
             internet_gateway: false,
-            internet: Some(crate::view::InternetView { gateway: "edge".parse().unwrap(), lan: true }),
+            internet: Some(InternetView { gateway: Some("edge".parse().unwrap()), lan: true }),
             peers: 2,
             reachable: None,
         }

@@ -175,7 +175,7 @@ impl Engine {
 
 /// The internet gateway through which all of this machine goes.
 fn gateway(map: &HostMap) -> Option<HostId> {
-    map.networks.values().filter(|told| told.takes_part()).find_map(|told| Some(told.internet?.via))
+    map.networks.values().filter(|told| told.takes_part()).find_map(|told| told.internet)?.via
 }
 
 fn failure_of(error: &NoMap) -> AskFailure {

@@ -181,9 +181,9 @@ fn networks(map: &HostMap, peers: &[PeerView]) -> Vec<NetworkView> {
             guarded: membership.guarded,
             leads_to: membership.egress.iter().map(|duty| duty.range.0).collect(),
             internet_gateway: membership.internet_gateway,
-            internet: membership.internet.and_then(|way| {
-                let gateway = name_of(map, way.via)?;
-                Some(InternetView { gateway, lan: way.lan })
+            internet: membership.internet.map(|way| InternetView {
+                gateway: way.via.and_then(|host| name_of(map, host)),
+                lan: way.lan,
             }),
             peers: in_network(&membership.name).count(),
             reachable: in_network(&membership.name)

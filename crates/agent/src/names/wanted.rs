@@ -59,7 +59,7 @@ impl Wanted {
         let comes = now.clone().any(|node| comes_through(map, member, node));
         let allowed =
             |node: &PeerNode| node.addresses.iter().any(|ip| self.allowed.contains(&IpNet::from(ip)));
-        let gateway = map.networks.values().filter_map(|told| told.internet).any(|way| member == way.via);
+        let gateway = map.networks.values().filter_map(|told| told.internet?.via).any(|via| member == via);
         // One that is gone may have been allowed: that is looked up where anybody is.
         comes || gateway || now.clone().any(allowed) || (now.count() == 0 && self.allows_others(map))
     }
@@ -74,11 +74,12 @@ impl Wanted {
     }
 }
 
-/// The name servers of the internet gateway that is in use; none if none is.
+/// The name servers of the internet gateway that is in use; none if none is. Nobody, where the gateway is gone.
 fn gateway(map: &HostMap) -> Option<Vec<SocketAddr>> {
     let way = |told: &Membership| told.internet.filter(|_| told.takes_part());
     let (network, way) = map.networks.iter().find_map(|(id, told)| Some((*id, way(told)?)))?;
-    let nodes = map.peers.get(&way.via.into()).into_iter().flat_map(|peer| &peer.nodes);
+    let gateway = way.via.and_then(|via| map.peers.get(&via.into()));
+    let nodes = gateway.into_iter().flat_map(|peer| &peer.nodes);
     let addresses = nodes.filter(|node| node.network == network).flat_map(|node| node.addresses.iter());
     Some(addresses.map(|address| (address, PORT).into()).collect())
 }
@@ -157,10 +158,14 @@ mod tests {
     fn behind_a_full_tunnel_everything_is_asked_through_the_gateway() {
         let mut map = map(1);
         let via = HostId::from_bytes([1; 16]);
-        map.networks.get_mut(&NETWORK).unwrap().internet = Some(InternetWay { via, lan: true });
-        let wanted = wanted(&map);
-        assert!(wanted.resolver.all);
-        assert_eq!(wanted.forwarding.default, ["10.7.0.1:53".parse().unwrap()]);
+        let internet = |via| Some(InternetWay { via, lan: true });
+        map.networks.get_mut(&NETWORK).unwrap().internet = internet(Some(via));
+        let through = wanted(&map);
+        assert!(through.resolver.all);
+        assert_eq!(through.forwarding.default, ["10.7.0.1:53".parse().unwrap()]);
+        map.networks.get_mut(&NETWORK).unwrap().internet = internet(None);
+        let shut = wanted(&map);
+        assert!(shut.resolver.all && shut.forwarding.default.is_empty(), "nobody is asked beside the tunnel");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use model::HostName;
 
 use crate::arguments::AtMost;
+use crate::command::removal::remove;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::render::{View, details, joined, online, table, yes_no};
@@ -63,8 +64,7 @@ pub struct Create {
     name: HostName,
     /// The range as it is behind the routers, such as 192.168.7.0/24
     range: IpNet,
-    /// A host that leads there, the best first, with its priority where it is not its place in the list: lower is used first;
-    /// may be given several times
+    /// A host that leads there, the best first, or each with a priority: lower is used first; may be given several times
     #[arg(long = "router", value_name = "HOST[:PRIORITY]", required = true, value_delimiter = ',')]
     routers: Vec<Router>,
     /// Whether machines there see the router's address, so that they need no way back [default: on]
@@ -160,11 +160,9 @@ impl Egress {
             Self::Enable(place) => client.patch(&place.path(), &enabled(true)).await?,
             Self::Disable(place) => client.patch(&place.path(), &enabled(false)).await?,
             Self::Delete(place) => {
-                console
-                    .confirm(&format!("delete egress `{}` of network `{}`", place.egress, place.network))?;
-                let answer = client.delete(&place.path(), &[]).await?;
-                let words = format!("Egress `{}` is deleted from network `{}`.", place.egress, place.network);
-                return console.done(&answer, &words);
+                let order = format!("delete egress `{}` of network `{}`", place.egress, place.network);
+                let done = format!("Egress `{}` is deleted from network `{}`.", place.egress, place.network);
+                return remove(&client, console, &place.path(), &order, &done).await;
             }
         };
         console.show(&answer, one)
@@ -220,6 +218,7 @@ fn one(egress: &api::Egress, view: &View) -> String {
         true => lines.push(("Router", "no router".to_owned())),
         false => lines.extend(egress.routers.iter().map(|one| ("Router", router(one)))),
     }
+    lines.extend(egress.notes.iter().map(|note| ("Note", note.clone())));
     lines.push(("Created", view.moment(egress.created)));
     details(view, &lines)
 }

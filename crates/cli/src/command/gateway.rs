@@ -48,6 +48,15 @@ pub(crate) enum Duty {
     RemoteAccess,
     /// Be a way to everything, for those who choose it
     Internet,
+    /// Not a switch of this node: others name it
+    #[value(hide = true)]
+    Relay,
+    /// The same
+    #[value(hide = true)]
+    Hub,
+    /// The same
+    #[value(hide = true)]
+    Egress,
 }
 
 /// A duty of a node.
@@ -102,11 +111,22 @@ impl Gateway {
 
 impl Switch {
     async fn turn(self, client: &Client, console: &mut Console, on: bool) -> Result<(), Failure> {
-        let body = match self.duty {
-            Duty::RemoteAccess => PatchNode { remote_access: Some(on), ..PatchNode::default() },
-            Duty::Internet => PatchNode { internet_gateway: Some(on), ..PatchNode::default() },
+        let Self { duty, network, host } = &self;
+        let body = match duty {
+            Duty::RemoteAccess => Ok(PatchNode { remote_access: Some(on), ..PatchNode::default() }),
+            Duty::Internet => Ok(PatchNode { internet_gateway: Some(on), ..PatchNode::default() }),
+            Duty::Relay => {
+                Err(format!("`netloom node update {network} NODE --relay {host}`, or `--relay none`"))
+            }
+            Duty::Hub => Err(format!("`netloom network update {network} --hub {host}`, or `--hub none`")),
+            Duty::Egress => {
+                Err(format!("`netloom egress create {network} NAME RANGE --router {host}`, or `update`"))
+            }
         };
-        let answer = client.patch(&path::fill(path::NODE, &[&self.network, &self.host]), &body).await?;
+        let body = body.map_err(|how| {
+            Failure::Usage(format!("that is no switch of a node: it is whom others name, as in {how}"))
+        })?;
+        let answer = client.patch(&path::fill(path::NODE, &[network, host]), &body).await?;
         console.show(&answer, node::one)
     }
 }
@@ -159,8 +179,9 @@ fn of_node(
         duties.push(Does::RemoteAccess { clients: clients.iter().filter(comes).count() as u64 });
     }
     if node.internet_gateway {
-        let goes =
-            |other: &&api::Node| other.internet.as_ref().is_some_and(|used| used.gateway.id == node.id);
+        let goes = |other: &&api::Node| {
+            other.internet.as_ref().and_then(|used| used.gateway.as_ref()).is_some_and(|by| by.id == node.id)
+        };
         duties.push(Does::Internet { users: nodes.iter().filter(goes).count() as u64 });
     }
     if network.hub.as_ref().is_some_and(|hub| hub.id == node.id) {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::arguments::AtMost;
 use crate::client::Client;
+use crate::command::removal::remove;
 use crate::console::{Console, meaning};
 use crate::failure::Failure;
 use crate::render::{View, addresses, details, joined, online, or_dash, printable, table, yes_no};
@@ -104,9 +105,9 @@ impl Host {
             }
             Self::RotateKey { host, all: _ } => rotate_key(host, &client, console).await,
             Self::Delete { host } => {
-                console.confirm(&format!("remove host `{host}` from all networks and from the server"))?;
-                let answer = client.delete(&path::fill(path::HOST, &[&host]), &[]).await?;
-                console.done(&answer, &format!("Host `{host}` is removed."))
+                let order = format!("remove host `{host}` from all networks and from the server");
+                let done = format!("Host `{host}` is removed.");
+                remove(&client, console, &path::fill(path::HOST, &[&host]), &order, &done).await
             }
         }
     }

@@ -14,6 +14,7 @@ pub(crate) mod key;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod policy;
+pub(crate) mod removal;
 pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod setup;

@@ -5,6 +5,7 @@ use clap::{Subcommand, ValueEnum};
 use model::{GroupName, UserName};
 
 use crate::arguments::AtMost;
+use crate::command::removal::remove;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::render::{View, details, joined, or_dash, table};
@@ -128,9 +129,8 @@ impl User {
                 console.done(&answer, "Your password is changed; your other log-ins have ended.")
             }
             Self::Delete { user } => {
-                console.confirm(&format!("delete user `{user}`"))?;
-                let answer = client.delete(&path::fill(path::USER, &[&user]), &[]).await?;
-                console.done(&answer, &format!("User `{user}` is deleted."))
+                let (order, done) = (format!("delete user `{user}`"), format!("User `{user}` is deleted."));
+                remove(&client, console, &path::fill(path::USER, &[&user]), &order, &done).await
             }
         }
     }

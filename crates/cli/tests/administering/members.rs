@@ -29,7 +29,8 @@ async fn a_node_is_changed_as_it_was_said() {
     for (line, expected) in [
         ("node update home web --tag db", json!({ "tags": ["db", "old"] })),
         ("node update home web --tags none", json!({ "tags": [] })),
-        ("node update home web --internet out", json!({ "internet": { "gateway": "out", "lan": true } })),
+        ("node update home web --internet out", json!({ "internet": { "gateway": "out" } })),
+        ("node update home web --lan off", json!({ "internet": { "lan": false } })),
         (
             "node update home web --internet out --lan off",
             json!({ "internet": { "gateway": "out", "lan": false } }),
@@ -96,6 +97,63 @@ async fn whom_a_new_key_cuts_off_is_said_before_anybody_is() {
     let went = seat.run("host rotate-key gw --yes", "").await;
     assert!(went.code == 0 && went.err.contains("phone (home, by gw)"), "{went:?}");
     assert!(server.seen().last().unwrap().target.ends_with("/rotate-key"));
+}
+
+#[tokio::test]
+async fn what_goes_with_a_host_is_said_before_it_is_confirmed() {
+    let (server, seat) = logged_in().await;
+    let policy = json!({ "fate": "policy_removed", "network": "home", "name": "to web" });
+    let shut = json!({ "fate": "node_without_internet", "network": "home", "name": "laptop" });
+    let removal = json!({ "dry_run": true, "affected": [policy, shut], "affected_count": 2 });
+    server.answers("DELETE /api/v1/hosts/web", 200, removal);
+    let refused = seat.run("host delete web", "").await;
+    assert!(refused.code == 2 && refused.err.contains("to web (home)"), "{refused:?}");
+    assert!(refused.err.contains("nothing goes out") && refused.err.contains("laptop (home)"), "{refused:?}");
+    let targets = || server.seen().iter().map(|seen| seen.target.clone()).collect::<Vec<_>>();
+    assert_eq!(targets().last().unwrap(), "/api/v1/hosts/web?dry_run=true");
+    let went = seat.run("host delete web --yes", "").await;
+    assert!(
+        went.code == 0
+            && went.out.starts_with("Host `web` is removed.")
+            && went.out.contains("to web (home)"),
+        "{went:?}"
+    );
+    assert_eq!(targets().last().unwrap(), "/api/v1/hosts/web");
+
+    let nothing = json!({ "dry_run": false, "affected": [], "affected_count": 0 });
+    for (line, path, done) in [
+        ("node remove home web", format!("{NETWORK}/nodes/web"), "`web` is no longer in network `home`.\n"),
+        (
+            "egress delete home site",
+            format!("{NETWORK}/egress/site"),
+            "Egress `site` is deleted from network `home`.\n",
+        ),
+        (
+            "client delete home phone",
+            format!("{NETWORK}/clients/phone"),
+            "Client `phone` is deleted from network `home`.\n",
+        ),
+        ("user delete bob", "/api/v1/users/bob".to_owned(), "User `bob` is deleted.\n"),
+    ] {
+        server.answers(&format!("DELETE {path}"), 200, nothing.clone());
+        let went = seat.run(&format!("{line} --yes"), "").await;
+        assert_eq!((went.code, went.out.as_str()), (0, done), "{line}: {went:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_duty_that_is_no_switch_says_who_names_it() {
+    let (server, seat) = logged_in().await;
+    let before = server.seen().len();
+    for (duty, expected) in [
+        ("relay", "netloom node update home NODE --relay gw"),
+        ("hub", "netloom network update home --hub gw"),
+        ("egress", "netloom egress create home NAME RANGE --router gw"),
+    ] {
+        let refused = seat.run(&format!("gateway enable {duty} home gw"), "").await;
+        assert!(refused.code == 2 && refused.err.contains(expected), "{refused:?}");
+    }
+    assert_eq!(server.seen().len(), before);
 }
 
 #[tokio::test]

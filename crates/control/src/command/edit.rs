@@ -83,13 +83,15 @@ pub struct NodeEdit {
     pub expires: Edit<Timestamp>,
 }
 
-/// What becomes of a client. Its addresses are fixed.
+/// What becomes of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientEdit {
     /// Its new name.
     pub name: Option<HostName>,
     /// Its new WireGuard key.
     pub key: Option<WgPublicKey>,
+    /// Other addresses; a family that is not given stays.
+    pub addresses: Option<Addresses>,
     /// Its gateways, all of them, best first.
     pub gateways: Option<Vec<NodeId>>,
     /// Whose it is.

@@ -68,7 +68,7 @@ impl Register {
     }
 }
 
-/// A client to make; it is let in at once.
+/// A client to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewClient {
     /// The network.
@@ -83,6 +83,8 @@ pub struct NewClient {
     pub gateways: Vec<NodeId>,
     /// Whose it is.
     pub owner: Option<UserId>,
+    /// Whether it is let in.
+    pub enabled: bool,
     /// Its tags.
     pub tags: BTreeSet<Tag>,
     /// From when on it is let in no longer.

@@ -6,7 +6,8 @@ use model::Tag;
 
 use crate::Rejection;
 
-pub(super) const MOST_GATEWAYS: usize = 16;
+/// How many gateways a client has at most.
+pub const MOST_GATEWAYS: usize = 16;
 pub(super) const MOST_ROUTERS: usize = 16;
 pub(super) const MOST_RANGES: usize = 64;
 pub(super) const MOST_TAGS: usize = 64;

@@ -22,9 +22,10 @@ pub(super) fn create(intent: &Intent, new: NewClient, env: &mut Env<'_>) -> Deci
         addresses,
         gateways: once_each(new.gateways),
         owner: new.owner,
-        enabled: true,
+        enabled: new.enabled,
         tags: new.tags,
         expires: new.expires,
+        expired: None,
         ranges: new.ranges,
         full_tunnel: new.full_tunnel,
         dns: new.dns,
@@ -55,14 +56,19 @@ pub(super) fn update(intent: &Intent, client: ClientId, edit: ClientEdit, now: T
         bounds::at_least_one(GATEWAY, gateways.len())?;
     }
     let let_in = edit.enabled == Some(true);
-    let after = edited(before.clone(), edit);
+    let network = network::find(intent, before.network)?;
+    let addresses = match edit.addresses {
+        Some(wanted) => allocate::renumber(intent, network, before.addresses, wanted)?,
+        None => before.addresses,
+    };
+    let after = Client { addresses, ..edited(before.clone(), edit) };
     if after.name != before.name {
         names::check_reserved(&after.name)?;
     }
     if let Some(expired) = after.expires.filter(|at| let_in && *at <= now) {
         return Err(Rejection::ClientExpired { client: after.name, expired });
     }
-    check(intent, network::find(intent, after.network)?, &after)?;
+    check(intent, network, &after)?;
     Ok(changed(before, after))
 }
 

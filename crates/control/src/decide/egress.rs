@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use model::{Egress, EgressId, Network};
+use model::{Egress, EgressId, Host, HostId, Network, Node};
 
-use super::{Decision, bounds, changed, draft::Draft, names, network, outside, removal, ways};
+use super::{Decision, bounds, changed, draft::Draft, host, names, network, outside, removal, ways};
 use crate::{EgressEdit, Env, Intent, NewEgress, RecordChange, Rejection, allocate};
 
 const ROUTER: &str = "router";
@@ -53,7 +53,8 @@ fn check(intent: &Intent, network: &Network, egress: &Egress) -> Result<(), Reje
         return Err(Rejection::EgressNameTaken { name, network });
     }
     check_ranges(intent, network, egress)?;
-    check_routers(intent, egress)
+    check_routers(intent, egress)?;
+    check_endpoints(intent, egress)
 }
 
 fn check_ranges(intent: &Intent, network: &Network, egress: &Egress) -> Result<(), Rejection> {
@@ -84,6 +85,71 @@ fn check_routers(intent: &Intent, egress: &Egress) -> Result<(), Rejection> {
             return Err(Rejection::RouterTwice { node: names::at(intent, node) });
         }
         ways::check_free_for(intent, node, format!("a router of `{}`", egress.name))?;
+        check_led_to(intent, egress, node)?;
+        for network in intent.nodes_of_host(node.host).filter_map(|node| intent.network(node.network)) {
+            check_apart(intent, egress, node.host, network)?;
+        }
     }
     Ok(())
+}
+
+/// Refuses the same range twice behind one router: what comes back from there has one way. Only a mapped one gets so far.
+fn check_led_to(intent: &Intent, egress: &Egress, router: &Node) -> Result<(), Rejection> {
+    let mut others = intent.egresses_of_router(router.id).filter(|other| other.id != egress.id);
+    match others.find(|other| other.range == egress.range) {
+        None => Ok(()),
+        Some(other) => Err(Rejection::LedToAlready {
+            node: names::at(intent, router),
+            range: egress.range,
+            egress: other.name.clone(),
+            reached_as: other.reached_as(),
+        }),
+    }
+}
+
+/// Refuses a range that is as well one of a network in which its router is: it could not tell the two apart.
+fn check_apart(intent: &Intent, egress: &Egress, router: HostId, network: &Network) -> Result<(), Rejection> {
+    let range = egress.range;
+    match network.ranges.iter().find(|own| allocate::overlap(range, *own)) {
+        None => Ok(()),
+        Some(other) => Err(Rejection::LeadsToOwnNetwork {
+            host: host::find(intent, router)?.name.clone(),
+            range,
+            egress: egress.name.clone(),
+            other,
+            network: network.name.clone(),
+        }),
+    }
+}
+
+/// Whether a host can come into a network: it leads to no range that is one of the network's.
+pub(super) fn check_host(intent: &Intent, host: &Host, network: &Network) -> Result<(), Rejection> {
+    let led = intent.nodes_of_host(host.id).flat_map(|node| intent.egresses_of_router(node.id));
+    led.into_iter().try_for_each(|egress| check_apart(intent, egress, host.id, network))
+}
+
+/// Refuses a range that holds the endpoint at which one of its routers is always reached: the way there would lead through
+/// itself. Where a router is only seen is no reason: it may be seen elsewhere the next moment.
+fn check_endpoints(intent: &Intent, egress: &Egress) -> Result<(), Rejection> {
+    let routers = egress.routers.iter().filter_map(|router| intent.node(router.node));
+    routers.filter_map(|node| intent.host(node.host)).try_for_each(|host| check_endpoint(egress, host))
+}
+
+fn check_endpoint(egress: &Egress, router: &Host) -> Result<(), Rejection> {
+    let range = egress.reached_as();
+    match router.static_endpoint.filter(|endpoint| range.contains(&endpoint.ip())) {
+        None => Ok(()),
+        Some(endpoint) => Err(Rejection::RangeHoldsRouter {
+            range,
+            egress: egress.name.clone(),
+            host: router.name.clone(),
+            endpoint,
+        }),
+    }
+}
+
+/// Whether the endpoint of a host can be what it is: none of the ranges that it leads to holds it.
+pub(super) fn check_router(intent: &Intent, host: &Host) -> Result<(), Rejection> {
+    let led = intent.nodes_of_host(host.id).flat_map(|node| intent.egresses_of_router(node.id));
+    led.into_iter().try_for_each(|egress| check_endpoint(egress, host))
 }

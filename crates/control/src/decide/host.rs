@@ -3,7 +3,7 @@
 use model::{Endpoint, Host, HostId, HostName, Mtu};
 use wire::{HostSettings, Leave};
 
-use super::{Decision, changed, draft::Draft, names, node, removal};
+use super::{Decision, changed, draft::Draft, egress, names, node, removal};
 use crate::{Edit, Intent, Rejection};
 
 pub(super) fn find(intent: &Intent, host: HostId) -> Result<&Host, Rejection> {
@@ -49,6 +49,9 @@ pub(super) fn update(intent: &Intent, host: HostId, edit: Edited) -> Decision {
     }
     edit.mtu.apply(&mut after.mtu);
     edit.static_endpoint.apply(&mut after.static_endpoint);
+    if after.static_endpoint != before.static_endpoint {
+        egress::check_router(intent, &after)?;
+    }
     after.default = edit.default.unwrap_or(after.default);
     after.ephemeral = edit.ephemeral.unwrap_or(after.ephemeral);
     Ok(changed(before, after))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use model::{Addresses, Duties, Host, HostId, Network, NetworkId, NetworkName, Node, NodeId, Tag, Timestamp};
 use wire::NodeSwitch;
 
-use super::{Decision, bounds, changed, draft::Draft, host, names, network, removal, token, ways};
+use super::{Decision, bounds, changed, draft::Draft, egress, host, names, network, removal, token, ways};
 use crate::{AddressList, Edit, Env, Intent, Names, NodeEdit, RecordChange, Rejection, allocate};
 
 /// A node to make.
@@ -26,6 +26,7 @@ pub(super) fn new(
     env: &mut Env<'_>,
 ) -> Result<Node, Rejection> {
     names::check(intent, network, &host.name, Some(host.id.into()))?;
+    egress::check_host(intent, host, network)?;
     let addresses = allocate::addresses(intent, network, wanted)?;
     let id = NodeId::new(env.now, env.bytes());
     Ok(Node {

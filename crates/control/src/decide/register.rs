@@ -11,7 +11,7 @@ use model::{
 };
 
 use super::{Decision, bounds, changed, host, names, network, node};
-use crate::{Edit, Env, Intent, RecordChange, Register, Rejection};
+use crate::{AddressList, Edit, Env, Intent, RecordChange, Register, Rejection};
 
 pub(super) fn register(intent: &Intent, registration: Register, env: &mut Env<'_>) -> Decision {
     let known = intent.host_by_signing_key(&registration.signing_key);
@@ -144,13 +144,7 @@ fn missing_nodes(
     addresses: &[IpAddr],
     env: &mut Env<'_>,
 ) -> Decision {
-    let mut left: Vec<IpAddr> = addresses.to_vec();
-    // In networks that it is in already the host keeps what it has: an administrator may have given it other addresses.
-    let is_in = |address: &IpAddr| {
-        let networks = intent.nodes_of_host(host.id).filter_map(|node| intent.network(node.network));
-        networks.into_iter().any(|network| network.ranges.contains(*address))
-    };
-    left.retain(|address| !is_in(address));
+    let mut left = not_there(intent, host, addresses)?;
     let mut records = Vec::new();
     for id in key.networks.iter().filter(|id| intent.node_of(host.id, **id).is_none()) {
         let network = network::find(intent, *id)?;
@@ -162,6 +156,25 @@ fn missing_nodes(
         Some(address) => Err(Rejection::AddressNowhere { address: *address }),
         None => Ok(records),
     }
+}
+
+/// The addresses that lie in no network that the host is in. There it keeps those it has: an administrator may have given it
+/// others since; a machine that asks again has those it asked for.
+fn not_there(intent: &Intent, host: &Host, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, Rejection> {
+    let mut left = Vec::new();
+    for wanted in addresses.iter().copied() {
+        let mut nodes = intent.nodes_of_host(host.id);
+        let network = |node: &Node| intent.network(node.network).filter(|it| it.ranges.contains(wanted));
+        let Some((node, network)) = nodes.find_map(|node| Some((node, network(node)?))) else {
+            left.push(wanted);
+            continue;
+        };
+        if node.addresses.iter().all(|ip| ip != wanted) {
+            let (host, network) = (host.name.clone(), network.name.clone());
+            return Err(Rejection::AddressKept { host, network, has: AddressList(node.addresses), wanted });
+        }
+    }
+    Ok(left)
 }
 
 /// Takes the first address of each family that lies in the network.

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | node | client (gateway) | goes on with its other gateways; without any it stays, and cannot be reached until it gets one |
 //! | node | egress range (router) | goes on with its other routers; without any it stays, and cannot be reached until it gets one |
-//! | node | node (relay, internet gateway), network (hub) | goes on without |
+//! | node | node (relay), network (hub) | goes on without |
+//! | node | node (internet gateway) | nothing of it goes out any more, until it gets another gateway or is to use none |
 //! | node, client, egress range, user | policy | goes on with its other subjects; where none is left on a side it is removed |
 //! | node, client, egress range, user | test of policies | is removed |
 //! | user | client (owner) | is nobody's, and switched off until somebody lets it in again |
@@ -15,7 +16,9 @@
 //! range the policies that speak of it: nobody is told of them while nobody leads there. A policy is never left with an empty side: to say nothing about
 //! nobody is not what was meant, and to say it about everybody would let in more than before.
 
-use model::{Client, ClientId, EgressId, Network, NetworkId, Node, NodeId, Policy, Subject, UserId};
+use model::{
+    Client, ClientId, EgressId, InternetUse, Network, NetworkId, Node, NodeId, Policy, Subject, UserId,
+};
 
 use super::{draft::Draft, names};
 use crate::{Intent, Names, Rejection};
@@ -75,7 +78,9 @@ fn ways(draft: &mut Draft, gone: &Node) {
     }
     let outward: Vec<Node> = draft.now().nodes_of_internet(gone.id).cloned().collect();
     for node in outward {
-        draft.put(Node { internet: None, ..node });
+        // Whoever chose to send all through one gateway did not choose to send it past all of them.
+        let internet = node.internet.map(|used| InternetUse { gateway: None, ..used });
+        draft.put(Node { internet, ..node });
     }
     let network = draft.now().network(gone.network).filter(|network| network.hub == Some(gone.id));
     if let Some(network) = network.cloned() {

@@ -1,4 +1,4 @@
-//! Sweeping: nodes are removed, clients switched off, and hosts asked for new keys, whose time has come. A host whose last
+//! Sweeping: nodes are removed, clients let in no longer, and hosts asked for new keys, whose time has come. A host whose last
 //! node goes stays.
 
 use std::collections::BTreeSet;
@@ -14,10 +14,10 @@ pub(super) fn sweep(intent: &Intent, away: &BTreeSet<HostId>, now: Timestamp) ->
         intent.nodes(None).filter(|node| over(node.expires)).map(|node| node.id).collect();
     let mut draft = Draft::of(intent);
     nodes.into_iter().for_each(|node| removal::node(&mut draft, node));
-    let clients = draft.now().clients().filter(|client| client.enabled && over(client.expires));
+    let clients = draft.now().clients().filter(|client| !client.is_over() && over(client.expires));
     let clients: Vec<Client> = clients.cloned().collect();
     for client in clients {
-        draft.put(Client { enabled: false, ..client });
+        draft.put(Client { expired: client.expires, ..client });
     }
     rotation::sweep(&mut draft, away, now);
     Ok(draft.finish())

@@ -4,10 +4,10 @@
 //! its own relay or its network's hub, is no gateway, router, relay or hub; and that it reaches the internet the same way. A host
 //! has one way to the internet over all of its networks, and is none for others then.
 
-use model::{Network, NetworkId, Node, NodeId};
+use model::{InternetUse, Network, NetworkId, Node, NodeId};
 
 use super::{names, node};
-use crate::{Intent, Names, Rejection};
+use crate::{Intent, Names, Rejection, WayOut};
 
 /// A node of the network that has been let in, to be named as somebody's way.
 pub(super) fn named(intent: &Intent, network: NetworkId, id: NodeId) -> Result<&Node, Rejection> {
@@ -49,24 +49,35 @@ pub(super) fn check(intent: &Intent, node: &Node) -> Result<(), Rejection> {
     let Some(used) = node.internet else {
         return Ok(());
     };
-    let gateway = named(intent, node.network, used.gateway)?;
-    if gateway.id == node.id {
-        return Err(Rejection::ThroughItself { node: names::at(intent, node) });
-    }
-    if !gateway.duties.internet {
-        return Err(Rejection::NotAnInternetGateway { node: names::at(intent, gateway) });
+    if let Some(gateway) = used.gateway {
+        let gateway = named(intent, node.network, gateway)?;
+        if gateway.id == node.id {
+            return Err(Rejection::ThroughItself { node: names::at(intent, node) });
+        }
+        if !gateway.duties.internet {
+            return Err(Rejection::NotAnInternetGateway { node: names::at(intent, gateway) });
+        }
     }
     if node.duties.internet {
-        let gateway = names::of_host(intent, gateway);
+        let gateway = way_out(intent, node, used);
         return Err(Rejection::InternetGatewayUses { node: names::at(intent, node), gateway });
     }
     Ok(())
 }
 
+/// The internet gateway that a node uses, in a sentence.
+fn way_out(intent: &Intent, node: &Node, used: InternetUse) -> WayOut {
+    let gateway = used.gateway.and_then(|gateway| intent.node(gateway));
+    WayOut {
+        gateway: gateway.map(|gateway| names::of_host(intent, gateway)),
+        network: names::of_network(intent, node.network),
+    }
+}
+
 /// Refuses what does not go together with the way to the internet of the same host in another network: what it carries there
 /// would go on through the next gateway, or round in a loop.
 fn check_elsewhere(intent: &Intent, node: &Node) -> Result<(), Rejection> {
-    let gateway = |node: &Node| intent.node(node.internet?.gateway).map(|gateway| names::at(intent, gateway));
+    let gateway = |node: &Node| node.internet.map(|used| way_out(intent, node, used));
     let own = gateway(node);
     for other in intent.nodes_of_host(node.host).filter(|other| other.id != node.id) {
         let (serving, used) = match (own.clone(), gateway(other)) {
@@ -98,8 +109,8 @@ fn check_relayed(intent: &Intent, node: &Node, relay: &Node) -> Result<(), Rejec
     if !duties.is_empty() {
         return Err(Rejection::RelayedServes { node: at(), relay: name, duties: Names(duties) });
     }
-    let other = node.internet.filter(|used| used.gateway != relay.id);
-    match other.and_then(|used| intent.node(used.gateway)) {
+    let other = node.internet.and_then(|used| used.gateway).filter(|gateway| *gateway != relay.id);
+    match other.and_then(|gateway| intent.node(gateway)) {
         Some(gateway) => {
             let gateway = names::of_host(intent, gateway);
             Err(Rejection::RelayedInternet { node: at(), relay: name, gateway })

@@ -205,7 +205,7 @@ impl Indexes {
 
     fn duties(&mut self, node: &Node, present: bool) {
         node.relay.iter().for_each(|relay| set(&mut self.nodes_of_relay, (*relay, node.id), present));
-        let uses = node.internet.iter();
-        uses.for_each(|used| set(&mut self.nodes_of_internet, (used.gateway, node.id), present));
+        let used = node.internet.and_then(|used| used.gateway);
+        used.iter().for_each(|gateway| set(&mut self.nodes_of_internet, (*gateway, node.id), present));
     }
 }

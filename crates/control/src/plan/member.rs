@@ -99,8 +99,8 @@ pub(super) fn classes(intent: &Intent, network: NetworkId, member: Member) -> Ve
             let node = intent.node(id);
             let tags = node.map(|node| &node.tags).into_iter().flatten();
             classes.extend(tags.map(|tag| Class::new(network, "tag", tag.as_str().as_bytes())));
-            let used = node.and_then(|node| node.internet);
-            classes.extend(used.and_then(|used| internet(used.gateway)));
+            let gateway = node.and_then(|node| node.internet?.gateway);
+            classes.extend(gateway.and_then(internet));
         }
         Member::Client(id) => {
             let client = intent.client(id);

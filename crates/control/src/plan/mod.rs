@@ -30,7 +30,7 @@ use wire::{HostMap, Membership, Peer, PeerNode, ServerLinks, Way};
 
 pub use answer::Differing;
 pub use bucket::Bucket;
-pub use client::{NoEndpoint, client_endpoint, client_ranges};
+pub use client::{ClientEndpoint, ClientRanges, NoEndpoint, client_endpoint, client_ranges};
 pub use deltas::{Deltas, MOST_TOLD, deltas, deltas_within};
 pub use host_delta::HostDelta;
 pub use log::{Log, catch_up};

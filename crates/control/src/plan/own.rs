@@ -85,8 +85,8 @@ pub(super) fn apart(picture: &Picture<'_>, node: &Node) -> Option<Membership> {
         return Some(plain);
     }
     let way = |used: model::InternetUse| {
-        let via = intent.node(used.gateway)?.host;
-        Some(InternetWay { via, lan: used.lan })
+        let via = used.gateway.and_then(|gateway| intent.node(gateway)).map(|gateway| gateway.host);
+        InternetWay { via, lan: used.lan }
     };
     Some(Membership {
         via: intent.relay_of(node).map(|relay| relay.host),
@@ -94,7 +94,7 @@ pub(super) fn apart(picture: &Picture<'_>, node: &Node) -> Option<Membership> {
         classes: classes(intent, network.id, Member::Node(node.id)),
         egress: duties(intent, node),
         internet_gateway: node.duties.internet,
-        internet: node.internet.and_then(way),
+        internet: node.internet.map(way),
         ..plain
     })
 }

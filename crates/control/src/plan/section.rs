@@ -103,8 +103,8 @@ impl Signature {
                 let node = intent.node(id);
                 duties = node.filter(|node| has_duties(intent, node)).map(|node| node.host);
                 if guard.access == Access::Deny {
-                    let used = node.and_then(|node| node.internet);
-                    uses = used.and_then(|used| intent.node(used.gateway)).map(|gateway| gateway.host);
+                    let gateway = node.and_then(|node| intent.node(node.internet?.gateway?));
+                    uses = gateway.map(|gateway| gateway.host);
                 }
                 Kind::Node
             }

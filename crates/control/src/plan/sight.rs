@@ -21,14 +21,14 @@ fn are_partners(intent: &Intent, node: &Node, one: Member, other: Member) -> boo
 
 /// The nodes through which it reaches everything outside.
 fn uses(intent: &Intent, member: Member) -> impl Iterator<Item = NodeId> {
-    let (mut node, mut client) = (None, None);
+    let (mut gateway, mut client) = (None, None);
     match member {
-        Member::Node(id) => node = intent.node(id).and_then(|node| node.internet),
+        Member::Node(id) => gateway = intent.node(id).and_then(|node| node.internet?.gateway),
         Member::Client(id) => client = intent.client(id).filter(|client| client.full_tunnel),
         Member::Egress(_) => {}
     }
     let gateways = client.map(|client| client.gateways.as_slice()).unwrap_or_default();
-    node.map(|used| used.gateway).into_iter().chain(gateways.iter().copied())
+    gateway.into_iter().chain(gateways.iter().copied())
 }
 
 /// The members of its network that a node is told of; nobody while it does not take part.

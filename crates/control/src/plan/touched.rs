@@ -164,7 +164,7 @@ impl Touched {
         for node in each(sides) {
             self.own.insert(node.host);
             self.seen.insert((node.network, node.host.into()));
-            let others = node.relay.into_iter().chain(node.internet.map(|used| used.gateway));
+            let others = node.relay.into_iter().chain(node.internet.and_then(|used| used.gateway));
             others.for_each(|other| self.carrier(ends, other));
         }
         if !differs(sides, |node| (node.takes_part(), node.host)) {

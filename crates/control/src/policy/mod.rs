@@ -47,7 +47,7 @@ impl Member {
                 intent.node(id).is_some_and(|node| node.network == network && node.takes_part())
             }
             Self::Client(id) => {
-                intent.client(id).is_some_and(|client| client.network == network && client.enabled)
+                intent.client(id).is_some_and(|client| client.network == network && client.is_let_in())
             }
             Self::Egress(id) => {
                 intent.egress(id).is_some_and(|egress| egress.network == network && egress.enabled)
@@ -59,7 +59,7 @@ impl Member {
 /// The members of a network: its nodes that take part, by host, then its clients and egress ranges that are enabled.
 pub fn members(intent: &Intent, network: NetworkId) -> impl Iterator<Item = Member> {
     let nodes = intent.nodes_in_network(network, None).filter(|node| node.takes_part());
-    let clients = intent.clients_in_network(network).filter(|client| client.enabled);
+    let clients = intent.clients_in_network(network).filter(|client| client.is_let_in());
     let egresses = intent.egresses_in_network(network).filter(|egress| egress.enabled);
     nodes
         .map(|node| Member::Node(node.id))

@@ -142,7 +142,7 @@ fn there_are_bounds() {
 }
 
 #[test]
-fn a_client_that_expired_is_switched_off_and_comes_back_with_a_new_expiry() {
+fn a_client_that_expired_comes_back_with_a_new_expiry_alone() {
     let mut office = Office::new();
     let now = office.server.now;
     assert_eq!(refuses(|new| new.expires = Some(now), &["has passed"]), "expiry-passed");
@@ -152,13 +152,39 @@ fn a_client_that_expired_is_switched_off_and_comes_back_with_a_new_expiry() {
     assert!(office.give(SWEEP).unwrap().is_empty());
     office.server.wait(60);
     assert_eq!(office.give(SWEEP).unwrap().records.len(), 1);
-    assert!(!office.server.intent.client(client).unwrap().enabled);
+    let now = |office: &Office| office.server.intent.client(client).unwrap().clone();
+    assert!(now(&office).enabled && !now(&office).is_let_in());
+    assert!(office.give(SWEEP).unwrap().is_empty());
     let on = ClientEdit { enabled: Some(true), ..ClientEdit::default() };
     let result = office.give(Command::UpdateClient { client, edit: on.clone() });
     assert_eq!(refused(result, &["`pad`", &expires.to_string(), "new expiry"]), "client-expired");
     let expires = Edit::Set(office.server.now + Duration::from_secs(1));
-    office.give(Command::UpdateClient { client, edit: ClientEdit { expires, ..on } }).unwrap();
-    assert!(office.server.intent.client(client).unwrap().enabled);
+    let longer = ClientEdit { expires, ..ClientEdit::default() };
+    office.give(Command::UpdateClient { client, edit: longer }).unwrap();
+    assert!(now(&office).is_let_in(), "nobody has to switch it on as well");
+    office.server.wait(1);
+    office.give(SWEEP).unwrap();
+    assert!(!now(&office).is_let_in());
+    let off = ClientEdit { enabled: Some(false), expires: Edit::Clear, ..ClientEdit::default() };
+    office.give(Command::UpdateClient { client, edit: off }).unwrap();
+    assert!(!now(&office).is_let_in(), "somebody switched it off");
+}
+
+#[test]
+fn a_client_is_made_switched_off_and_gets_other_addresses() {
+    let mut office = Office::new();
+    let new = NewClient { enabled: false, ..office.new_client("pad", &["ada"]) };
+    let client = office.make_client(new);
+    assert!(!office.server.intent.client(client).unwrap().is_let_in());
+    let at = |text: &str| {
+        let addresses = Some(Addresses { v4: text.parse().ok(), v6: None });
+        Command::UpdateClient { client, edit: ClientEdit { addresses, ..ClientEdit::default() } }
+    };
+    office.give(at("10.7.0.77")).unwrap();
+    assert_eq!(office.server.intent.client(client).unwrap().addresses.v4, "10.7.0.77".parse().ok());
+    assert!(office.give(at("10.7.0.77")).unwrap().is_empty());
+    assert_eq!(refused(office.give(at("10.7.0.1")), &["10.7.0.1", "`ada`"]), "address-taken");
+    assert_eq!(refused(office.give(at("10.8.0.1")), &["10.8.0.1", "`office`"]), "address-outside");
 }
 
 #[test]

@@ -108,8 +108,9 @@ fn addresses_asked_for_at_join_are_given_or_refused() {
     };
     let host = join(&mut office, 9, &["10.7.0.77"]).unwrap();
     assert_eq!(office.server.nodes(host.id)[0].addresses.v4, Some(Ipv4Addr::new(10, 7, 0, 77)));
-    // Asked again, after an administrator gave it another one: it keeps that.
-    assert_eq!(join(&mut office, 9, &["10.7.0.78"]).unwrap(), host);
+    // Asked again: it has that one already, and keeps it.
+    assert_eq!(join(&mut office, 9, &["10.7.0.77"]).unwrap(), host);
+    assert_eq!(join(&mut office, 9, &["10.7.0.78"]).unwrap_err().code(), "address-kept");
     assert_eq!(office.server.nodes(host.id)[0].addresses.v4, Some(Ipv4Addr::new(10, 7, 0, 77)));
     let sentence = join(&mut office, 10, &["10.7.0.77"]).unwrap_err();
     assert_eq!(sentence.code(), "address-taken");

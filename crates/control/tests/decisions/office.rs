@@ -72,7 +72,7 @@ impl Office {
     }
 
     pub(crate) fn through(&mut self, name: &str, gateway: &str) -> Result<Change, Rejection> {
-        let internet = Edit::Set(InternetUse { gateway: self.id(gateway), lan: false });
+        let internet = Edit::Set(InternetUse { gateway: Some(self.id(gateway)), lan: false });
         self.edit(name, NodeEdit { internet, ..NodeEdit::default() })
     }
 
@@ -86,6 +86,7 @@ impl Office {
             addresses: None,
             gateways: gateways.iter().map(|name| self.id(name)).collect(),
             owner: None,
+            enabled: true,
             tags: BTreeSet::new(),
             expires: None,
             ranges: BTreeSet::new(),

@@ -4,7 +4,7 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 use control::{Actor, Change, ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NodeEdit, Record};
-use model::{Access, Role, Router, Subject};
+use model::{Access, InternetUse, Role, Router, Subject};
 use wire::Leave;
 
 use crate::office::{Office, SWEEP, refused};
@@ -55,6 +55,9 @@ fn a_hub_and_an_internet_gateway_in_use_are_not_taken_out() {
     assert_eq!(office.server.intent.network(network).unwrap().hub, None);
 }
 
+/// The way out of somebody whose internet gateway is gone.
+const SHUT: InternetUse = InternetUse { gateway: None, lan: false };
+
 /// An office in which everybody needs `ada`.
 fn in_need() -> Office {
     let mut office = Office::new();
@@ -87,7 +90,7 @@ fn check_without_ada(office: &Office, change: &Change) {
     assert_eq!((gateways("van"), gateways("pad")), ((true, Vec::new()), (true, vec![office.id("bob")])));
     let branch = intent.egress_by_name(office.network, &"branch".parse().unwrap()).unwrap();
     assert!(branch.enabled && branch.routers.is_empty());
-    assert_eq!((office.node("eve").relay, office.node("cleo").internet), (None, None));
+    assert_eq!((office.node("eve").relay, office.node("cleo").internet), (None, Some(SHUT)));
     let mut gone = removed(change);
     gone.sort_unstable();
     gone.retain(|kind| *kind != "host");
@@ -198,4 +201,41 @@ fn who_lost_all_gateways_is_changed_as_before_and_works_with_another() {
     let back = EgressEdit { routers: Some(routers), ..EgressEdit::default() };
     office.give(Command::UpdateEgress { egress, edit: back }).unwrap();
     assert_eq!(office.server.intent.client(client).unwrap().gateways, [bob]);
+}
+
+#[test]
+fn who_lost_its_internet_gateway_goes_nowhere_until_it_gets_another_or_is_to_have_none() {
+    let mut office = in_need();
+    let lab = office.server.network("lab", "10.8.0.0/24");
+    for name in ["cleo", "dan"] {
+        let (host, tags) = (office.host(name), Default::default());
+        office.give(Command::AddNode { host, network: lab, addresses: None, tags }).unwrap();
+    }
+    let host = office.host("ada");
+    office.give(Command::RemoveHost { host }).unwrap();
+    assert_eq!(office.node("cleo").internet, Some(SHUT));
+    // It still counts as a way out: there is no other beside it, and it is none for others.
+    let serves = |serves| NodeEdit { internet_gateway: Some(serves), ..NodeEdit::default() };
+    let parts = ["host `cleo`", "one that was removed from network `office`"];
+    assert_eq!(refused(office.edit("cleo", serves(true)), &parts), "internet-gateway-uses");
+    let node = |office: &Office, name: &str| office.server.intent.node_of(office.host(name), lab).unwrap().id;
+    let [cleo, dan] = ["cleo", "dan"].map(|name| node(&office, name));
+    office.give(Command::UpdateNode { node: dan, edit: serves(true) }).unwrap();
+    let through = NodeEdit {
+        internet: Edit::Set(InternetUse { gateway: Some(dan), lan: true }),
+        ..NodeEdit::default()
+    };
+    let result = office.give(Command::UpdateNode { node: cleo, edit: through });
+    assert_eq!(
+        refused(result, &["host `cleo`", "host `dan` in network `lab`", parts[1]]),
+        "internet-used-twice"
+    );
+
+    office.edit("dan", serves(true)).unwrap();
+    office.through("cleo", "dan").unwrap();
+    assert_eq!(office.node("cleo").internet.unwrap().gateway, Some(office.id("dan")));
+    let host = office.host("dan");
+    office.give(Command::RemoveHost { host }).unwrap();
+    office.edit("cleo", NodeEdit { internet: Edit::Clear, ..NodeEdit::default() }).unwrap();
+    assert_eq!(office.node("cleo").internet, None);
 }

@@ -151,7 +151,7 @@ impl Told<'_> {
         let uses = |one: Member, other: Member| match one {
             Member::Node(id) => {
                 let used = self.intent.node(id).unwrap().internet;
-                used.is_some_and(|used| Member::Node(used.gateway) == other)
+                used.and_then(|used| used.gateway).is_some_and(|gateway| Member::Node(gateway) == other)
             }
             Member::Client(_) | Member::Egress(_) => false,
         };

@@ -286,7 +286,8 @@ fn node_step(intent: &Intent, step: &Step) -> Option<RecordChange> {
         What::NodeRelay => new.relay = other.filter(|other| *other != old.id),
         What::NodeInternet => {
             let gateway = other.filter(|other| *other != old.id);
-            new.internet = gateway.map(|gateway| InternetUse { gateway, lan: c % 4 == 0 });
+            new.internet =
+                (gateway.is_some() || c % 8 == 2).then_some(InternetUse { gateway, lan: c % 4 == 0 });
         }
         other => unreachable!("{other:?} is no step of a node"),
     }
@@ -341,6 +342,7 @@ fn client_step(intent: &Intent, step: &Step) -> Option<RecordChange> {
             enabled: true,
             tags: BTreeSet::new(),
             expires: None,
+            expired: None,
             ranges: BTreeSet::new(),
             full_tunnel: false,
             dns: None,
@@ -353,6 +355,8 @@ fn client_step(intent: &Intent, step: &Step) -> Option<RecordChange> {
     let old = old?;
     let mut new = old.clone();
     new.enabled = b % 4 != 0;
+    new.expires = (b % 3 == 0).then_some(NOW);
+    new.expired = (b % 6 == 0).then_some(NOW);
     new.tags = tags(c);
     new.full_tunnel = b % 8 == 1;
     new.ranges = (b % 8 == 2).then(|| format!("172.16.{number}.0/24").parse().unwrap()).into_iter().collect();
@@ -496,7 +500,7 @@ fn goes_together(intent: &Intent) -> bool {
     let node = |id: &NodeId| intent.node(*id).is_some();
     let nodes = intent.nodes(None).all(|it| {
         it.relay.iter().all(node)
-            && it.internet.iter().all(|used| node(&used.gateway))
+            && it.internet.and_then(|used| used.gateway).iter().all(node)
             && (intent.relay_of(it).is_none() || !carries(intent, it))
     });
     let policies = (0..NETWORKS).flat_map(|network| intent.policies_in_network(network_id(network)));

@@ -43,7 +43,14 @@ pub(super) struct Life {
 impl Life {
     /// Nothing is known, so it is trusted.
     pub(super) const fn new(now: Duration) -> Self {
-        Self { since: Some(Duration::ZERO), misses: 0, steady: None, asked: Vec::new(), at: now, waiting: false }
+        Self {
+            since: Some(Duration::ZERO),
+            misses: 0,
+            steady: None,
+            asked: Vec::new(),
+            at: now,
+            waiting: false,
+        }
     }
 
     pub(super) fn standing(&self, now: Duration) -> Standing {

@@ -119,7 +119,8 @@ fn membership() -> impl Strategy<Value = (NetworkId, Membership)> {
     let own =
         (0u8..3, 6u8..9, any::<bool>(), keepalive(), option::weighted(0.1, host()), btree_set(class(), 0..2));
     let access = (any::<bool>(), vec(grant(), 0..4));
-    let internet = (host(), any::<bool>()).prop_map(|(via, lan)| InternetWay { via, lan });
+    let internet =
+        (option::weighted(0.8, host()), any::<bool>()).prop_map(|(via, lan)| InternetWay { via, lan });
     let duties = (vec(duty(), 0..2), any::<bool>(), option::weighted(0.3, internet));
     (own, access, duties).prop_map(|(own, (guarded, grants), (egress, internet_gateway, internet))| {
         let (net, address, connected, keepalive, via, classes) = own;

@@ -189,7 +189,7 @@ fn what_a_host_leads_to_is_looked_up_in_the_main_table_while_it_uses_an_internet
         let mut map = map(false);
         leads_to_the_site(&mut map, 1, Some("10.77.7.0/24"), true);
         let via = HostId::from_bytes([1; 16]);
-        map.networks.get_mut(&network(0)).unwrap().internet = Some(InternetWay { via, lan });
+        map.networks.get_mut(&network(0)).unwrap().internet = Some(InternetWay { via: Some(via), lan });
         let tunnel = interface(&map).tunnel.unwrap();
         assert_eq!(tunnel.leads_to, [SITE.parse().unwrap()].into());
         let rules = reconcile::Rule::of_tunnel(&tunnel);
@@ -197,4 +197,32 @@ fn what_a_host_leads_to_is_looked_up_in_the_main_table_while_it_uses_an_internet
         let mut switches = rules.iter().filter(|rule| rule.is_switch());
         assert!(switches.all(|switch| exception.priority < switch.priority && !exception.is_switch()));
     }
+}
+
+#[test]
+fn what_a_host_is_to_lead_to_and_does_not_is_told() {
+    let egress = |map: &mut HostMap, number: u8| {
+        let member = MemberId::from_bytes([100 + number; 16]);
+        let node = PeerNode { via: vec![OWN], ..PeerNode::new(network(number), Addresses::default()) };
+        let (_, other) = peer(number, vec![]);
+        map.peers.insert(member, Peer { key: None, nodes: vec![node], ..other });
+    };
+    let told = |map: &HostMap| -> Vec<String> {
+        let all = desired(map, &settings(), &Circumstances::default()).outcomes();
+        all.into_iter().map(|outcome| outcome.error).collect()
+    };
+    let mut own = map(false);
+    leads_to_the_site(&mut own, 0, Some("10.77.7.0/24"), true);
+    egress(&mut own, 0);
+    assert_eq!(told(&own), Vec::<String>::new());
+    own.networks.get_mut(&network(1)).unwrap().ranges = Ranges::new(SITE.parse().ok(), None).unwrap();
+    assert!(told(&own)[0].contains("a network that this host is in"), "{:?}", told(&own));
+
+    let mut twice = map(false);
+    leads_to_the_site(&mut twice, 0, Some("10.77.7.0/24"), true);
+    leads_to_the_site(&mut twice, 0, Some("10.78.7.0/24"), true);
+    egress(&mut twice, 0);
+    let duties = &mut twice.networks.get_mut(&network(0)).unwrap().egress;
+    duties[0].id = MemberId::from_bytes([50; 16]);
+    assert!(told(&twice)[0].contains("under another name already"), "{:?}", told(&twice));
 }

@@ -6,8 +6,9 @@
 use std::net::IpAddr;
 
 use api::{Problem, ProblemKind, WgQuick};
-use control::plan::{NoEndpoint, client_endpoint, client_ranges};
+use control::plan::{ClientEndpoint, ClientRanges, NoEndpoint, client_endpoint, client_ranges};
 use control::{HostInventory, Intent, Inventory};
+use ipnet::IpNet;
 use model::{Client, DnsName, Endpoint, HostName, Node};
 
 /// The configuration of a client that comes in by this gateway.
@@ -21,6 +22,11 @@ pub(super) fn of(
     let gone = || Problem::new(ProblemKind::NotFound, "the gateway was removed just now");
     let host = intent.host(gateway.host).ok_or_else(gone)?;
     let network = intent.network(client.network).ok_or_else(gone)?;
+    let ClientEndpoint { endpoint, forward } =
+        endpoint(&host.name, host.static_endpoint, inventory.host(host.id))?;
+    let ClientRanges { ranges, cut } = client_ranges(intent, client, network, endpoint.ip());
+    let forward = forward.map(|port| behind_nat(&host.name, endpoint, port));
+    let cut = cut.map(|range| left_out(&host.name, endpoint, range));
     Ok(WgQuick {
         client: client.name.clone(),
         network: network.name.clone(),
@@ -31,10 +37,26 @@ pub(super) fn of(
         search: client.dns.is_none().then(|| network.domain_below(server)).flatten(),
         mtu: client.mtu,
         gateway_key: host.wireguard_key,
-        endpoint: endpoint(&host.name, host.static_endpoint, inventory.host(host.id))?,
-        allowed: client_ranges(intent, client, network),
+        endpoint,
+        allowed: ranges,
         keepalive: client.keepalive.unwrap_or(network.keepalive),
+        notes: forward.into_iter().chain(cut).collect(),
     })
+}
+
+fn behind_nat(name: &HostName, endpoint: Endpoint, port: u16) -> String {
+    format!(
+        "gateway {name} is behind a NAT, which shows it as {endpoint}: forward UDP port {} there to port {port} of {name}, or set \
+         an endpoint (netloom host update {name} --static-endpoint ADDRESS:PORT) and take the configuration again",
+        endpoint.port()
+    )
+}
+
+fn left_out(name: &HostName, endpoint: Endpoint, range: IpNet) -> String {
+    format!(
+        "{} lies in {range} and is where gateway {name} is reached: this one address is not sent into the tunnel",
+        endpoint.ip()
+    )
 }
 
 /// Whom the client says, else the gateway, at its addresses of the families that the client has.
@@ -48,7 +70,7 @@ fn endpoint(
     name: &HostName,
     fixed: Option<Endpoint>,
     seen: Option<&HostInventory>,
-) -> Result<Endpoint, Problem> {
+) -> Result<ClientEndpoint, Problem> {
     let set = || format!("set an endpoint (`netloom host update {name} --static-endpoint ADDRESS:PORT`)");
     let refused = |detail| Problem::coded(ProblemKind::Conflict, "gateway-without-endpoint", detail);
     client_endpoint(fixed, seen).map_err(|why| match why {
@@ -79,11 +101,32 @@ mod tests {
             ["203.0.113.7:9", "203.0.113.7:10", "198.51.100.1:51820"].map(|text| text.parse().unwrap());
         let mut inventory = Inventory::default();
         let _effect = inventory.observe_seen(host, Door::First, one, now);
-        assert_eq!(endpoint(&name, None, inventory.host(host)).unwrap(), one);
+        assert_eq!(endpoint(&name, None, inventory.host(host)).unwrap().endpoint, one);
         let _effect = inventory.observe_seen(host, Door::Second, other, now);
         let problem = endpoint(&name, None, inventory.host(host)).unwrap_err();
         let text = format!("{problem:?}");
         assert!(text.contains("gateway-without-endpoint") && text.contains("every destination"), "{text}");
-        assert_eq!(endpoint(&name, Some(fixed), inventory.host(host)).unwrap(), fixed);
+        assert_eq!(endpoint(&name, Some(fixed), inventory.host(host)).unwrap().endpoint, fixed);
+    }
+
+    #[test]
+    fn a_gateway_that_is_seen_at_none_of_its_own_addresses_needs_its_port_forwarded() {
+        let (host, now) = (HostId::from_bytes([1; 16]), Timestamp::from_millis(1));
+        let name = "gw".parse().unwrap();
+        let [seen, own, public]: [Endpoint; 3] =
+            ["203.0.113.7:9999", "192.168.1.7:51820", "203.0.113.7:51820"].map(|text| text.parse().unwrap());
+        let mut inventory = Inventory::default();
+        let _effect = inventory.observe_seen(host, Door::First, seen, now);
+        let forward =
+            |inventory: &Inventory, fixed| endpoint(&name, fixed, inventory.host(host)).unwrap().forward;
+        assert_eq!(forward(&inventory, None), None, "nobody knows its own addresses yet");
+        let report = |local| wire::Report { local, ..wire::Report::default() };
+        let _effect = inventory.observe_report(host, &report(vec![own]), now);
+        assert_eq!(forward(&inventory, None), Some(51820));
+        let note = behind_nat(&name, seen, 51820);
+        assert!(note.contains("forward UDP port 9999") && note.contains("--static-endpoint"), "{note}");
+        assert_eq!(forward(&inventory, Some(public)), None, "somebody says where it is");
+        let _effect = inventory.observe_report(host, &report(vec![own, public]), now);
+        assert_eq!(forward(&inventory, None), None);
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use api::{
     Client, ClientSelector, ClientSession, ConfigFormat, ConfigQuery, CreateClient, CreatedClient, DryRun,
     FieldError, HostSelector, NetworkSelector, Page, Paging, PatchClient, Problem, ProblemKind, QrCode,
-    QrCodeError, Written,
+    QrCodeError, Removal, RemoveQuery, Written,
 };
 use axum::Json;
 use axum::extract::State;
@@ -19,6 +19,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
+use super::removal::remove;
 use super::tried::tried;
 use super::{Admin, Answer, Failure, Problems, Shared, client_config, find, name};
 use crate::brain::now;
@@ -46,7 +47,7 @@ fn session(intent: &Intent, inventory: &Inventory, client: &model::Client) -> Cl
     let told = inventory.host(host).is_some_and(|gateway| gateway.online);
     let gateway = intent.node_of(host, client.network).and_then(|node| name::node(intent, node.id));
     ClientSession {
-        online: told && client.enabled && now().since(seen.handshake) < SESSION_TOLD,
+        online: told && client.is_let_in() && now().since(seen.handshake) < SESSION_TOLD,
         last_handshake: Some(seen.handshake),
         endpoint: seen.endpoint(),
         gateway,
@@ -83,11 +84,15 @@ fn shown_once(
         qr_svg: None,
         qr_png: None,
         note: None,
+        notes: Vec::new(),
     };
     let config = first_gateway(intent, client)
         .and_then(|gateway| client_config::of((intent, inventory), domain, client, gateway, private_key));
     let config = match config {
-        Ok(config) => config.to_string(),
+        Ok(config) => {
+            created.notes.clone_from(&config.notes);
+            config.to_string()
+        }
         Err(problem) => {
             created.note = Some(problem.detail);
             return Ok(created);
@@ -143,14 +148,14 @@ pub(super) async fn create(
     let expires = create.expiry(now()).map_err(|error| Problem::of_fields(vec![FieldError::from(error)]))?;
     let addresses = create.addresses();
     let gateways = match create.gateways.is_empty() {
-        true => all_gateways(&intent, network)?,
+        true => all_gateways(&intent, network, create.full_tunnel)?,
         false => gateways(&intent, network, &create.gateways)?,
     };
     let owner = create.owner.as_ref().map(|owner| find::user(&intent, owner)).transpose()?;
     let owner = owner.map(|owner| owner.id);
     let pair = create.public_key.is_none().then(Pair::new).transpose()?;
     let key = pair.as_ref().map(Pair::public).or(create.public_key).context("one of the two is there")?;
-    let CreateClient { name, tags, ranges, full_tunnel, dns, mtu, keepalive, .. } = create;
+    let CreateClient { name, enabled, tags, ranges, full_tunnel, dns, mtu, keepalive, .. } = create;
     let command = Command::CreateClient(NewClient {
         network: network.id,
         name,
@@ -158,6 +163,7 @@ pub(super) async fn create(
         addresses,
         gateways,
         owner,
+        enabled,
         tags,
         expires,
         ranges,
@@ -176,19 +182,27 @@ fn gateways(intent: &Intent, network: &Network, wanted: &[HostSelector]) -> Resu
     wanted.iter().map(|gateway| find::node_in(intent, network, gateway).map(|node| node.id)).collect()
 }
 
-/// All nodes that let clients in, by name.
-fn all_gateways(intent: &Intent, network: &Network) -> Result<Vec<NodeId>, Failure> {
-    let nodes = intent.nodes_in_network(network.id, None).filter(|node| node.duties.remote_access);
-    let mut named: Vec<_> = nodes.filter_map(|node| Some((&intent.host(node.host)?.name, node.id))).collect();
+/// The nodes that let such a client in, who take part before who pauses, then by name: as many as one client may have.
+fn all_gateways(intent: &Intent, network: &Network, full_tunnel: bool) -> Result<Vec<NodeId>, Failure> {
+    let would_do =
+        |node: &&Node| node.duties.remote_access && !node.pending && (node.duties.internet || !full_tunnel);
+    let nodes = intent.nodes_in_network(network.id, None).filter(would_do);
+    let named = nodes.filter_map(|node| Some((!node.connected, &intent.host(node.host)?.name, node.id)));
+    let mut named: Vec<_> = named.collect();
     named.sort_unstable();
+    named.truncate(control::MOST_GATEWAYS);
     if named.is_empty() {
+        let (besides, more) = match full_tunnel {
+            true => (" and is a way to the internet", " and `internet_gateway`"),
+            false => ("", ""),
+        };
         let detail = format!(
-            "network `{}` has no node that lets clients in; make one a gateway first (`remote_access`)",
+            "network `{}` has no node that lets clients in{besides}; make one a gateway first (`remote_access`{more})",
             network.name
         );
         return Err(Problem::coded(ProblemKind::Conflict, "no-gateway", detail).into());
     }
-    Ok(named.into_iter().map(|(_, node)| node).collect())
+    Ok(named.into_iter().map(|(_, _, node)| node).collect())
 }
 
 /// One client
@@ -221,6 +235,7 @@ pub(super) async fn patch(
     let client = find::client(&intent, network, &client)?.id;
     let expires = patch.expiry(now()).map_err(|error| Problem::of_fields(vec![FieldError::from(error)]))?;
     let gateways = patch.gateways.as_ref().map(|wanted| gateways(&intent, network, wanted)).transpose()?;
+    let addresses = patch.addresses();
     let PatchClient {
         name, public_key, owner, enabled, tags, ranges, full_tunnel, dns, mtu, keepalive, ..
     } = patch;
@@ -228,6 +243,7 @@ pub(super) async fn patch(
     let edit = ClientEdit {
         name,
         key: public_key,
+        addresses,
         gateways,
         owner: owner.into_change().into(),
         enabled,
@@ -250,17 +266,19 @@ pub(super) async fn patch(
 }
 
 /// Remove a client
+///
+/// The answer names the policies and tests that went with it, or speak of fewer; a dry run says so before.
 #[utoipa::path(delete, path = "/api/v1/networks/{network}/clients/{client}", tag = "clients",
-    params(("network" = api::schema::Selector, Path), ("client" = api::schema::Selector, Path)),
-    responses((status = 204, description = "Removed"), Problems))]
+    params(("network" = api::schema::Selector, Path), ("client" = api::schema::Selector, Path), RemoveQuery),
+    responses((status = 200, body = Removal), Problems))]
 pub(super) async fn delete(
     State(admin): State<Shared>,
     caller: Caller,
     Segments((network, client)): Segments<(NetworkSelector, ClientSelector)>,
-) -> Result<StatusCode, Failure> {
+    Params(RemoveQuery { dry_run }): Params<RemoveQuery>,
+) -> Answer<Removal> {
     let client = found(&admin.parts.brain.intent(), &network, &client)?;
-    admin.submit(caller.actor, Command::DeleteClient { client }).await?;
-    Ok(StatusCode::NO_CONTENT)
+    remove(&admin, &caller, Command::DeleteClient { client }, dry_run).await
 }
 
 fn found(intent: &Intent, network: &NetworkSelector, client: &ClientSelector) -> Result<ClientId, Failure> {

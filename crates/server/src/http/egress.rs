@@ -3,18 +3,20 @@
 use std::collections::BTreeSet;
 
 use api::{
-    CreateEgress, Egress, EgressSelector, NetworkSelector, Page, Paging, PatchEgress, Problem, Router,
-    SetRouter,
+    CreateEgress, Edit, Egress, EgressSelector, NetworkSelector, Page, Paging, PatchEgress, Problem,
+    ProblemKind, Removal, RemoveQuery, Router, SetRouter,
 };
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use control::{Command, EgressEdit, Intent, Inventory, NewEgress};
+use ipnet::IpNet;
 use model::Network;
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
-use super::{Answer, Failure, Problems, Shared, find, name};
+use super::removal::remove;
+use super::{Admin, Answer, Failure, Problems, Shared, find, name};
 
 fn show(intent: &Intent, inventory: &Inventory, egress: &model::Egress) -> Result<Egress, Failure> {
     let network = intent.network(egress.network).ok_or_else(|| find::gone("network"))?;
@@ -23,7 +25,42 @@ fn show(intent: &Intent, inventory: &Inventory, egress: &model::Egress) -> Resul
         let online = inventory.host(node.host).is_some_and(|seen| seen.online);
         Some(Router { node, priority: router.priority, online })
     };
-    Ok(Egress::of(egress, network, egress.routers.iter().filter_map(router).collect()))
+    let routers = egress.routers.iter().filter_map(router).collect();
+    Ok(Egress::of(egress, network, routers, notes(intent, inventory, egress)))
+}
+
+/// Routers that are only seen within the range. They may be seen elsewhere in a moment, and their peers reach them beside the
+/// range's route; whatever else speaks to that address goes to the range.
+fn notes(intent: &Intent, inventory: &Inventory, egress: &model::Egress) -> Vec<String> {
+    let range = egress.reached_as();
+    let routers = egress.routers.iter().filter_map(|router| intent.host(intent.node(router.node)?.host));
+    let seen = routers.filter(|host| host.static_endpoint.is_none()).filter_map(|host| {
+        let seen = inventory.host(host.id)?.seen();
+        Some((&host.name, seen.into_iter().find(|endpoint| range.contains(&endpoint.ip()))?))
+    });
+    let note = |(name, endpoint)| {
+        format!(
+            "router `{name}` is seen at {endpoint}, which lies in {range}: machines that reach it there and nowhere else may \
+             lose it; choose a smaller range or a mapped one, or give it an endpoint of its own \
+             (`netloom host update {name} --static-endpoint ADDRESS:PORT`)"
+        )
+    };
+    seen.map(note).collect()
+}
+
+/// Refuses a range that holds an address by which agents know the server: they would look for it behind a router.
+fn refuse_server(admin: &Admin, range: IpNet) -> Result<(), Failure> {
+    let settings = &admin.parts.settings;
+    match settings.server_addresses().into_iter().find(|ip| range.contains(ip)) {
+        None => Ok(()),
+        Some(ip) => {
+            let detail = format!(
+                "{range} holds {ip}, at which agents reach the server: they would look for it behind a router; choose smaller \
+                 ranges, or a `mapped` one"
+            );
+            Err(Problem::coded(ProblemKind::Conflict, "range-holds-server", detail).into())
+        }
+    }
 }
 
 /// The routers in order; each node at most once.
@@ -32,6 +69,10 @@ fn routers(
     network: &Network,
     wanted: &[SetRouter],
 ) -> Result<BTreeSet<model::Router>, Failure> {
+    if wanted.iter().any(|one| one.priority.is_some()) && wanted.iter().any(|one| one.priority.is_none()) {
+        let message = "give each router a priority, or none of them: then their places in the list are";
+        return Err(Problem::of_field("routers", message).into());
+    }
     let mut routers: BTreeSet<model::Router> = BTreeSet::new();
     for (place, SetRouter { node, priority }) in wanted.iter().enumerate() {
         let found = find::node_in(intent, network, node)?.id;
@@ -78,6 +119,7 @@ pub(super) async fn create(
     let network = found.id;
     let CreateEgress { name, range, mapped, routers: wanted, nat, enabled } = create;
     let routers = routers(&intent, found, &wanted)?;
+    refuse_server(&admin, mapped.unwrap_or(range))?;
     let new = NewEgress { network, name: name.clone(), range, mapped, routers, nat, enabled };
     let committed = admin.submit(caller.actor, Command::CreateEgress(new)).await?;
     let made = committed.intent.egress_by_name(network, &name).ok_or_else(|| find::gone("egress range"))?;
@@ -111,8 +153,14 @@ pub(super) async fn patch(
 ) -> Answer<Egress> {
     let intent = admin.parts.brain.intent();
     let network = find::network(&intent, &network)?;
-    let egress = find::egress(&intent, network, &egress)?.id;
+    let before = find::egress(&intent, network, &egress)?;
+    let egress = before.id;
     let PatchEgress { name, mapped, routers: wanted, nat, enabled } = patch;
+    match mapped {
+        Edit::Keep => {}
+        Edit::Set(mapped) => refuse_server(&admin, mapped)?,
+        Edit::Clear => refuse_server(&admin, before.range)?,
+    }
     let routers = wanted.map(|wanted| routers(&intent, network, &wanted)).transpose()?;
     let edit = EgressEdit { name, mapped: mapped.into_change().into(), routers, nat, enabled };
     let committed = admin.submit(caller.actor, Command::UpdateEgress { egress, edit }).await?;
@@ -121,16 +169,18 @@ pub(super) async fn patch(
 }
 
 /// Remove a way to a range
+///
+/// The answer names the policies and tests that went with it, or speak of fewer; a dry run says so before.
 #[utoipa::path(delete, path = "/api/v1/networks/{network}/egress/{egress}", tag = "egress",
-    params(("network" = api::schema::Selector, Path), ("egress" = api::schema::Selector, Path)),
-    responses((status = 204, description = "Removed"), Problems))]
+    params(("network" = api::schema::Selector, Path), ("egress" = api::schema::Selector, Path), RemoveQuery),
+    responses((status = 200, body = Removal), Problems))]
 pub(super) async fn delete(
     State(admin): State<Shared>,
     caller: Caller,
     Segments((network, egress)): Segments<(NetworkSelector, EgressSelector)>,
-) -> Result<StatusCode, Failure> {
+    Params(RemoveQuery { dry_run }): Params<RemoveQuery>,
+) -> Answer<Removal> {
     let intent = admin.parts.brain.intent();
     let egress = find::egress(&intent, find::network(&intent, &network)?, &egress)?.id;
-    admin.submit(caller.actor, Command::DeleteEgress { egress }).await?;
-    Ok(StatusCode::NO_CONTENT)
+    remove(&admin, &caller, Command::DeleteEgress { egress }, dry_run).await
 }

@@ -2,18 +2,18 @@
 
 use api::{
     CutOff, Facts, Failure as HostFailure, Host, HostFilter, HostNetwork, HostSelector, Inventory,
-    KeyRotation, Nat, Page, PatchHost, RotateQuery,
+    KeyRotation, Nat, Page, PatchHost, Removal, RemoveQuery, RotateQuery,
 };
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use control::{Command, Intent, Rejection, authorise_administration};
 use model::{Generation, HostId};
 use wire::NatMapping;
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
-use super::{Answer, Failure, Problems, Shared, find};
+use super::removal::remove;
+use super::{Answer, Problems, Shared, find};
 use crate::brain::Told;
 
 fn show(intent: &Intent, told: &Told, host: &model::Host) -> Host {
@@ -110,7 +110,7 @@ fn cut_off(intent: &Intent, host: Option<HostId>) -> impl Iterator<Item = CutOff
     let gateways = intent.nodes(None).filter(move |node| host.is_none_or(|host| node.host == host));
     let gateways = gateways.filter(|node| node.duties.remote_access);
     gateways.flat_map(|node| {
-        let clients = intent.clients_of_gateway(node.id).filter(|client| client.enabled);
+        let clients = intent.clients_of_gateway(node.id).filter(|client| client.is_let_in());
         clients.filter_map(|client| {
             Some(CutOff {
                 client: client.name.clone(),
@@ -160,14 +160,17 @@ pub(super) async fn rotate_keys(
 }
 
 /// Remove a host from everything; its agent takes its tunnels down
-#[utoipa::path(delete, path = "/api/v1/hosts/{host}", tag = "hosts", params(("host" = api::schema::Selector, Path)),
-    responses((status = 204, description = "Removed"), Problems))]
+///
+/// The answer names what went with it, and what goes on without it; a dry run says so before.
+#[utoipa::path(delete, path = "/api/v1/hosts/{host}", tag = "hosts",
+    params(("host" = api::schema::Selector, Path), RemoveQuery),
+    responses((status = 200, body = Removal), Problems))]
 pub(super) async fn delete(
     State(admin): State<Shared>,
     caller: Caller,
     Segments(host): Segments<HostSelector>,
-) -> Result<StatusCode, Failure> {
+    Params(RemoveQuery { dry_run }): Params<RemoveQuery>,
+) -> Answer<Removal> {
     let host = find::host(&admin.parts.brain.intent(), &host)?.id;
-    admin.submit(caller.actor, Command::RemoveHost { host }).await?;
-    Ok(StatusCode::NO_CONTENT)
+    remove(&admin, &caller, Command::RemoveHost { host }, dry_run).await
 }

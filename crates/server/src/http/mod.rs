@@ -22,6 +22,7 @@ mod passwords;
 mod policies;
 mod policy_tests;
 mod probes;
+mod removal;
 mod server;
 mod sessions;
 mod subjects;

@@ -2,16 +2,17 @@
 
 use api::{
     AddNode, DryRun, FieldError, HostSelector, NetworkSelector, Node, NodeRelations, Page, Paging, PatchNode,
-    Problem, UseInternet, Written,
+    Problem, Removal, RemoveQuery, UseInternet, Written,
 };
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use control::{Command, Intent, Inventory, NodeEdit, Rejection};
-use model::{InternetUse, NodeId};
+use model::{InternetUse, Network, NodeId};
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
+use super::removal::remove;
 use super::tried::tried;
 use super::{Admin, Answer, Failure, Problems, Shared, find, name};
 use crate::brain::now;
@@ -21,7 +22,7 @@ fn show(intent: &Intent, inventory: &Inventory, node: &model::Node) -> Option<No
     let relations = NodeRelations {
         relay: node.relay.and_then(named),
         relayed_by: intent.relay_of(node).and_then(|relay| named(relay.id)),
-        internet: node.internet.and_then(|used| named(used.gateway)),
+        internet: node.internet.and_then(|used| named(used.gateway?)),
         online: inventory.host(node.host).is_some_and(|seen| seen.online),
     };
     Some(Node::of(node, intent.network(node.network)?, intent.host(node.host)?, relations))
@@ -99,9 +100,7 @@ pub(super) async fn patch(
     let addresses = patch.addresses(node.addresses);
     let PatchNode { connected, tags, remote_access, internet_gateway, relay, internet, .. } = patch;
     let relay = relay.try_map(|relay| find::node_in(&intent, network, &relay).map(|node| node.id))?;
-    let internet = internet.try_map(|UseInternet { gateway, lan }| {
-        find::node_in(&intent, network, &gateway).map(|node| InternetUse { gateway: node.id, lan })
-    })?;
+    let internet = internet.try_map(|wanted| way_out(&intent, node, network, wanted))?;
     let edit = NodeEdit {
         connected,
         approve: false,
@@ -119,6 +118,24 @@ pub(super) async fn patch(
         return Ok(Json(Written::Tried(tried(&admin, intent, caller.actor, command, network).await?)));
     }
     Ok(Json(Written::Done(update(&admin, &caller, node, edit).await?)))
+}
+
+/// The way to the internet of a node: what is left open stays as it is.
+fn way_out(
+    intent: &Intent,
+    node: &model::Node,
+    network: &Network,
+    UseInternet { gateway, lan }: UseInternet,
+) -> Result<InternetUse, Failure> {
+    let gateway = gateway.map(|gateway| find::node_in(intent, network, &gateway)).transpose()?;
+    let Some(used) = node.internet else {
+        let unnamed =
+            || Problem::of_field("internet", "it uses no internet gateway yet: name one (`gateway`)");
+        let gateway = gateway.ok_or_else(unnamed)?;
+        return Ok(InternetUse { gateway: Some(gateway.id), lan: lan.unwrap_or(true) });
+    };
+    let gateway = gateway.map(|gateway| gateway.id).or(used.gateway);
+    Ok(InternetUse { gateway, lan: lan.unwrap_or(used.lan) })
 }
 
 async fn update(admin: &Admin, caller: &Caller, node: NodeId, edit: NodeEdit) -> Result<Node, Failure> {
@@ -142,15 +159,17 @@ pub(super) async fn approve(
 }
 
 /// Take a host out of a network
+///
+/// The answer names what went with it, and what goes on without it; a dry run says so before.
 #[utoipa::path(delete, path = "/api/v1/networks/{network}/nodes/{node}", tag = "networks",
-    params(("network" = api::schema::Selector, Path), ("node" = api::schema::Selector, Path)),
-    responses((status = 204, description = "Removed"), Problems))]
+    params(("network" = api::schema::Selector, Path), ("node" = api::schema::Selector, Path), RemoveQuery),
+    responses((status = 200, body = Removal), Problems))]
 pub(super) async fn delete(
     State(admin): State<Shared>,
     caller: Caller,
     Segments((network, node)): Segments<(NetworkSelector, HostSelector)>,
-) -> Result<StatusCode, Failure> {
+    Params(RemoveQuery { dry_run }): Params<RemoveQuery>,
+) -> Answer<Removal> {
     let node = find::node(&admin.parts.brain.intent(), &network, &node)?.0.id;
-    admin.submit(caller.actor, Command::RemoveNode { node }).await?;
-    Ok(StatusCode::NO_CONTENT)
+    remove(&admin, &caller, Command::RemoveNode { node }, dry_run).await
 }

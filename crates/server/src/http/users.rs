@@ -1,6 +1,8 @@
 //! Accounts.
 
-use api::{CreateUser, Page, Paging, PatchUser, SetGroups, SetPassword, User, UserSelector};
+use api::{
+    CreateUser, Page, Paging, PatchUser, Removal, RemoveQuery, SetGroups, SetPassword, User, UserSelector,
+};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -8,6 +10,7 @@ use control::{Command, authorise_administration};
 
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
+use super::removal::remove;
 use super::{Answer, Failure, Problems, Shared, find};
 
 /// All accounts
@@ -74,16 +77,19 @@ pub(super) async fn set_groups(
 }
 
 /// Remove an account with its tokens
-#[utoipa::path(delete, path = "/api/v1/users/{user}", tag = "users", params(("user" = api::schema::Selector, Path)),
-    responses((status = 204, description = "Removed"), Problems))]
+///
+/// The answer names its clients, which are switched off, and the policies that went with it; a dry run says so before.
+#[utoipa::path(delete, path = "/api/v1/users/{user}", tag = "users",
+    params(("user" = api::schema::Selector, Path), RemoveQuery),
+    responses((status = 200, body = Removal), Problems))]
 pub(super) async fn delete(
     State(admin): State<Shared>,
     caller: Caller,
     Segments(user): Segments<UserSelector>,
-) -> Result<StatusCode, Failure> {
+    Params(RemoveQuery { dry_run }): Params<RemoveQuery>,
+) -> Answer<Removal> {
     let user = find::user(&admin.parts.brain.intent(), &user)?.id;
-    admin.submit(caller.actor, Command::DeleteUser { user }).await?;
-    Ok(StatusCode::NO_CONTENT)
+    remove(&admin, &caller, Command::DeleteUser { user }, dry_run).await
 }
 
 /// Set somebody's password; all log-ins of the account end

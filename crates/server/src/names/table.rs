@@ -210,7 +210,7 @@ impl Table {
 
     fn client(&self, network: NetworkId, member: MemberId) -> Option<(&HostName, Addresses)> {
         let client = self.intent.client(model::ClientId::from_bytes(*member.as_bytes()))?;
-        (client.enabled && client.network == network).then_some((&client.name, client.addresses))
+        (client.is_let_in() && client.network == network).then_some((&client.name, client.addresses))
     }
 }
 

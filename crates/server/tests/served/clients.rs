@@ -329,3 +329,63 @@ async fn a_client_stays_when_its_last_gateway_goes_and_comes_in_by_another() {
     let _client: Client = ready.admin.patch(&at(path::CLIENT), &patch).await.unwrap();
     assert_eq!(value(&text(&ready, &at(path::CLIENT_CONFIG)).await, "Endpoint"), "203.0.113.8:51820");
 }
+
+/// Makes an egress range behind `gw`.
+async fn egress(ready: &Ready, name: &str, range: &str) {
+    let create = api::CreateEgress {
+        name: name.parse().unwrap(),
+        range: range.parse().unwrap(),
+        mapped: None,
+        routers: vec![api::SetRouter { node: "far".parse().unwrap(), priority: None }],
+        nat: true,
+        enabled: true,
+    };
+    let _egress: api::Egress =
+        ready.admin.post(&path::fill(path::EGRESSES, &["home"]), &create).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_configuration_does_not_send_its_own_tunnel_into_itself_and_says_so() {
+    let ready = with_gateway().await;
+    let (_, token) = ready.admin.key("more", &["home"], None).await.unwrap();
+    Agent::join(&token, "far").await.unwrap();
+    egress(&ready, "site", "203.0.113.0/29").await;
+    let created: CreatedClient = ready.admin.post(&clients(), &named("phone")).await.unwrap();
+    let config = created.config.unwrap();
+    assert_eq!(value(&config, "Endpoint"), "203.0.113.7:51820");
+    let left = "10.1.0.0/16, 203.0.113.0/30, 203.0.113.4/31, 203.0.113.6/32";
+    assert_eq!(value(&config, "AllowedIPs"), left);
+    let note = "203.0.113.7 lies in 203.0.113.0/29 and is where gateway gw is reached";
+    assert!(created.notes[0].starts_with(note) && config.contains(note), "{:?} {config}", created.notes);
+    assert!(created.note.is_none(), "nothing is missing");
+}
+
+#[tokio::test]
+async fn a_client_that_names_no_gateway_gets_those_that_do_what_it_needs() {
+    let ready = with_gateway().await;
+    let (_, token) = ready.admin.key("more", &["home"], None).await.unwrap();
+    let full = |name| CreateClient { full_tunnel: true, ..named(name) };
+    let refused = ready.admin.post::<CreatedClient>(&clients(), &full("phone")).await.unwrap_err();
+    assert_eq!((refused.status(), refused.code()), (409, "no-gateway"));
+    assert!(refused.to_string().contains("a way to the internet"), "{refused}");
+    let out = gateway(&ready, &token, "out", "203.0.113.8:51820").await;
+    let at_out = path::fill(path::NODE, &["home", "out"]);
+    let patch = PatchNode { internet_gateway: Some(true), ..PatchNode::default() };
+    let _node: Node = ready.admin.patch(&at_out, &patch).await.unwrap();
+    let phone: CreatedClient = ready.admin.post(&clients(), &full("phone")).await.unwrap();
+    assert_eq!(phone.client.gateways.iter().map(|gateway| gateway.id).collect::<Vec<_>>(), [out.id]);
+    for number in 0..16 {
+        gateway(&ready, &token, &format!("a{number}"), "203.0.113.9:51820").await;
+    }
+    let pause = PatchNode { connected: Some(false), ..PatchNode::default() };
+    let _node: Node = ready.admin.patch(&path::fill(path::NODE, &["home", "a0"]), &pause).await.unwrap();
+    let tablet = CreateClient { enabled: false, ..named("tablet") };
+    let tablet: CreatedClient = ready.admin.post(&clients(), &tablet).await.unwrap();
+    let names: Vec<String> = tablet.client.gateways.iter().map(|it| it.host_name.to_string()).collect();
+    assert!(names.len() == 16 && !names.contains(&"a0".to_owned()), "{names:?}");
+    assert!(!tablet.client.enabled);
+    let moved = PatchClient { v4: "10.1.9.9".parse().ok(), ..PatchClient::default() };
+    let moved: Client =
+        ready.admin.patch(&path::fill(path::CLIENT, &["home", "tablet"]), &moved).await.unwrap();
+    assert_eq!(moved.v4, "10.1.9.9".parse().ok());
+}

@@ -2,14 +2,17 @@
 
 use api::{
     CreateEgress, CreateKey, CreateNetwork, Edit, Egress, Host, KeyRotation, Network, Node, PatchEgress,
-    PatchHost, PatchNetwork, PatchNode, SetGroups, SetRouter, UseInternet, User, path,
+    PatchHost, PatchNetwork, PatchNode, Removal, SetGroups, SetRouter, UseInternet, User, path,
 };
 use testkit::fleet::{Agent, Method};
 
-use crate::running::{Ready, start};
+use crate::running::{Ready, start, start_with};
 
 async fn with_nodes(names: &[&str]) -> Ready {
-    let ready = start().await;
+    joined(start().await, names).await
+}
+
+async fn joined(ready: Ready, names: &[&str]) -> Ready {
     let token = ready.network("home", "10.1.0.0/16").await;
     for name in names {
         Agent::join(&token, name).await.unwrap();
@@ -50,6 +53,11 @@ async fn an_egress_range_lives_with_its_routers() {
     let twice = CreateEgress { routers: vec![router("r1"), router("r1")], ..create.clone() };
     let refused = ready.admin.post::<Egress>(&egresses, &twice).await.unwrap_err();
     assert!(refused.to_string().contains("`r1` is there twice"), "{refused}");
+
+    let mixed = vec![SetRouter { priority: Some(10), ..router("r1") }, router("r2")];
+    let mixed = CreateEgress { routers: mixed, ..create.clone() };
+    let refused = ready.admin.post::<Egress>(&egresses, &mixed).await.unwrap_err();
+    assert!(refused.to_string().contains("each router a priority, or none"), "{refused}");
 
     let patch = PatchEgress {
         mapped: Edit::Set("100.64.7.0/24".parse().unwrap()),
@@ -94,7 +102,7 @@ async fn nodes_are_reached_through_relays_and_hubs_and_chains_are_refused() {
 #[tokio::test]
 async fn a_node_goes_to_the_internet_through_a_gateway() {
     let ready = with_nodes(&["gw", "a"]).await;
-    let internet = UseInternet { gateway: "gw".parse().unwrap(), lan: false };
+    let internet = UseInternet { gateway: Some("gw".parse().unwrap()), lan: Some(false) };
     let through = PatchNode { internet: Edit::Set(internet), ..PatchNode::default() };
     let refused = ready.admin.patch::<Node>(&node("a"), &through).await.unwrap_err();
     assert_eq!((refused.status(), refused.code()), (409, "not-an-internet-gateway"));
@@ -102,7 +110,19 @@ async fn a_node_goes_to_the_internet_through_a_gateway() {
     assert!(ready.admin.patch::<Node>(&node("gw"), &duty).await.unwrap().internet_gateway);
     let a: Node = ready.admin.patch(&node("a"), &through).await.unwrap();
     let internet = a.internet.unwrap();
-    assert_eq!((internet.gateway.host_name.to_string(), internet.lan), ("gw".to_owned(), false));
+    assert_eq!((internet.gateway.unwrap().host_name.to_string(), internet.lan), ("gw".to_owned(), false));
+    let with = |gateway, lan| PatchNode {
+        internet: Edit::Set(UseInternet { gateway, lan }),
+        ..PatchNode::default()
+    };
+    let a: Node = ready.admin.patch(&node("a"), &with(None, Some(true))).await.unwrap();
+    let internet = a.internet.unwrap();
+    assert_eq!((internet.gateway.unwrap().host_name.to_string(), internet.lan), ("gw".to_owned(), true));
+    let refused = ready.admin.patch::<Node>(&node("gw"), &with(None, Some(true))).await.unwrap_err();
+    assert!(refused.to_string().contains("uses no internet gateway yet"), "{refused}");
+    ready.admin.delete(&path::fill(path::HOST, &["gw"])).await.unwrap();
+    let shut = ready.admin.get::<Node>(&node("a")).await.unwrap().internet.unwrap();
+    assert_eq!((shut.gateway, shut.lan), (None, true), "nothing goes out until somebody chooses");
     let back = PatchNode { internet: Edit::Clear, ..PatchNode::default() };
     assert_eq!(ready.admin.patch::<Node>(&node("a"), &back).await.unwrap().internet, None);
 }
@@ -172,4 +192,85 @@ async fn a_user_is_put_into_groups() {
     let user: User = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!(user.groups, groups.groups);
     assert_eq!(ready.admin.get::<User>(&path::fill(path::USER, &["root"])).await.unwrap(), user);
+}
+
+fn range(name: &str, range: &str, routers: &[&str]) -> CreateEgress {
+    CreateEgress {
+        name: name.parse().unwrap(),
+        range: range.parse().unwrap(),
+        mapped: None,
+        routers: routers.iter().map(|name| router(name)).collect(),
+        nat: true,
+        enabled: true,
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_holds_the_server_is_refused() {
+    let ready = joined(start_with("url = \"https://192.0.2.7:8443\"").await, &["r1"]).await;
+    let egresses = path::fill(path::EGRESSES, &["home"]);
+    let lab = range("lab", "192.0.2.0/24", &["r1"]);
+    let refused = ready.admin.post::<Egress>(&egresses, &lab).await.unwrap_err();
+    assert_eq!((refused.status(), refused.code()), (409, "range-holds-server"));
+    assert!(refused.to_string().contains("192.0.2.7"), "{refused}");
+    let mapped = CreateEgress { mapped: "198.51.100.0/24".parse().ok(), ..lab };
+    let _made: Egress = ready.admin.post(&egresses, &mapped).await.unwrap();
+    let at = path::fill(path::EGRESS, &["home", "lab"]);
+    let cleared = PatchEgress { mapped: Edit::Clear, ..PatchEgress::default() };
+    let refused = ready.admin.patch::<Egress>(&at, &cleared).await.unwrap_err();
+    assert_eq!(refused.code(), "range-holds-server");
+}
+
+#[tokio::test]
+async fn what_goes_with_a_host_is_said_before_and_after() {
+    let ready = with_nodes(&["r1", "a", "b"]).await;
+    let duty = PatchNode { remote_access: Some(true), internet_gateway: Some(true), ..PatchNode::default() };
+    let _node: Node = ready.admin.patch(&node("r1"), &duty).await.unwrap();
+    let internet = Edit::Set(UseInternet { gateway: Some("r1".parse().unwrap()), lan: None });
+    let _node: Node =
+        ready.admin.patch(&node("a"), &PatchNode { internet, ..PatchNode::default() }).await.unwrap();
+    let _egress: Egress = ready
+        .admin
+        .post(&path::fill(path::EGRESSES, &["home"]), &range("site", "192.168.7.0/24", &["r1"]))
+        .await
+        .unwrap();
+    let phone = serde_json::json!({ "name": "phone" });
+    let _client: api::CreatedClient =
+        ready.admin.post(&path::fill(path::CLIENTS, &["home"]), &phone).await.unwrap();
+    for (name, from) in [("to r1", vec!["node:a"]), ("from some", vec!["node:b", "node:r1"])] {
+        let to = if name == "to r1" { "node:r1" } else { "node:a" };
+        let policy = serde_json::json!({ "name": name, "from": from, "to": [to] });
+        let _policy: api::Policy =
+            ready.admin.post(&path::fill(path::POLICIES, &["home"]), &policy).await.unwrap();
+    }
+    let test =
+        serde_json::json!({ "from": "node:a", "to": "node:r1", "service": "tcp/22", "expect": "allow" });
+    let _test: api::PolicyTest =
+        ready.admin.post(&path::fill(path::POLICY_TESTS, &["home"]), &test).await.unwrap();
+
+    let at = path::fill(path::HOST, &["r1"]);
+    let remove = async |at: &str| -> Removal {
+        let reply = ready.admin.send(Method::DELETE, at, "text/plain", Vec::new()).await.unwrap();
+        serde_json::from_slice(&reply.body).unwrap()
+    };
+    let tried = remove(&format!("{at}?dry_run=true")).await;
+    let told = |removal: &Removal| {
+        let one = |it: &api::Affected| {
+            (serde_json::to_value(it.fate).unwrap().as_str().unwrap().to_owned(), it.name.clone())
+        };
+        removal.affected.iter().map(one).collect::<Vec<_>>()
+    };
+    let expected = [
+        ("policy_removed", "to r1"),
+        ("policy_narrowed", "from some"),
+        ("policy_test_removed", "node:a to node:r1 by tcp/22"),
+        ("client_without_gateway", "phone"),
+        ("egress_without_router", "site"),
+        ("node_without_internet", "a"),
+    ];
+    assert_eq!(told(&tried), expected.map(|(fate, name)| (fate.to_owned(), name.to_owned())));
+    assert!(tried.dry_run && ready.admin.host("r1").await.is_ok(), "nothing is removed");
+    let removed = remove(&at).await;
+    assert_eq!((removed.dry_run, removed.affected_count, told(&removed)), (false, 6, told(&tried)));
+    assert_eq!(ready.admin.get::<Host>(&at).await.unwrap_err().status(), 404);
 }

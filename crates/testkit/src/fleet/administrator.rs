@@ -138,7 +138,7 @@ impl Administrator {
     /// `DELETE`.
     pub async fn delete(&self, path: &str) -> Result<(), ApiError> {
         let reply = self.send(Method::DELETE, path, "text/plain", Vec::new()).await?;
-        if reply.status != 204 || !reply.body.is_empty() {
+        if !matches!((reply.status, reply.body.is_empty()), (204, true) | (200, false)) {
             return Err(anyhow!("{path} was deleted with status {}", reply.status).into());
         }
         Ok(())

@@ -126,7 +126,7 @@ fn node_edit(stage: &mut Stage, line: &mut Line, network: NetworkId) -> Result<N
         remote_access: line.yes("clients")?,
         internet_gateway: line.yes("way-out")?,
         relay: edit_node(stage, line, "relay", network)?,
-        internet: map(internet, |gateway| InternetUse { gateway, lan }),
+        internet: map(internet, |gateway| InternetUse { gateway: Some(gateway), lan }),
         expires: expires(stage, line)?,
     })
 }
@@ -138,6 +138,7 @@ fn client_edit(stage: &mut Stage, line: &mut Line, network: NetworkId) -> Result
     Ok(ClientEdit {
         name: line.option("name")?,
         key: key.map(|text| WgPublicKey::from_bytes(bytes(&text))),
+        addresses: addresses(line)?,
         gateways: gateways.map(|names| names.iter().map(|name| node_id(stage, name, network)).collect()),
         owner: map(owner, |name| -> UserId { user_id(stage, &name) }),
         enabled: None,
@@ -160,16 +161,16 @@ pub(super) fn client(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Comma
     let switched = |on| ClientEdit { enabled: Some(on), ..ClientEdit::default() };
     let command = match verb.as_str() {
         "create" => {
-            let addresses = addresses(line)?;
             let edit = client_edit(stage, line, network)?;
             let key = || WgPublicKey::from_bytes(bytes(&format!("{name}.1")));
             Command::CreateClient(NewClient {
                 network,
                 key: edit.key.unwrap_or_else(key),
                 name,
-                addresses,
+                addresses: edit.addresses,
                 gateways: edit.gateways.unwrap_or_default(),
                 owner: set(edit.owner),
+                enabled: true,
                 tags: edit.tags.unwrap_or_default(),
                 expires: set(edit.expires),
                 ranges: edit.ranges.unwrap_or_default(),

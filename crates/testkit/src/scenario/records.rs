@@ -133,8 +133,9 @@ impl Stage {
         ]
     }
 
-    fn internet(&self, gateway: impl ToString, lan: bool) -> String {
-        format!("{}{}", self.name(gateway), if lan { " beside the LAN" } else { "" })
+    fn internet(&self, gateway: Option<impl ToString>, lan: bool) -> String {
+        let gateway = gateway.map_or_else(|| "nobody".to_owned(), |gateway| self.name(gateway));
+        format!("{gateway}{}", if lan { " beside the LAN" } else { "" })
     }
 
     fn served(&self, record: &Record) -> Fields {
@@ -145,6 +146,7 @@ impl Stage {
                 ("addresses", list(client.addresses.iter())),
                 ("gateways", list(client.gateways.iter().map(|node| self.name(node)))),
                 ("enabled", client.enabled.to_string()),
+                ("expired", flag(client.is_over())),
                 ("owner", option(client.owner.map(|owner| self.name(owner)))),
                 ("tags", list(&client.tags)),
                 ("expires", option(client.expires)),

@@ -153,7 +153,8 @@ impl Map {
         if self.own.is_none() || delta.base != self.generation {
             return Followed::Misfit;
         }
-        let Delta { base: _, generation, host, server, networks, networks_gone, peers, peers_gone, .. } = delta;
+        let Delta { base: _, generation, host, server, networks, networks_gone, peers, peers_gone, .. } =
+            delta;
         self.generation = generation;
         self.own = host.or_else(|| self.own.take());
         self.server = server.unwrap_or_else(|| std::mem::take(&mut self.server));

@@ -50,6 +50,7 @@ impl World {
             addresses: None,
             gateways,
             owner: self.user(b).filter(|_| a.is_multiple_of(2)),
+            enabled: true,
             tags: tags(a),
             expires: None,
             ranges: BTreeSet::new(),

@@ -67,14 +67,14 @@ impl World {
             let node = self.server.intent.node(*gateway).filter(|node| node.takes_part())?;
             let host = self.server.intent.host(node.host)?;
             let seen = self.server.inventory.host(host.id);
-            let endpoint = client_endpoint(host.static_endpoint, seen).ok()?;
+            let endpoint = client_endpoint(host.static_endpoint, seen).ok()?.endpoint;
             Some((self.by_id.get(&host.id).copied()?, host.wireguard_key, endpoint))
         });
         let found = gateways.clone().nth(choice).or_else(|| gateways.clone().next());
         let Some((gateway, gateway_key, endpoint)) = found else { return };
         let network = self.server.intent.network(intended.network).expect("a client's network");
-        let allowed: BTreeSet<IpNet> =
-            client_ranges(&self.server.intent, &intended, network).into_iter().collect();
+        let ranges = client_ranges(&self.server.intent, &intended, network, endpoint.ip()).ranges;
+        let allowed: BTreeSet<IpNet> = ranges.into_iter().collect();
         let keepalive = intended.keepalive.unwrap_or(network.keepalive);
         let (now, client_number) = (self.now, client);
         let client = &mut self.clients[client];

@@ -109,7 +109,7 @@ impl World {
         }
         let intent = &self.server.intent;
         let nodes = intent.nodes(None).filter_map(|node| node.expires);
-        let clients = intent.clients().filter(|client| client.enabled).filter_map(|client| client.expires);
+        let clients = intent.clients().filter(|client| !client.is_over()).filter_map(|client| client.expires);
         let turn = next_turn(intent, &self.server.gone(self.now), wall(self.now));
         let away = self.server.ephemeral().into_values();
         let next = nodes.chain(clients).chain(turn).chain(away).min()?;

@@ -150,7 +150,7 @@ impl<'a> Model<'a> {
     pub(super) fn uses_gateway(&self, from: End, network: usize) -> bool {
         match self.member(from, network) {
             Some(Member::Node(node)) => node.takes_part() && node.internet.is_some(),
-            Some(Member::Client(client)) => client.enabled && client.full_tunnel,
+            Some(Member::Client(client)) => client.is_let_in() && client.full_tunnel,
             Some(Member::Egress(_)) | None => false,
         }
     }
@@ -161,7 +161,7 @@ impl<'a> Model<'a> {
             return None;
         }
         let gateway = match self.member(from, network)? {
-            Member::Node(node) => self.intent.node(node.internet?.gateway)?,
+            Member::Node(node) => self.intent.node(node.internet?.gateway?)?,
             Member::Client(client) => {
                 let End::Client(number) = from else { return None };
                 let used = self.world.clients[number].gateway?;

@@ -23,7 +23,7 @@ pub(super) fn of(intent: &Intent, network: NetworkId) -> Picture {
     for client in intent.clients_in_network(network) {
         let tags = client.tags.iter().map(ToString::to_string).collect();
         let owner = client.owner.map(|owner| owner.to_string());
-        members.insert(client.id.to_string(), member(Kind::Client, tags, owner, client.enabled));
+        members.insert(client.id.to_string(), member(Kind::Client, tags, owner, client.is_let_in()));
     }
     for egress in intent.egresses_in_network(network) {
         members.insert(egress.id.to_string(), member(Kind::Egress, BTreeSet::new(), None, egress.enabled));

@@ -29,7 +29,7 @@ impl<'a> Model<'a> {
         let there = |node: &model::NodeId| self.intent.node(*node).is_some_and(Node::takes_part);
         let nodes = self.intent.nodes_in_network(id, None).filter(|node| node.takes_part());
         let clients = self.intent.clients_in_network(id);
-        let clients = clients.filter(|client| client.enabled && client.gateways.iter().any(there));
+        let clients = clients.filter(|client| client.is_let_in() && client.gateways.iter().any(there));
         let egresses = self.intent.egresses_in_network(id).filter(|egress| egress.enabled);
         let egresses = egresses.filter(|egress| egress.routers.iter().any(|router| there(&router.node)));
         let (nodes, clients) = (nodes.map(Member::Node), clients.map(Member::Client));
@@ -48,7 +48,7 @@ impl<'a> Model<'a> {
     fn are_partners(&self, network: usize, one: Member<'_>, other: Member<'_>) -> bool {
         let uses = |one: Member<'_>, other: Member<'_>| match (one, other) {
             (Member::Node(one), Member::Node(other)) => {
-                one.internet.is_some_and(|used| used.gateway == other.id)
+                one.internet.is_some_and(|used| used.gateway == Some(other.id))
             }
             (_, _) => false,
         };

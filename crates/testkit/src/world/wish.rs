@@ -275,7 +275,7 @@ impl World {
                 NodeEdit { relay: if set { Edit::Set(other) } else { Edit::Clear }, ..NodeEdit::default() }
             }
             _ => {
-                let used = InternetUse { gateway: other, lan: c.is_multiple_of(3) };
+                let used = InternetUse { gateway: Some(other), lan: c.is_multiple_of(3) };
                 NodeEdit { internet: if set { Edit::Set(used) } else { Edit::Clear }, ..NodeEdit::default() }
             }
         };

@@ -140,6 +140,41 @@ fn is_lan(ip: IpAddr) -> bool {
     }
 }
 
+#[test]
+fn a_gateway_that_is_removed_opens_nothing_until_somebody_chooses() {
+    let Scene { house, gate, node, web, neighbour: _neighbour, _home } = scene("gone");
+    let desk = house.desk().unwrap();
+    let direct = seen_from(&web, node.machine(), WEB[0]).unwrap();
+    let gate_address = seen_from(&web, gate.machine(), WEB[0]).unwrap();
+    desk.node(node.name(), &json!({"internet": {"gateway": gate.name(), "lan": false}})).unwrap();
+    eventually(patience(SOON), || {
+        let seen = seen_from(&web, node.machine(), WEB[0])?;
+        ensure!(seen == gate_address, "{} is seen at {seen:?}", node.name());
+        Ok(())
+    })
+    .unwrap();
+    let capture = Capture::start(node.machine(), "eth0", "gone").unwrap();
+    let said = house.administrator().run(["host", "delete", gate.name(), "-y"]).unwrap();
+    assert!(said.stdout.contains("nothing goes out") && said.stdout.contains(node.name()), "{said}");
+    eventually(patience(SOON), || {
+        let list = node.netclient(["list"])?;
+        ensure!(list.stdout.contains("no way to the internet"), "{list}");
+        Ok(())
+    })
+    .unwrap();
+    for to in WEB {
+        node.machine().cannot_ping(ip(to)).unwrap();
+    }
+    let strange = strange(capture.stop().unwrap(), &node);
+    assert!(strange.is_empty(), "beside the tunnel there is:\n{strange}");
+    desk.node(node.name(), &json!({"internet": Value::Null})).unwrap();
+    eventually(patience(SOON), || {
+        ensure!(seen_from(&web, node.machine(), WEB[0])? == direct, "it does not go out by itself again");
+        Ok(())
+    })
+    .unwrap();
+}
+
 fn node_lan(node: &Host) -> IpAddr {
     let said = node.machine().run("ip", ["-o", "-4", "address", "show", "dev", "eth0"]).unwrap().stdout;
     ip(said.split_whitespace().nth(3).unwrap().split('/').next().unwrap())

@@ -27,6 +27,7 @@ fn new_client(world: &World, key: WgPublicKey, gateways: Vec<NodeId>, full_tunne
         addresses: None,
         gateways,
         owner: None,
+        enabled: true,
         tags: BTreeSet::new(),
         expires: None,
         ranges: BTreeSet::new(),
@@ -222,8 +223,8 @@ fn a_router_whose_agent_alone_is_gone_is_left_as_well() {
 fn use_internet(world: &mut World, host: usize, gateway: usize) {
     let (node, gateway) = (world.node(host, 0), world.node(gateway, 0));
     edit(world, gateway, NodeEdit { internet_gateway: Some(true), ..NodeEdit::default() });
-    let used = NodeEdit { internet: Edit::Set(InternetUse { gateway, lan: false }), ..NodeEdit::default() };
-    edit(world, node, used);
+    let internet = Edit::Set(InternetUse { gateway: Some(gateway), lan: false });
+    edit(world, node, NodeEdit { internet, ..NodeEdit::default() });
 }
 
 #[test]
@@ -254,6 +255,33 @@ fn nothing_leaves_beside_a_tunnel_whatever_happens_to_its_gateway_and_agent() {
     let took = time_until(&mut world, true, End::Host(host), outside, Service::Tcp(443));
     assert!(took < seconds(2), "{took:?}");
     world.move_to(gateway, Some(0));
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn nothing_leaves_of_whom_the_internet_gateway_was_taken_until_it_is_to_have_none() {
+    let mut world = World::new(33, &[Border::Open, Border::OneMapping]);
+    let (gateway, host) = (world.join(0, BOTH), world.join(1, BOTH));
+    world.run(seconds(30));
+    let outside = world.outside();
+    use_internet(&mut world, host, gateway);
+    world.run(seconds(2));
+    assert!(is_answered(&mut world, End::Host(host), outside, Service::Tcp(443)));
+    let id = world.host(gateway);
+    world.command(Command::RemoveHost { host: id });
+    for tick in 0..20 {
+        assert!(!is_answered(&mut world, End::Host(host), outside, Service::Tcp(443)), "at {tick}");
+        match tick {
+            5 => world.crash(host, None),
+            10 => world.start(host),
+            _ => {}
+        }
+    }
+    let node = world.node(host, 0);
+    edit(&mut world, node, NodeEdit { internet: Edit::Clear, ..NodeEdit::default() });
+    let took = time_until(&mut world, true, End::Host(host), outside, Service::Tcp(443));
+    assert!(took < seconds(2), "{took:?}");
     world.settle();
     world.check();
 }

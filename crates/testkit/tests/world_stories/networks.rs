@@ -60,7 +60,7 @@ fn a_router_that_goes_out_through_an_internet_gateway_still_leads_to_its_site() 
         leads_to_the_site(&mut world, router, 0, None, true);
         let [node, out] = [router, gateway].map(|host| world.node(host, 0));
         edit(&mut world, out, NodeEdit { internet_gateway: Some(true), ..NodeEdit::default() });
-        let internet = Edit::Set(InternetUse { gateway: out, lan });
+        let internet = Edit::Set(InternetUse { gateway: Some(out), lan });
         edit(&mut world, node, NodeEdit { internet, ..NodeEdit::default() });
         world.run(seconds(30));
         let (there, back) = (world.annex_address(annex), world.address(asker, 0).expect("it has one"));

@@ -234,7 +234,7 @@ fn lab() -> Membership {
             nat: true,
         }],
         internet_gateway: true,
-        internet: Some(InternetWay { via: OTHER, lan: true }),
+        internet: Some(InternetWay { via: Some(OTHER), lan: true }),
         domain: Some("lab.netloom.internal".parse().unwrap()),
         records: vec![
             told(None, RecordData::A { address: [10, 21, 0, 9].into() }),

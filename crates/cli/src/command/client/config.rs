@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use api::path;
+use api::{notes_of, path};
 use clap::Args;
 use serde_json::json;
 
@@ -15,6 +15,7 @@ use crate::console::{Console, meaning};
 use crate::failure::Failure;
 use crate::private_file::PrivateFile;
 use crate::private_key::PrivateKey;
+use crate::render::printable;
 
 /// Which client, by which gateway, and where the configuration goes.
 #[derive(Debug, Args)]
@@ -66,6 +67,7 @@ impl Config {
         file.write(config.as_bytes())?;
         let name = file.target().display().to_string();
         file.publish()?;
+        tell(&config, console);
         console.done(&json!({ "files": [name] }), &format!("Saved into {name}."))
     }
 }
@@ -76,11 +78,17 @@ impl Qr {
         let open = Destination::of_code(png, svg).open(console)?;
         let config = fetch(client, console, &place, gateway, Some(private_key_file)).await?;
         let files = open.put(&config, console)?;
+        tell(&config, console);
         if console.global.json {
             return console.show_json(&json!({ "files": files }));
         }
         files.iter().try_for_each(|file| console.terminal.print(&format!("Saved into {file}.")))
     }
+}
+
+/// Says what is to be known of a configuration that nobody sees as text.
+fn tell(config: &str, console: &mut Console) {
+    notes_of(config).iter().for_each(|note| console.terminal.note(&printable(&format!("Note: {note}"))));
 }
 
 /// The configuration, with the private key in it if there is one.

@@ -71,9 +71,12 @@ pub struct Create {
     /// Its IPv6 address; without it one is handed out
     #[arg(long, value_name = "ADDRESS")]
     v6: Option<Ipv6Addr>,
-    /// A host that lets it in, the best first; may be given several times; without it: all that let clients in
+    /// A host that lets it in, the best first; may be given several times; without it: those that do what it needs
     #[arg(long = "gateway", value_name = "HOST", value_delimiter = ',')]
     gateways: Vec<HostSelector>,
+    /// Do not let it in yet
+    #[arg(long)]
+    disabled: bool,
     /// The user whose it is
     #[arg(long, value_name = "USER")]
     owner: Option<UserSelector>,
@@ -112,6 +115,7 @@ impl Create {
             v6: self.v6,
             gateways: self.gateways,
             owner: self.owner,
+            enabled: !self.disabled,
             tags: self.tags.into_iter().collect(),
             expires: self.ending.expires,
             expires_in: self.ending.expires_in.map(Span::seconds),

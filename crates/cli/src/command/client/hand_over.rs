@@ -166,11 +166,14 @@ fn print(created: &CreatedClient, config: &str, console: &mut Console) -> Result
 
 fn saved(created: CreatedClient, files: &[String], console: &mut Console) -> Result<(), Failure> {
     if console.global.json {
-        return console.show_json(&serde_json::json!({ "client": created.client, "files": files }));
+        return console.show_json(
+            &serde_json::json!({ "client": created.client, "files": files, "notes": created.notes }),
+        );
     }
     for file in files {
         console.terminal.print(&format!("Saved into {}.", printable(file)))?;
     }
+    created.notes.iter().for_each(|note| console.terminal.note(&printable(&format!("Note: {note}"))));
     if created.private_key.is_some() {
         console.terminal.note("The private key is nowhere else: keep what you have of it safe.");
     }

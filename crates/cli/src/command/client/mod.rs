@@ -14,6 +14,7 @@ use api::{PatchClient, path};
 use clap::{Args, Subcommand};
 
 use crate::arguments::AtMost;
+use crate::command::removal::remove;
 use crate::console::Console;
 use crate::failure::Failure;
 
@@ -85,11 +86,9 @@ impl Client {
             Self::Enable(place) => client.patch(&place.path(), &enabled(true)).await?,
             Self::Disable(place) => client.patch(&place.path(), &enabled(false)).await?,
             Self::Delete(place) => {
-                console
-                    .confirm(&format!("delete client `{}` of network `{}`", place.client, place.network))?;
-                let answer = client.delete(&place.path(), &[]).await?;
-                let words = format!("Client `{}` is deleted from network `{}`.", place.client, place.network);
-                return console.done(&answer, &words);
+                let order = format!("delete client `{}` of network `{}`", place.client, place.network);
+                let done = format!("Client `{}` is deleted from network `{}`.", place.client, place.network);
+                return remove(&client, console, &place.path(), &order, &done).await;
             }
         };
         console.show(&answer, show::one)

@@ -1,6 +1,6 @@
 //! `netloom client new-key`.
 
-use api::{CreatedClient, PatchClient, path};
+use api::{CreatedClient, PatchClient, notes_of, path};
 use clap::Args;
 use serde_json::json;
 
@@ -51,5 +51,6 @@ async fn with_config(client: &Client, place: &Place, changed: api::Client) -> Cr
         Ok(config) => (Some(config), None),
         Err(failure) => (None, Some(failure.to_string())),
     };
-    CreatedClient { client: changed, private_key: None, config, qr_svg: None, qr_png: None, note }
+    let notes = config.as_deref().map(notes_of).unwrap_or_default();
+    CreatedClient { client: changed, private_key: None, config, qr_svg: None, qr_png: None, note, notes }
 }

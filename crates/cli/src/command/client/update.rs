@@ -1,7 +1,7 @@
 //! What `netloom client update` changes.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use api::{Edit, HostSelector, PatchClient, UserSelector};
@@ -25,6 +25,12 @@ pub struct Update {
     /// Its new name
     #[arg(long, group = "change")]
     name: Option<HostName>,
+    /// Its new IPv4 address; its configuration changes with it
+    #[arg(long, value_name = "ADDRESS", group = "change")]
+    v4: Option<Ipv4Addr>,
+    /// Its new IPv6 address; its configuration changes with it
+    #[arg(long, value_name = "ADDRESS", group = "change")]
+    v6: Option<Ipv6Addr>,
     /// All hosts that let it in, the best first, in place of those until now; may be given several times
     #[arg(long = "gateway", value_name = "HOST", group = "change", value_delimiter = ',')]
     gateways: Vec<HostSelector>,
@@ -116,6 +122,8 @@ impl Update {
         Ok(PatchClient {
             name: self.name,
             public_key: None,
+            v4: self.v4,
+            v6: self.v6,
             gateways: (!self.gateways.is_empty()).then_some(self.gateways),
             owner: OrNone::edit(self.owner),
             enabled: None,

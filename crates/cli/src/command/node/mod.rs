@@ -11,6 +11,7 @@ use model::Tag;
 use serde_json::json;
 
 use crate::arguments::AtMost;
+use crate::command::removal::remove;
 use crate::console::Console;
 use crate::failure::Failure;
 
@@ -104,10 +105,9 @@ impl Node {
             Self::Connect(place) => client.patch(&place.path(), &PatchNode::connected(true)).await?,
             Self::Disconnect(place) => client.patch(&place.path(), &PatchNode::connected(false)).await?,
             Self::Remove(place) => {
-                console.confirm(&format!("take `{}` out of network `{}`", place.node, place.network))?;
-                let answer = client.delete(&place.path(), &[]).await?;
-                let words = format!("`{}` is no longer in network `{}`.", place.node, place.network);
-                return console.done(&answer, &words);
+                let order = format!("take `{}` out of network `{}`", place.node, place.network);
+                let done = format!("`{}` is no longer in network `{}`.", place.node, place.network);
+                return remove(&client, console, &place.path(), &order, &done).await;
             }
         };
         console.show(&answer, show::one)

@@ -36,7 +36,13 @@ fn state(node: &api::Node) -> String {
         (false, false) => ", paused",
         (false, true) => "",
     };
-    format!("{}{aside}", online(node.online))
+    let shut = if is_shut(node) { ", without a way to the internet" } else { "" };
+    format!("{}{aside}{shut}", online(node.online))
+}
+
+/// Whether its internet gateway was removed: nothing of it goes out.
+fn is_shut(node: &api::Node) -> bool {
+    node.internet.as_ref().is_some_and(|used| used.gateway.is_none())
 }
 
 fn via(node: &api::Node) -> String {
@@ -52,7 +58,12 @@ fn internet(node: &api::Node) -> String {
         return String::new();
     };
     let lan = if used.lan { "the LAN directly" } else { "the LAN not at all" };
-    format!("by {}, {lan}", used.gateway.host_name)
+    match &used.gateway {
+        Some(gateway) => format!("by {}, {lan}", gateway.host_name),
+        None => format!(
+            "not at all, {lan}: its gateway was removed; choose another (`--internet HOST`), or none (`--internet none`)"
+        ),
+    }
 }
 
 /// One node's properties.
@@ -108,7 +119,7 @@ mod tests {
             internet_gateway: true,
             relay: None,
             relayed_by: Some(named("gw")),
-            internet: Some(api::InternetUse { gateway: named("out"), lan: true }),
+            internet: Some(api::InternetUse { gateway: Some(named("out")), lan: true }),
             expires: Some(NOW),
             online: true,
             created: NOW,
@@ -133,6 +144,14 @@ web   10.1.0.2   db, web  remote access, internet  gw   online, waits to be let 
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+        let shut = api::Node { internet: Some(api::InternetUse { gateway: None, lan: false }), ..node() };
+        let text = one(&shut, &View { now: NOW, width: None });
+        assert!(
+            text.contains("Internet    not at all, the LAN not at all: its gateway was removed"),
+            "{text}"
+        );
+        let list = all(&[shut], &View { now: NOW, width: None });
+        assert!(list.contains("waits to be let in, without a way to the internet"), "{list}");
         let own = api::Node { relay: Some(named("gw")), internet: None, ..node() };
         let text = one(&own, &View { now: NOW, width: None });
         assert!(text.contains("gw, its relay") && !text.contains("Internet"), "{text}");

@@ -39,8 +39,8 @@ pub struct Update {
     /// The internet gateway through which it reaches everything outside of its networks, or none
     #[arg(long, value_name = "HOST", group = "change")]
     internet: Option<OrNone<HostSelector>>,
-    /// With --internet: whether the machine's own networks stay reachable directly [default: on]
-    #[arg(long, value_enum, value_name = "ON|OFF", requires = "internet")]
+    /// Behind an internet gateway: whether the machine's own networks stay reachable directly [default: on]
+    #[arg(long, value_enum, value_name = "ON|OFF", group = "change")]
     lan: Option<OnOff>,
     #[command(flatten)]
     ending: EndingEdit,
@@ -61,16 +61,17 @@ impl Update {
     /// `tags` are those until now.
     fn body(self, tags: BTreeSet<model::Tag>) -> Result<PatchNode, Failure> {
         let (expires, expires_in) = self.ending.fields();
-        let lan = self.lan.is_none_or(bool::from);
+        let lan = switched(self.lan);
         let internet = match OrNone::edit(self.internet) {
+            Edit::Keep if lan.is_some() => Edit::Set(UseInternet { gateway: None, lan }),
             Edit::Keep => Edit::Keep,
-            Edit::Clear if self.lan.is_some() => {
+            Edit::Clear if lan.is_some() => {
                 return Err(Failure::Usage(
                     "--lan goes with an internet gateway, not with `none`".to_owned(),
                 ));
             }
             Edit::Clear => Edit::Clear,
-            Edit::Set(gateway) => Edit::Set(UseInternet { gateway, lan }),
+            Edit::Set(gateway) => Edit::Set(UseInternet { gateway: Some(gateway), lan }),
         };
         Ok(PatchNode {
             connected: None,

@@ -34,7 +34,7 @@ impl Findings<'_> {
         };
         let serves = busy || node.duties.remote_access || node.duties.internet;
         self.rule(node.id, "a node that is reached through another is no way for others", !serves);
-        let one = node.internet.is_none_or(|used| used.gateway == relay.id);
+        let one = node.internet.and_then(|used| used.gateway).is_none_or(|gateway| gateway == relay.id);
         self.rule(node.id, "its relay is its internet gateway", one);
     }
 
@@ -42,10 +42,12 @@ impl Findings<'_> {
         let Some(used) = node.internet else {
             return;
         };
-        self.way(node.id.into(), node.network, used.gateway);
         self.rule(node.id, "an internet gateway uses none", !node.duties.internet);
-        let gateway = self.intent.node(used.gateway);
-        let leads = gateway.is_none_or(|gateway| gateway.duties.internet);
+        let Some(gateway) = used.gateway else {
+            return;
+        };
+        self.way(node.id.into(), node.network, gateway);
+        let leads = self.intent.node(gateway).is_none_or(|gateway| gateway.duties.internet);
         self.rule(node.id, "its internet gateway is one", leads);
     }
 }

@@ -123,7 +123,7 @@ impl Brain {
         hosts.sort_unstable();
         let nodes: Vec<NodeId> = hosts.into_iter().map(|(_, node)| node).collect();
         let none = NodeEdit::default;
-        let internet = Edit::Set(InternetUse { gateway: nodes[0], lan: true });
+        let internet = Edit::Set(InternetUse { gateway: Some(nodes[0]), lan: true });
         for (node, edit) in [
             (nodes[0], NodeEdit { remote_access: Some(true), internet_gateway: Some(true), ..none() }),
             (nodes[1], NodeEdit { remote_access: Some(true), ..none() }),
@@ -246,7 +246,7 @@ impl Brain {
             Ways::Internet => {
                 let gateways = self.nodes_in(network).filter(|node| node.duties.internet);
                 let gateway = pick(gateways.map(|node| node.id), b, self.mate(network, b));
-                let internet = edit(c, InternetUse { gateway, lan: b.is_multiple_of(2) });
+                let internet = edit(c, InternetUse { gateway: Some(gateway), lan: b.is_multiple_of(2) });
                 NodeEdit { internet, ..none }
             }
             Ways::Expiry => NodeEdit { expires: edit(c, self.soon(b)), ..none },
@@ -280,6 +280,7 @@ impl Brain {
                 let edit = ClientEdit {
                     name: (b % 4 == 0).then(|| member_name(c)),
                     key: (b % 4 == 1).then(|| self.client_key(c)),
+                    addresses: self.addresses(network, c).filter(|_| b % 7 == 0),
                     gateways: (c % 3 == 0).then(|| self.gateways(network, b)),
                     owner: edit(b, self.user(c)),
                     enabled: (c % 3 != 1).then_some(c % 3 == 0),
@@ -347,6 +348,7 @@ impl Brain {
             expires: c.is_multiple_of(5).then(|| self.soon(b)),
             ranges: (b.is_multiple_of(6)).then(|| outside(c)).into_iter().collect(),
             full_tunnel: c.is_multiple_of(7),
+            enabled: !c.is_multiple_of(9),
             dns: None,
             mtu: None,
             keepalive: None,
