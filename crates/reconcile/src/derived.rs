@@ -235,7 +235,7 @@ impl Derived {
         let Some(peer) = map.peers.get(&member) else { return nets };
 
         let Claims { claims, left_out: now } = self.ground.claims(map, member, peer);
-        let named = |(net, why)| ((member, net), LeftOut { name: peer.name.clone(), why });
+        let named = |(net, why)| ((member, net), LeftOut::of(peer, why));
         left_out.extend(now.into_iter().map(named));
         self.claimants.extend(claims.iter().map(|claim| (claim.net, member)));
         nets.extend(claims.iter().map(|claim| claim.net));

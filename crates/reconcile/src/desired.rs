@@ -115,8 +115,10 @@ pub struct Tunnel {
 /// A range that the map gives and this machine does not use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
-    /// The member through which it would be reached.
+    /// Whose it is.
     pub name: HostName,
+    /// Whether that is a client, and no egress.
+    pub is_client: bool,
     /// Why not.
     pub why: LeftOutWhy,
 }
@@ -162,22 +164,32 @@ impl Desired {
 }
 
 impl LeftOut {
+    pub(crate) fn of(peer: &Peer, why: LeftOutWhy) -> Self {
+        let is_client = peer.nodes.iter().any(|node| node.addresses.iter().next().is_some());
+        Self { name: peer.name.clone(), is_client, why }
+    }
+
     fn outcome(&self, range: IpNet) -> Outcome {
-        let Self { name, why } = self;
+        let Self { name, is_client, why } = self;
+        let (whose, mend) = match is_client {
+            true => ("client", "one of the two needs another range"),
+            false => ("egress", "map it to another range"),
+        };
         let op = match why {
-            LeftOutWhy::Lan(_) | LeftOutWhy::Duty(_) => format!("reach the range {range} of egress {name}"),
+            LeftOutWhy::Lan(_) | LeftOutWhy::Duty(_) => format!("reach the range {range} of {whose} {name}"),
             LeftOutWhy::NotDirect => format!("send everything to the internet gateway {name}"),
             LeftOutWhy::OwnNetwork(_) | LeftOutWhy::Twice => {
                 format!("lead to the range {range} of egress {name}")
             }
         };
         let error = match why {
-            LeftOutWhy::Lan(lan) => format!(
-                "the range {range} of egress {name} is this machine's own LAN ({lan}): left out; map it to another range"
-            ),
+            LeftOutWhy::Lan(lan) => {
+                format!(
+                    "the range {range} of {whose} {name} is this machine's own LAN ({lan}): left out; {mend}"
+                )
+            }
             LeftOutWhy::Duty(duty) => format!(
-                "the range {range} of egress {name} shares addresses with {duty}, to which this host leads: left out; map it \
-                 to another range"
+                "the range {range} of {whose} {name} shares addresses with {duty}, to which this host leads: left out; {mend}"
             ),
             LeftOutWhy::NotDirect => format!(
                 "{name} is itself reached through another node: nothing leaves this machine; choose a gateway that is \
@@ -321,7 +333,7 @@ fn first_claims(
         for claim in claims.claims {
             first.entry(claim.net).or_insert((*member, claim));
         }
-        let named = |(net, why)| ((*member, net), LeftOut { name: peer.name.clone(), why });
+        let named = |(net, why)| ((*member, net), LeftOut::of(peer, why));
         left_out.extend(claims.left_out.into_iter().map(named));
     }
     (first, left_out)
@@ -395,4 +407,20 @@ fn lan(local: &BTreeSet<IpNet>) -> BTreeSet<IpNet> {
 /// An identity of the rendezvous as it should be.
 pub(crate) const fn desired_door(endpoint: Option<Endpoint>) -> DesiredPeer {
     DesiredPeer { allowed: BTreeSet::new(), keepalive: Keepalive::DEFAULT, endpoint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_said_to_be_whose_it_is_with_what_helps() {
+        let why = LeftOutWhy::Lan("192.168.7.0/24".parse().unwrap());
+        for (is_client, whose, helps) in [(true, "client", "needs another"), (false, "egress", "map it")] {
+            let left = LeftOut { name: HostName::nearest("plant"), is_client, why };
+            let Outcome { op, error } = left.outcome("192.168.7.0/24".parse().unwrap());
+            let whose = format!("192.168.7.0/24 of {whose} plant");
+            assert!(op.contains(&whose) && error.contains(&whose) && error.contains(helps), "{op}: {error}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The agent as stories, and its laws over anything that may happen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Endpoint, HostId, HostName, Mtu, WgPublicKey};
 use proptest::prelude::*;
