@@ -1,6 +1,8 @@
 //! `netloom-server check`: one thing that is wrong hides no other, and nothing is made by looking.
 
+use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -176,6 +178,20 @@ fn a_change_of_keys_that_is_under_way_broken_or_half_done_is_told_apart() {
 
     std::fs::write(data.join("keys/next/sealing.key"), "short").unwrap();
     says(&check(data, &[]), "keys", "wrong", "sealing.key does not hold a key");
+}
+
+#[test]
+fn keys_that_others_could_read_are_told_with_the_right_they_should_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    started(data);
+    for (name, mode, words) in [("keys/sealing.key", 0o640, "chmod 600"), ("keys", 0o755, "chmod 700")] {
+        let right = |mode| std::fs::set_permissions(data.join(name), Permissions::from_mode(mode)).unwrap();
+        right(mode);
+        says(&check(data, &[]), "keys", "wrong", words);
+        right(mode & 0o700);
+        assert!(check(data, &[]).status.success());
+    }
 }
 
 /// An authority and a server's certificate by it, as files in a folder; the certificate is for this name and ended in this year.
