@@ -143,7 +143,7 @@ impl Rule {
     }
 
     /// Comes from this port. Behind a protocol that has ports.
-    pub(super) fn from_port(self, port: u16) -> Self {
+    pub(super) fn sent_from(self, port: u16) -> Self {
         self.payload(Header::Transport, 0, 2).compare(Is::Equal, &port.to_be_bytes())
     }
 

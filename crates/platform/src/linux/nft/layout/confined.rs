@@ -17,8 +17,8 @@ fn upkeep() -> [Rule; 5] {
     let v4 = || Rule::default().family(Family::V4);
     let icmp = || Rule::default().family(Family::V6).protocol(ICMP_V6);
     [
-        v4().protocol(UDP).from_port(68).ports(67, 67),
-        Rule::default().family(Family::V6).protocol(UDP).from_port(546).ports(547, 547),
+        v4().protocol(UDP).sent_from(68).ports(67, 67),
+        Rule::default().family(Family::V6).protocol(UDP).sent_from(546).ports(547, 547),
         v4().protocol(IGMP),
         // MLD is 130 to 132, neighbour discovery 133 to 137.
         icmp().types(130, 137),
