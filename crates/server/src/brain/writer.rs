@@ -408,22 +408,22 @@ mod tests {
         submit_in(&one.jobs, "first".to_owned(), first).await.unwrap();
 
         let second = Some(database.next_epoch().await.unwrap());
-        // One does not know of it, nor of the conflict that it runs into first.
         submit_in(&two.jobs, "second".to_owned(), second).await.unwrap();
-        let asked = [("thawed", first), ("anybody", None), ("thawed-too", first), ("newer", second)];
-        let asked = asked.map(|(name, epoch)| {
+        let ask = |name: &'static str, epoch| {
             let jobs = one.jobs.clone();
             tokio::spawn(async move { submit_in(&jobs, name.to_owned(), epoch).await })
-        });
-        let mut done = Vec::new();
-        for one in asked {
-            done.push(one.await.unwrap());
-        }
-        assert!(done[1].is_ok() && done[3].is_ok(), "{done:?}");
-        for refused in [&done[0], &done[2]] {
-            let Err(Refused::Unavailable(CommitError::Store(error))) = refused else { panic!("{refused:?}") };
-            assert!(matches!(error, StoreError::Deposed(_)), "{error}");
-        }
+        };
+        let is_deposed = |refused: Result<Committed, Refused>| {
+            let deposed = CommitError::Store(StoreError::Deposed(database.place().clone()));
+            matches!(refused, Err(Refused::Unavailable(why)) if why.to_string() == deposed.to_string())
+        };
+        // It knows neither of the epoch nor of the conflict that it runs into first.
+        let (thawed, anybodys) = (ask("thawed", first), ask("anybody", None));
+        assert!(is_deposed(thawed.await.unwrap()));
+        anybodys.await.unwrap().unwrap();
+        let (late, newer) = (ask("late", first), ask("newer", second));
+        assert!(is_deposed(late.await.unwrap()));
+        newer.await.unwrap().unwrap();
         until_equal(&[&one, &two], 4).await;
         assert_eq!(one.intent.load().networks(None).count(), 4);
     }

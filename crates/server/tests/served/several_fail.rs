@@ -133,3 +133,26 @@ async fn what_expires_is_swept_once_and_by_whoever_leads_then() {
     let sweeps = journal.items.iter().filter(|entry| entry.command.to_lowercase().contains("sweep")).count();
     assert_eq!(sweeps, 1, "{:?}", journal.items);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_epoch_that_was_taken_in_vain_is_followed_by_another_and_nothing_is_forgotten() {
+    let database = Database::postgres();
+    let one = Member::start(&database.url(), None, "").await;
+    let (admin, token) = one.set_up().await;
+    let web = Connected::start(Agent::join(&token, "web").await.unwrap(), Habits::default()).await.unwrap();
+    until("it is there", || async { admin.host("web").await.unwrap().inventory.online }).await;
+    // As by a server that was frozen in the moment in which it might have led.
+    let address = store::Address::parse(&database.url(), store::Access::default()).unwrap();
+    let beside = store::open(&address).await.unwrap();
+    let vain = beside.next_epoch().await.unwrap();
+    let local = ["192.168.1.20:51820".parse().unwrap()];
+    web.report(&Agent::report_of(web.view().generation(), &local)).await.unwrap();
+    let later = |view: &View| view.generation().number() >> 40 > u64::from(vain.number());
+    web.until("a later epoch", later).await.unwrap();
+    assert!(one.leads() && admin.host("web").await.unwrap().inventory.online);
+    until("what it knows is kept", || async {
+        let rows = beside.inventory().await.unwrap();
+        rows.iter().filter_map(|row| row.json.as_ref()).any(|json| json.contains("192.168.1.20"))
+    })
+    .await;
+}
