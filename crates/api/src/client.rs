@@ -279,6 +279,14 @@ pub struct PatchClient {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<schema::Tag>>)]
     pub tags: Option<BTreeSet<Tag>>,
+    /// Tags it gets beside those that it has then.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schema(value_type = Option<Vec<schema::Tag>>)]
+    pub add_tags: BTreeSet<Tag>,
+    /// Tags it loses.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schema(value_type = Option<Vec<schema::Tag>>)]
+    pub remove_tags: BTreeSet<Tag>,
     /// From when on it is let in no longer; null: never. Not together with `expires_in`.
     #[serde(default, skip_serializing_if = "Edit::is_keep")]
     #[schema(value_type = Option<schema::Timestamp>)]

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::schema;
+use crate::{AccessChange, schema};
 
 /// The largest document that is read, in bytes.
 pub const MOST_IMPORT: usize = 64 * 1024 * 1024;
 
 /// All that people want.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Export {
     /// The format's number: 1. A server reads no newer one than it knows.
     #[schema(example = 1)]
@@ -38,6 +39,7 @@ impl Export {
 
 /// How a document is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ImportQuery {
     /// Remove what is not in the document, too
@@ -46,6 +48,9 @@ pub struct ImportQuery {
     /// Only say what would change
     #[serde(default)]
     pub dry_run: bool,
+    /// Only if this is still the number of the last change, as a dry run told it (`seq`); else nothing is changed
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
 }
 
 /// What happened to a record.
@@ -86,6 +91,9 @@ pub struct Imported {
     pub seq: u64,
     /// The records that it concerns; those that are as they were are not named.
     pub records: Vec<ImportedRecord>,
+    /// After a dry run: who would gain and who would lose access, in all networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessChange>,
     /// When.
     #[schema(value_type = schema::Timestamp)]
     pub time: Timestamp,

@@ -229,6 +229,14 @@ pub struct PatchNode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<schema::Tag>>)]
     pub tags: Option<BTreeSet<Tag>>,
+    /// Tags it gets beside those that it has then.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schema(value_type = Option<Vec<schema::Tag>>)]
+    pub add_tags: BTreeSet<Tag>,
+    /// Tags it loses.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schema(value_type = Option<Vec<schema::Tag>>)]
+    pub remove_tags: BTreeSet<Tag>,
     /// Whether it lets clients in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_access: Option<bool>,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use model::{NetworkId, PolicyId, PolicyTestId, Service, Timestamp, Title};
+use model::{NetworkId, NetworkName, PolicyId, PolicyTestId, Service, Timestamp, Title};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::node::yes;
-use crate::{Access, Member, Subject, schema};
+use crate::{Access, Member, Problem, Subject, schema};
 
 /// A policy, named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -116,10 +116,26 @@ pub struct PatchPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<schema::Subject>>, min_items = 1, max_items = 64)]
     pub from: Option<Vec<Subject>>,
+    /// Those of whom it speaks there beside those until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<schema::Subject>>, max_items = 64)]
+    pub add_from: Vec<Subject>,
+    /// Those of whom it speaks there no longer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<schema::Subject>>, max_items = 64)]
+    pub remove_from: Vec<Subject>,
     /// All to whom, in place of those until now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<schema::Subject>>, min_items = 1, max_items = 64)]
     pub to: Option<Vec<Subject>>,
+    /// Those of whom it speaks there beside those until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<schema::Subject>>, max_items = 64)]
+    pub add_to: Vec<Subject>,
+    /// Those of whom it speaks there no longer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<schema::Subject>>, max_items = 64)]
+    pub remove_to: Vec<Subject>,
     /// All services, in place of those until now; none is everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<schema::Service>>, max_items = 64)]
@@ -150,19 +166,27 @@ pub enum Written<T> {
     Done(T),
 }
 
-/// Two members between whom access changes.
+/// Two members between whom access changes. Services, or `everything`; an empty list is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PairChange {
+    /// The network's name.
+    #[schema(value_type = schema::NetworkName)]
+    pub network: NetworkName,
     /// Who opens connections.
     #[schema(value_type = schema::Member)]
     pub from: Member,
     /// To whom.
     #[schema(value_type = schema::Member)]
     pub to: Member,
-    /// By what it gains access: services, or `everything`; empty: it gains none.
+    /// By what it has access before.
+    #[schema(example = json!(["everything"]))]
+    pub before: Vec<String>,
+    /// By what it has access after.
     #[schema(example = json!(["tcp/443"]))]
+    pub after: Vec<String>,
+    /// By what it gains access. Where that is `everything`, all but what it had before.
     pub gained: Vec<String>,
-    /// By what it loses access, likewise.
+    /// By what it loses access. Where that is `everything`, all but what it has after.
     #[schema(example = json!(["everything"]))]
     pub lost: Vec<String>,
 }
@@ -178,6 +202,10 @@ pub struct AccessChange {
     pub losing: u64,
     /// The first hundred of the pairs that change.
     pub pairs: Vec<PairChange>,
+    /// Why the change would be refused all the same: tests of policies that it would make wrong. Missing where it would be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Problem>)]
+    pub refused: Option<Box<Problem>>,
 }
 
 /// Which access is to be explained.
@@ -204,10 +232,14 @@ pub enum DecidedBy {
     Policies,
     /// Policies let only some of its ports through.
     Partly,
-    /// No policy speaks of it: the network's default.
+    /// The network's default: it allows everything, or it denies and no policy speaks of it.
     Default,
+    /// Nothing: what a machine opens to itself, and what a router opens to its own range, passes and is never judged.
+    Unjudged,
     /// One of the two takes no part in the network now.
     Absent,
+    /// Nobody leads to one of the two now: it has no gateway or router that takes part, so nobody is told of it.
+    Unreached,
 }
 
 /// Whether one member may open connections to another, and why.
@@ -256,6 +288,8 @@ pub struct PolicyTest {
     pub service: Service,
     /// … is allowed, or denied.
     pub expect: Access,
+    /// Of how many pairs of members that is now. 0: of nobody, so that it is true and says nothing.
+    pub pairs: u64,
     /// When it was made.
     #[schema(value_type = schema::Timestamp)]
     pub created: Timestamp,

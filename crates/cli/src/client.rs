@@ -84,6 +84,16 @@ impl Client {
         self.value(self.send(Method::PUT, path, &[], Some(body)).await?).await
     }
 
+    /// `PUT`, or only a look at what it would do.
+    pub(crate) async fn put_or_try(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        dry_run: bool,
+    ) -> Result<Value, Failure> {
+        self.value(self.send(Method::PUT, path, &trying(dry_run), Some(body)).await?).await
+    }
+
     /// `PATCH`.
     pub(crate) async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
         self.value(self.send(Method::PATCH, path, &[], Some(body)).await?).await

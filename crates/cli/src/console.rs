@@ -1,7 +1,7 @@
 //! What a command works with: the terminal, the environment, what holds for every command, and the way to a server.
 
 use anyhow::Context as _;
-use api::Secret;
+use api::{AccessChange, Secret};
 use model::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -112,7 +112,16 @@ impl Console {
         dry_run: bool,
         text: impl FnOnce(&T, &View) -> String,
     ) -> Result<(), Failure> {
-        if dry_run { self.show(answer, crate::command::policy::changes) } else { self.show(answer, text) }
+        if dry_run { self.show_tried(answer) } else { self.show(answer, text) }
+    }
+
+    /// Prints what a dry run answered. One whose change would be refused fails as the change would.
+    pub(crate) fn show_tried(&mut self, answer: &Value) -> Result<(), Failure> {
+        self.show(answer, crate::command::policy::changes)?;
+        match meaning::<AccessChange>(answer)?.refused {
+            None => Ok(()),
+            Some(problem) => Err(Failure::Refused(problem)),
+        }
     }
 
     /// Prints JSON.

@@ -220,21 +220,25 @@ pub(crate) struct TagEdit {
     untag: Vec<Tag>,
 }
 
-impl TagEdit {
-    /// Whether the tags until now must be known.
-    pub(crate) fn is_relative(&self) -> bool {
-        !self.tag.is_empty() || !self.untag.is_empty()
-    }
+/// A change of tags, as the API takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct TagFields {
+    /// All of them.
+    pub(crate) all: Option<BTreeSet<Tag>>,
+    /// Those that are new.
+    pub(crate) add: BTreeSet<Tag>,
+    /// Those that go.
+    pub(crate) remove: BTreeSet<Tag>,
+}
 
-    /// All tags from now on, where they change; `now` are those until now.
-    pub(crate) fn over(self, now: BTreeSet<Tag>) -> Option<BTreeSet<Tag>> {
-        if !self.is_relative() {
-            return self.tags.map(Names::set);
+impl TagEdit {
+    /// As the API takes it.
+    pub(crate) fn fields(self) -> TagFields {
+        TagFields {
+            all: self.tags.map(Names::set),
+            add: self.tag.into_iter().collect(),
+            remove: self.untag.into_iter().collect(),
         }
-        let mut tags = now;
-        tags.extend(self.tag);
-        tags.retain(|tag| !self.untag.contains(tag));
-        Some(tags)
     }
 }
 
@@ -253,11 +257,13 @@ mod tests {
             tag: add.iter().map(|tag| tag.parse().unwrap()).collect(),
             untag: take.iter().map(|tag| tag.parse().unwrap()).collect(),
         };
-        let now = || tags("web,old");
-        assert_eq!(edit(None, &[], &[]).over(now()), None);
-        assert_eq!(edit(Some("none"), &[], &[]).over(now()), Some(BTreeSet::new()));
-        assert_eq!(edit(Some("db, web"), &[], &[]).over(now()), Some(tags("db,web")));
-        assert_eq!(edit(None, &["db"], &["old"]).over(now()), Some(tags("db,web")));
+        let none = BTreeSet::new;
+        assert_eq!(edit(None, &[], &[]).fields(), TagFields::default());
+        assert_eq!(edit(Some("none"), &[], &[]).fields().all, Some(none()));
+        let set = TagFields { all: Some(tags("db,web")), ..TagFields::default() };
+        assert_eq!(edit(Some("db, web"), &[], &[]).fields(), set);
+        let changed = TagFields { all: None, add: tags("db"), remove: tags("old") };
+        assert_eq!(edit(None, &["db"], &["old"]).fields(), changed);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use actor::Actor;
 pub use change::{ActorName, Change, RecordChange};
 pub use command::{
     ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NewClient, NewEgress, NewPolicy, NodeEdit,
-    PolicyEdit, Register,
+    PolicyEdit, Register, SetEdit,
 };
 pub use decide::{
     MOST_GATEWAYS, authenticate, authorise_administration, authorise_reading, decide, next_turn,

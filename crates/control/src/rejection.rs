@@ -250,9 +250,15 @@ rejections! {
     /// A document's records do not go together, among themselves or with what is there.
     ImportBroken { reason: String } = Conflict "import-broken"
         "the document cannot be taken: {reason}; nothing was changed, mend the document, or import it with what is not in it removed (`--prune`)",
+    /// A document's record could not be made by a command either.
+    ImportRefused { record: String, why: Box<Rejection> } = Conflict "import-refused"
+        "the document cannot be taken: {record}: {why}; nothing was changed",
+    /// Something was changed since whoever imports has looked.
+    ImportStale { seen: u64, now: u64 } = Conflict "import-stale"
+        "other changes were made since you looked (number {now} is the last one, not {seen}); nothing was changed, look again",
     /// Whoever imports would not be an administrator any more.
     ImportLocksOut = Conflict "import-locks-out"
-        "your own account is not an administrator's in the document; nothing was changed, add it, or let another administrator import",
+        "your own account would not be an administrator's afterwards; nothing was changed: add it to the document as one, import without removing what is not in it (`--prune`), or let another administrator import",
     /// A record stands at the name already that nothing may stand beside, or the new one is such.
     NotBesideCname { name: RecordName, network: NetworkName } = Conflict "not-beside-cname"
         "a CNAME stands alone at its name, and {name} in network `{network}` would have other records beside it; remove the others first, or choose another name",

@@ -1,14 +1,15 @@
 //! Grants: who may open connections to whom, in words that do not change when members come and go.
 //!
 //! Sources and destinations are named by class, so that a newcomer with a tag needs one entry in its peers' maps and no new
-//! grants. A class is a number that tells nothing but whether two members share it: names of tags and groups stay at the server.
+//! grants. A class is a number that tells whether two members share it. No names of tags and groups travel, but the number is a
+//! plain hash: whoever guesses a name can try it (ADR 15).
 
 use minicbor::{Decode, Encode};
 use model::{MemberId, NetworkId, Service};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Members of one network that policy may name together, by an opaque number.
+/// Members of one network that policy may name together, by a number.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
 )]

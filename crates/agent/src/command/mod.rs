@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::control::Daemon;
 use crate::engine::Session;
@@ -212,6 +212,11 @@ fn spelled(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
             Some(_) | None => argument,
         })
         .collect()
+}
+
+/// All that can be typed, for those who check what is written about it.
+pub fn definition() -> clap::Command {
+    Arguments::command()
 }
 
 /// The program.

@@ -2,15 +2,22 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use api::{Export as Document, ImportChange, Imported, ImportedRecord, path};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::console::Console;
+use super::policy::changes;
+use crate::client::Client;
+use crate::console::{Console, meaning};
 use crate::failure::Failure;
 use crate::private_file::PrivateFile;
 use crate::render::{View, counted, table};
+
+/// The code of the refusal to import after other changes than were seen.
+const STALE: &str = "import-stale";
+/// How often it is looked again while others go on changing things.
+const MOST_LOOKS: usize = 5;
 
 /// Write all that is set up as JSON: to read, to compare, to import. It holds no secrets; a backup does.
 #[derive(Debug, Args)]
@@ -43,7 +50,7 @@ impl Export {
         private.write(text.as_bytes())?;
         private.write(b"\n")?;
         private.publish()?;
-        let document: Document = crate::console::meaning(&document)?;
+        let document: Document = meaning(&document)?;
         let count: usize = document.records.values().map(Vec::len).sum();
         let words = format!("Wrote {} into {}.", counted(count as u64, "record"), file.display());
         console.done(&json!({ "file": file, "records": count }), &words)
@@ -56,40 +63,93 @@ impl Import {
         let text = std::fs::read(&self.file).with_context(|| format!("the file {file} cannot be read"))?;
         let document: Document = serde_json::from_slice(&text)
             .map_err(|error| Failure::Usage(format!("{file} is no document of `netloom export`: {error}")))?;
-        let client = console.client()?;
-        let ask = async |dry_run: bool| {
-            let query = [("prune", self.prune.to_string()), ("dry_run", dry_run.to_string())];
-            client.post_query(path::IMPORT, &query, &document).await
-        };
-        let tried = ask(true).await?;
+        let asker = Asker { client: console.client()?, prune: self.prune, document };
+        let tried = asker.ask(&[("dry_run", true.to_string())]).await?;
         if self.dry_run {
-            return console.show(&tried, shown);
+            console.show(&tried, shown)?;
+            return match meaning::<Imported>(&tried)?.access.and_then(|access| access.refused) {
+                None => Ok(()),
+                Some(problem) => Err(Failure::Refused(problem)),
+            };
         }
-        let found: Imported = crate::console::meaning(&tried)?;
-        let count = |change| found.records.iter().filter(|record| record.change == change).count() as u64;
+        let found: Imported = meaning(&tried)?;
         if found.records.iter().all(|record| record.change == ImportChange::LeftOut) {
             return console.show(&tried, shown);
         }
-        console.confirm(&format!(
-            "make {} new, change {} and remove {}",
-            counted(count(ImportChange::Made), "record"),
-            count(ImportChange::Changed),
-            count(ImportChange::Removed)
-        ))?;
-        let done = ask(false).await?;
+        console.confirm(&question(&found))?;
+        let done = if console.global.yes { asker.ask(&[]).await? } else { asker.as_found(found).await? };
         console.show(&done, shown)
     }
 }
 
+/// A document on its way to a server.
+struct Asker {
+    client: Client,
+    prune: bool,
+    document: Document,
+}
+
+impl Asker {
+    async fn ask(&self, query: &[(&str, String)]) -> Result<Value, Failure> {
+        let query = [query, &[("prune", self.prune.to_string())]].concat();
+        self.client.post_query(path::IMPORT, &query, &self.document).await
+    }
+
+    /// Does what was found that it would do, and nothing else: where other changes come between, it is looked again, and done
+    /// only if it is the same still.
+    async fn as_found(&self, found: Imported) -> Result<Value, Failure> {
+        let mut seq = found.seq;
+        for _ in 0..MOST_LOOKS {
+            match self.ask(&[("seq", seq.to_string())]).await {
+                Err(Failure::Refused(problem)) if problem.code.as_ref() == STALE => {}
+                answer => return answer,
+            }
+            let again: Imported = meaning(&self.ask(&[("dry_run", true.to_string())]).await?)?;
+            if (&again.records, &again.access) != (&found.records, &found.access) {
+                break;
+            }
+            seq = again.seq;
+        }
+        Err(Failure::Local(anyhow!(
+            "other changes were made meanwhile, and with them the document would do something else than you were asked about; \
+             nothing was changed, import it again"
+        )))
+    }
+}
+
+/// What is asked before it is done.
+fn question(found: &Imported) -> String {
+    let count = |change| found.records.iter().filter(|record| record.change == change).count() as u64;
+    let access = found.access.as_ref().filter(|access| access.changing > 0);
+    let access = access.map(|access| {
+        format!(
+            " ({} gain access, {} lose it; --dry-run names them)",
+            counted(access.gaining, "pair"),
+            access.losing
+        )
+    });
+    format!(
+        "make {} new, change {} and remove {}{}",
+        counted(count(ImportChange::Made), "record"),
+        count(ImportChange::Changed),
+        count(ImportChange::Removed),
+        access.unwrap_or_default()
+    )
+}
+
 fn shown(imported: &Imported, view: &View) -> String {
-    let Imported { dry_run, seq: _, records, time: _ } = imported;
+    let Imported { dry_run, seq: _, records, access, time: _ } = imported;
     let nothing = "Everything is as the document says.";
     let list = table(view, ["what", "kind", "name"], records, |record| row(*dry_run, record), nothing);
     let left_out = records.iter().any(|record| record.change == ImportChange::LeftOut);
-    match left_out {
-        true => format!("{list}\nWhat was left out has a secret that no document holds: make it anew."),
-        false => list,
-    }
+    let secret = "What was left out has a secret that no document holds: make it anew.";
+    let access = access.as_ref().filter(|access| access.changing > 0);
+    let parts = [
+        Some(list),
+        left_out.then(|| secret.to_owned()),
+        access.map(|access| format!("\n{}", changes(access, view))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 
 fn row(dry_run: bool, record: &ImportedRecord) -> [String; 3] {

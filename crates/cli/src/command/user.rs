@@ -68,6 +68,9 @@ pub enum User {
         user: String,
         /// All groups, with commas between them, in place of those until now, or none
         groups: Names<GroupName>,
+        /// Change nothing; say who would gain and who would lose access
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Change the own password, or set somebody else's
     Password {
@@ -111,10 +114,11 @@ impl User {
                 let answer = client.patch(&path::fill(path::USER, &[&user]), &body).await?;
                 console.show(&answer, one)
             }
-            Self::Groups { user, groups } => {
+            Self::Groups { user, groups, dry_run } => {
                 let body = SetGroups { groups: groups.set() };
-                let answer = client.put(&path::fill(path::USER_GROUPS, &[&user]), &body).await?;
-                console.show(&answer, one)
+                let path = path::fill(path::USER_GROUPS, &[&user]);
+                let answer = client.put_or_try(&path, &body, dry_run).await?;
+                console.show_written(&answer, dry_run, one)
             }
             Self::Password { user: Some(user), password_file, current_password_file: _ } => {
                 let password = console.new_password(password_file.as_deref(), &question(&user))?;

@@ -188,7 +188,10 @@ async fn a_change_sends_what_was_said_and_nothing_else() {
     server.answers(&format!("GET {PHONE}"), 200, phone(PUBLIC));
     server.answers(&format!("PATCH {PHONE}"), 200, phone(PUBLIC));
     for (line, expected) in [
-        ("client update home phone --tag new --untag old", json!({ "tags": ["new"] })),
+        (
+            "client update home phone --tag new --untag old",
+            json!({ "add_tags": ["new"], "remove_tags": ["old"] }),
+        ),
         ("client update home phone --range none --dns gateway", json!({ "ranges": [], "dns": null })),
         (
             "client update home phone --dns 9.9.9.9 --full-tunnel on",

@@ -27,7 +27,7 @@ async fn a_node_is_changed_as_it_was_said() {
     server.answers(&format!("GET {path}"), 200, node(false));
     server.answers(&format!("PATCH {path}"), 200, node(false));
     for (line, expected) in [
-        ("node update home web --tag db", json!({ "tags": ["db", "old"] })),
+        ("node update home web --tag db --untag old", json!({ "add_tags": ["db"], "remove_tags": ["old"] })),
         ("node update home web --tags none", json!({ "tags": [] })),
         ("node update home web --internet out", json!({ "internet": { "gateway": "out" } })),
         ("node update home web --lan off", json!({ "internet": { "lan": false } })),

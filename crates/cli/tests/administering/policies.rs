@@ -51,7 +51,10 @@ async fn the_exit_code_of_an_explanation_is_its_answer() {
 #[tokio::test]
 async fn every_change_can_be_tried_and_says_that_nothing_changed() {
     let (server, seat) = logged_in().await;
-    let pair = json!({ "from": "node:web", "to": "node:db", "gained": ["tcp/443"], "lost": [] });
+    let pair = json!({
+        "network": "home", "from": "node:web", "to": "node:db", "before": [], "after": ["tcp/443"],
+        "gained": ["tcp/443"], "lost": [],
+    });
     let tried = json!({ "changing": 1, "gaining": 1, "losing": 0, "pairs": [pair] });
     let policies = format!("{NETWORK}/policies");
     for (line, request) in [
@@ -64,6 +67,7 @@ async fn every_change_can_be_tried_and_says_that_nothing_changed() {
         ("policy disable home web --dry-run", format!("PATCH {policies}/web")),
         ("policy delete home web --dry-run", format!("DELETE {policies}/web")),
         ("network update home --access deny --dry-run", format!("PATCH {NETWORK}")),
+        ("user groups bob staff --dry-run", "PUT /api/v1/users/bob/groups".to_owned()),
     ] {
         server.answers(&request, 200, tried.clone());
         let went = seat.run(line, "").await;
@@ -73,6 +77,15 @@ async fn every_change_can_be_tried_and_says_that_nothing_changed() {
         let seen = server.seen().pop().unwrap();
         assert_eq!(format!("{} {}", seen.method, seen.target), format!("{request}?dry_run=true"));
     }
+    let mut refused = tried;
+    refused["refused"] = json!({
+        "type": "urn:netloom:problem:policy-tests-fail", "title": "In conflict with what is there", "status": 409,
+        "detail": "tests of policies say otherwise", "code": "policy-tests-fail",
+    });
+    server.answers(&format!("PATCH {policies}/web"), 200, refused);
+    let went = seat.run("policy disable home web --dry-run", "").await;
+    assert_eq!((went.code, went.err.as_str()), (1, "netloom: tests of policies say otherwise\n"), "{went:?}");
+    assert!(went.out.contains("node:web  node:db"), "{}", went.out);
 }
 
 #[tokio::test]
@@ -90,6 +103,10 @@ async fn a_policy_is_sent_as_it_was_said() {
     assert_eq!(server.seen().pop().unwrap().target, format!("{NETWORK}/policies"));
     let went = seat.run("policy update home web --service everything", "").await;
     assert_eq!((went.code, server.seen().pop().unwrap().body), (0, json!({ "services": [] })));
+    let line = "policy update home web --add-from user:bert --remove-to node:db,tag:old";
+    let sent = json!({ "add_from": ["user:bert"], "remove_to": ["node:db", "tag:old"] });
+    let went = seat.run(line, "").await;
+    assert_eq!((went.code, server.seen().pop().unwrap().body), (0, sent));
 }
 
 #[tokio::test]
@@ -97,7 +114,7 @@ async fn a_run_of_tests_answers_by_its_exit_code() {
     let (server, seat) = logged_in().await;
     let test = json!({
         "id": ID, "network": ID, "from": "tag:web", "to": "node:db", "service": "tcp/443", "expect": "deny",
-        "created": NOW,
+        "pairs": 0, "created": NOW,
     });
     let run = |passed: bool| {
         let result = json!({ "test": test, "passed": passed, "detail": if passed { Value::Null } else { "it may".into() } });
@@ -110,7 +127,7 @@ async fn a_run_of_tests_answers_by_its_exit_code() {
     }
     server.answers(&format!("POST {NETWORK}/policy-tests"), 201, test.clone());
     let added = seat.run("policy test add home tag:web node:db tcp/443 deny", "").await;
-    assert_eq!(added.code, 0, "{added:?}");
+    assert!(added.code == 0 && added.out.contains("It speaks of nobody now"), "{added:?}");
     let sent = json!({ "from": "tag:web", "to": "node:db", "service": "tcp/443", "expect": "deny" });
     assert_eq!(server.seen().pop().unwrap().body, sent);
 }

@@ -43,6 +43,41 @@ impl<T> From<Option<Option<T>>> for Edit<T> {
     }
 }
 
+/// What becomes of a set: another in its place, then what is put in, then what is taken out. What is put in and taken out meets
+/// the set as it is when that is decided, so that two who change it at once both have their way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetEdit<T> {
+    /// All of it, in place of what was in it.
+    pub all: Option<BTreeSet<T>>,
+    /// What is put in.
+    pub add: BTreeSet<T>,
+    /// What is taken out.
+    pub remove: BTreeSet<T>,
+}
+
+impl<T> Default for SetEdit<T> {
+    fn default() -> Self {
+        Self { all: None, add: BTreeSet::new(), remove: BTreeSet::new() }
+    }
+}
+
+impl<T> From<Option<BTreeSet<T>>> for SetEdit<T> {
+    fn from(all: Option<BTreeSet<T>>) -> Self {
+        Self { all, ..Self::default() }
+    }
+}
+
+impl<T: Ord> SetEdit<T> {
+    pub(crate) fn apply(self, to: &mut BTreeSet<T>) {
+        let Self { all, add, remove } = self;
+        if let Some(all) = all {
+            *to = all;
+        }
+        to.extend(add);
+        to.retain(|one| !remove.contains(one));
+    }
+}
+
 /// What becomes of a network. Its ranges are fixed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NetworkEdit {
@@ -69,8 +104,8 @@ pub struct NodeEdit {
     pub approve: bool,
     /// Other addresses; a family that is not given stays.
     pub addresses: Option<Addresses>,
-    /// Its tags, all of them.
-    pub tags: Option<BTreeSet<Tag>>,
+    /// Its tags.
+    pub tags: SetEdit<Tag>,
     /// Whether it lets clients in.
     pub remote_access: Option<bool>,
     /// Whether it is a way to everything.
@@ -98,8 +133,8 @@ pub struct ClientEdit {
     pub owner: Edit<UserId>,
     /// Whether it is let in. One that expired needs a new expiry as well.
     pub enabled: Option<bool>,
-    /// Its tags, all of them.
-    pub tags: Option<BTreeSet<Tag>>,
+    /// Its tags.
+    pub tags: SetEdit<Tag>,
     /// From when on it is let in no longer.
     pub expires: Edit<Timestamp>,
     /// The ranges behind it, all of them.
@@ -136,10 +171,10 @@ pub struct PolicyEdit {
     pub name: Option<Title>,
     /// Whether it counts.
     pub enabled: Option<bool>,
-    /// Who may open connections, all of them.
-    pub from: Option<BTreeSet<Subject>>,
-    /// To whom, all of them.
-    pub to: Option<BTreeSet<Subject>>,
+    /// Who may open connections.
+    pub from: SetEdit<Subject>,
+    /// To whom.
+    pub to: SetEdit<Subject>,
     /// By what; empty is everything.
     pub services: Option<BTreeSet<Service>>,
     /// Whether the other way round too.

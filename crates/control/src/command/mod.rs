@@ -18,7 +18,7 @@ use wire::{HostSettings, Leave, NodeSwitch};
 
 use crate::Record;
 
-pub use edit::{ClientEdit, Edit, EgressEdit, NetworkEdit, NodeEdit, PolicyEdit};
+pub use edit::{ClientEdit, Edit, EgressEdit, NetworkEdit, NodeEdit, PolicyEdit, SetEdit};
 pub use new::{NewClient, NewEgress, NewPolicy, Register};
 
 /// All that can be asked.
@@ -302,10 +302,12 @@ pub enum Command {
     },
     /// Brings intent to what a document says.
     Import {
-        /// Its records.
+        /// Its records. What is secret of them does not count.
         records: Vec<Record>,
         /// Whether what is not among them goes.
         prune: bool,
+        /// The number of the last change that whoever imports has seen: nothing is done after another one.
+        seen: Option<u64>,
     },
     /// Removes nodes, switches clients off, and asks hosts for new keys, whose time has come.
     Sweep {

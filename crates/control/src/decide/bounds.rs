@@ -21,6 +21,14 @@ pub(super) const MOST_POLICY_TESTS: usize = 1_000;
 pub(super) const MOST_DNS_RECORDS: usize = 10_000;
 pub(super) const MOST_UPSTREAMS: usize = 256;
 pub(super) const MOST_ADDRESSES: usize = 128;
+/// What `MOST_POLICIES` counts.
+pub(super) const POLICIES: &str = "policies in one network";
+/// What `MOST_POLICY_TESTS` counts.
+pub(super) const POLICY_TESTS: &str = "tests of policies in one network";
+/// What `MOST_DNS_RECORDS` counts.
+pub(super) const DNS_RECORDS: &str = "DNS records in one network";
+/// What `MOST_UPSTREAMS` counts.
+pub(super) const UPSTREAMS: &str = "domains with name servers of their own in one network";
 pub(super) const LONGEST_TTL: u32 = 86_400 * 7;
 
 pub(super) fn at_most(what: &'static str, given: usize, most: usize) -> Result<(), Rejection> {

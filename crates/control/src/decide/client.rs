@@ -10,9 +10,7 @@ const GATEWAY: &str = "remote access gateway";
 
 pub(super) fn create(intent: &Intent, new: NewClient, env: &mut Env<'_>) -> Decision {
     let network = network::find(intent, new.network)?;
-    names::check_reserved(&new.name)?;
     token::check_expiry(new.expires, env.now)?;
-    bounds::at_least_one(GATEWAY, new.gateways.len())?;
     let addresses = allocate::addresses(intent, network, new.addresses.unwrap_or_default())?;
     let client = Client {
         id: ClientId::new(env.now, env.bytes()),
@@ -33,7 +31,8 @@ pub(super) fn create(intent: &Intent, new: NewClient, env: &mut Env<'_>) -> Deci
         keepalive: new.keepalive,
         created: env.now,
     };
-    check(intent, network, &client)?;
+    check(intent, network, None, &client)?;
+    check_overlap(intent, &client)?;
     Ok(vec![RecordChange::made(client)])
 }
 
@@ -62,13 +61,11 @@ pub(super) fn update(intent: &Intent, client: ClientId, edit: ClientEdit, now: T
         None => before.addresses,
     };
     let after = Client { addresses, ..edited(before.clone(), edit) };
-    if after.name != before.name {
-        names::check_reserved(&after.name)?;
-    }
     if let Some(expired) = after.expires.filter(|at| let_in && *at <= now) {
         return Err(Rejection::ClientExpired { client: after.name, expired });
     }
-    check(intent, network, &after)?;
+    check(intent, network, Some(before), &after)?;
+    check_overlap(intent, &after)?;
     Ok(changed(before, after))
 }
 
@@ -78,7 +75,7 @@ fn edited(mut client: Client, edit: ClientEdit) -> Client {
     client.gateways = edit.gateways.map_or(client.gateways, once_each);
     edit.owner.apply(&mut client.owner);
     client.enabled = edit.enabled.unwrap_or(client.enabled);
-    client.tags = edit.tags.unwrap_or(client.tags);
+    edit.tags.apply(&mut client.tags);
     edit.expires.apply(&mut client.expires);
     client.ranges = edit.ranges.unwrap_or(client.ranges);
     client.full_tunnel = edit.full_tunnel.unwrap_or(client.full_tunnel);
@@ -95,8 +92,17 @@ pub(super) fn delete(intent: &Intent, client: ClientId) -> Decision {
     Ok(draft.finish())
 }
 
-/// Whether the client can be so, beside all others.
-fn check(intent: &Intent, network: &Network, client: &Client) -> Result<(), Rejection> {
+/// Whether the client can be so, where it is other than before, beside all others but for the ranges that they lead to.
+pub(super) fn check(
+    intent: &Intent,
+    network: &Network,
+    before: Option<&Client>,
+    client: &Client,
+) -> Result<(), Rejection> {
+    names::check_new(before.map(|before| &before.name), &client.name)?;
+    if before.is_none_or(|before| before.gateways != client.gateways) {
+        bounds::at_least_one(GATEWAY, client.gateways.len())?;
+    }
     names::check(intent, network, &client.name, Some(client.id.into()))?;
     check_key(intent, client)?;
     if let Some(user) = client.owner.filter(|user| intent.user(*user).is_none()) {
@@ -109,7 +115,7 @@ fn check(intent: &Intent, network: &Network, client: &Client) -> Result<(), Reje
         bounds::MOST_CLIENT_NAME_SERVERS,
     )?;
     check_gateways(intent, client)?;
-    check_ranges(intent, network, client)
+    check_ranges(network, client)
 }
 
 fn check_key(intent: &Intent, client: &Client) -> Result<(), Rejection> {
@@ -138,7 +144,7 @@ fn check_gateways(intent: &Intent, client: &Client) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn check_ranges(intent: &Intent, network: &Network, client: &Client) -> Result<(), Rejection> {
+fn check_ranges(network: &Network, client: &Client) -> Result<(), Rejection> {
     bounds::at_most("ranges behind one client", client.ranges.len(), bounds::MOST_RANGES)?;
     for range in &client.ranges {
         outside::check(*range)?;
@@ -159,5 +165,10 @@ fn check_ranges(intent: &Intent, network: &Network, client: &Client) -> Result<(
             });
         }
     }
-    allocate::free_of_overlap(intent, ranges.into_iter(), Some(client.id.into()))
+    Ok(())
+}
+
+/// Refuses ranges behind it that lead elsewhere already.
+fn check_overlap(intent: &Intent, client: &Client) -> Result<(), Rejection> {
+    allocate::free_of_overlap(intent, client.ranges.iter().copied(), Some(client.id.into()))
 }

@@ -15,15 +15,12 @@ pub(super) struct New {
 
 pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     let found = network::find(intent, new.network)?;
-    if let Some(label) = new.name.as_ref().and_then(|name| name.as_str().parse::<HostName>().ok()) {
-        names::check_reserved(&label)?;
-    }
     let records = intent.dns_records_in_network(found.id).take(bounds::MOST_DNS_RECORDS).count();
-    bounds::at_most("DNS records in one network", records + 1, bounds::MOST_DNS_RECORDS)?;
+    bounds::at_most(bounds::DNS_RECORDS, records + 1, bounds::MOST_DNS_RECORDS)?;
     let New { network, name, ttl, data } = new;
     let id = DnsRecordId::new(env.now, env.bytes());
     let record = DnsRecord { id, network, name, ttl, data, created: env.now };
-    check(intent, found, &record)?;
+    check(intent, found, None, &record)?;
     Ok(vec![RecordChange::made(record)])
 }
 
@@ -41,7 +38,7 @@ pub(super) fn update(
     let mut after = before.clone();
     after.ttl = ttl.unwrap_or(after.ttl);
     after.data = data.unwrap_or(after.data);
-    check(intent, network::find(intent, after.network)?, &after)?;
+    check(intent, network::find(intent, after.network)?, Some(before), &after)?;
     Ok(changed(before, after))
 }
 
@@ -49,8 +46,17 @@ pub(super) fn delete(intent: &Intent, record: DnsRecordId) -> Decision {
     Ok(vec![RecordChange::removed(find(intent, record)?.clone())])
 }
 
-/// Whether the record can be so, beside all others.
-fn check(intent: &Intent, network: &Network, record: &DnsRecord) -> Result<(), Rejection> {
+/// Whether the record can be so, where it is other than before, beside all others.
+pub(super) fn check(
+    intent: &Intent,
+    network: &Network,
+    before: Option<&DnsRecord>,
+    record: &DnsRecord,
+) -> Result<(), Rejection> {
+    if before.is_none_or(|before| before.name != record.name) {
+        let label = record.name.as_ref().and_then(|name| name.as_str().parse::<HostName>().ok());
+        label.iter().try_for_each(names::check_reserved)?;
+    }
     if record.ttl > bounds::LONGEST_TTL {
         return Err(Rejection::TtlTooLong { ttl: record.ttl, most: bounds::LONGEST_TTL });
     }

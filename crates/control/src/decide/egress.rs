@@ -14,9 +14,9 @@ pub(super) fn create(intent: &Intent, new: NewEgress, env: &mut Env<'_>) -> Deci
     let id = EgressId::new(env.now, env.bytes());
     let NewEgress { network, name, range, mapped, routers, nat, enabled } = new;
     let created = env.now;
-    bounds::at_least_one(ROUTER, routers.len())?;
     let egress = Egress { id, network, name, range, mapped, routers, nat, enabled, created };
-    check(intent, found, &egress)?;
+    check(intent, found, None, &egress)?;
+    check_overlap(intent, &egress)?;
     Ok(vec![RecordChange::made(egress)])
 }
 
@@ -35,7 +35,8 @@ pub(super) fn update(intent: &Intent, egress: EgressId, edit: EgressEdit) -> Dec
     after.routers = edit.routers.unwrap_or(after.routers);
     after.nat = edit.nat.unwrap_or(after.nat);
     after.enabled = edit.enabled.unwrap_or(after.enabled);
-    check(intent, network::find(intent, after.network)?, &after)?;
+    check(intent, network::find(intent, after.network)?, Some(before), &after)?;
+    check_overlap(intent, &after)?;
     Ok(changed(before, after))
 }
 
@@ -46,18 +47,31 @@ pub(super) fn delete(intent: &Intent, egress: EgressId) -> Decision {
     Ok(draft.finish())
 }
 
-/// Whether the egress range can be so, beside all others.
-fn check(intent: &Intent, network: &Network, egress: &Egress) -> Result<(), Rejection> {
+/// Whether the egress range can be so, where it is other than before, beside all others but for the ranges that they lead to.
+pub(super) fn check(
+    intent: &Intent,
+    network: &Network,
+    before: Option<&Egress>,
+    egress: &Egress,
+) -> Result<(), Rejection> {
+    if before.is_none_or(|before| before.routers != egress.routers) {
+        bounds::at_least_one(ROUTER, egress.routers.len())?;
+    }
     if intent.egress_by_name(network.id, &egress.name).is_some_and(|other| other.id != egress.id) {
         let (name, network) = (egress.name.clone(), network.name.clone());
         return Err(Rejection::EgressNameTaken { name, network });
     }
-    check_ranges(intent, network, egress)?;
+    check_ranges(network, egress)?;
     check_routers(intent, egress)?;
     check_endpoints(intent, egress)
 }
 
-fn check_ranges(intent: &Intent, network: &Network, egress: &Egress) -> Result<(), Rejection> {
+/// Refuses a range that leads elsewhere already.
+fn check_overlap(intent: &Intent, egress: &Egress) -> Result<(), Rejection> {
+    allocate::free_of_overlap(intent, [egress.reached_as()].into_iter(), Some(egress.id.into()))
+}
+
+fn check_ranges(network: &Network, egress: &Egress) -> Result<(), Rejection> {
     let range = egress.range;
     outside::check(range)?;
     outside::check_family(range, network)?;
@@ -72,7 +86,7 @@ fn check_ranges(intent: &Intent, network: &Network, egress: &Egress) -> Result<(
             return Err(Rejection::MappedUnequal { range, mapped });
         }
     }
-    allocate::free_of_overlap(intent, [egress.reached_as()].into_iter(), Some(egress.id.into()))
+    Ok(())
 }
 
 /// A range may have lost all of its routers, and be changed nevertheless.

@@ -29,15 +29,12 @@ fn check_title(intent: &Intent, title: &Title, own: Option<EnrollmentKeyId>) -> 
 
 pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     let New { title, digest, mut networks, uses, expires, tags, ephemeral } = new;
-    if networks.len() > MOST_NETWORKS {
-        return Err(Rejection::TooManyNetworks { given: networks.len(), most: MOST_NETWORKS });
-    }
+    check(&networks, &tags)?;
     for id in &networks {
         network::find(intent, *id)?;
     }
     networks.sort_unstable();
     networks.dedup();
-    bounds::tags(&tags)?;
     check_title(intent, &title, None)?;
     if intent.enrollment_key_by_digest(&digest).is_some() {
         return Err(Rejection::SecretTaken);
@@ -50,6 +47,14 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     let created = env.now;
     let key = EnrollmentKey { id, title, digest, networks, uses, tags, ephemeral, expires, created };
     Ok(vec![RecordChange::made(key)])
+}
+
+/// Whether a key can be of so many.
+pub(super) fn check(networks: &[NetworkId], tags: &BTreeSet<Tag>) -> Result<(), Rejection> {
+    if networks.len() > MOST_NETWORKS {
+        return Err(Rejection::TooManyNetworks { given: networks.len(), most: MOST_NETWORKS });
+    }
+    bounds::tags(tags)
 }
 
 fn find(intent: &Intent, key: EnrollmentKeyId) -> Result<&EnrollmentKey, Rejection> {

@@ -14,10 +14,7 @@ fn check_name(intent: &Intent, name: &HostName, own: HostId) -> Result<(), Rejec
     if intent.host_by_name(name).is_some_and(|host| host.id != own) {
         return Err(Rejection::HostNameTaken { name: name.clone() });
     }
-    // Who has such a name since before it was reserved, keeps it.
-    if intent.host(own).is_none_or(|host| host.name != *name) {
-        names::check_reserved(name)?;
-    }
+    names::check_new(intent.host(own).map(|host| &host.name), name)?;
     let networks = intent.nodes_of_host(own).map(|node| node.network);
     for network in networks.filter_map(|network| intent.network(network)) {
         names::check(intent, network, name, Some(own.into()))?;

@@ -12,6 +12,7 @@ mod egress;
 mod enrollment_key;
 mod host;
 mod import;
+mod imported;
 mod names;
 mod network;
 mod node;
@@ -108,9 +109,13 @@ fn dispatch(intent: &Intent, actor: &Actor, command: Command, env: &mut Env<'_>)
         Command::CreateUpstream { network, domain, servers } => {
             upstream::create(intent, network, domain, servers, env)
         }
-        Command::UpdateUpstream { upstream, servers } => upstream::update(intent, upstream, servers),
+        Command::UpdateUpstream { upstream, servers } => {
+            upstream::update(intent, upstream, servers, env.domain)
+        }
         Command::DeleteUpstream { upstream } => upstream::delete(intent, upstream),
-        Command::Import { records, prune } => import::import(intent, actor, records, prune, env),
+        Command::Import { records, prune, seen } => {
+            import::import(intent, actor, import::Document { records, prune, seen }, env)
+        }
         Command::Sweep { away } => sweep::sweep(intent, &away, env.now),
         Command::OwnSettings(settings) => host::own_settings(intent, own(actor)?, settings),
         Command::OwnSwitch(switch) => node::own_switch(intent, own(actor)?, &switch),

@@ -26,6 +26,11 @@ pub(super) fn check_reserved(name: &HostName) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// Refuses a name that nobody may have. Who has such a name since before it was reserved, keeps it.
+pub(super) fn check_new(before: Option<&HostName>, name: &HostName) -> Result<(), Rejection> {
+    if before == Some(name) { Ok(()) } else { check_reserved(name) }
+}
+
 /// A node, as sentences name it.
 pub(super) fn at(intent: &Intent, node: &Node) -> NodeAt {
     NodeAt { host: of_host(intent, node), network: of_network(intent, node.network) }

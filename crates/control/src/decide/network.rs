@@ -46,9 +46,9 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
         domain,
         created: env.now,
     };
-    check_domain(intent, &network, env.domain)?;
     let mut draft = Draft::of(intent);
     draft.put(network.clone());
+    check(draft.now(), None, &network, env.domain)?;
     for host in intent.hosts(None).filter(|host| host.default) {
         let (wanted, tags) = (Addresses::default(), BTreeSet::new());
         let node = node::new(draft.now(), host, &network, wanted, tags, env)?;
@@ -59,7 +59,7 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
 
 /// Refuses a network whose domain, its own or its name below the server's, overlaps another network's, or holds one for which
 /// name servers are named.
-pub(super) fn check_domain(intent: &Intent, own: &Network, server: &DnsName) -> Result<(), Rejection> {
+fn check_domain(intent: &Intent, own: &Network, server: &DnsName) -> Result<(), Rejection> {
     let Some(domain) = own.domain_below(server) else { return Ok(()) };
     for network in intent.networks(None).filter(|network| network.id != own.id) {
         let overlaps = |other: &DnsName| domain.is_within(other) || other.is_within(&domain);
@@ -89,28 +89,35 @@ pub(super) fn update(intent: &Intent, network: NetworkId, edit: NetworkEdit, ser
     after.approval = edit.approval.unwrap_or(after.approval);
     edit.hub.apply(&mut after.hub);
     edit.domain.apply(&mut after.domain);
-    // One that overlaps another's since the server got its domain can be changed nevertheless.
-    if after.domain_below(server) != before.domain_below(server) {
-        check_domain(intent, &after, server)?;
-    }
-    let mut names = intent.dns_records_in_network(network).filter_map(|record| record.name.as_ref());
-    if after.domain != before.domain {
-        names.try_for_each(|name| dns::check_length(&after, name))?;
-    }
-    check_change(intent, before, after)
-}
-
-/// Whether what lies in the network goes together with what it becomes.
-fn check_change(intent: &Intent, before: &Network, after: Network) -> Decision {
     let mut draft = Draft::of(intent);
     draft.put(after.clone());
-    if after.hub != before.hub {
-        ways::check_hub(draft.now(), &after)?;
-    }
+    check(draft.now(), Some(before), &after, server)?;
     if after.access != before.access {
         policy::check_tests(intent, draft.now(), after.id)?;
     }
     Ok(draft.finish())
+}
+
+/// Whether a network can be so, where it is other than before, beside all that is there and with what lies in it; `intent` is
+/// with it as it is to be.
+pub(super) fn check(
+    intent: &Intent,
+    before: Option<&Network>,
+    after: &Network,
+    server: &DnsName,
+) -> Result<(), Rejection> {
+    // One that overlaps another's since the server got its domain can be changed nevertheless.
+    if before.is_none_or(|before| before.domain_below(server) != after.domain_below(server)) {
+        check_domain(intent, after, server)?;
+    }
+    let mut names = intent.dns_records_in_network(after.id).filter_map(|record| record.name.as_ref());
+    if before.is_none_or(|before| before.domain != after.domain) {
+        names.try_for_each(|name| dns::check_length(after, name))?;
+    }
+    if before.is_none_or(|before| before.hub != after.hub) {
+        ways::check_hub(intent, after)?;
+    }
+    Ok(())
 }
 
 pub(super) fn delete(intent: &Intent, network: NetworkId, force: bool) -> Decision {

@@ -74,14 +74,20 @@ pub(super) fn update(intent: &Intent, node: NodeId, edit: NodeEdit, now: Timesta
     let before = find(intent, node)?;
     let after = edited(intent, before, edit, now)?;
     refuse_missed(intent, before, &after)?;
-    let ways = |node: &Node| (node.duties, node.relay, node.internet);
-    if ways(before) == ways(&after) {
-        return Ok(changed(before, after));
-    }
     let mut draft = Draft::of(intent);
     draft.put(after.clone());
-    ways::check(draft.now(), &after)?;
+    check(draft.now(), Some(before), &after)?;
     Ok(draft.finish())
+}
+
+/// Whether a node can be so, where it is other than before; `intent` is with it as it is to be.
+pub(super) fn check(intent: &Intent, before: Option<&Node>, after: &Node) -> Result<(), Rejection> {
+    bounds::tags(&after.tags)?;
+    let ways = |node: &Node| (node.duties, node.relay, node.internet);
+    if before.is_some_and(|before| ways(before) == ways(after)) {
+        return Ok(());
+    }
+    ways::check(intent, after)
 }
 
 fn edited(intent: &Intent, before: &Node, edit: NodeEdit, now: Timestamp) -> Result<Node, Rejection> {
@@ -92,8 +98,7 @@ fn edited(intent: &Intent, before: &Node, edit: NodeEdit, now: Timestamp) -> Res
         let network = network::find(intent, before.network)?;
         after.addresses = allocate::renumber(intent, network, before.addresses, wanted)?;
     }
-    after.tags = edit.tags.unwrap_or(after.tags);
-    bounds::tags(&after.tags)?;
+    edit.tags.apply(&mut after.tags);
     after.duties.remote_access = edit.remote_access.unwrap_or(after.duties.remote_access);
     after.duties.internet = edit.internet_gateway.unwrap_or(after.duties.internet);
     if let Edit::Set(relay) = edit.relay {

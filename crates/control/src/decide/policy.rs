@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use model::{Access, NetworkId, Policy, PolicyId, PolicyTest, PolicyTestId, Service, Subject};
 
 use super::{Decision, bounds, draft::Draft, names, network, node};
-use crate::policy::{Failure, Member, run_tests};
+use crate::policy::{Failure, Member, is_of_one_port, run_tests};
 use crate::{Env, Intent, Names, NewPolicy, PolicyEdit, RecordChange, Rejection};
 
 /// A test to make.
@@ -24,7 +24,7 @@ pub(super) struct NewTest {
 pub(super) fn create(intent: &Intent, new: NewPolicy, env: &mut Env<'_>) -> Decision {
     network::find(intent, new.network)?;
     let there = intent.policies_in_network(new.network).take(bounds::MOST_POLICIES).count();
-    bounds::at_most("policies in one network", there + 1, bounds::MOST_POLICIES)?;
+    bounds::at_most(bounds::POLICIES, there + 1, bounds::MOST_POLICIES)?;
     let id = PolicyId::new(env.now, env.bytes());
     let NewPolicy { network, name, enabled, from, to, services, both } = new;
     let created = env.now;
@@ -39,8 +39,8 @@ pub(super) fn update(intent: &Intent, policy: PolicyId, edit: PolicyEdit) -> Dec
     let mut after = find(intent, policy)?.clone();
     after.name = edit.name.unwrap_or(after.name);
     after.enabled = edit.enabled.unwrap_or(after.enabled);
-    after.from = edit.from.unwrap_or(after.from);
-    after.to = edit.to.unwrap_or(after.to);
+    edit.from.apply(&mut after.from);
+    edit.to.apply(&mut after.to);
     after.services = edit.services.unwrap_or(after.services);
     after.both = edit.both.unwrap_or(after.both);
     put(intent, after)
@@ -63,7 +63,8 @@ pub(super) fn delete(intent: &Intent, policy: PolicyId) -> Decision {
     Ok(draft.finish())
 }
 
-fn check(intent: &Intent, policy: &Policy) -> Result<(), Rejection> {
+/// Whether a policy can be so, beside all others.
+pub(super) fn check(intent: &Intent, policy: &Policy) -> Result<(), Rejection> {
     if intent.policy_by_name(policy.network, &policy.name).is_some_and(|other| other.id != policy.id) {
         let (name, network) = (policy.name.clone(), names::of_network(intent, policy.network));
         return Err(Rejection::PolicyNameTaken { name, network });
@@ -114,26 +115,26 @@ fn check_subject(intent: &Intent, network: NetworkId, subject: &Subject) -> Resu
 pub(super) fn create_test(intent: &Intent, new: NewTest, env: &mut Env<'_>) -> Decision {
     network::find(intent, new.network)?;
     let there = intent.policy_tests_in_network(new.network).take(bounds::MOST_POLICY_TESTS).count();
-    bounds::at_most("tests of policies in one network", there + 1, bounds::MOST_POLICY_TESTS)?;
+    bounds::at_most(bounds::POLICY_TESTS, there + 1, bounds::MOST_POLICY_TESTS)?;
     let NewTest { network, from, to, service, expect } = new;
-    check_subject(intent, network, &from)?;
-    check_subject(intent, network, &to)?;
-    if !is_of_one_port(&service) {
-        return Err(Rejection::TestNeedsOnePort { service });
-    }
     let id = PolicyTestId::new(env.now, env.bytes());
+    let test = PolicyTest { id, network, from, to, service, expect, created: env.now };
+    check_test(intent, &test)?;
     let mut draft = Draft::of(intent);
-    draft.put(PolicyTest { id, network, from, to, service, expect, created: env.now });
+    draft.put(test);
     check_tests(intent, draft.now(), network)?;
     Ok(draft.finish())
 }
 
-fn is_of_one_port(service: &Service) -> bool {
-    match service.ports() {
-        [] => true,
-        [range] => range.first() == range.last(),
-        [_, _, ..] => false,
+/// Whether a test can be so, whatever it comes to.
+pub(super) fn check_test(intent: &Intent, test: &PolicyTest) -> Result<(), Rejection> {
+    let PolicyTest { network, from, to, service, .. } = test;
+    check_subject(intent, *network, from)?;
+    check_subject(intent, *network, to)?;
+    if !is_of_one_port(service) {
+        return Err(Rejection::TestNeedsOnePort { service: service.clone() });
     }
+    Ok(())
 }
 
 pub(super) fn delete_test(intent: &Intent, test: PolicyTestId) -> Decision {

@@ -16,18 +16,27 @@ pub(super) fn create(
 ) -> Decision {
     let found = network::find(intent, network)?;
     let there = intent.upstreams_in_network(network).count();
-    bounds::at_most(
-        "domains with name servers of their own in one network",
-        there + 1,
-        bounds::MOST_UPSTREAMS,
-    )?;
+    bounds::at_most(bounds::UPSTREAMS, there + 1, bounds::MOST_UPSTREAMS)?;
     if intent.upstreams_in_network(network).any(|other| other.domain == domain) {
         return Err(Rejection::UpstreamExists { domain, network: found.name.clone() });
     }
-    refuse_own(intent, &domain, env.domain)?;
-    check_servers(&servers)?;
     let id = UpstreamId::new(env.now, env.bytes());
-    Ok(vec![RecordChange::made(Upstream { id, network, domain, servers, created: env.now })])
+    let upstream = Upstream { id, network, domain, servers, created: env.now };
+    check(intent, None, &upstream, env.domain)?;
+    Ok(vec![RecordChange::made(upstream)])
+}
+
+/// Whether the name servers can be so, where they are other than before, beside the domains that are ours.
+pub(super) fn check(
+    intent: &Intent,
+    before: Option<&Upstream>,
+    after: &Upstream,
+    server: &DnsName,
+) -> Result<(), Rejection> {
+    if before.is_none_or(|before| before.domain != after.domain) {
+        refuse_own(intent, &after.domain, server)?;
+    }
+    check_servers(&after.servers)
 }
 
 /// Refuses a domain within one of ours: we answer for it ourselves.
@@ -57,10 +66,16 @@ fn find(intent: &Intent, upstream: UpstreamId) -> Result<&Upstream, Rejection> {
     intent.upstream(upstream).ok_or(Rejection::NoSuchUpstream { upstream })
 }
 
-pub(super) fn update(intent: &Intent, upstream: UpstreamId, servers: Vec<SocketAddr>) -> Decision {
+pub(super) fn update(
+    intent: &Intent,
+    upstream: UpstreamId,
+    servers: Vec<SocketAddr>,
+    server: &DnsName,
+) -> Decision {
     let before = find(intent, upstream)?;
-    check_servers(&servers)?;
-    Ok(changed(before, Upstream { servers, ..before.clone() }))
+    let after = Upstream { servers, ..before.clone() };
+    check(intent, Some(before), &after, server)?;
+    Ok(changed(before, after))
 }
 
 pub(super) fn delete(intent: &Intent, upstream: UpstreamId) -> Decision {

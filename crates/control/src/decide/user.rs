@@ -65,8 +65,13 @@ pub(super) fn set_role(intent: &Intent, user: UserId, role: Role) -> Decision {
 
 pub(super) fn set_groups(intent: &Intent, user: UserId, groups: BTreeSet<GroupName>) -> Decision {
     let before = find(intent, user)?;
-    bounds::at_most("groups of one user", groups.len(), bounds::MOST_GROUPS)?;
+    check_groups(&groups)?;
     Ok(changed(before, User { groups, ..before.clone() }))
+}
+
+/// Refuses more groups than one user may be in.
+pub(super) fn check_groups(groups: &BTreeSet<GroupName>) -> Result<(), Rejection> {
+    bounds::at_most("groups of one user", groups.len(), bounds::MOST_GROUPS)
 }
 
 pub(super) fn delete(intent: &Intent, user: UserId) -> Decision {

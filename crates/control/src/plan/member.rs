@@ -21,7 +21,7 @@ pub(super) fn member_of(intent: &Intent, network: NetworkId, id: MemberId) -> Op
 }
 
 /// Whether it is a member that can be reached: clients and ranges to which nobody leads cannot.
-pub(super) fn is_there(intent: &Intent, network: NetworkId, member: Member) -> bool {
+pub(crate) fn is_there(intent: &Intent, network: NetworkId, member: Member) -> bool {
     let reached = match member {
         Member::Node(_) => true,
         Member::Client(_) | Member::Egress(_) => carriers(intent, member).next().is_some(),

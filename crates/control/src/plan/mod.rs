@@ -34,6 +34,7 @@ pub use client::{ClientEndpoint, ClientRanges, NoEndpoint, client_endpoint, clie
 pub use deltas::{Deltas, MOST_TOLD, deltas, deltas_within};
 pub use host_delta::HostDelta;
 pub use log::{Log, catch_up};
+pub(crate) use member::is_there;
 pub use records::Book;
 pub use roster::Roster;
 pub use touched::Touched;

@@ -25,12 +25,12 @@ pub struct PairChange {
 }
 
 impl PairChange {
-    /// What is won. Of everything that is won, what could be reached before is not taken away.
+    /// What is won. What is won of everything is called everything: `before` says what was there already.
     pub fn gained(&self) -> Reach {
         self.after.but(&self.before)
     }
 
-    /// What is lost, likewise.
+    /// What is lost. What is lost of everything is called everything: `after` says what is left.
     pub fn lost(&self) -> Reach {
         self.before.but(&self.after)
     }

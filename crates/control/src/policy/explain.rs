@@ -1,9 +1,10 @@
-//! Why one member may or may not open connections to another.
+//! Why one member may or may not open connections to another: what really decides, which need not be a policy.
 
 use model::{Access, NetworkId, Policy, PolicyId, Service};
 
 use super::{Member, Reach, leads};
 use crate::Intent;
+use crate::plan::is_there;
 
 /// What decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,18 +13,22 @@ pub enum Verdict {
     Policies(Vec<PolicyId>),
     /// Not wholly allowed: these policies let only some of its ports through.
     Partly(Vec<PolicyId>),
-    /// No policy speaks of it, so that the network's default decides.
+    /// The network's default: it allows everything, or it denies and no policy speaks of it.
     Default(Access),
+    /// Allowed, and no policy is asked: what a machine opens to itself, or a router to its own range, never passes Netloom.
+    Unjudged,
     /// Not allowed: this one is not a member of the network now.
     Absent(Member),
+    /// Not allowed: nobody leads to this one now, so that nobody is told of it.
+    Unreached(Member),
 }
 
 impl Verdict {
     /// Whether it is allowed, wholly.
     pub const fn allows(&self) -> bool {
         match self {
-            Self::Policies(_) | Self::Default(Access::Allow) => true,
-            Self::Partly(_) | Self::Default(Access::Deny) | Self::Absent(_) => false,
+            Self::Policies(_) | Self::Default(Access::Allow) | Self::Unjudged => true,
+            Self::Partly(_) | Self::Default(Access::Deny) | Self::Absent(_) | Self::Unreached(_) => false,
         }
     }
 }
@@ -64,6 +69,27 @@ fn verdict(intent: &Intent, network: NetworkId, from: Member, to: Member, wanted
     if let Some(absent) = [from, to].into_iter().find(|member| !member.is_in(intent, network)) {
         return Verdict::Absent(absent);
     }
+    if from == to || is_router_of(intent, from, to) {
+        return Verdict::Unjudged;
+    }
+    if let Some(lost) = [from, to].into_iter().find(|member| !is_there(intent, network, *member)) {
+        return Verdict::Unreached(lost);
+    }
+    let access = intent.network(network).map_or(Access::Deny, |network| network.access);
+    match access {
+        Access::Allow => Verdict::Default(access),
+        Access::Deny => by_policies(intent, network, (from, to), wanted),
+    }
+}
+
+/// Whether the one leads to the other, a range.
+fn is_router_of(intent: &Intent, from: Member, to: Member) -> bool {
+    let (Member::Node(node), Member::Egress(egress)) = (from, to) else { return false };
+    intent.egress(egress).is_some_and(|egress| egress.routers.iter().any(|router| router.node == node))
+}
+
+/// What decides in a network that denies.
+fn by_policies(intent: &Intent, network: NetworkId, (from, to): (Member, Member), wanted: &Reach) -> Verdict {
     let mut some = Vec::new();
     let mut reach = Reach::nothing();
     let policies = intent.policies_in_network(network);
@@ -77,10 +103,8 @@ fn verdict(intent: &Intent, network: NetworkId, from: Member, to: Member, wanted
             reach.add(&by);
         }
     }
-    let access = intent.network(network).map_or(Access::Deny, |network| network.access);
-    match access {
-        Access::Deny if reach.covers(wanted) => Verdict::Policies(some),
-        Access::Deny if !some.is_empty() => Verdict::Partly(some),
-        Access::Allow | Access::Deny => Verdict::Default(access),
+    if reach.covers(wanted) {
+        return Verdict::Policies(some);
     }
+    if some.is_empty() { Verdict::Default(Access::Deny) } else { Verdict::Partly(some) }
 }

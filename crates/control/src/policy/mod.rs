@@ -9,11 +9,13 @@ mod prove;
 mod reach;
 mod rules;
 
-use model::{Access, ClientId, EgressId, MemberId, NetworkId, NodeId, Policy, Protocol, Subject, Tag};
+use model::{
+    Access, ClientId, EgressId, MemberId, NetworkId, NodeId, Policy, Protocol, Service, Subject, Tag,
+};
 
 pub use compare::{Comparison, PairChange, compare};
 pub use explain::{Explanation, Verdict, explain};
-pub use prove::{Failure, run_tests};
+pub use prove::{Failure, pairs_of_tests, run_tests};
 pub use reach::Reach;
 pub(crate) use rules::{Rules, Sides, subjects_of};
 
@@ -120,6 +122,15 @@ pub fn allowed(
     };
     let mut policies = intent.policies_in_network(network).filter(|policy| policy.enabled);
     policies.any(|policy| by(policy) && leads(intent, policy, from, to))
+}
+
+/// Whether a service is of one protocol and at most one port: what can be asked about with one answer.
+pub fn is_of_one_port(service: &Service) -> bool {
+    match service.ports() {
+        [] => true,
+        [range] => range.first() == range.last(),
+        [_, _, ..] => false,
+    }
 }
 
 /// Whether a policy, or the network's default, lets one of the two open connections to the other by anything at all.

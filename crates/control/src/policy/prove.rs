@@ -38,10 +38,37 @@ pub fn run_tests(intent: &Intent, network: NetworkId) -> Vec<Failure> {
     tests.filter_map(failed).collect()
 }
 
+/// Of how many pairs of members each test of a network speaks now: of none, it holds and says nothing.
+pub fn pairs_of_tests(intent: &Intent, network: NetworkId) -> BTreeMap<PolicyTestId, u64> {
+    let members: Vec<Member> = members(intent, network).collect();
+    let spoken_of = spoken_of(intent, &members);
+    let pairs = |test: &PolicyTest| {
+        let (Some(from), Some(to)) = (spoken_of.get(&test.from), spoken_of.get(&test.to)) else {
+            return 0;
+        };
+        // Nobody has anything to do with itself.
+        let itself = from.and(to).iter().count();
+        (from.iter().count() * to.iter().count() - itself) as u64
+    };
+    intent.policy_tests_in_network(network).map(|test| (test.id, pairs(test))).collect()
+}
+
+/// Of whom which subject speaks, by number; nobody, where it is not in it.
+fn spoken_of(intent: &Intent, members: &[Member]) -> BTreeMap<Subject, Bits> {
+    let count = members.len();
+    let mut spoken_of = BTreeMap::from([(Subject::Everything, Bits::all(count))]);
+    for (at, member) in members.iter().enumerate() {
+        for subject in subjects_of(intent, *member) {
+            spoken_of.entry(subject).or_insert_with(|| Bits::none(count)).insert(at);
+        }
+    }
+    spoken_of
+}
+
 /// What all tests of a network stand on. Members are numbered.
 struct Ground {
     members: Vec<Member>,
-    /// Of whom which subject speaks; nobody, where it is not in it.
+    /// Of whom which subject speaks.
     spoken_of: BTreeMap<Subject, Bits>,
     rules: Vec<Lane>,
 }
@@ -60,12 +87,7 @@ impl Ground {
     fn of(intent: &Intent, network: NetworkId) -> Self {
         let members: Vec<Member> = members(intent, network).collect();
         let count = members.len();
-        let mut spoken_of = BTreeMap::from([(Subject::Everything, Bits::all(count))]);
-        for (at, member) in members.iter().enumerate() {
-            for subject in subjects_of(intent, *member) {
-                spoken_of.entry(subject).or_insert_with(|| Bits::none(count)).insert(at);
-            }
-        }
+        let spoken_of = spoken_of(intent, &members);
         let open = intent.network(network).is_some_and(|network| network.access == Access::Allow);
         let rules = match open {
             true => vec![Lane { from: Bits::all(count), to: Bits::all(count), reach: Reach::everything() }],

@@ -134,7 +134,7 @@ fn about_policies_and_names() -> Vec<Command> {
         Command::CreateUpstream { network, domain: "corp".parse().unwrap(), servers: Vec::new() },
         Command::UpdateUpstream { upstream, servers: Vec::new() },
         Command::DeleteUpstream { upstream },
-        Command::Import { records: Vec::new(), prune: false },
+        Command::Import { records: Vec::new(), prune: false, seen: None },
     ]
 }
 

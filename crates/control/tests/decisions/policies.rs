@@ -1,6 +1,7 @@
 //! Policies and their tests.
 
-use control::{Change, Command, NetworkEdit, NewPolicy, NodeEdit, PolicyEdit, Rejection};
+use control::policy::{Member, Verdict, explain, pairs_of_tests};
+use control::{Change, Command, NetworkEdit, NewPolicy, NodeEdit, PolicyEdit, Rejection, SetEdit};
 use model::{Access, ClientId, EgressId, NodeId, PolicyId, PolicyTestId, Subject, UserId};
 
 use crate::office::{Office, refused};
@@ -100,7 +101,7 @@ fn a_test_that_is_wrong_now_is_not_made() {
 #[test]
 fn no_change_of_policies_makes_a_test_wrong() {
     let mut office = Office::new();
-    let tags = Some(["web".parse().unwrap()].into());
+    let tags = Some(["web".parse().unwrap()].into()).into();
     office.edit("ada", NodeEdit { tags, ..NodeEdit::default() }).unwrap();
     let bob = Subject::Node(office.id("bob"));
     test(&mut office, bob.clone(), tag("web"), "tcp/443", Access::Allow).unwrap();
@@ -111,7 +112,7 @@ fn no_change_of_policies_makes_a_test_wrong() {
     access(&mut office, Access::Deny).unwrap();
     for edit in [
         PolicyEdit { enabled: Some(false), ..PolicyEdit::default() },
-        PolicyEdit { from: Some([tag("web")].into()), ..PolicyEdit::default() },
+        PolicyEdit { from: Some([tag("web")].into()).into(), ..PolicyEdit::default() },
         PolicyEdit { services: Some(["tcp/80".parse().unwrap()].into()), ..PolicyEdit::default() },
     ] {
         assert_eq!(refused(office.give(Command::UpdatePolicy { policy, edit }), &[]), "policy-tests-fail");
@@ -129,7 +130,7 @@ fn a_test_that_is_wrong_already_blocks_no_change_of_policies() {
     let [ada, bob, cleo] = ["ada", "bob", "cleo"].map(|name| Subject::Node(office.id(name)));
     access(&mut office, Access::Deny).unwrap();
     office.policy("web", &[tag("web")], std::slice::from_ref(&bob));
-    let web = Some(["web".parse().unwrap()].into());
+    let web = Some(["web".parse().unwrap()].into()).into();
     test(&mut office, cleo.clone(), bob.clone(), "icmp", Access::Deny).unwrap();
     test(&mut office, ada.clone(), bob.clone(), "icmp", Access::Deny).unwrap();
     office.edit("cleo", NodeEdit { tags: web, ..NodeEdit::default() }).unwrap();
@@ -158,4 +159,82 @@ fn people_are_in_the_groups_that_were_named_last() {
         refused(office.give(Command::SetGroups { user: anna, groups: many }), &["64 groups"]),
         "too-many"
     );
+}
+
+#[test]
+fn two_who_change_a_set_at_once_both_have_their_way() {
+    let mut office = Office::new();
+    let tags = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+    let all = SetEdit { all: Some(tags(&["old", "web"])), ..SetEdit::default() };
+    office.edit("ada", NodeEdit { tags: all, ..NodeEdit::default() }).unwrap();
+    // Both have seen `old` and `web`.
+    let one = SetEdit { add: tags(&["db"]), remove: tags(&["old"]), ..SetEdit::default() };
+    let other = SetEdit { add: tags(&["edge"]), ..SetEdit::default() };
+    office.edit("ada", NodeEdit { tags: one, ..NodeEdit::default() }).unwrap();
+    office.edit("ada", NodeEdit { tags: other, ..NodeEdit::default() }).unwrap();
+    assert_eq!(office.node("ada").tags, tags(&["db", "edge", "web"]));
+    let many = SetEdit {
+        add: (0..64).map(|number| format!("t{number}").parse().unwrap()).collect(),
+        ..SetEdit::default()
+    };
+    assert_eq!(
+        refused(office.edit("ada", NodeEdit { tags: many, ..NodeEdit::default() }), &["64 tags"]),
+        "too-many"
+    );
+
+    let policy = office.policy("web", &[tag("a")], &everything());
+    let from = SetEdit { add: [tag("b")].into(), ..SetEdit::default() };
+    office
+        .give(Command::UpdatePolicy { policy, edit: PolicyEdit { from, ..PolicyEdit::default() } })
+        .unwrap();
+    let from = SetEdit { remove: [tag("a")].into(), ..SetEdit::default() };
+    office
+        .give(Command::UpdatePolicy { policy, edit: PolicyEdit { from, ..PolicyEdit::default() } })
+        .unwrap();
+    assert_eq!(office.server.intent.policy(policy).unwrap().from, [tag("b")].into());
+    let from = SetEdit { remove: [tag("b")].into(), ..SetEdit::default() };
+    let nobody = Command::UpdatePolicy { policy, edit: PolicyEdit { from, ..PolicyEdit::default() } };
+    assert_eq!(refused(office.give(nobody), &["subject that connections come from"]), "none-given");
+}
+
+#[test]
+fn an_explanation_names_what_really_decides() {
+    let mut office = Office::new();
+    let (ada, bob, network) = (office.id("ada"), office.id("bob"), office.network);
+    let plant = office.egress("plant", "192.168.7.0/24", &["cleo"]);
+    let phone = office.client("phone", &["bob"]);
+    let policy = office.policy("all", &everything(), &everything());
+    let why = |office: &Office, from: Member, to: Member| {
+        explain(&office.server.intent, network, from, to, &"tcp/443".parse().unwrap()).verdict
+    };
+    let (one, other) = (Member::Node(ada), Member::Node(bob));
+    assert_eq!(why(&office, one, other), Verdict::Default(Access::Allow), "no policy is asked");
+    access(&mut office, Access::Deny).unwrap();
+    assert_eq!(why(&office, one, other), Verdict::Policies(vec![policy]));
+    office.give(Command::DeletePolicy { policy }).unwrap();
+    let (cleo, range, client) =
+        (Member::Node(office.id("cleo")), Member::Egress(plant), Member::Client(phone));
+    assert_eq!(why(&office, cleo, range), Verdict::Unjudged, "a router and its own range are neighbours");
+    assert_eq!(why(&office, range, cleo), Verdict::Default(Access::Deny));
+    assert_eq!(why(&office, one, one), Verdict::Unjudged, "what one opens to itself goes nowhere");
+    office.policy("all", &everything(), &everything());
+    for host in ["cleo", "bob"].map(|name| office.host(name)) {
+        office.give(Command::RemoveHost { host }).unwrap();
+    }
+    assert_eq!(why(&office, one, range), Verdict::Unreached(range), "its last router is gone");
+    assert_eq!(why(&office, client, one), Verdict::Unreached(client), "so is its last gateway");
+    assert_eq!(why(&office, one, cleo), Verdict::Absent(cleo));
+}
+
+#[test]
+fn a_test_says_of_how_many_pairs_it_is() {
+    let mut office = Office::new();
+    test(&mut office, tag("misspelt"), Subject::Everything, "tcp/443", Access::Deny).unwrap();
+    test(&mut office, Subject::Everything, Subject::Everything, "tcp/443", Access::Allow).unwrap();
+    let ada = Subject::Node(office.id("ada"));
+    test(&mut office, ada.clone(), ada, "tcp/443", Access::Deny).unwrap();
+    let pairs = pairs_of_tests(&office.server.intent, office.network);
+    let mut pairs: Vec<u64> = pairs.into_values().collect();
+    pairs.sort_unstable();
+    assert_eq!(pairs, [0, 0, 20], "five hosts, and nobody with itself");
 }

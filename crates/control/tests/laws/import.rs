@@ -1,20 +1,60 @@
-//! Laws of importing: what was exported comes back, but for what is machines' own and what was spent.
+//! Laws of importing: what was exported comes back, but for what is machines' own, what was spent, and what is secret.
 
 use std::collections::BTreeSet;
 
 use control::{Actor, Command, Intent, Record, RecordKey, apply};
-use model::Host;
+use model::{Digest, Host, PasswordHash};
 use proptest::prelude::*;
 
 use crate::history::{Brain, full_history};
 
 fn exported(intent: &Intent) -> Vec<Record> {
-    intent.records().filter(|record| !matches!(record, Record::ApiToken(_))).collect()
+    let records = intent.records().filter(|record| !matches!(record, Record::ApiToken(_)));
+    records.map(without_secrets).collect()
 }
 
-/// What an import sets of a record: a host's keys are its own, and uses are counted on.
+fn without_secrets(record: Record) -> Record {
+    match record {
+        Record::User(mut user) => {
+            user.password = PasswordHash::from_phc("of no account".to_owned());
+            user.into()
+        }
+        Record::EnrollmentKey(mut key) => {
+            key.digest = Digest::from_bytes([0xdd; 32]);
+            key.into()
+        }
+        other => other,
+    }
+}
+
+/// What is secret of a record.
+fn secret(intent: &Intent, key: RecordKey) -> Option<String> {
+    match intent.record(key)? {
+        Record::User(user) => Some(user.password.as_phc().to_owned()),
+        Record::EnrollmentKey(key) => Some(key.digest.to_string()),
+        _ => None,
+    }
+}
+
+/// The record with the ids that the document's accounts have here: one that went and was made again is the same by its name.
+fn as_here(here: &Intent, document: &[Record], record: &Record) -> Record {
+    let mut text = serde_json::to_string(record).unwrap();
+    let named: BTreeSet<RecordKey> = document.iter().map(Record::key).collect();
+    for one in document {
+        if let Record::User(user) = one
+            && here.user(user.id).is_none()
+            && let Some(other) = here.user_by_name(&user.name)
+            && !named.contains(&other.id.into())
+        {
+            text = text.replace(&user.id.to_string(), &other.id.to_string());
+        }
+    }
+    Record::deserialize_as(record.key().kind, &mut serde_json::Deserializer::from_str(&text)).unwrap()
+}
+
+/// What an import sets of a record: a host's keys are its own, uses are counted on, and no secret is in a document.
 fn set_by_people(record: &Record) -> Record {
-    match record.clone() {
+    match without_secrets(record.clone()) {
         Record::Host(Host { id, name, mtu, static_endpoint, default, ephemeral, .. }) => {
             let nobody = || [0; 32];
             Record::Host(Host {
@@ -41,6 +81,10 @@ fn set_by_people(record: &Record) -> Record {
             key.uses = model::Uses::Unlimited;
             Record::EnrollmentKey(key)
         }
+        Record::Client(mut client) => {
+            client.expired = None;
+            Record::Client(client)
+        }
         other => other,
     }
 }
@@ -55,7 +99,7 @@ proptest! {
         let document = exported(&brain.intent);
         then.iter().for_each(|step| drop(brain.step(step)));
         let before = brain.intent.clone();
-        let command = Command::Import { records: document.clone(), prune };
+        let command = Command::Import { records: document.clone(), prune, seen: Some(before.seq()) };
         let Ok(change) = brain.decide(&Actor::System, command.clone()) else {
             // What is there now and what was there then may be in each other's way: then nothing is done.
             prop_assert_eq!(&brain.intent, &before);
@@ -63,11 +107,19 @@ proptest! {
         };
         apply(&mut brain.intent, &change);
         prop_assert_eq!(brain.intent.check(), []);
-        for record in &document {
+        let meant: Vec<Record> = document.iter().map(|record| as_here(&before, &document, record)).collect();
+        for record in &meant {
             let now = brain.intent.record(record.key()).map(|now| set_by_people(&now));
-            prop_assert_eq!(now, Some(set_by_people(record)));
+            // A key that is not here has no secret to let anybody in by.
+            let stays_out =
+                matches!(record, Record::EnrollmentKey(_)) && before.record(record.key()).is_none();
+            prop_assert_eq!(now, (!stays_out).then(|| set_by_people(record)));
+            if before.record(record.key()).is_some() {
+                let secrets = [&before, &brain.intent].map(|intent| secret(intent, record.key()));
+                prop_assert_eq!(&secrets[0], &secrets[1], "what is secret is what it was");
+            }
         }
-        let named: BTreeSet<RecordKey> = document.iter().map(Record::key).collect();
+        let named: BTreeSet<RecordKey> = meant.iter().map(Record::key).collect();
         for record in brain.intent.records() {
             let may_be_here = !prune || named.contains(&record.key()) || matches!(record, Record::ApiToken(_));
             prop_assert!(may_be_here, "{record:?}");
@@ -76,6 +128,7 @@ proptest! {
             let key = before.host(host.id).map_or(host.wireguard_key, |before| before.wireguard_key);
             prop_assert_eq!(host.wireguard_key, key);
         }
+        let command = Command::Import { records: document, prune, seen: None };
         let again = brain.decide(&Actor::System, command).unwrap();
         prop_assert!(again.is_empty(), "{again:?}");
     }

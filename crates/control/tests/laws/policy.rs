@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use control::policy::{Member, Verdict, allowed, compare, explain, members, run_tests};
+use control::policy::{Member, Verdict, allowed, compare, explain, members, pairs_of_tests, run_tests};
 use control::{Intent, apply};
 use model::{Access, NetworkId, PolicyTest, Protocol, Subject};
 use proptest::prelude::*;
@@ -92,6 +92,42 @@ fn networks() -> impl Iterator<Item = NetworkId> {
     (0..NETWORKS).map(network_id)
 }
 
+/// Whether anybody leads to a member, from the records alone.
+fn is_led_to(intent: &Intent, member: Member) -> bool {
+    let takes_part = |node| intent.node(node).is_some_and(|node: &model::Node| node.takes_part());
+    match member {
+        Member::Node(_) => true,
+        Member::Client(id) => intent.client(id).unwrap().gateways.iter().any(|node| takes_part(*node)),
+        Member::Egress(id) => intent.egress(id).unwrap().routers.iter().any(|router| takes_part(router.node)),
+    }
+}
+
+fn is_router(intent: &Intent, from: Member, to: Member) -> bool {
+    match (from, to) {
+        (Member::Node(node), Member::Egress(egress)) => {
+            intent.egress(egress).unwrap().routers.iter().any(|router| router.node == node)
+        }
+        _ => false,
+    }
+}
+
+/// What really happens to a connection, and not what policies alone say.
+fn comes_through(
+    intent: &Intent,
+    network: NetworkId,
+    (from, to): (Member, Member),
+    probe: (Protocol, Option<u16>),
+) -> bool {
+    let told = is_led_to(intent, from) && is_led_to(intent, to);
+    is_router(intent, from, to) || (told && may(intent, network, (from, to), probe))
+}
+
+fn pairs_of(intent: &Intent, test: &PolicyTest) -> u64 {
+    let within = |subject: &Subject, member| names(intent, member).contains(subject);
+    let pairs = pairs(intent, test.network);
+    pairs.iter().filter(|(from, to)| within(&test.from, *from) && within(&test.to, *to)).count() as u64
+}
+
 /// Whether a test holds, pair by pair and probe by probe.
 fn holds(intent: &Intent, test: &PolicyTest) -> bool {
     let within = |subject: &Subject, member| names(intent, member).contains(subject);
@@ -120,11 +156,18 @@ proptest! {
                     let expected = may(&intent, network, (from, to), probe);
                     prop_assert_eq!(allowed(&intent, network, from, to, probe.0, probe.1), expected);
                     let explained = explain(&intent, network, from, to, &service(probe));
-                    prop_assert_eq!(explained.verdict.allows(), expected);
-                    let reverse = may(&intent, network, (to, from), probe);
+                    let comes = comes_through(&intent, network, (from, to), probe);
+                    prop_assert_eq!(explained.verdict.allows(), comes, "{:?}", explained.verdict);
+                    let reverse = comes_through(&intent, network, (to, from), probe);
                     prop_assert_eq!(explained.reverse.allows(), reverse);
-                    if let Verdict::Policies(policies) = &explained.verdict {
-                        prop_assert_eq!(policies.len(), 1);
+                    let opens = intent.network(network).unwrap().access == Access::Allow;
+                    match &explained.verdict {
+                        Verdict::Policies(policies) => prop_assert!(policies.len() == 1 && !opens),
+                        Verdict::Partly(_) => prop_assert!(false, "one port is let through or not"),
+                        Verdict::Default(access) => prop_assert_eq!(*access == Access::Allow, opens),
+                        Verdict::Unjudged => prop_assert!(is_router(&intent, from, to)),
+                        Verdict::Unreached(lost) => prop_assert!(!is_led_to(&intent, *lost)),
+                        Verdict::Absent(_) => prop_assert!(false, "both are members"),
                     }
                 }
             }
@@ -210,6 +253,9 @@ proptest! {
             let tests = intent.policy_tests_in_network(network);
             let expected: Vec<_> = tests.filter(|test| !holds(&intent, test)).map(|test| test.id).collect();
             prop_assert_eq!(failed, expected);
+            let tests = intent.policy_tests_in_network(network);
+            let pairs: Vec<_> = tests.map(|test| (test.id, pairs_of(&intent, test))).collect();
+            prop_assert_eq!(pairs_of_tests(&intent, network).into_iter().collect::<Vec<_>>(), pairs);
             for failure in failures {
                 let test = intent.policy_test(failure.test).unwrap();
                 let (from, to) = failure.example;

@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use control::{ClientEdit, Command, Intent, Inventory, NewClient};
+use control::{ClientEdit, Command, Intent, Inventory, NewClient, SetEdit};
 use model::{ClientId, HostId, Network, Node, NodeId, WgPublicKey};
 use x25519_dalek::{PublicKey, StaticSecret};
 
@@ -236,9 +236,9 @@ pub(super) async fn patch(
     let expires = patch.expiry(now()).map_err(|error| Problem::of_fields(vec![FieldError::from(error)]))?;
     let gateways = patch.gateways.as_ref().map(|wanted| gateways(&intent, network, wanted)).transpose()?;
     let addresses = patch.addresses();
-    let PatchClient {
-        name, public_key, owner, enabled, tags, ranges, full_tunnel, dns, mtu, keepalive, ..
-    } = patch;
+    let PatchClient { name, public_key, owner, enabled, tags, add_tags, remove_tags, .. } = patch;
+    let PatchClient { ranges, full_tunnel, dns, mtu, keepalive, .. } = patch;
+    let tags = SetEdit { all: tags, add: add_tags, remove: remove_tags };
     let owner = owner.try_map(|owner| find::user(&intent, &owner).map(|user| user.id))?;
     let edit = ClientEdit {
         name,

@@ -36,16 +36,21 @@ impl From<Problem> for Failure {
     }
 }
 
+/// What a refusal by the rules is told as.
+pub(super) fn problem(rejection: &Rejection) -> Problem {
+    let kind = match rejection.class() {
+        Class::Unauthenticated => ProblemKind::Unauthenticated,
+        Class::Forbidden => ProblemKind::Forbidden,
+        Class::NotFound => ProblemKind::NotFound,
+        Class::Conflict => ProblemKind::Conflict,
+        Class::Invalid => ProblemKind::Invalid,
+    };
+    Problem::coded(kind, rejection.code(), rejection.to_string())
+}
+
 impl From<Rejection> for Failure {
     fn from(rejection: Rejection) -> Self {
-        let kind = match rejection.class() {
-            Class::Unauthenticated => ProblemKind::Unauthenticated,
-            Class::Forbidden => ProblemKind::Forbidden,
-            Class::NotFound => ProblemKind::NotFound,
-            Class::Conflict => ProblemKind::Conflict,
-            Class::Invalid => ProblemKind::Invalid,
-        };
-        Problem::coded(kind, rejection.code(), rejection.to_string()).into()
+        problem(&rejection).into()
     }
 }
 

@@ -7,7 +7,7 @@ use api::{
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use control::{Command, Intent, Inventory, NodeEdit, Rejection};
+use control::{Command, Intent, Inventory, NodeEdit, Rejection, SetEdit};
 use model::{InternetUse, Network, NodeId};
 
 use super::body::{Body, Params, Segments};
@@ -98,7 +98,9 @@ pub(super) async fn patch(
     let (node, network) = find::node(&intent, &network, &node)?;
     let expires = patch.expiry(now()).map_err(|error| Problem::of_fields(vec![FieldError::from(error)]))?;
     let addresses = patch.addresses(node.addresses);
-    let PatchNode { connected, tags, remote_access, internet_gateway, relay, internet, .. } = patch;
+    let PatchNode { connected, tags, add_tags, remove_tags, .. } = patch;
+    let PatchNode { remote_access, internet_gateway, relay, internet, .. } = patch;
+    let tags = SetEdit { all: tags, add: add_tags, remove: remove_tags };
     let relay = relay.try_map(|relay| find::node_in(&intent, network, &relay).map(|node| node.id))?;
     let internet = internet.try_map(|wanted| way_out(&intent, node, network, wanted))?;
     let edit = NodeEdit {

@@ -2,14 +2,14 @@
 
 use api::{
     AccessChange, CreatePolicy, DecidedBy, DryRun, ExplainQuery, Explanation, NetworkSelector, Page, Paging,
-    PatchPolicy, Policy, PolicyRef, PolicySelector, Written,
+    PatchPolicy, Policy, PolicyRef, PolicySelector, Problem, Written,
 };
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use control::policy::{Verdict, explain as look};
-use control::{Command, Intent, NewPolicy, PolicyEdit};
+use control::policy::{Member, Verdict, explain as look, is_of_one_port};
+use control::{Command, Intent, NewPolicy, PolicyEdit, SetEdit};
 use model::{Access, Network};
 
 use super::body::{Body, Params, Segments};
@@ -95,9 +95,15 @@ pub(super) async fn patch(
     let found = find::network(&intent, &network)?;
     let network = found.id;
     let policy = find::policy(&intent, found, &policy)?.id;
-    let PatchPolicy { name, enabled, from, to, services, both } = patch;
-    let from = from.map(|from| subjects::all(&intent, found, &from)).transpose()?;
-    let to = to.map(|to| subjects::all(&intent, found, &to)).transpose()?;
+    let PatchPolicy { name, enabled, from, add_from, remove_from, to, add_to, remove_to, services, both } =
+        patch;
+    let all = |subjects: &[api::Subject]| subjects::all(&intent, found, subjects);
+    let side = |whole: Option<Vec<api::Subject>>, add: &[api::Subject], remove: &[api::Subject]| {
+        let whole = whole.map(|whole| all(&whole)).transpose()?;
+        Ok::<_, Failure>(SetEdit { all: whole, add: all(add)?, remove: all(remove)? })
+    };
+    let from = side(from, &add_from, &remove_from)?;
+    let to = side(to, &add_to, &remove_to)?;
     let edit = PolicyEdit { name, enabled, from, to, services, both };
     let command = Command::UpdatePolicy { policy, edit };
     if dry_run {
@@ -141,13 +147,19 @@ pub(super) async fn explain(
 ) -> Answer<Explanation> {
     let intent = &reader.intent;
     let network = find::network(intent, &network)?;
+    if !is_of_one_port(&service) {
+        let told = format!("`{service}` has several ports, and one answer is about one: ask for each");
+        return Err(Problem::of_field("service", told).into());
+    }
     let (from, to) = (subjects::member(intent, network, &from)?, subjects::member(intent, network, &to)?);
     let looked = look(intent, network.id, from, to, &service);
     let (decided_by, ids) = match &looked.verdict {
         Verdict::Policies(ids) => (DecidedBy::Policies, ids.as_slice()),
         Verdict::Partly(ids) => (DecidedBy::Partly, ids.as_slice()),
         Verdict::Default(_) => (DecidedBy::Default, [].as_slice()),
+        Verdict::Unjudged => (DecidedBy::Unjudged, [].as_slice()),
         Verdict::Absent(_) => (DecidedBy::Absent, [].as_slice()),
+        Verdict::Unreached(_) => (DecidedBy::Unreached, [].as_slice()),
     };
     let (policies, disabled) = (name::policies(intent, ids), name::policies(intent, &looked.disabled));
     let reason = reason(intent, network, &looked.verdict, (&policies, &disabled));
@@ -188,9 +200,12 @@ fn reason(
         }
         Verdict::Default(Access::Allow) => {
             return format!(
-                "allowed: no policy speaks of it, and network `{}` allows what no policy speaks of",
+                "allowed: network `{}` allows everything, whatever its policies say",
                 network.name
             );
+        }
+        Verdict::Unjudged => {
+            return "allowed: it never passes Netloom, neither what a machine opens to itself nor what a router opens to its own range".to_owned();
         }
         Verdict::Partly(_) => format!(
             "not allowed: only some of its ports are let through, by {}, and network `{}` denies the rest",
@@ -206,6 +221,17 @@ fn reason(
             name::member(intent, *member),
             network.name
         ),
+        Verdict::Unreached(member) => {
+            let carriers = match member {
+                Member::Egress(_) => "router",
+                Member::Client(_) | Member::Node(_) => "gateway",
+            };
+            format!(
+                "not allowed: nobody leads to {} now, and so nobody is told of it: it has no {carriers} that takes part in network `{}`",
+                name::member(intent, *member),
+                network.name
+            )
+        }
     };
     if disabled.is_empty() {
         return said;

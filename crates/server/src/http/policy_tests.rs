@@ -1,5 +1,6 @@
 //! Tests of policies: sentences that must stay true. `control` refuses what would make them wrong.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -7,7 +8,7 @@ use api::{CreatePolicyTest, NetworkSelector, Page, Paging, PolicyTest, PolicyTes
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use control::policy::run_tests;
+use control::policy::{pairs_of_tests, run_tests};
 use control::{Command, Intent, Kind, Record};
 use model::{Access, PolicyTestId};
 
@@ -15,7 +16,8 @@ use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
 use super::{Answer, Failure, Problems, Shared, find, name, subjects};
 
-fn show(intent: &Intent, test: &model::PolicyTest) -> PolicyTest {
+/// A test, and of how many pairs it speaks.
+fn show(intent: &Intent, pairs: &BTreeMap<PolicyTestId, u64>, test: &model::PolicyTest) -> PolicyTest {
     let model::PolicyTest { id, network, from, to, service, expect, created } = test;
     PolicyTest {
         id: *id,
@@ -24,6 +26,7 @@ fn show(intent: &Intent, test: &model::PolicyTest) -> PolicyTest {
         to: name::subject(intent, to),
         service: service.clone(),
         expect: (*expect).into(),
+        pairs: pairs.get(id).copied().unwrap_or_default(),
         created: *created,
     }
 }
@@ -41,7 +44,8 @@ pub(super) async fn list(
     let list = format!("policy-tests/{network}");
     let tests = reader.intent.policy_tests_in_network(network);
     let page = Page::cut(&list, tests, &paging, |test| test.id.to_string())?;
-    Ok(Json(page.map(|test| show(&reader.intent, test))))
+    let pairs = pairs_of_tests(&reader.intent, network);
+    Ok(Json(page.map(|test| show(&reader.intent, &pairs, test))))
 }
 
 /// Make a test; it has to be true, and stays so
@@ -62,7 +66,10 @@ pub(super) async fn create(
     let command = Command::CreatePolicyTest { network, from, to, service, expect: expect.into() };
     let committed = admin.submit(caller.actor, command).await?;
     match committed.change.made(Kind::PolicyTest) {
-        Some(Record::PolicyTest(test)) => Ok((StatusCode::CREATED, Json(show(&committed.intent, test)))),
+        Some(Record::PolicyTest(test)) => {
+            let pairs = pairs_of_tests(&committed.intent, network);
+            Ok((StatusCode::CREATED, Json(show(&committed.intent, &pairs, test))))
+        }
         Some(_) | None => Err(find::gone("policy test")),
     }
 }
@@ -94,8 +101,8 @@ pub(super) async fn run(
     let network = find::network(intent, &network)?;
     let (at, id) = (Arc::clone(intent), network.id);
     // In a large network this takes a core for a while.
-    let ran = tokio::task::spawn_blocking(move || run_tests(&at, id)).await;
-    let failures = ran.context("running the tests broke off")?;
+    let ran = tokio::task::spawn_blocking(move || (run_tests(&at, id), pairs_of_tests(&at, id))).await;
+    let (failures, pairs) = ran.context("running the tests broke off")?;
     let result = |test: &model::PolicyTest| {
         let failure = failures.iter().find(|failure| failure.test == test.id);
         let detail = failure.map(|failure| {
@@ -107,7 +114,7 @@ pub(super) async fn run(
             let (from, to) = (name::member(intent, from), name::member(intent, to));
             format!("{from} {verb} {to} by {}", test.service)
         });
-        PolicyTestResult { test: show(intent, test), passed: detail.is_none(), detail }
+        PolicyTestResult { test: show(intent, &pairs, test), passed: detail.is_none(), detail }
     };
     let results = intent.policy_tests_in_network(network.id).map(result).collect();
     Ok(Json(PolicyTestRun { passed: failures.is_empty(), results }))

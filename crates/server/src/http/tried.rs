@@ -1,20 +1,30 @@
-//! Dry runs: what a command would change between the members of a network. Nothing is committed.
+//! Dry runs: what a command would change, between the members of networks above all. Nothing is committed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use api::{AccessChange, PairChange};
 use control::policy::{self, Comparison, Member, Reach};
-use control::{Actor, Command, Env, Intent, Rejection, apply, decide};
+use control::{Actor, ActorName, Change, Command, Env, Intent, RecordChange, Rejection, apply, decide};
 use model::{DnsName, NetworkId};
 
+use super::failure::problem;
 use super::{Admin, Failure, name};
 use crate::brain::now;
 
 /// Pairs that are named; all are counted.
 const MOST_PAIRS: usize = 100;
 
-/// What the command would change. Whoever may not give it learns no more than from giving it.
+/// What a command would do.
+pub(super) struct Tried {
+    /// To the records.
+    pub(super) change: Change,
+    /// To who may open connections to whom.
+    pub(super) access: AccessChange,
+}
+
+/// What the command would change between the members of a network. Whoever may not give it learns no more than from giving it.
 pub(super) async fn tried(
     admin: &Admin,
     intent: Arc<Intent>,
@@ -22,6 +32,26 @@ pub(super) async fn tried(
     command: Command,
     network: NetworkId,
 ) -> Result<AccessChange, Failure> {
+    Ok(look_aside(admin, intent, actor, command, Some(network)).await?.access)
+}
+
+/// The same of all networks, with all else that it would change.
+pub(super) async fn tried_everywhere(
+    admin: &Admin,
+    intent: Arc<Intent>,
+    actor: Actor,
+    command: Command,
+) -> Result<Tried, Failure> {
+    look_aside(admin, intent, actor, command, None).await
+}
+
+async fn look_aside(
+    admin: &Admin,
+    intent: Arc<Intent>,
+    actor: Actor,
+    command: Command,
+    network: Option<NetworkId>,
+) -> Result<Tried, Failure> {
     let domain = admin.parts.settings.domain.clone();
     // In a large network this takes a core for a while.
     let looked =
@@ -29,33 +59,74 @@ pub(super) async fn tried(
     Ok(looked.context("a dry run broke")??)
 }
 
+/// What it would do; in this network, or in all of them.
 fn look(
     (intent, domain): (&Intent, &DnsName),
     actor: &Actor,
     command: Command,
-    network: NetworkId,
-) -> Result<AccessChange, Rejection> {
+    network: Option<NetworkId>,
+) -> Result<Tried, Rejection> {
     let mut random = |bytes: &mut [u8]| {
         getrandom::fill(bytes).expect("the operating system gives randomness: it did at the start");
     };
-    let change = decide(intent, actor, command, &mut Env { now: now(), domain, random: &mut random })?;
+    let mut decided = |intent: &Intent, command: Command| {
+        decide(intent, actor, command, &mut Env { now: now(), domain, random: &mut random })
+    };
+    let (change, refused) = match decided(intent, command.clone()) {
+        Ok(change) => (change, None),
+        // What a test forbids is looked at all the same: that is how one sees which of the two is wrong.
+        Err(refused @ Rejection::PolicyTestsFail { .. }) => match decided(&without_tests(intent), command) {
+            Ok(change) => (change, Some(Box::new(problem(&refused)))),
+            Err(_) => return Err(refused),
+        },
+        Err(refused) => return Err(refused),
+    };
     let mut after = intent.clone();
     if !change.is_empty() {
         apply(&mut after, &change);
     }
-    let Comparison { pairs, gaining, losing, changing } =
-        policy::compare(intent, &after, network, MOST_PAIRS);
+    let networks = match network {
+        Some(network) => BTreeSet::from([network]),
+        None => intent.networks(None).chain(after.networks(None)).map(|network| network.id).collect(),
+    };
+    let mut access = AccessChange { refused, ..AccessChange::default() };
+    networks.into_iter().for_each(|network| add(&mut access, (intent, &after), network));
+    Ok(Tried { change, access })
+}
+
+/// All but the tests of policies.
+fn without_tests(intent: &Intent) -> Intent {
+    let tests = intent.networks(None).flat_map(|network| intent.policy_tests_in_network(network.id));
+    let records = tests.map(|test| RecordChange::removed(test.clone())).collect();
+    let change = Change { actor: ActorName::from_text("nobody".to_owned()), command: "look".into(), records };
+    let mut without = intent.clone();
+    apply(&mut without, &change);
+    without
+}
+
+/// Adds what changes in a network.
+fn add(access: &mut AccessChange, (before, after): (&Intent, &Intent), network: NetworkId) {
+    let Some(called) = after.network(network).or_else(|| before.network(network)) else {
+        return;
+    };
+    let room = MOST_PAIRS - access.pairs.len();
+    let Comparison { pairs, gaining, losing, changing } = policy::compare(before, after, network, room);
+    access.changing += changing;
+    access.gaining += gaining;
+    access.losing += losing;
     let named = |member: Member| {
-        let at = if member.is_in(&after, network) { &after } else { intent };
+        let at = if member.is_in(after, network) { after } else { before };
         name::member(at, member)
     };
-    let pair = |pair: policy::PairChange| PairChange {
+    access.pairs.extend(pairs.into_iter().map(|pair| PairChange {
+        network: called.name.clone(),
         from: named(pair.from),
         to: named(pair.to),
+        before: words(&pair.before),
+        after: words(&pair.after),
         gained: words(&pair.gained()),
         lost: words(&pair.lost()),
-    };
-    Ok(AccessChange { changing, gaining, losing, pairs: pairs.into_iter().map(pair).collect() })
+    }));
 }
 
 fn words(reach: &Reach) -> Vec<String> {

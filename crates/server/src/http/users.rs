@@ -1,7 +1,8 @@
 //! Accounts.
 
 use api::{
-    CreateUser, Page, Paging, PatchUser, Removal, RemoveQuery, SetGroups, SetPassword, User, UserSelector,
+    CreateUser, DryRun, Page, Paging, PatchUser, Removal, RemoveQuery, SetGroups, SetPassword, User, UserSelector,
+    Written,
 };
 use axum::Json;
 use axum::extract::State;
@@ -11,6 +12,7 @@ use control::{Command, authorise_administration};
 use super::body::{Body, Params, Segments};
 use super::caller::{Caller, Reader};
 use super::removal::remove;
+use super::tried::tried_everywhere;
 use super::{Answer, Failure, Problems, Shared, find};
 
 /// All accounts
@@ -61,19 +63,27 @@ pub(super) async fn patch(
     Ok(Json(changed.into()))
 }
 
-/// Say which groups somebody is in
-#[utoipa::path(put, path = "/api/v1/users/{user}/groups", tag = "users", params(("user" = api::schema::Selector, Path)),
-    request_body = SetGroups, responses((status = 200, body = User), Problems))]
+/// Say which groups somebody is in, or look who would gain or lose access
+#[utoipa::path(put, path = "/api/v1/users/{user}/groups", tag = "users",
+    params(("user" = api::schema::Selector, Path), DryRun), request_body = SetGroups,
+    responses((status = 200, body = Written<User>), Problems))]
 pub(super) async fn set_groups(
     State(admin): State<Shared>,
     caller: Caller,
     Segments(user): Segments<UserSelector>,
+    Params(DryRun { dry_run }): Params<DryRun>,
     Body(SetGroups { groups }): Body<SetGroups>,
-) -> Answer<User> {
-    let user = find::user(&admin.parts.brain.intent(), &user)?.id;
-    let committed = admin.submit(caller.actor, Command::SetGroups { user, groups }).await?;
+) -> Answer<Written<User>> {
+    let intent = admin.parts.brain.intent();
+    let user = find::user(&intent, &user)?.id;
+    let command = Command::SetGroups { user, groups };
+    if dry_run {
+        let tried = tried_everywhere(&admin, intent, caller.actor, command).await?;
+        return Ok(Json(Written::Tried(tried.access)));
+    }
+    let committed = admin.submit(caller.actor, command).await?;
     let changed = committed.intent.user(user).ok_or(control::Rejection::NoSuchUser { user })?;
-    Ok(Json(changed.into()))
+    Ok(Json(Written::Done(changed.into())))
 }
 
 /// Remove an account with its tokens

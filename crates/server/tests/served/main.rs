@@ -5,6 +5,7 @@
 
 mod clients;
 mod contract;
+mod document;
 mod ends;
 mod following;
 mod joining;

@@ -56,6 +56,7 @@ async fn a_policy_is_tried_made_explained_changed_and_removed() {
     let pair = &looked.pairs[0];
     assert_eq!((pair.from.to_string(), pair.to.to_string()), ("node:web".to_owned(), "node:db".to_owned()));
     assert_eq!((pair.gained.clone(), pair.lost.is_empty()), (vec!["tcp/5432".to_owned()], true));
+    assert_eq!((pair.network.as_str(), pair.before.is_empty(), &pair.after), ("home", true, &pair.gained));
     let tag = json!({"tags": ["other"]});
     let at_web = path::fill(path::NODE, &["home", "web"]);
     let looked = tried(&ready, Method::PATCH, &at_web, &tag).await;
@@ -77,6 +78,9 @@ async fn a_policy_is_tried_made_explained_changed_and_removed() {
     let at = path::fill(path::POLICY, &["home", "database"]);
     let looked = tried(&ready, Method::PATCH, &at, &json!({"both": true})).await;
     assert_eq!((looked.gaining, looked.pairs[0].from.to_string()), (1, "node:db".to_owned()));
+    let more: Written<Policy> =
+        ready.admin.patch(&at, &json!({"add_from": ["node:pc"], "remove_to": ["tag:gone"]})).await.unwrap();
+    assert!(matches!(more, Written::Done(policy) if policy.from.len() == 2 && policy.to.len() == 1));
     let disabled = PatchPolicy { enabled: Some(false), ..PatchPolicy::default() };
     let disabled: Written<Policy> = ready.admin.patch(&at, &disabled).await.unwrap();
     assert!(matches!(disabled, Written::Done(policy) if !policy.enabled));
@@ -86,8 +90,10 @@ async fn a_policy_is_tried_made_explained_changed_and_removed() {
     let _policy: Policy = ready.admin.patch(&at, &enabled).await.unwrap();
 
     let at = path::fill(path::POLICY, &["home", "db"]);
+    let narrowed = tried(&ready, Method::PATCH, &at, &json!({"services": ["tcp/443"]})).await;
+    assert_eq!((narrowed.losing, narrowed.pairs[0].after.clone()), (2, vec!["tcp/443".to_owned()]));
     let looked = tried(&ready, Method::DELETE, &at, &Value::Null).await;
-    assert_eq!((looked.losing, looked.pairs[0].lost.clone()), (1, vec!["everything".to_owned()]));
+    assert_eq!((looked.losing, looked.pairs[0].lost.clone()), (2, vec!["everything".to_owned()]));
     ready.admin.delete(&at).await.unwrap();
     assert_eq!(ready.admin.list::<Policy>(&policies(), 10).await.unwrap(), []);
 }
@@ -120,9 +126,18 @@ async fn a_test_holds_policies_to_its_word() {
     let at = path::fill(path::POLICY, &["home", "database"]);
     let refused = ready.admin.delete(&at).await.unwrap_err();
     assert_eq!((refused.status(), refused.code()), (409, "policy-tests-fail"));
-    let tried = format!("{at}?dry_run=true");
-    let refused = ready.admin.send(Method::DELETE, &tried, "text/plain", Vec::new()).await.unwrap_err();
-    assert_eq!(refused.code(), "policy-tests-fail", "a dry run says so too");
+    let looked = tried(&ready, Method::DELETE, &at, &Value::Null).await;
+    assert_eq!(looked.refused.unwrap().code.as_ref(), "policy-tests-fail", "a dry run says so too");
+    assert_eq!(
+        (looked.losing, looked.pairs[0].from.to_string()),
+        (1, "node:web".to_owned()),
+        "and what it would do"
+    );
+    assert_eq!(made.pairs, 1);
+    let misspelt = CreatePolicyTest { from: "tag:wbe".parse().unwrap(), ..test(Access::Deny) };
+    let idle: PolicyTest = ready.admin.post(&tests, &misspelt).await.unwrap();
+    assert_eq!(idle.pairs, 0, "it is of nobody");
+    ready.admin.delete(&path::fill(path::POLICY_TEST, &["home", &idle.id.to_string()])).await.unwrap();
 
     let run = path::fill(path::POLICY_TESTS_RUN, &["home"]);
     let run = ready.admin.send(Method::POST, &run, "text/plain", Vec::new()).await.unwrap();
@@ -157,7 +172,44 @@ async fn what_cannot_be_read_or_is_not_there_is_told() {
     assert!(refused.to_string().contains("`tag:web` is no member"), "{refused}");
     let refused = ready.admin.get::<Value>(&format!("{at}?from=gone&to=db&service=tcp/1")).await.unwrap_err();
     assert_eq!(refused.status(), 404);
+    let refused =
+        ready.admin.get::<Value>(&format!("{at}?from=web&to=db&service=tcp/1-100")).await.unwrap_err();
+    assert!(refused.status() == 422 && refused.to_string().contains("`service`"), "{refused}");
     let add = AddNode::of("gone".parse().unwrap());
     let refused = ready.admin.post::<Node>(&path::fill(path::NODES, &["home"]), &add).await.unwrap_err();
     assert_eq!(refused.status(), 404);
+}
+
+#[tokio::test]
+async fn groups_are_tried_before_they_are_changed() {
+    let ready = denying().await;
+    let gateway = json!({"remote_access": true});
+    let _db: Node = ready.admin.patch(&path::fill(path::NODE, &["home", "db"]), &gateway).await.unwrap();
+    let phone = json!({
+        "name": "phone", "owner": "root", "public_key": "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI=",
+    });
+    let _phone: Value = ready.admin.post(&path::fill(path::CLIENTS, &["home"]), &phone).await.unwrap();
+    let staff =
+        json!({"name": "staff", "from": ["group:staff"], "to": ["node:web"], "services": ["tcp/443"]});
+    let _policy: Policy = ready.admin.post(&policies(), &staff).await.unwrap();
+    let at = path::fill(path::USER_GROUPS, &["root"]);
+    let looked = tried(&ready, Method::PUT, &at, &json!({"groups": ["staff"]})).await;
+    assert_eq!((looked.changing, looked.gaining), (1, 1));
+    let pair = &looked.pairs[0];
+    assert_eq!((pair.network.as_str(), pair.from.to_string()), ("home", "client:phone".to_owned()));
+    let me: api::User = ready.admin.get(&path::fill(path::USER, &["root"])).await.unwrap();
+    assert!(me.groups.is_empty());
+}
+
+#[tokio::test]
+async fn a_networks_access_decides_before_its_policies() {
+    let ready = denying().await;
+    let _policy: Policy = ready.admin.post(&policies(), &database()).await.unwrap();
+    let allow = json!({"access": "allow"});
+    let _home: Network = ready.admin.patch(&path::fill(path::NETWORK, &["home"]), &allow).await.unwrap();
+    let why = explain(&ready, "web", "db", "tcp/5432").await;
+    assert_eq!((why.decided_by, why.policies.len()), (DecidedBy::Default, 0));
+    assert!(why.reason.contains("`home` allows everything"), "{}", why.reason);
+    let itself = explain(&ready, "web", "web", "tcp/22").await;
+    assert_eq!((itself.allowed, itself.decided_by), (true, DecidedBy::Unjudged));
 }

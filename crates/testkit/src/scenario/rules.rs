@@ -60,8 +60,8 @@ fn policy_edit(stage: &mut Stage, line: &mut Line, network: NetworkId) -> Result
     Ok(PolicyEdit {
         name: line.option("name")?,
         enabled: line.yes("enabled")?,
-        from: side(stage, line, "from", network)?,
-        to: side(stage, line, "to", network)?,
+        from: side(stage, line, "from", network)?.into(),
+        to: side(stage, line, "to", network)?.into(),
         services: by.map(services).transpose()?,
         both: line.yes("both")?,
     })
@@ -85,8 +85,8 @@ pub(super) fn policy(stage: &mut Stage, line: &mut Line) -> Result<(Actor, Comma
                 network,
                 name,
                 enabled: edit.enabled.unwrap_or(true),
-                from: edit.from.unwrap_or_default(),
-                to: edit.to.unwrap_or_default(),
+                from: edit.from.all.unwrap_or_default(),
+                to: edit.to.all.unwrap_or_default(),
                 services: edit.services.unwrap_or_default(),
                 both: edit.both.unwrap_or(false),
             })

@@ -112,10 +112,10 @@ impl World {
             }
             Wish::Tags => match pick(&self.client_ids(None), b).filter(|_| c.is_multiple_of(2)) {
                 Some(client) => {
-                    let edit = ClientEdit { tags: Some(tags(a)), ..ClientEdit::default() };
+                    let edit = ClientEdit { tags: Some(tags(a)).into(), ..ClientEdit::default() };
                     Some(Command::UpdateClient { client, edit })
                 }
-                None => self.node_edit(a, NodeEdit { tags: Some(tags(c)), ..NodeEdit::default() }),
+                None => self.node_edit(a, NodeEdit { tags: Some(tags(c)).into(), ..NodeEdit::default() }),
             },
             Wish::Groups => self.groups(numbers),
             Wish::Duties => {

@@ -1,18 +1,16 @@
 //! What `netloom client update` changes.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use api::{Edit, HostSelector, PatchClient, UserSelector};
 use clap::{ArgGroup, Args};
 use ipnet::IpNet;
-use model::{HostName, Keepalive, Mtu, Tag};
+use model::{HostName, Keepalive, Mtu};
 use serde_json::Value;
 
 use super::Place;
 use crate::client::Client;
-use crate::console::meaning;
 use crate::failure::Failure;
 use crate::value::{EndingEdit, OnOff, OrDefault, OrNone, TagEdit, replaced, switched};
 
@@ -107,17 +105,11 @@ fn dns(given: &[Resolver]) -> Result<Edit<Vec<IpAddr>>, Failure> {
 impl Update {
     /// Sends it, and gives the answer.
     pub(super) async fn send(self, client: &Client) -> Result<Value, Failure> {
-        let path = self.place.path();
-        let tags = if self.tags.is_relative() {
-            meaning::<api::Client>(&client.get(&path, &[]).await?)?.tags
-        } else {
-            BTreeSet::new()
-        };
-        client.patch(&path, &self.body(tags)?).await
+        client.patch(&self.place.path(), &self.body()?).await
     }
 
-    /// `tags` are those until now.
-    fn body(self, tags: BTreeSet<Tag>) -> Result<PatchClient, Failure> {
+    fn body(self) -> Result<PatchClient, Failure> {
+        let tags = self.tags.fields();
         let (expires, expires_in) = self.ending.fields();
         Ok(PatchClient {
             name: self.name,
@@ -127,7 +119,9 @@ impl Update {
             gateways: (!self.gateways.is_empty()).then_some(self.gateways),
             owner: OrNone::edit(self.owner),
             enabled: None,
-            tags: self.tags.over(tags),
+            tags: tags.all,
+            add_tags: tags.add,
+            remove_tags: tags.remove,
             expires,
             expires_in,
             ranges: replaced(self.ranges)?.map(|ranges| ranges.into_iter().collect()),

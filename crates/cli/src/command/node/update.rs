@@ -1,6 +1,5 @@
 //! What `netloom node update` changes.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use api::{Edit, HostSelector, PatchNode, UseInternet};
@@ -9,7 +8,6 @@ use serde_json::Value;
 
 use super::Place;
 use crate::client::Client;
-use crate::console::meaning;
 use crate::failure::Failure;
 use crate::value::{EndingEdit, OnOff, OrNone, TagEdit, switched};
 
@@ -49,17 +47,11 @@ pub struct Update {
 impl Update {
     /// Sends it, and gives the answer.
     pub(super) async fn send(self, client: &Client) -> Result<Value, Failure> {
-        let path = self.place.path();
-        let tags = if self.tags.is_relative() {
-            meaning::<api::Node>(&client.get(&path, &[]).await?)?.tags
-        } else {
-            BTreeSet::new()
-        };
-        client.patch(&path, &self.body(tags)?).await
+        client.patch(&self.place.path(), &self.body()?).await
     }
 
-    /// `tags` are those until now.
-    fn body(self, tags: BTreeSet<model::Tag>) -> Result<PatchNode, Failure> {
+    fn body(self) -> Result<PatchNode, Failure> {
+        let tags = self.tags.fields();
         let (expires, expires_in) = self.ending.fields();
         let lan = switched(self.lan);
         let internet = match OrNone::edit(self.internet) {
@@ -77,7 +69,9 @@ impl Update {
             connected: None,
             v4: self.v4,
             v6: self.v6,
-            tags: self.tags.over(tags),
+            tags: tags.all,
+            add_tags: tags.add,
+            remove_tags: tags.remove,
             remote_access: switched(self.remote_access),
             internet_gateway: switched(self.internet_gateway),
             relay: OrNone::edit(self.relay),

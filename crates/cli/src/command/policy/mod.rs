@@ -98,7 +98,7 @@ impl Policy {
             }
             Self::Delete(Tried { place, dry_run: true }) => {
                 let answer = client.delete(&place.path(), &trying(true)).await?;
-                console.show(&answer, changes)
+                console.show_tried(&answer)
             }
             Self::Delete(Tried { place, dry_run: false }) => {
                 console

@@ -4,8 +4,11 @@ use api::{AccessChange, PairChange};
 
 use crate::render::{View, counted, details, joined, or_dash, table, yes_no};
 
+/// What stands for all services.
+const EVERYTHING: &str = "everything";
+
 fn services(policy: &api::Policy) -> String {
-    if policy.services.is_empty() { "everything".to_owned() } else { spaced(&policy.services) }
+    if policy.services.is_empty() { EVERYTHING.to_owned() } else { spaced(&policy.services) }
 }
 
 /// Services have commas of their own.
@@ -50,16 +53,28 @@ pub(super) fn one(policy: &api::Policy, view: &View) -> String {
     )
 }
 
+/// What one gains or loses, or a dash; `kept` is what it has at the other end.
+fn difference(differs: &[String], kept: &[String]) -> String {
+    match (differs, kept) {
+        ([everything], [_, ..]) if everything == EVERYTHING => format!("{EVERYTHING} but {}", spaced(kept)),
+        (_, _) => or_dash(spaced(differs)),
+    }
+}
+
+fn pairs(pairs: &[PairChange], view: &View) -> String {
+    let row = |pair: &PairChange| {
+        let (gained, lost) = (difference(&pair.gained, &pair.before), difference(&pair.lost, &pair.after));
+        [pair.network.to_string(), pair.from.to_string(), pair.to.to_string(), gained, lost]
+    };
+    table(view, ["network", "from", "to", "gains", "loses"], pairs, row, "")
+}
+
 /// Who gains and who loses access.
 pub(crate) fn changes(change: &AccessChange, view: &View) -> String {
     if change.changing == 0 {
         return "Nobody would gain or lose access. Nothing was changed.".to_owned();
     }
-    let row = |pair: &PairChange| {
-        let (gained, lost) = (or_dash(spaced(&pair.gained)), or_dash(spaced(&pair.lost)));
-        [pair.from.to_string(), pair.to.to_string(), gained, lost]
-    };
-    let pairs = table(view, ["from", "to", "gains", "loses"], &change.pairs, row, "");
+    let pairs = pairs(&change.pairs, view);
     let shown = change.pairs.len() as u64;
     let part = if shown < change.changing { format!(" The first {shown} are shown.") } else { String::new() };
     format!(
@@ -79,21 +94,33 @@ mod tests {
 
     #[test]
     fn a_dry_run_tells_who_gains_and_who_loses() {
-        let pair = |from: &str, gained: &[&str], lost: &[&str]| PairChange {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        let pair = |from: &str, [before, after, gained, lost]: [&[&str]; 4]| PairChange {
+            network: "home".parse().unwrap(),
             from: from.parse().unwrap(),
             to: "node:web".parse().unwrap(),
-            gained: gained.iter().map(ToString::to_string).collect(),
-            lost: lost.iter().map(ToString::to_string).collect(),
+            before: texts(before),
+            after: texts(after),
+            gained: texts(gained),
+            lost: texts(lost),
         };
-        let pairs =
-            vec![pair("client:phone", &["icmp", "tcp/80,443"], &[]), pair("node:db", &[], &["everything"])];
-        let change = AccessChange { changing: 3, gaining: 1, losing: 2, pairs };
+        let all: &[&str] = &["everything"];
+        let some: &[&str] = &["icmp", "tcp/80,443"];
+        let pairs = vec![
+            pair("client:phone", [&[], some, some, &[]]),
+            pair("node:db", [all, &[], &[], all]),
+            pair("node:pc", [all, some, &[], all]),
+            pair("node:tv", [some, all, all, &[]]),
+        ];
+        let change = AccessChange { changing: 5, gaining: 2, losing: 3, pairs, refused: None };
         let expected = "\
-FROM          TO        GAINS            LOSES
-client:phone  node:web  icmp tcp/80,443  -
-node:db       node:web  -                everything
+NETWORK  FROM          TO        GAINS                           LOSES
+home     client:phone  node:web  icmp tcp/80,443                 -
+home     node:db       node:web  -                               everything
+home     node:pc       node:web  -                               everything but icmp tcp/80,443
+home     node:tv       node:web  everything but icmp tcp/80,443  -
 
-1 pair would gain access, 2 pairs would lose it. The first 2 are shown. Nothing was changed.";
+2 pairs would gain access, 3 pairs would lose it. The first 4 are shown. Nothing was changed.";
         assert_eq!(changes(&change, &VIEW), expected);
         let nobody = changes(&AccessChange::default(), &VIEW);
         assert_eq!(nobody, "Nobody would gain or lose access. Nothing was changed.");

@@ -12,6 +12,9 @@ use crate::failure::Failure;
 use crate::render::{View, counted, details, table};
 use crate::value::Access;
 
+/// What is said of a test that holds because there is nobody for whom it could be otherwise.
+const NOBODY: &str = "speaks of nobody now";
+
 /// Sentences about policies that must stay true: a change that makes one wrong is refused.
 #[derive(Debug, Subcommand)]
 pub enum Test {
@@ -93,14 +96,19 @@ fn cells(test: &PolicyTest) -> [String; 4] {
     [test.from.to_string(), test.to.to_string(), test.service.to_string(), expected(test).to_owned()]
 }
 
+/// Of how many pairs it speaks.
+fn pairs(test: &PolicyTest) -> String {
+    if test.pairs == 0 { NOBODY.to_owned() } else { test.pairs.to_string() }
+}
+
 fn all(tests: &[PolicyTest], view: &View) -> String {
     table(
         view,
-        ["id", "from", "to", "service", "expect"],
+        ["id", "from", "to", "service", "expect", "pairs"],
         tests,
         |test| {
             let [from, to, service, expect] = cells(test);
-            [test.id.to_string(), from, to, service, expect]
+            [test.id.to_string(), from, to, service, expect, pairs(test)]
         },
         "No tests yet. Add one: `netloom policy test add NETWORK FROM TO SERVICE allow`.",
     )
@@ -108,19 +116,30 @@ fn all(tests: &[PolicyTest], view: &View) -> String {
 
 fn one(test: &PolicyTest, view: &View) -> String {
     let [from, to, service, expect] = cells(test);
-    let id = test.id.to_string();
-    let lines = [("Id", id), ("From", from), ("To", to), ("Service", service), ("Expect", expect)];
-    details(view, &lines)
+    let (id, pairs) = (test.id.to_string(), pairs(test));
+    let lines =
+        [("Id", id), ("From", from), ("To", to), ("Service", service), ("Expect", expect), ("Pairs", pairs)];
+    let text = details(view, &lines);
+    match test.pairs {
+        0 => format!(
+            "{text}\n\nIt {NOBODY}, so it says nothing yet: look whether its tags and groups are spelt right."
+        ),
+        _ => text,
+    }
 }
 
 fn results(went: &PolicyTestRun, view: &View) -> String {
     let row = |result: &PolicyTestResult| {
         let [from, to, service, expect] = cells(&result.test);
-        let how = if result.passed { "true".to_owned() } else { result.detail.clone().unwrap_or_default() };
-        [from, to, service, expect, how]
+        let how = match (result.passed, result.test.pairs) {
+            (true, 0) => format!("true, but {NOBODY}"),
+            (true, _) => "true".to_owned(),
+            (false, _) => result.detail.clone().unwrap_or_default(),
+        };
+        [from, to, service, expect, result.test.pairs.to_string(), how]
     };
-    let rows =
-        table(view, ["from", "to", "service", "expect", "result"], &went.results, row, "No tests yet.");
+    let titles = ["from", "to", "service", "expect", "pairs", "result"];
+    let rows = table(view, titles, &went.results, row, "No tests yet.");
     if went.results.is_empty() {
         return rows;
     }
@@ -137,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_run_tells_what_is_otherwise() {
-        let result = |expect, detail: Option<&str>| PolicyTestResult {
+        let result = |expect, pairs, detail: Option<&str>| PolicyTestResult {
             test: PolicyTest {
                 id: PolicyTestId::from_bytes([1; 16]),
                 network: model::NetworkId::from_bytes([2; 16]),
@@ -145,19 +164,25 @@ mod tests {
                 to: "node:db".parse().unwrap(),
                 service: "tcp/5432".parse().unwrap(),
                 expect,
+                pairs,
                 created: Timestamp::from_millis(0),
             },
             passed: detail.is_none(),
             detail: detail.map(str::to_owned),
         };
-        let wrong = result(api::Access::Deny, Some("node:web may reach node:db by tcp/5432"));
-        let went = PolicyTestRun { passed: false, results: vec![result(api::Access::Allow, None), wrong] };
+        let wrong = result(api::Access::Deny, 2, Some("node:web may reach node:db by tcp/5432"));
+        let (right, idle) = (result(api::Access::Allow, 1, None), result(api::Access::Allow, 0, None));
+        let view = View { now: Timestamp::from_millis(0), width: None };
+        assert!(one(&idle.test, &view).contains("It speaks of nobody now"), "{}", one(&idle.test, &view));
+        assert!(!one(&right.test, &view).contains("nobody"));
+        let went = PolicyTestRun { passed: false, results: vec![right, idle, wrong] };
         let expected = "\
-FROM     TO       SERVICE   EXPECT  RESULT
-tag:web  node:db  tcp/5432  allow   true
-tag:web  node:db  tcp/5432  deny    node:web may reach node:db by tcp/5432
+FROM     TO       SERVICE   EXPECT  PAIRS  RESULT
+tag:web  node:db  tcp/5432  allow   1      true
+tag:web  node:db  tcp/5432  allow   0      true, but speaks of nobody now
+tag:web  node:db  tcp/5432  deny    2      node:web may reach node:db by tcp/5432
 
-1 test right, 1 wrong.";
-        assert_eq!(results(&went, &View { now: Timestamp::from_millis(0), width: None }), expected);
+2 tests right, 1 wrong.";
+        assert_eq!(results(&went, &view), expected);
     }
 }

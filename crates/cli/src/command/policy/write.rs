@@ -86,9 +86,21 @@ pub struct Update {
     /// All who may open connections, in place of those until now; may be given several times
     #[arg(long, value_name = "SUBJECT", group = "change", value_delimiter = ',')]
     from: Vec<Subject>,
+    /// Who may open connections as well; may be given several times
+    #[arg(long, value_name = "SUBJECT", group = "change", value_delimiter = ',')]
+    add_from: Vec<Subject>,
+    /// Who no longer may; may be given several times
+    #[arg(long, value_name = "SUBJECT", group = "change", value_delimiter = ',')]
+    remove_from: Vec<Subject>,
     /// All to whom, in place of those until now; may be given several times
     #[arg(long, value_name = "SUBJECT", group = "change", value_delimiter = ',')]
     to: Vec<Subject>,
+    /// To whom as well; may be given several times
+    #[arg(long, value_name = "SUBJECT", group = "change", value_delimiter = ',')]
+    add_to: Vec<Subject>,
+    /// To whom no longer; may be given several times
+    #[arg(long, value_name = "SUBJECT", group = "change", value_delimiter = ',')]
+    remove_to: Vec<Subject>,
     /// All services, in place of those until now, or everything; may be given several times
     #[arg(long = "service", value_name = "SERVICE", group = "change")]
     services: Vec<AnyService>,
@@ -102,11 +114,20 @@ pub struct Update {
 
 impl Update {
     pub(super) async fn run(self, client: &Client, console: &mut Console) -> Result<(), Failure> {
-        let Self { place, name, from, to, services: given, both, dry_run } = self;
+        let Self { place, name, services: given, both, dry_run, .. } = self;
         let all = |subjects: Vec<Subject>| (!subjects.is_empty()).then_some(subjects);
-        let services = if given.is_empty() { None } else { Some(services(given)?) };
-        let both = switched(both);
-        let body = PatchPolicy { name, enabled: None, from: all(from), to: all(to), services, both };
+        let body = PatchPolicy {
+            name,
+            enabled: None,
+            from: all(self.from),
+            add_from: self.add_from,
+            remove_from: self.remove_from,
+            to: all(self.to),
+            add_to: self.add_to,
+            remove_to: self.remove_to,
+            services: if given.is_empty() { None } else { Some(services(given)?) },
+            both: switched(both),
+        };
         let answer = client.patch_or_try(&place.path(), &body, dry_run).await?;
         console.show_written(&answer, dry_run, show::one)
     }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use control::{
     Actor, ClientEdit, Command, Edit, EgressEdit, NetworkEdit, NewClient, NewEgress, NewPolicy, NodeEdit,
-    PolicyEdit,
+    PolicyEdit, SetEdit,
 };
 use ipnet::IpNet;
 use model::{
@@ -28,6 +28,15 @@ fn tag(number: u8) -> Tag {
 
 pub(super) fn tags(number: u8) -> BTreeSet<Tag> {
     (0..number % 3).map(|more| tag(number.wrapping_add(more))).collect()
+}
+
+/// These in place of what is in a set, or put into it, or taken out of it.
+fn set<T: Ord>(these: BTreeSet<T>, number: u8) -> SetEdit<T> {
+    match number % 3 {
+        0 => Some(these).into(),
+        1 => SetEdit { add: these, ..SetEdit::default() },
+        _ => SetEdit { remove: these, ..SetEdit::default() },
+    }
 }
 
 fn member_name(number: u8) -> HostName {
@@ -251,7 +260,7 @@ impl Brain {
             }
             Ways::Expiry => NodeEdit { expires: edit(c, self.soon(b)), ..none },
             Ways::Renumber => NodeEdit { addresses: self.addresses(network, c), ..none },
-            Ways::Tags => NodeEdit { tags: Some(tags(b)), approve: c.is_multiple_of(2), ..none },
+            Ways::Tags => NodeEdit { tags: set(tags(b), c / 2), approve: c.is_multiple_of(2), ..none },
         };
         Command::UpdateNode { node: id, edit: change }
     }
@@ -404,8 +413,8 @@ impl Brain {
                 let edit = PolicyEdit {
                     name: b.is_multiple_of(4).then(name),
                     enabled: (c % 3 < 2).then_some(c.is_multiple_of(3)),
-                    from: b.is_multiple_of(3).then(|| self.side(network, c)),
-                    to: b.is_multiple_of(5).then(|| self.side(network, c / 2)),
+                    from: b.is_multiple_of(3).then(|| self.side(network, c)).into(),
+                    to: b.is_multiple_of(5).then(|| set(self.side(network, c / 2), a)).unwrap_or_default(),
                     services: (b % 3 == 1).then(services),
                     both: (c % 5 == 0).then_some(b.is_multiple_of(2)),
                 };
