@@ -337,6 +337,14 @@ rejections! {
     /// A CNAME at the domain itself.
     CnameAtDomain { network: NetworkName } = Invalid "cname-at-domain"
         "the domain of network `{network}` itself cannot be a CNAME; choose a name below it",
+    /// A target of one label.
+    TargetNotWhole { target: DnsName, example: DnsName } = Invalid "target-not-whole"
+        "`{target}` is one label, and the target of a record is a whole name; for the one in this network write `{example}`",
+    /// A CNAME that leads to itself.
+    CnameToItself { target: DnsName } = Invalid "cname-to-itself" "`{target}` cannot be a CNAME for itself; name another target",
+    /// A name server of the loopback.
+    NameServerIsEach { server: SocketAddr } = Invalid "name-server-is-each"
+        "{server} is each machine itself, and every host of the network would ask its own; give an address at which all of them reach the name server",
     /// A name server that cannot be asked.
     NoNameServer { server: SocketAddr } = Invalid "no-name-server"
         "{server} cannot be asked for names; give a server's address and port",

@@ -18,6 +18,9 @@ pub enum DnsNameError {
     /// Nothing was given.
     #[error("the DNS name is empty")]
     Empty,
+    /// The root.
+    #[error("`.` is the root, to which all names belong, and none of its own; name a domain, such as `corp.example`")]
+    Root,
     /// Longer than a DNS message can hold.
     #[error("the DNS name has {0} characters; at most 253 are allowed")]
     TooLong(usize),
@@ -67,6 +70,9 @@ impl FromStr for DnsName {
     type Err = DnsNameError;
 
     fn from_str(text: &str) -> Result<Self, DnsNameError> {
+        if text == "." {
+            return Err(DnsNameError::Root);
+        }
         let text = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         if text.is_empty() {
             return Err(DnsNameError::Empty);
@@ -224,6 +230,7 @@ mod tests {
         assert!("a..b".parse::<DnsName>().unwrap_err().to_string().contains("``"));
         assert!("-a.b".parse::<DnsName>().is_err());
         assert!("".parse::<DnsName>().is_err());
+        assert_eq!(".".parse::<DnsName>(), Err(DnsNameError::Root));
         assert!("_ldap._tcp".parse::<DnsName>().is_ok());
         assert!(format!("{}.x", "a".repeat(64)).parse::<DnsName>().is_err());
         assert!(vec!["abcdefgh"; 29].join(".").parse::<DnsName>().is_err());

@@ -20,7 +20,9 @@ pub(super) fn create(intent: &Intent, new: New, env: &mut Env<'_>) -> Decision {
     let New { network, name, ttl, data } = new;
     let id = DnsRecordId::new(env.now, env.bytes());
     let record = DnsRecord { id, network, name, ttl, data, created: env.now };
-    check(intent, found, None, &record)?;
+    check(intent, found, None, &record, env.domain)?;
+    let bytes = bytes(intent, found.id) + bytes_of(&record);
+    bounds::at_most(bounds::DNS_RECORD_BYTES, bytes, bounds::MOST_DNS_RECORD_BYTES)?;
     Ok(vec![RecordChange::made(record)])
 }
 
@@ -33,17 +35,38 @@ pub(super) fn update(
     record: DnsRecordId,
     ttl: Option<u32>,
     data: Option<RecordData>,
+    server: &DnsName,
 ) -> Decision {
     let before = find(intent, record)?;
     let mut after = before.clone();
     after.ttl = ttl.unwrap_or(after.ttl);
     after.data = data.unwrap_or(after.data);
-    check(intent, network::find(intent, after.network)?, Some(before), &after)?;
+    check(intent, network::find(intent, after.network)?, Some(before), &after, server)?;
+    if bytes_of(&after) > bytes_of(before) {
+        let bytes = bytes(intent, after.network) - bytes_of(before) + bytes_of(&after);
+        bounds::at_most(bounds::DNS_RECORD_BYTES, bytes, bounds::MOST_DNS_RECORD_BYTES)?;
+    }
     Ok(changed(before, after))
 }
 
 pub(super) fn delete(intent: &Intent, record: DnsRecordId) -> Decision {
     Ok(vec![RecordChange::removed(find(intent, record)?.clone())])
+}
+
+/// At least the bytes that a network's records have where they travel.
+pub(super) fn bytes(intent: &Intent, network: NetworkId) -> usize {
+    intent.dns_records_in_network(network).map(bytes_of).sum()
+}
+
+fn bytes_of(record: &DnsRecord) -> usize {
+    let data = match &record.data {
+        RecordData::A { .. } => 12,
+        RecordData::Aaaa { .. } => 24,
+        RecordData::Cname { target } => 8 + target.as_str().len(),
+        RecordData::Txt { text } => 8 + text.len(),
+        RecordData::Srv { target, .. } => 20 + target.as_str().len(),
+    };
+    16 + record.name.as_ref().map_or(0, |name| name.as_str().len()) + data
 }
 
 /// Whether the record can be so, where it is other than before, beside all others.
@@ -52,6 +75,7 @@ pub(super) fn check(
     network: &Network,
     before: Option<&DnsRecord>,
     record: &DnsRecord,
+    server: &DnsName,
 ) -> Result<(), Rejection> {
     if before.is_none_or(|before| before.name != record.name) {
         let label = record.name.as_ref().and_then(|name| name.as_str().parse::<HostName>().ok());
@@ -61,6 +85,9 @@ pub(super) fn check(
         return Err(Rejection::TtlTooLong { ttl: record.ttl, most: bounds::LONGEST_TTL });
     }
     check_data(network, record)?;
+    if before.is_none_or(|before| before.data != record.data) {
+        check_target(network, record, server)?;
+    }
     if let Some(name) = &record.name {
         check_name(intent, network, name)?;
     }
@@ -74,6 +101,27 @@ fn check_data(network: &Network, record: &DnsRecord) -> Result<(), Rejection> {
         }
         RecordData::Cname { .. } if record.name.is_none() => {
             Err(Rejection::CnameAtDomain { network: network.name.clone() })
+        }
+        RecordData::A { .. }
+        | RecordData::Aaaa { .. }
+        | RecordData::Cname { .. }
+        | RecordData::Txt { .. }
+        | RecordData::Srv { .. } => Ok(()),
+    }
+}
+
+/// Refuses a target that people mean otherwise: names of records are short, targets are whole.
+fn check_target(network: &Network, record: &DnsRecord, server: &DnsName) -> Result<(), Rejection> {
+    let (RecordData::Cname { target } | RecordData::Srv { target, .. }) = &record.data else { return Ok(()) };
+    let domain = network.domain_below(server);
+    if !target.as_str().contains('.') {
+        let example = domain.and_then(|domain| target.below(&domain)).unwrap_or_else(|| target.clone());
+        return Err(Rejection::TargetNotWhole { target: target.clone(), example });
+    }
+    let own = record.name.as_ref().zip(domain).and_then(|(name, domain)| name.below(&domain));
+    match &record.data {
+        RecordData::Cname { target } if own.as_ref() == Some(target) => {
+            Err(Rejection::CnameToItself { target: target.clone() })
         }
         RecordData::A { .. }
         | RecordData::Aaaa { .. }

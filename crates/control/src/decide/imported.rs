@@ -44,7 +44,7 @@ fn check_one(before: &Intent, after: &Intent, record: &Record, server: &DnsName)
         Record::Policy(it) => policy::check(after, it),
         Record::PolicyTest(it) => policy::check_test(after, it),
         Record::DnsRecord(it) => {
-            dns::check(after, network::find(after, it.network)?, before.dns_record(it.id), it)
+            dns::check(after, network::find(after, it.network)?, before.dns_record(it.id), it, server)
         }
         Record::Upstream(it) => upstream::check(after, before.upstream(it.id), it, server),
     }
@@ -77,6 +77,8 @@ fn check_counts(before: &Intent, after: &Intent, network: NetworkId) -> Result<(
                 bounds::MOST_POLICY_TESTS,
             ),
             (bounds::DNS_RECORDS, intent.dns_records_in_network(network).count(), bounds::MOST_DNS_RECORDS),
+            (bounds::DNS_RECORD_BYTES, dns::bytes(intent, network), bounds::MOST_DNS_RECORD_BYTES),
+            (bounds::POLICY_WORDS, policy::volume(intent, network), bounds::MOST_POLICY_WORDS),
             (bounds::UPSTREAMS, intent.upstreams_in_network(network).count(), bounds::MOST_UPSTREAMS),
         ]
     };

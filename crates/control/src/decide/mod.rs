@@ -104,7 +104,7 @@ fn dispatch(intent: &Intent, actor: &Actor, command: Command, env: &mut Env<'_>)
         Command::CreateDnsRecord { network, name, ttl, data } => {
             dns::create(intent, dns::New { network, name, ttl, data }, env)
         }
-        Command::UpdateDnsRecord { record, ttl, data } => dns::update(intent, record, ttl, data),
+        Command::UpdateDnsRecord { record, ttl, data } => dns::update(intent, record, ttl, data, env.domain),
         Command::DeleteDnsRecord { record } => dns::delete(intent, record),
         Command::CreateUpstream { network, domain, servers } => {
             upstream::create(intent, network, domain, servers, env)

@@ -46,9 +46,24 @@ pub(super) fn update(intent: &Intent, policy: PolicyId, edit: PolicyEdit) -> Dec
     put(intent, after)
 }
 
+/// How many subjects and services the network's policies name in all: hosts are told of those that speak of them.
+pub(super) fn volume(intent: &Intent, network: NetworkId) -> usize {
+    intent.policies_in_network(network).map(volume_of).sum()
+}
+
+fn volume_of(policy: &Policy) -> usize {
+    let Policy { from, to, services, both, .. } = policy;
+    (from.len() + to.len() + services.len()) * if *both { 2 } else { 1 }
+}
+
 fn put(intent: &Intent, policy: Policy) -> Decision {
     check(intent, &policy)?;
     let network = policy.network;
+    let had = intent.policy(policy.id).map_or(0, volume_of);
+    if volume_of(&policy) > had {
+        let volume = volume(intent, network) - had + volume_of(&policy);
+        bounds::at_most(bounds::POLICY_WORDS, volume, bounds::MOST_POLICY_WORDS)?;
+    }
     let mut draft = Draft::of(intent);
     draft.put(policy);
     check_tests(intent, draft.now(), network)?;

@@ -56,8 +56,11 @@ fn check_servers(servers: &[SocketAddr]) -> Result<(), Rejection> {
     let is_none = |server: &&SocketAddr| {
         server.port() == 0 || server.ip().is_unspecified() || server.ip().is_multicast()
     };
-    match servers.iter().find(is_none) {
-        Some(server) => Err(Rejection::NoNameServer { server: *server }),
+    if let Some(server) = servers.iter().find(is_none) {
+        return Err(Rejection::NoNameServer { server: *server });
+    }
+    match servers.iter().find(|server| server.ip().to_canonical().is_loopback()) {
+        Some(server) => Err(Rejection::NameServerIsEach { server: *server }),
         None => Ok(()),
     }
 }

@@ -14,6 +14,7 @@ mod networks;
 mod office;
 mod policies;
 mod removal;
+mod room;
 mod rotation;
 mod server;
 mod ways;

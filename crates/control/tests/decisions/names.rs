@@ -112,6 +112,21 @@ fn a_record_has_bounds() {
     assert_eq!(refused(result, &["`quite.a.long.domain.test`"]), "record-name-too-long");
 }
 
+#[test]
+fn the_target_of_a_record_is_a_whole_name_and_not_the_record_itself() {
+    let mut office = Office::new();
+    let to = |target: &str| RecordData::Cname { target: name(target) };
+    let whole = ["`ada`", "`ada.office.netloom.internal`"];
+    assert_eq!(refused(record(&mut office, "www", to("ada")), &whole), "target-not-whole");
+    let service = RecordData::Srv { priority: 0, weight: 0, port: 389, target: name("ada") };
+    assert_eq!(refused(record(&mut office, "_ldap._tcp", service), &whole), "target-not-whole");
+    let itself = "www.office.netloom.internal";
+    assert_eq!(refused(record(&mut office, "www", to(itself)), &[itself]), "cname-to-itself");
+    record(&mut office, "www", to("ada.office.netloom.internal")).unwrap();
+    let edit = Command::UpdateDnsRecord { record: id(&office, "www"), ttl: None, data: Some(to(itself)) };
+    assert_eq!(refused(office.give(edit), &[itself]), "cname-to-itself");
+}
+
 fn upstream(
     office: &mut Office,
     network: NetworkId,
@@ -138,6 +153,11 @@ fn name_servers_are_named_once_for_domains_of_others() {
     let nowhere = vec![([0, 0, 0, 0], 53).into()];
     let create = Command::CreateUpstream { network, domain: name("x"), servers: nowhere };
     assert_eq!(refused(office.give(create), &["0.0.0.0:53"]), "no-name-server");
+    for loopback in ["127.0.0.53:53", "[::1]:53", "[::ffff:127.0.0.1]:53"] {
+        let servers = vec![([9, 9, 9, 9], 53).into(), loopback.parse().unwrap()];
+        let create = Command::CreateUpstream { network, domain: name("x"), servers };
+        assert_eq!(refused(office.give(create), &["each machine itself"]), "name-server-is-each");
+    }
     let upstream = UpstreamId::from_bytes([9; 16]);
     assert_eq!(
         office.give(Command::DeleteUpstream { upstream }),
