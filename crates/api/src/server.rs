@@ -123,4 +123,7 @@ pub struct Server {
     pub leads: bool,
     /// Whether it is the one that answered this request.
     pub this: bool,
+    /// What is wrong with its place among them: who does not reach it, or that it does not reach the message broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }

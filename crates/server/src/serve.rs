@@ -22,10 +22,11 @@ use tower_http::timeout::TimeoutLayer;
 use crate::agents::{self, Agents, Carrier, Replays};
 use crate::attempts::Attempts;
 use crate::brain::{self, Brain, Notice, Onlooker, Parts, Sighting, now};
+use crate::broker::settings::{BrokerSettings, ExternalSettings};
 use crate::broker::{Authenticate, Broker, BrokerEvent, Chosen, Events, Guests, HostsOfIntent};
 use crate::channels::Channels;
 use crate::clock;
-use crate::cluster::{self, Cluster, Holder, Letters, Role, Way, while_leading};
+use crate::cluster::{self, Cluster, Holder, Leading, Letters, Outside, Role, Way, while_leading};
 use crate::front::{Certificates, Running};
 use crate::ground::Ground;
 use crate::http::{self, Admin};
@@ -78,8 +79,9 @@ impl Server {
         let (broker, events) = Chosen::new(&settings.broker, authenticate(Arc::clone(&gate)))?;
         let next_sealing = next.as_ref().map(|next| next.sealing.clone());
         let channels = Arc::new(Channels::new(identity.sealing.clone(), next_sealing));
-        let cluster = Cluster::join(&database, holder(&settings, pinned())?);
         let (play, role) = watch::channel(Role::Follows { leader: None });
+        let outside = Outside { broker: broker.shared(), settings: external(&settings.broker) };
+        let cluster = Cluster::join(&database, holder(&settings, pinned())?, outside, role.clone());
         let (hearsay, heard) = mpsc::channel(MOST_SIGHTINGS);
         let parts = Parts {
             database: Arc::clone(&database),
@@ -102,6 +104,7 @@ impl Server {
         let guests: Arc<dyn Guests> = Arc::new(HostsOfIntent::new(handle.onlooker(), Arc::clone(&channels)));
         let brokers_routes = broker.router(&settings.broker, Arc::clone(&guests));
         let (way, letters) = (Arc::new(Way::new(role.clone())), Arc::new(Letters::new(&identity.sealing)));
+        let voice = cluster.voice(&letters, leading(&handle));
         let attempts = Arc::new(Attempts::default());
         let agents = Agents::new(
             handle.clone(),
@@ -119,6 +122,10 @@ impl Server {
         let mut tasks = tasks.spawn(&handle, &settings);
         tasks.extend(broker.run(&guests, &cluster::leads(role.clone())));
         tasks.push(tokio::spawn(carrier.run()));
+        let speaking = voice.map_or_else(Router::new, |(voice, pulse)| {
+            tasks.push(tokio::spawn(pulse.run()));
+            cluster::router(voice)
+        });
         tasks.push(tokio::spawn(names.follow(handle.told_from_now_on())));
         tasks.push(tokio::spawn(follow_setup(Arc::clone(&setup), handle.told_from_now_on())));
         let door = |door: &wire::Rendezvous| api::Rendezvous { port: door.port, key: door.key };
@@ -141,6 +148,7 @@ impl Server {
             .merge(agents::router(Arc::new(agents)))
             .merge(http::router(Arc::new(admin))?)
             .merge(brokers_routes)
+            .merge(speaking)
             .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
         until_somebody_leads(role).await;
         let front = front.serve(router);
@@ -160,7 +168,7 @@ impl Server {
     /// Has another server lead, lets open requests finish, writes what is to be written, and ends.
     pub async fn shutdown(self) {
         let Self { front, cluster, broker, tasks, brain, handle, .. } = self;
-        cluster.resign(handle.role()).await;
+        cluster.resign().await;
         front.shutdown().await;
         broker.shutdown();
         for task in tasks {
@@ -225,6 +233,22 @@ fn holder(settings: &Settings, pin: Option<Digest>) -> Result<Holder> {
     // Plain HTTP proves nobody.
     let pin = pin.filter(|_| url.starts_with("https://"));
     Holder::new(&settings.data, settings.name.to_string(), url, pin)
+}
+
+fn external(broker: &BrokerSettings) -> Option<ExternalSettings> {
+    match broker {
+        BrokerSettings::Embedded => None,
+        BrokerSettings::External(settings) => Some(settings.clone()),
+    }
+}
+
+/// The epoch in which this server leads.
+fn leading(brain: &Brain) -> Leading {
+    let (role, told) = (brain.role(), brain.told_from_now_on());
+    Box::new(move || {
+        let leads = role.borrow().leads();
+        leads.then(|| told.borrow().epoch()).flatten().map(|epoch| u64::from(epoch.number()))
+    })
 }
 
 /// Who comes first finds somebody who leads, if there is anybody.

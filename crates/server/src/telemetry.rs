@@ -59,6 +59,14 @@ fn describe() {
         "Times that what waited for a host was dropped and the host told to fetch its map"
     );
     metrics::describe_gauge!("netloom_leads", "Whether this server leads: 1 or 0");
+    metrics::describe_gauge!(
+        "netloom_servers_unreached",
+        "Other servers that this one has not reached for ten seconds"
+    );
+    metrics::describe_gauge!(
+        "netloom_stands_back",
+        "Whether this server leaves the lead to a better placed one: 1 or 0"
+    );
     metrics::describe_gauge!("netloom_commands_waiting", "Commands that wait for the writer");
     metrics::describe_gauge!("netloom_notices_waiting", "Notices that wait for the hub");
     metrics::describe_gauge!("netloom_inventory_waiting", "Hosts whose inventory is to be written");

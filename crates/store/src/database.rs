@@ -5,12 +5,12 @@
 
 use std::path::Path;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use control::{Change, Record, RecordKey};
 use model::{Epoch, HostId, Timestamp};
 
-use crate::{CommitError, JournalEntry, Place, StoreError};
+use crate::{CommitError, Held, JournalEntry, Leased, Place, StoreError};
 
 /// What a database answers, in time. Whoever stops waiting does not stop what was asked for.
 pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
@@ -69,34 +69,6 @@ pub struct InventoryRow {
     pub json: Option<String>,
 }
 
-/// The right to do some work that must be done by one server at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lease {
-    /// Until then it is certainly ours. Counted from before it was asked for, so that no clock but the database's decides.
-    pub until: Instant,
-}
-
-impl Lease {
-    /// What was asked for at this instant and granted.
-    pub(crate) fn granted(asked: Instant, lifetime: Duration) -> Self {
-        Self { until: asked + lifetime }
-    }
-
-    /// Whether it is still ours.
-    pub fn is_held(&self) -> bool {
-        Instant::now() < self.until
-    }
-}
-
-/// A lease that somebody holds now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    /// Which.
-    pub name: String,
-    /// Whose, in the words in which it was taken.
-    pub holder: String,
-}
-
 /// A database. All of it can be asked at the same time by many; commits are done in the order in which they were asked for.
 pub trait Database: Send + Sync {
     /// Where it is.
@@ -124,14 +96,16 @@ pub trait Database: Send + Sync {
     /// Waits until the last commit's number is greater than this one, whoever committed, and says which it is.
     fn changed(&self, after: u64) -> Answer<'_, u64>;
 
-    /// Takes or renews a lease by the database's own clock; none while somebody else holds it.
-    fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Option<Lease>>;
+    /// Takes or renews a lease by the database's own clock, or says who holds it. All ask for a lease with the same lifetime: one
+    /// that ends more than two of them later is from a clock that was ahead, and counts as ended.
+    fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Leased>;
 
     /// Gives a lease back before its time. Nothing happens when it is not this holder's.
     fn release(&self, name: &str, holder: &str) -> Answer<'_, ()>;
 
-    /// The leases whose names begin so and that are held now, by the database's own clock; in the order of their names.
-    fn held<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Held>>;
+    /// The leases whose names begin so and that are held now, by the database's own clock; in the order of their names. What ends
+    /// more than two of these lifetimes later counts as ended.
+    fn held<'a>(&'a self, prefix: &'a str, lifetime: Duration) -> Answer<'a, Vec<Held>>;
 
     /// The journal's newest entries before this number, newest first; from the end when there is no number.
     fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>>;

@@ -19,6 +19,7 @@ mod database;
 mod error;
 mod journal;
 mod last;
+mod lease;
 mod neutral;
 mod place;
 mod postgres;
@@ -29,8 +30,9 @@ mod sqlite;
 mod version;
 
 pub use address::{Access, Address, Existing, Inspected, Password, inspect, open, restore};
-pub use database::{Answer, Commit, Current, Database, Followed, Held, InventoryRow, Lease, Loaded};
+pub use database::{Answer, Commit, Current, Database, Followed, InventoryRow, Loaded};
 pub use error::{CommitError, StoreError};
 pub use journal::{JournalEntry, JournalRecord};
+pub use lease::{Held, Lease, Leased};
 pub use place::Place;
 pub use sqlite::Sqlite;

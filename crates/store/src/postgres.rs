@@ -7,6 +7,7 @@
 mod connect;
 mod copy;
 mod failure;
+mod leases;
 mod line;
 mod listen;
 mod schema;
@@ -15,7 +16,7 @@ mod target;
 mod tls;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::{Epoch, Timestamp};
 use tokio::sync::Mutex;
@@ -27,9 +28,10 @@ use crate::journal::prune_in_pieces;
 use crate::last::Last;
 use crate::rows::{inventory_rows, keepable};
 use crate::{
-    Answer, Commit, CommitError, Database, Followed, Held, InventoryRow, JournalEntry, Lease, Loaded, Place,
+    Answer, Commit, CommitError, Database, Followed, Held, InventoryRow, JournalEntry, Leased, Loaded, Place,
     StoreError,
 };
+use leases::Leases;
 use line::CommitLine;
 use statements::Side;
 use target::Target;
@@ -53,7 +55,7 @@ struct Postgres {
     target: Arc<Target>,
     commits: Commits<CommitLine>,
     side: Mutex<Side>,
-    leases: Mutex<Side>,
+    leases: Leases,
     last: Last,
     listener: JoinHandle<()>,
 }
@@ -66,7 +68,7 @@ impl Postgres {
         let last = Last::new(side.check().await?);
         let listener = tokio::spawn(listen::run(Arc::clone(&target), last.clone()));
         let commits = Commits::new(&target.place, &last, CommitLine::new(Arc::clone(&target)));
-        let leases = Mutex::new(Side::new(Arc::clone(&target)));
+        let leases = Leases::new(Arc::clone(&target));
         Ok(Self { target, commits, side: Mutex::new(side), leases, last, listener })
     }
 }
@@ -102,24 +104,21 @@ impl Database for Postgres {
         self.last.changed(after)
     }
 
-    fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Option<Lease>> {
+    fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Leased> {
         let (name, holder) = (name.to_owned(), holder.to_owned());
         Box::pin(async move {
             keepable("the name of a lease", &name)?;
-            let mut side = self.leases.lock().await;
-            let asked = Instant::now();
-            let granted = side.lease(&name, &holder, lifetime).await?;
-            Ok(granted.then(|| Lease::granted(asked, lifetime)))
+            self.leases.lease(&name, &holder, lifetime).await
         })
     }
 
     fn release(&self, name: &str, holder: &str) -> Answer<'_, ()> {
         let (name, holder) = (name.to_owned(), holder.to_owned());
-        Box::pin(async move { self.leases.lock().await.release(&name, &holder).await })
+        Box::pin(async move { self.leases.release(&name, &holder).await })
     }
 
-    fn held<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Held>> {
-        Box::pin(async move { self.leases.lock().await.held(prefix).await })
+    fn held<'a>(&'a self, prefix: &'a str, lifetime: Duration) -> Answer<'a, Vec<Held>> {
+        Box::pin(self.leases.held(prefix, lifetime))
     }
 
     fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>> {

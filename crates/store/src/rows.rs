@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::journal::records_of;
 use crate::record::{from_row, key_of, to_json};
 use crate::{
-    Commit, CommitError, Current, Held, InventoryRow, JournalEntry, JournalRecord, Loaded, Place, StoreError,
+    Commit, CommitError, Current, InventoryRow, JournalEntry, JournalRecord, Loaded, Place, StoreError,
 };
 
 /// More commits than this are not followed one by one: loading is cheaper.
@@ -206,12 +206,6 @@ pub(crate) fn inventory_since(
     let detail = "it does not say its inventory's version".to_owned();
     let version = version.ok_or_else(|| StoreError::Damaged { place: place.clone(), detail })?;
     Ok((version, inventory(place, rows)?))
-}
-
-/// Leases from their names and holders, which may come in any order.
-pub(crate) fn held(mut rows: Vec<(String, String)>) -> Vec<Held> {
-    rows.sort_unstable();
-    rows.into_iter().map(|(name, holder)| Held { name, holder }).collect()
 }
 
 /// A host and what is known of it, as JSON.

@@ -23,7 +23,7 @@ use crate::journal::prune_in_pieces;
 use crate::last::Last;
 use crate::rows::{inventory_rows, keepable};
 use crate::{
-    Answer, Commit, CommitError, Database, Followed, Held, InventoryRow, JournalEntry, Lease, Loaded, Place,
+    Answer, Commit, CommitError, Database, Followed, Held, InventoryRow, JournalEntry, Leased, Loaded, Place,
     StoreError,
 };
 use http::Http;
@@ -106,13 +106,13 @@ impl Database for Rqlite {
         self.last.changed(after)
     }
 
-    fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Option<Lease>> {
+    fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Leased> {
         let (name, holder) = (name.to_owned(), holder.to_owned());
         Box::pin(async move {
             keepable("the name of a lease", &name)?;
             let asked = Instant::now();
-            let granted = statements::lease(&self.http, &name, &holder, lifetime).await?;
-            Ok(granted.then(|| Lease::granted(asked, lifetime)))
+            let now_holds = statements::lease(&self.http, &name, &holder, lifetime).await?;
+            Ok(Leased::of(now_holds, &holder, asked, lifetime))
         })
     }
 
@@ -121,8 +121,8 @@ impl Database for Rqlite {
         Box::pin(async move { statements::release(&self.http, &name, &holder).await })
     }
 
-    fn held<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Held>> {
-        Box::pin(statements::held(&self.http, prefix))
+    fn held<'a>(&'a self, prefix: &'a str, lifetime: Duration) -> Answer<'a, Vec<Held>> {
+        Box::pin(statements::held(&self.http, prefix, lifetime))
     }
 
     fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>> {

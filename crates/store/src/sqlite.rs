@@ -27,7 +27,7 @@ use crate::last::Last;
 use crate::neutral::blocking;
 use crate::rows::{Written, inventory_rows, keepable};
 use crate::{
-    Answer, Commit, CommitError, Database, Followed, Held, InventoryRow, JournalEntry, Lease, Loaded, Place,
+    Answer, Commit, CommitError, Database, Followed, Held, InventoryRow, JournalEntry, Leased, Loaded, Place,
     StoreError,
 };
 
@@ -170,12 +170,13 @@ impl Database for Sqlite {
         self.last.changed(after)
     }
 
-    fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Option<Lease>> {
+    fn lease(&self, name: &str, holder: &str, lifetime: Duration) -> Answer<'_, Leased> {
         let (name, holder, asked) = (name.to_owned(), holder.to_owned(), Instant::now());
         Box::pin(async move {
             keepable("the name of a lease", &name)?;
-            let granted = self.ask(move |statements| statements.lease(&name, &holder, lifetime)).await?;
-            Ok(granted.then(|| Lease::granted(asked, lifetime)))
+            let ours = holder.clone();
+            let now_holds = self.ask(move |statements| statements.lease(&name, &ours, lifetime)).await?;
+            Ok(Leased::of(now_holds, &holder, asked, lifetime))
         })
     }
 
@@ -184,9 +185,9 @@ impl Database for Sqlite {
         Box::pin(self.ask(move |statements| statements.release(&name, &holder)))
     }
 
-    fn held<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Held>> {
+    fn held<'a>(&'a self, prefix: &'a str, lifetime: Duration) -> Answer<'a, Vec<Held>> {
         let prefix = prefix.to_owned();
-        Box::pin(self.ask(move |statements| statements.held(&prefix)))
+        Box::pin(self.ask(move |statements| statements.held(&prefix, lifetime)))
     }
 
     fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>> {

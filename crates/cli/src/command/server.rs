@@ -35,10 +35,11 @@ impl Server {
 
 fn all(servers: &[api::Server], view: &View) -> String {
     let row = |server: &api::Server| {
-        let api::Server { id, name, address, version, leads, this } = server.clone();
-        [name, yes_no(leads), yes_no(this), address, version, id]
+        let api::Server { id, name, address, version, leads, this, trouble } = server.clone();
+        [name, yes_no(leads), yes_no(this), address, version, id, trouble.unwrap_or_default()]
     };
-    table(view, ["name", "leads", "asked", "address", "version", "id"], servers, row, "No server runs.")
+    let columns = ["name", "leads", "asked", "address", "version", "id", "trouble"];
+    table(view, columns, servers, row, "No server runs.")
 }
 
 fn part(kind: &str, ok: bool, detail: &Option<String>) -> String {

@@ -9,7 +9,8 @@
 //!      ▲                                             │  │ granted in time: the same term goes on
 //!      │    refused: somebody else holds the lease   │  │ granted after a gap: the next term begins
 //!      └─────────────────────────────────────────────┘  │ no answer: goes on, the database may be away
-//!                                                       ▼
+//!           another server leads in a later epoch,         ▼
+//!           or this one leaves the lead to others
 //! ```
 //!
 //! What it keeps true: a term begins only while the lease is certainly held, and it is certain that nobody else held it at
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 pub(super) const LIFETIME: Duration = Duration::from_secs(4);
 /// How often it is asked for.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
+/// After so long without an answer nobody knows whether the leader still is it.
+pub(super) const AGED: Duration = Duration::from_secs(10);
 
 /// What the database answered to one try.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,11 +69,13 @@ pub(super) struct Keeper<L> {
     terms: u64,
     /// When the newest try was asked that was answered.
     newest: Option<Instant>,
+    /// The greatest epoch in which another server said that it leads.
+    heard: u64,
 }
 
 impl<L: Clone + PartialEq> Keeper<L> {
     pub(super) const fn new() -> Self {
-        Self { claim: Claim::Follows { leader: None }, terms: 0, newest: None }
+        Self { claim: Claim::Follows { leader: None }, terms: 0, newest: None, heard: 0 }
     }
 
     pub(super) const fn claim(&self) -> &Claim<L> {
@@ -98,9 +103,27 @@ impl<L: Clone + PartialEq> Keeper<L> {
         };
     }
 
-    /// This server will not lead any more.
-    pub(super) fn resign(&mut self) {
-        self.claim = Claim::Follows { leader: None };
+    /// Another server said that it leads in this epoch, `own` being the one in which this server does. Where that is greater than
+    /// any known before, it is as if a question had been refused that was asked now; a copy, or an older word, changes nothing.
+    pub(super) fn told(&mut self, epoch: u64, own: Option<u64>, leader: L, now: Instant) {
+        if epoch > self.heard.max(own.unwrap_or_default()) {
+            self.heard = epoch;
+            self.answered(now, Answer::Refused { leader: Some(leader) }, now);
+        }
+    }
+
+    /// Time has passed. Who leads goes on without answers; who follows does not know for ever whom.
+    pub(super) fn passed(&mut self, now: Instant) {
+        let is_old = self.newest.is_none_or(|newest| newest + AGED < now);
+        match &self.claim {
+            Claim::Follows { leader: Some(_) } if is_old => self.claim = Claim::Follows { leader: None },
+            Claim::Follows { .. } | Claim::Leads { .. } => {}
+        }
+    }
+
+    /// This server leads no more: what it asked until now leads to nothing.
+    pub(super) fn resign(&mut self, now: Instant) {
+        self.answered(now, Answer::Refused { leader: None }, now);
     }
 }
 
@@ -129,5 +152,53 @@ mod tests {
         keeper.answered(at(14), refused(), at(14));
         keeper.answered(at(13), granted(13), at(14));
         assert_eq!(*keeper.claim(), Claim::Follows { leader: Some("other") });
+    }
+
+    #[test]
+    fn whoever_hears_of_a_later_epoch_follows_and_copies_and_older_words_change_nothing() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let granted = |asked: u64| Answer::Granted { until: at(asked) + LIFETIME };
+        let follows = |leader| Claim::Follows { leader: Some(leader) };
+        let mut keeper = Keeper::new();
+        keeper.answered(at(0), granted(0), at(0));
+        let leads = keeper.claim().clone();
+        for epoch in [1, 4, 5] {
+            keeper.told(epoch, Some(5), "former", at(1));
+            assert_eq!(*keeper.claim(), leads, "{epoch}");
+        }
+        keeper.told(6, Some(5), "later", at(2));
+        assert_eq!(*keeper.claim(), follows("later"));
+        keeper.answered(at(1), granted(1), at(2));
+        assert_eq!(*keeper.claim(), follows("later"), "it was asked before");
+        keeper.told(5, None, "former", at(3));
+        assert_eq!(*keeper.claim(), follows("later"));
+
+        keeper.answered(at(4), granted(4), at(4));
+        let leads = keeper.claim().clone();
+        assert_eq!(leads, Claim::Leads { term: 2, until: Some(at(8)) });
+        keeper.told(6, None, "later", at(5));
+        keeper.told(6, Some(7), "later", at(5));
+        assert_eq!(*keeper.claim(), leads, "a copy of what was heard, whether or not it has its epoch yet");
+    }
+
+    #[test]
+    fn who_follows_forgets_whom_when_nobody_answers_and_who_leads_goes_on() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut keeper = Keeper::new();
+        keeper.answered(at(0), Answer::Refused { leader: Some("other") }, at(1));
+        keeper.passed(at(10));
+        assert_eq!(*keeper.claim(), Claim::Follows { leader: Some("other") });
+        keeper.passed(at(11));
+        assert_eq!(*keeper.claim(), Claim::Follows { leader: None });
+        keeper.answered(at(12), Answer::Granted { until: at(16) }, at(12));
+        let leads = keeper.claim().clone();
+        keeper.passed(at(99));
+        assert_eq!(*keeper.claim(), leads);
+        keeper.resign(at(100));
+        assert_eq!(*keeper.claim(), Claim::Follows { leader: None });
+        keeper.answered(at(99), Answer::Granted { until: at(103) }, at(101));
+        assert_eq!(*keeper.claim(), Claim::Follows { leader: None }, "it was asked before");
     }
 }

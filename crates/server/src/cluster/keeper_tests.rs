@@ -1,5 +1,5 @@
 //! The laws of who leads, against a model of the database's lease: servers whose questions and answers are delayed, lost
-//! and overtake each other, and that die.
+//! and overtake each other, and that die. Where they speak to each other, that is delayed, lost and repeated as well.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -56,8 +56,22 @@ enum Said {
 /// What is on its way.
 #[derive(Debug)]
 enum Parcel {
-    Question { from: Server, asked: u32, question: Question },
-    Answer { to: Server, asked: u32, said: Said },
+    Question {
+        from: Server,
+        asked: u32,
+        question: Question,
+    },
+    Answer {
+        to: Server,
+        asked: u32,
+        said: Said,
+    },
+    /// One server tells another that it leads in this epoch.
+    Word {
+        from: Server,
+        to: Server,
+        epoch: u32,
+    },
 }
 
 /// One server: its keeper, and the epoch with which it leads.
@@ -85,6 +99,8 @@ struct World {
     nodes: Vec<Node>,
     way: BTreeMap<(u32, u32), Parcel>,
     sent: u32,
+    /// Every word that was ever said.
+    words: Vec<(Server, Server, u32)>,
 }
 
 impl World {
@@ -98,6 +114,7 @@ impl World {
             nodes,
             way: BTreeMap::new(),
             sent: 0,
+            words: Vec::new(),
         }
     }
 
@@ -140,7 +157,35 @@ impl World {
                     self.send(fate(from), Parcel::Answer { to: from, asked, said });
                 }
                 Parcel::Answer { to, asked, said } => self.hear(to, asked, said, &mut fate),
+                Parcel::Word { from, to, epoch } => self.hear_word(from, to, epoch),
             }
+        }
+    }
+
+    /// Those who lead say so to all others; what was said before may come again at any time.
+    fn speak(&mut self, mut fate: impl FnMut() -> Fate, repeats: usize) {
+        for (from, epoch) in self.leaders() {
+            for to in (0..SERVERS).filter(|to| *to != from) {
+                self.words.push((from, to, epoch));
+                self.send(fate(), Parcel::Word { from, to, epoch });
+            }
+        }
+        if let Some((from, to, epoch)) = self.words.get(repeats % self.words.len().max(1)).copied() {
+            self.send(fate(), Parcel::Word { from, to, epoch });
+        }
+    }
+
+    fn hear_word(&mut self, from: Server, to: Server, epoch: u32) {
+        let now = self.instant(self.tick);
+        let node = &mut self.nodes[to];
+        let own = node.leads.map(|(_, own)| own);
+        let before = node.keeper.claim().clone();
+        node.keeper.told(epoch.into(), own.map(u64::from), from, now);
+        if own.is_some_and(|own| epoch <= own) {
+            assert_eq!(*node.keeper.claim(), before, "older words, and copies of them, change nothing");
+        }
+        if matches!(node.keeper.claim(), Claim::Follows { .. }) {
+            node.leads = None;
         }
     }
 
@@ -249,6 +294,43 @@ proptest! {
                 let epochs: Vec<u32> = began.keys().copied().collect();
                 let in_order = epochs.windows(2).all(|pair| began[&pair[0]] <= began[&pair[1]]);
                 prop_assert!(in_order, "a later leader has a greater epoch: {began:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_leader_that_is_cut_off_from_the_database_alone_is_told_by_the_next(
+        fates in fates(0, 0), words in fates(30, 10), repeats in prop::collection::vec(any::<usize>(), 64),
+    ) {
+        let (mut world, mut at, mut at_word) = (World::new(), 0, 0);
+        let mut step = |world: &mut World, cut| {
+            world.step(dealer(&fates, &mut at, cut));
+            if world.tick.is_multiple_of(steps(EVERY)) {
+                at_word += 1;
+                let mut words = dealer(&words, &mut at_word, None);
+                world.speak(|| words(0), repeats[world.tick as usize % repeats.len()]);
+            }
+        };
+        for _ in 0..4 {
+            while world.leaders().len() != 1 {
+                step(&mut world, None);
+                prop_assert!(world.tick < 20_000, "nobody leads alone");
+            }
+            let (cut, before) = world.leaders()[0];
+            while !world.leaders().iter().any(|(server, _)| *server != cut) {
+                step(&mut world, Some(cut));
+                prop_assert!(world.tick < 20_000, "nobody takes over");
+            }
+            // Words come every second, and not all are lost.
+            for _ in 0..steps(Duration::from_secs(60)) {
+                step(&mut world, Some(cut));
+            }
+            let leaders = world.leaders();
+            prop_assert!(leaders.len() == 1 && leaders[0].0 != cut && leaders[0].1 > before, "{leaders:?}");
+            // Nothing that is said again has it change any more.
+            for _ in 0..steps(Duration::from_secs(60)) {
+                step(&mut world, Some(cut));
+                prop_assert_eq!(&world.leaders(), &leaders);
             }
         }
     }

@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Forwarded,
     /// Says what the rendezvous saw.
     Seen,
+    /// Says who a server is, and whether it leads.
+    Word,
 }
 
 impl Purpose {
@@ -30,6 +32,7 @@ impl Purpose {
         match self {
             Self::Forwarded => b"forwarded",
             Self::Seen => b"seen",
+            Self::Word => b"word",
         }
     }
 }

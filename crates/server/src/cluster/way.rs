@@ -92,7 +92,8 @@ impl Way {
     }
 }
 
-fn client(leader: &Holder) -> Result<Client> {
+/// Speaks to this server, and to no other: by the pin in its lease.
+pub(super) fn client(leader: &Holder) -> Result<Client> {
     let trust = leader.pin.map_or(Trust::System, Trust::Pin);
     let builder = Client::builder()
         .no_proxy()

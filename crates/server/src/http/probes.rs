@@ -31,15 +31,17 @@ pub(super) async fn healthz(State(admin): State<Shared>) -> Response {
     }
 }
 
-/// `200` when requests are answered: the brain works, and it is known who leads. A server whose database is gone is ready: it
-/// answers what is asked. For load balancers; open to all.
+/// `200` when requests are answered: the brain works, and it is known who leads. A leader whose database is gone is ready: it
+/// answers what is asked. Another server then knows no leader any more after a while. For load balancers; open to all.
 pub(super) async fn readyz(State(admin): State<Shared>) -> Response {
     let brain = &admin.parts.brain;
     let answer = match (brain.is_running(), &*brain.role().borrow()) {
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "the server's brain has ended\n"),
         (true, Role::Leads) => (StatusCode::OK, "ready, and leads\n"),
         (true, Role::Follows { leader: Some(_) }) => (StatusCode::OK, "ready, and follows\n"),
-        (true, Role::Follows { leader: None }) => (StatusCode::SERVICE_UNAVAILABLE, "no server leads\n"),
+        (true, Role::Follows { leader: None }) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "no server leads, as far as this one hears\n")
+        }
     };
     answer.into_response()
 }

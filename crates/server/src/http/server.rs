@@ -82,7 +82,8 @@ pub(super) async fn list(State(admin): State<Shared>, _reader: Reader) -> Json<V
     let parts = &admin.parts;
     let role = parts.brain.role().borrow().clone();
     let show = |running: &Running| {
-        let Running { holder: Holder { id, run, name, url, pin: _, version }, leads } = running;
+        let Running { holder, leads, .. } = running;
+        let Holder { id, run, name, url, pin: _, version } = holder;
         let this = *id == parts.me.id && *run == parts.me.run;
         // What this server does itself it knows better than what it heard last.
         let leads = match &role {
@@ -91,14 +92,23 @@ pub(super) async fn list(State(admin): State<Shared>, _reader: Reader) -> Json<V
             Role::Follows { leader: None } => *leads && !this,
         };
         let (id, name, address, version) = (id.clone(), name.clone(), url.clone(), version.clone());
-        Server { id, name, address, version, leads, this }
+        Server { id, name, address, version, leads, this, trouble: trouble(running) }
     };
     let mut servers: Vec<Server> = parts.servers.borrow().iter().map(show).collect();
     if !servers.iter().any(|server| server.this) {
-        servers.push(show(&Running { holder: parts.me.clone(), leads: false }));
+        servers.push(show(&Running::of(parts.me.clone())));
     }
     servers.sort_unstable_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     Json(servers)
+}
+
+/// What is wrong with a server's place among the others.
+fn trouble(Running { holder, unreached_by, has_lost_broker, .. }: &Running) -> Option<String> {
+    let unreached = || format!("not reached by {} at {}", unreached_by.join(", "), holder.url);
+    let unreached = (!unreached_by.is_empty()).then(unreached);
+    let broker = has_lost_broker.then(|| "does not reach the message broker".to_owned());
+    let parts: Vec<String> = unreached.into_iter().chain(broker).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 fn broker_status(parts: &AdminParts, agents: u64) -> BrokerStatus {

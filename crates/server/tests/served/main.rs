@@ -19,6 +19,7 @@ mod restart;
 mod running;
 mod sessions;
 mod several;
+mod several_cut;
 mod several_fail;
 mod several_told;
 mod things;

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::target::Target;
 use crate::journal::PRUNED_AT_ONCE;
 use crate::rows::{self, JournalRow, MOST_FOLLOWED, RecordRow, number};
-use crate::{Followed, Held, InventoryRow, JournalEntry, Loaded, Place, StoreError};
+use crate::{Followed, InventoryRow, JournalEntry, Loaded, Place, StoreError};
 
 /// How often something is tried when connections are lost.
 const TRIES: u32 = 3;
@@ -57,9 +57,6 @@ const PUT_INVENTORY: &str = "
 const INVENTORY: &str = "
     SELECT '', value FROM meta WHERE key = 'inventory'
     UNION ALL SELECT host, json FROM inventory WHERE version > $1";
-const HELD: &str = "
-    SELECT name, holder FROM leases
-    WHERE until > (extract(epoch FROM clock_timestamp()) * 1000)::bigint AND starts_with(name, $1)";
 const IDENTITY: &str = "SELECT value FROM meta WHERE key = 'identity'";
 /// Waits for whoever keeps one at the same time, and gives what is kept then.
 const KEEP_IDENTITY: &str = "
@@ -67,15 +64,7 @@ const KEEP_IDENTITY: &str = "
     ON CONFLICT (key) DO UPDATE SET value = meta.value RETURNING value";
 pub(super) const REPLACE_IDENTITY: &str = "
     INSERT INTO meta (key, value) VALUES ('identity', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-/// By the server's clock, in milliseconds since 1970.
-const LEASE: &str = "
-    INSERT INTO leases AS held (name, holder, until)
-    VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $3)
-    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-    WHERE held.holder = excluded.holder
-        OR held.until <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-
-/// The connection for everything but commits.
+/// The connection for everything but commits and leases.
 pub(super) struct Side {
     target: Arc<Target>,
     session: Option<Session>,
@@ -248,11 +237,6 @@ impl Side {
         rows::inventory_since(&self.target.place, found.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    pub(super) async fn held(&mut self, prefix: &str) -> Result<Vec<Held>, StoreError> {
-        let found = self.ask(HELD, &[&prefix], ANSWER).await?;
-        Ok(rows::held(found.iter().map(|row| (row.get(0), row.get(1))).collect()))
-    }
-
     /// What is kept; ours where nothing was. Asked first, so that it is answered also where nothing can be written.
     pub(super) async fn identity(&mut self, ours: &str) -> Result<String, StoreError> {
         let mut found = self.ask(IDENTITY, &[], ANSWER).await?;
@@ -266,22 +250,6 @@ impl Side {
 
     pub(super) async fn replace_identity(&mut self, ours: &str) -> Result<(), StoreError> {
         self.change(REPLACE_IDENTITY, &[&ours]).await.map(drop)
-    }
-
-    /// Takes or renews a lease; false while another holds it.
-    pub(super) async fn lease(
-        &mut self,
-        name: &str,
-        holder: &str,
-        lifetime: Duration,
-    ) -> Result<bool, StoreError> {
-        let millis = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX / 2);
-        Ok(self.change(LEASE, &[&name, &holder, &millis]).await? > 0)
-    }
-
-    pub(super) async fn release(&mut self, name: &str, holder: &str) -> Result<(), StoreError> {
-        let sql = "DELETE FROM leases WHERE name = $1 AND holder = $2";
-        self.change(sql, &[&name, &holder]).await.map(drop)
     }
 
     pub(super) async fn check(&mut self) -> Result<u64, StoreError> {

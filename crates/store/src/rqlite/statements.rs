@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 
 use super::http::{Answered, Http, Level, statement};
 use crate::journal::PRUNED_AT_ONCE;
+use crate::lease::{self, Held};
 use crate::rows::{self, JournalRow, MOST_FOLLOWED, RecordRow, number};
 use crate::sqlite::sql::{
     HELD, IDENTITY, INVENTORY, JOURNAL, KEEP_IDENTITY, LAST_SEQ, NEXT_INVENTORY, PRUNE, RELEASE,
     REPLACE_IDENTITY,
 };
-use crate::{Followed, Held, InventoryRow, JournalEntry, Loaded, StoreError};
+use crate::{Followed, InventoryRow, JournalEntry, Loaded, StoreError};
 
 /// One statement, so that all of it is of one instant. The first rows have no kind.
 pub(super) const LOAD: &str = "
@@ -49,11 +50,12 @@ const DELETE_INVENTORY: &str = "
         AND (?2 IS NULL OR EXISTS (SELECT 1 FROM meta WHERE key = 'epoch' AND value = ?2))";
 /// The leader's clock, in milliseconds since 1970.
 const CLOCK: &str = "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
+/// `?3` when it ends, `?4` what time it is: what ends more than two lifetimes later is from a clock that was ahead.
 const LEASE: &str = "
     INSERT INTO leases (name, holder, until) VALUES (?1, ?2, ?3)
     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-    WHERE leases.holder = excluded.holder OR leases.until <= ?4";
-const HOLDER: &str = "SELECT holder, until FROM leases WHERE name = ?1";
+    WHERE leases.holder = excluded.holder OR leases.until <= ?4 OR leases.until > 2 * ?3 - ?4";
+const HOLDER: &str = "SELECT holder FROM leases WHERE name = ?1";
 
 /// A number in an answer.
 pub(super) fn integer(value: &Value) -> i64 {
@@ -198,9 +200,10 @@ pub(super) async fn inventory_since(
     rows::inventory_since(&http.place, pairs(http, &found)?)
 }
 
-pub(super) async fn held(http: &Http, prefix: &str) -> Result<Vec<Held>, StoreError> {
-    let found = rows(http.query(Level::Weak, &[statement(HELD, [json!(prefix)])]).await?);
-    Ok(rows::held(pairs(http, &found)?))
+pub(super) async fn held(http: &Http, prefix: &str, lifetime: Duration) -> Result<Vec<Held>, StoreError> {
+    let asked = statement(HELD, [json!(prefix), json!(lease::millis(lifetime))]);
+    let found = rows(http.query(Level::Weak, &[asked]).await?);
+    Ok(lease::held(pairs(http, &found)?))
 }
 
 /// What is kept; ours where nothing was. Asked first, so that it is answered also where nothing can be written.
@@ -219,22 +222,22 @@ pub(super) async fn replace_identity(http: &Http, ours: &str) -> Result<(), Stor
     http.repeatable(&[statement(REPLACE_IDENTITY, [json!(ours)])]).await.map(drop)
 }
 
-/// Takes or renews a lease; false while another holds it. The clock is read before, so the lease ends a little early
+/// Takes or renews a lease; who has it then. The clock is read before, so the lease ends a little early
 /// rather than late.
 pub(super) async fn lease(
     http: &Http,
     name: &str,
     holder: &str,
     lifetime: Duration,
-) -> Result<bool, StoreError> {
+) -> Result<String, StoreError> {
     let clock = rows(http.query(Level::Weak, &[statement(CLOCK, [])]).await?);
     let now = clock.first().and_then(|row| row.first()).and_then(Value::as_i64);
     let now = now.ok_or_else(|| broken(http, "it does not say what time it is"))?;
-    let until = now.saturating_add(i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX));
+    let until = now.saturating_add(lease::millis(lifetime));
     let take = statement(LEASE, [json!(name), json!(holder), json!(until), json!(now)]);
     let held = rows(http.repeatable(&[take, statement(HOLDER, [json!(name)])]).await?);
-    let is_ours = |row: &Vec<Value>| row.first().is_some_and(|held| held.as_str() == Some(holder));
-    Ok(held.first().is_some_and(is_ours))
+    let holder = held.first().and_then(|row| row.first()).and_then(Value::as_str);
+    holder.map(str::to_owned).ok_or_else(|| broken(http, "it does not say who holds a lease"))
 }
 
 pub(super) async fn release(http: &Http, name: &str, holder: &str) -> Result<(), StoreError> {

@@ -23,10 +23,12 @@ pub(crate) const NEXT_INVENTORY: &str = "
 pub(crate) const INVENTORY: &str = "
     SELECT '', value FROM meta WHERE key = 'inventory'
     UNION ALL SELECT host, json FROM inventory WHERE version > ?1";
-/// `?1` how the names begin. By the clock of whoever answers, as when leases are taken.
+/// `?1` how the names begin, `?2` how long such leases last, in milliseconds. By the clock of whoever answers, as when leases
+/// are taken.
 pub(crate) const HELD: &str = "
-    SELECT name, holder FROM leases
-    WHERE until > CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AND substr(name, 1, length(?1)) = ?1";
+    SELECT name, holder
+    FROM leases, (SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now) AS clock
+    WHERE until > now AND until <= now + 2 * ?2 AND substr(name, 1, length(?1)) = ?1";
 /// Who the servers are.
 pub(crate) const IDENTITY: &str = "SELECT value FROM meta WHERE key = 'identity'";
 /// Nothing happens where somebody was faster.

@@ -19,9 +19,10 @@ use super::sql::{
     REPLACE_IDENTITY,
 };
 use crate::journal::PRUNED_AT_ONCE;
+use crate::lease::{self, Held};
 use crate::record::from_row;
 use crate::rows::{self, JournalRow, Written, number};
-use crate::{CommitError, Current, Followed, Held, InventoryRow, JournalEntry, Loaded, Place, StoreError};
+use crate::{CommitError, Current, Followed, InventoryRow, JournalEntry, Loaded, Place, StoreError};
 
 /// How long to wait for a lock that another program holds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,7 +44,8 @@ const LEASE: &str = "
     INSERT INTO leases AS held (name, holder, until)
     VALUES (?1, ?2, CAST(unixepoch('subsec') * 1000 AS INTEGER) + ?3)
     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-    WHERE held.holder = excluded.holder OR held.until <= CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+    WHERE held.holder = excluded.holder OR held.until <= excluded.until - ?3 OR held.until > excluded.until + ?3";
+const HOLDER: &str = "SELECT holder FROM leases WHERE name = ?1";
 const DELETE_INVENTORY: &str = "DELETE FROM inventory WHERE host = ?1";
 
 /// An open database.
@@ -192,10 +194,11 @@ impl Statements {
         Ok(rows::inventory_since(&self.place, rows.collect::<Result<_, _>>()?)?)
     }
 
-    pub(super) fn held(&mut self, prefix: &str) -> Result<Vec<Held>, Failed> {
+    pub(super) fn held(&mut self, prefix: &str, lifetime: Duration) -> Result<Vec<Held>, Failed> {
         let mut statement = self.connection.prepare(HELD)?;
-        let rows = statement.query_map([prefix], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows::held(rows.collect::<Result<_, _>>()?))
+        let rows = statement
+            .query_map(params![prefix, lease::millis(lifetime)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(lease::held(rows.collect::<Result<_, _>>()?))
     }
 
     /// What is kept; ours where nothing was. No other server has the file.
@@ -213,10 +216,13 @@ impl Statements {
         Ok(())
     }
 
-    /// Takes or renews a lease; false while another holds it.
-    pub(super) fn lease(&mut self, name: &str, holder: &str, lifetime: Duration) -> Result<bool, Failed> {
-        let millis = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX / 2);
-        Ok(self.connection.execute(LEASE, params![name, holder, millis])? > 0)
+    /// Takes or renews a lease; who has it then.
+    pub(super) fn lease(&mut self, name: &str, holder: &str, lifetime: Duration) -> Result<String, Failed> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute(LEASE, params![name, holder, lease::millis(lifetime)])?;
+        let holder = transaction.query_row(HOLDER, [name], |row| row.get(0))?;
+        transaction.commit()?;
+        Ok(holder)
     }
 
     pub(super) fn release(&mut self, name: &str, holder: &str) -> Result<(), Failed> {

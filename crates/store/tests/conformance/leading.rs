@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::HostId;
-use store::{CommitError, Existing, Held, InventoryRow, StoreError};
+use store::{CommitError, Existing, Held, InventoryRow, Leased, StoreError};
 use tokio::task::JoinSet;
 
 use super::history::{one, plain};
@@ -29,26 +29,54 @@ pub fn who_holds_a_lease_is_seen_by_all_until_it_ends<P: Place>() {
     wait(async {
         let json = r#"{"id":"1","url":"https://one.example'\"%_"}"#;
         for (name, holder) in [("server/1", json), ("server/2", "two"), ("servers", "x"), ("lead", json)] {
-            here.lease(name, holder, LONG).await.unwrap().unwrap();
+            here.lease(name, holder, LONG).await.unwrap().granted().unwrap();
         }
-        assert_eq!(there.held("server/").await, Ok(held(&[("server/1", json), ("server/2", "two")])));
-        assert_eq!(there.held("lead").await, Ok(held(&[("lead", json)])));
+        assert_eq!(there.held("server/", LONG).await, Ok(held(&[("server/1", json), ("server/2", "two")])));
+        assert_eq!(there.held("lead", LONG).await, Ok(held(&[("lead", json)])));
         for nothing in ["server_", "serve%", "Server", "server/1/"] {
-            assert_eq!(there.held(nothing).await, Ok(Vec::new()), "{nothing}");
+            assert_eq!(there.held(nothing, LONG).await, Ok(Vec::new()), "{nothing}");
         }
-        assert_eq!(there.held("").await.unwrap().len(), 4);
+        assert_eq!(there.held("", LONG).await.unwrap().len(), 4);
 
         // Given back, taken over, and ended by itself.
         here.release("server/1", json).await.unwrap();
-        there.lease("server/2", "two", Duration::from_millis(100)).await.unwrap().unwrap();
+        there.lease("server/2", "two", Duration::from_millis(100)).await.unwrap().granted().unwrap();
         let gone = tokio::time::timeout(Duration::from_secs(30), async {
-            while !there.held("server/").await.unwrap().is_empty() {
+            while !there.held("server/", LONG).await.unwrap().is_empty() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
         gone.await.expect("what is not renewed is held no more");
-        here.lease("server/2", "another", LONG).await.unwrap().expect("what is not held can be taken");
-        assert_eq!(there.held("server/").await, Ok(held(&[("server/2", "another")])));
+        let taken = here.lease("server/2", "another", LONG).await.unwrap();
+        taken.granted().expect("what is not held can be taken");
+        assert_eq!(there.held("server/", LONG).await, Ok(held(&[("server/2", "another")])));
+    });
+}
+
+/// As after a clock was set back: what it wrote before ends long after anything that it grants now.
+pub fn a_lease_from_a_clock_that_was_ahead_binds_nobody<P: Place>() {
+    const SHORT: Duration = Duration::from_secs(60);
+    let place = P::empty();
+    let all = servers(&place, 2);
+    let (here, there) = (&all[0], all.last().unwrap());
+    wait(async {
+        here.lease("lead", "one", LONG).await.unwrap().granted().unwrap();
+        assert_eq!(
+            there.held("lead", LONG).await,
+            Ok(held(&[("lead", "one")])),
+            "as long as such leases last"
+        );
+        assert_eq!(there.held("", SHORT).await, Ok(Vec::new()), "none lasts so long");
+        there.lease("lead", "two", SHORT).await.unwrap().granted().expect("it counts as ended");
+        assert_eq!(here.held("", SHORT).await, Ok(held(&[("lead", "two")])));
+        let refused = here.lease("lead", "one", SHORT).await.unwrap();
+        assert_eq!(refused, Leased::HeldBy { holder: "two".to_owned() });
+
+        // Clocks that differ by less than a lifetime take nobody's lease away.
+        here.lease("renewed", "one", LONG).await.unwrap().granted().unwrap();
+        let other = there.lease("renewed", "two", LONG.mul_f64(0.6)).await.unwrap();
+        assert_eq!(other, Leased::HeldBy { holder: "one".to_owned() });
+        here.lease("renewed", "one", SHORT).await.unwrap().granted().expect("its holder renews it whenever");
     });
 }
 
@@ -193,7 +221,7 @@ pub fn a_backup_says_who_the_servers_are_and_lets_leases_go<P: Place>() {
     wait(database.commit(plain(3))).unwrap();
     wait(database.backup(&nobody)).unwrap();
     wait(database.identity("ours")).unwrap();
-    wait(database.lease("lead", "one", LONG)).unwrap().unwrap();
+    wait(database.lease("lead", "one", LONG)).unwrap().granted().unwrap();
     wait(database.put_inventory(vec![host(1, "{}")])).unwrap();
     wait(database.backup(&to)).unwrap();
     drop(database);
@@ -201,7 +229,7 @@ pub fn a_backup_says_who_the_servers_are_and_lets_leases_go<P: Place>() {
     let restored = P::restored(&to);
     let database = restored.open();
     assert_eq!(wait(database.identity("another's")).as_deref(), Ok("ours"));
-    assert_eq!(wait(database.held("")), Ok(Vec::new()));
+    assert_eq!(wait(database.held("", LONG)), Ok(Vec::new()));
     let (version, rows) = wait(database.inventory_since(0)).unwrap();
     assert_eq!(rows, [host(1, "{}")]);
     wait(database.put_inventory(vec![host(2, "{}")])).unwrap();

@@ -111,6 +111,7 @@ macro_rules! conformance {
             large_groups_and_none_are_committed
             a_database_that_holds_something_is_not_overwritten_by_a_backup_unasked
             who_holds_a_lease_is_seen_by_all_until_it_ends
+            a_lease_from_a_clock_that_was_ahead_binds_nobody
             what_was_written_of_hosts_since_is_told
             following_inventory_misses_nothing_whoever_writes
             what_is_said_in_an_epoch_that_is_over_changes_nothing

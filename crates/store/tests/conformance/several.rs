@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::Kind;
-use store::{Commit, CommitError, Database, Followed};
+use store::{Commit, CommitError, Database, Followed, Leased};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -44,20 +44,22 @@ pub fn a_lease_is_held_by_one_renewed_given_back_and_ends_by_itself<P: Place>() 
     let (here, there) = (&all[0], all.last().unwrap());
     wait(async {
         let long = Duration::from_secs(3_600);
-        let lease = here.lease("expiry", "one", long).await.unwrap().unwrap();
+        let lease = here.lease("expiry", "one", long).await.unwrap().granted().unwrap();
         assert!(lease.is_held());
-        assert_eq!(there.lease("expiry", "two", long).await.unwrap(), None);
-        assert!(there.lease("clean-up", "two", long).await.unwrap().is_some(), "another work");
-        assert!(here.lease("expiry", "one", long).await.unwrap().is_some(), "renewed");
+        let holder = || "one".to_owned();
+        assert_eq!(there.lease("expiry", "two", long).await, Ok(Leased::HeldBy { holder: holder() }));
+        assert!(there.lease("clean-up", "two", long).await.unwrap().granted().is_some(), "another work");
+        assert!(here.lease("expiry", "one", long).await.unwrap().granted().is_some(), "renewed");
         there.release("expiry", "two").await.unwrap();
-        assert_eq!(there.lease("expiry", "two", long).await.unwrap(), None, "not theirs to give back");
+        let theirs = there.lease("expiry", "two", long).await.unwrap();
+        assert_eq!(theirs, Leased::HeldBy { holder: holder() }, "not theirs to give back");
         here.release("expiry", "one").await.unwrap();
 
         // What is not renewed ends, and whoever had it knows that no later than the others.
         let short = Duration::from_millis(150);
-        let lease = there.lease("expiry", "two", short).await.unwrap().unwrap();
+        let lease = there.lease("expiry", "two", short).await.unwrap().granted().unwrap();
         let waited = timeout(LONG, async {
-            while here.lease("expiry", "one", long).await.unwrap().is_none() {
+            while here.lease("expiry", "one", long).await.unwrap().granted().is_none() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
@@ -77,7 +79,7 @@ pub fn of_many_who_want_a_lease_one_gets_it<P: Place>() {
                 database.lease("expiry", &format!("holder {at}"), Duration::from_secs(3_600)).await.unwrap()
             });
         }
-        tasks.join_all().await.into_iter().flatten().count()
+        tasks.join_all().await.into_iter().filter_map(Leased::granted).count()
     });
     assert_eq!(taken, 1);
 }

@@ -37,7 +37,11 @@ pub fn every_released_version_opens_and_moves_forward<P: Place>() {
         assert_eq!((hosts.len(), hosts[0].json.as_deref()), (1, Some("{}")), "{name}");
         wait(database.put_inventory(vec![host(5, "[]")])).unwrap();
         assert_eq!(wait(database.inventory_since(version)).unwrap().1, [host(5, "[]")], "{name}");
-        assert_eq!(wait(database.held("")), Ok(Vec::<Held>::new()), "{name}: what it holds has ended");
+        assert_eq!(
+            wait(database.held("", std::time::Duration::from_secs(60))),
+            Ok(Vec::<Held>::new()),
+            "{name}: what it holds has ended"
+        );
         assert_eq!(wait(database.identity("ours")).as_deref(), Ok("ours"), "{name}");
         wait(database.commit(one(2))).unwrap();
         drop(database);
