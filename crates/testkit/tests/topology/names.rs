@@ -3,6 +3,7 @@
 use serde_json::json;
 use testkit::house::{Host, House, dig, patience};
 use testkit::lab::{Daemon, Machine, eventually};
+use testkit::programs;
 
 use anyhow::{Result, ensure};
 
@@ -172,4 +173,59 @@ fn a_domain_with_an_upstream_of_its_own_is_asked_there_and_what_is_foreign_where
     }
     let [first, second] = before;
     all_leave(&[(web, first), (db, second)]);
+}
+
+/// A server on this machine beside the house's: who has port 53 first is chance where both start with the machine.
+fn a_server_of_its_own(host: &Host) -> Daemon {
+    let mut command = host.machine().command(programs::find("netloom-server").unwrap()).unwrap();
+    command.args(["--data", "/var/lib/second"]).env("NETLOOM_URL", "https://203.0.113.200:8443");
+    host.machine().spawn("second", &mut command).unwrap()
+}
+
+/// The server on this machine answers where no agent does, and the agent at its own addresses.
+fn both_answer(host: &Host) -> Result<()> {
+    let name = format!("{}.{DOMAIN}", host.name());
+    for address in host.addresses()? {
+        let said = dig(host.machine(), &[&format!("@{address}"), &name, "A"])?;
+        ensure!(said == [host.v4()?.to_string()], "the agent at {address}: {said:?}");
+    }
+    // It knows no network and refuses: that it says so is the answer.
+    dig(host.machine(), &["@127.0.0.1", &name, "A"])?;
+    dig(host.machine(), &["@::1", &name, "A"]).map(drop)
+}
+
+#[test]
+fn a_server_and_an_agent_on_one_machine_have_names_both_whoever_comes_first() {
+    let (house, token) = House::with_network("together").unwrap();
+    let hosts = ["first", "second"].map(|name| house.public_machine(name).unwrap());
+    let [server_first, agent_first] = &hosts;
+    let _one = a_server_of_its_own(server_first);
+    eventually(patience(SOON), || dig(server_first.machine(), &["@127.0.0.1", "localhost"])).unwrap();
+    join_all(&[server_first, agent_first], &token);
+    let _other = a_server_of_its_own(agent_first);
+    for host in &hosts {
+        eventually(patience(SOON), || both_answer(host)).unwrap();
+    }
+}
+
+#[test]
+fn a_container_that_copied_the_machines_resolver_is_answered() {
+    let (house, token) = House::with_network("inside").unwrap();
+    let web = house.public_machine("web").unwrap();
+    web.join(&token).unwrap();
+    // What an engine makes: a bridge, and a machine behind it with another source address.
+    let make = "ip link add docker0 type bridge && ip address add 172.17.0.1/16 dev docker0 && ip link set docker0 up && \
+                ip netns add box && ip link add inside type veth peer name eth0 netns box && \
+                ip link set inside master docker0 up && ip -n box address add 172.17.0.2/16 dev eth0 && \
+                ip -n box link set eth0 up && ip -n box route add default via 172.17.0.1";
+    web.machine().run("sh", ["-c", make]).unwrap();
+    let (at, own) = (format!("@{}", web.v4().unwrap()), web.v4().unwrap().to_string());
+    eventually(patience(SOON), || {
+        let name = format!("web.{DOMAIN}");
+        let asked = ["netns", "exec", "box", "dig", "+short", "+tries=1", "+time=2", &at, &name, "A"];
+        let said = web.machine().run("ip", asked)?.stdout;
+        ensure!(said.trim() == own, "{said}");
+        Ok(())
+    })
+    .unwrap();
 }
