@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use testkit::house::{Host, House, Site, patience};
+use testkit::house::{Host, House, INTERFACE, Site, patience};
 use testkit::lab::{Load, Machine, eventually};
 use testkit::probe::{Probe, Transport};
 
@@ -148,29 +148,36 @@ fn longest_gap(probe: &mut Probe, to: SocketAddr, deadline: Instant) -> Duration
     longest
 }
 
-#[test]
-fn another_router_takes_over_within_five_seconds_when_the_active_one_is_killed_under_load() {
-    let (house, token) = House::with_network("routers").unwrap();
+/// A site with a printer behind two routers, the first of which is used, and a user of it elsewhere.
+struct Plant {
+    printer: Machine,
+    user: Host,
+    routers: [Host; 2],
+    site: Site,
+    _house: House,
+}
+
+fn plant(name: &str) -> Plant {
+    let (house, token) = House::with_network(name).unwrap();
     let routers = ["r1", "r2"].map(|name| house.public(name).unwrap());
     let site = house.site("192.168.7.0/24", "fd07::/64").unwrap();
     site.router(&routers[0], 1).unwrap();
     site.router(&routers[1], 2).unwrap();
     let user = house.public("user").unwrap();
     join_all(&[&routers[0], &routers[1], &user], &token);
-    let machine = site.machine(house.lab(), "printer", 11, 1).unwrap();
+    let printer = site.machine(house.lab(), "printer", 11, 1).unwrap();
     egress(&house, "site4", "192.168.7.0/24", None, &["r1", "r2"], true);
     egress(&house, "site6", "fd07::/64", None, &["r1", "r2"], true);
-    let addresses = site.addresses(11).unwrap();
-    let _ears = ears(&machine, &addresses);
-    let mut probe = Probe::start(user.machine()).unwrap();
-    reaches(&mut probe, &addresses);
+    Plant { printer, user, routers, site, _house: house }
+}
 
-    let load = Load::start(user.machine(), &machine, addresses[0], 5201, 60).unwrap();
-    load.wait_for(2_000_000, patience(SOON)).unwrap();
-    let mut probes: Vec<(Probe, IpAddr)> =
-        addresses.iter().map(|address| (Probe::start(user.machine()).unwrap(), *address)).collect();
-    let deadline = Instant::now() + patience(WATCHED);
-    let gaps: Vec<Duration> = std::thread::scope(|scope| {
+/// What happens to the first router; the longest time without a new connection while so much time passes, for each family.
+fn longest_gaps(plant: &Plant, watched: Duration, happens: impl FnOnce(&Host)) -> Vec<Duration> {
+    let addresses = plant.site.addresses(11).unwrap();
+    let probe = |address: &IpAddr| (Probe::start(plant.user.machine()).unwrap(), *address);
+    let mut probes: Vec<(Probe, IpAddr)> = addresses.iter().map(probe).collect();
+    let deadline = Instant::now() + patience(watched);
+    std::thread::scope(|scope| {
         let threads: Vec<_> = probes
             .iter_mut()
             .map(|(probe, address)| {
@@ -178,10 +185,40 @@ fn another_router_takes_over_within_five_seconds_when_the_active_one_is_killed_u
                 scope.spawn(move || longest_gap(probe, to, deadline))
             })
             .collect();
-        kill_everything_of_ours(&routers[0]);
+        happens(&plant.routers[0]);
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
+    })
+}
+
+#[test]
+fn another_router_takes_over_within_five_seconds_when_the_active_one_is_killed_under_load() {
+    let plant = plant("routers");
+    let addresses = plant.site.addresses(11).unwrap();
+    let _ears = ears(&plant.printer, &addresses);
+    let mut probe = Probe::start(plant.user.machine()).unwrap();
+    reaches(&mut probe, &addresses);
+
+    let load = Load::start(plant.user.machine(), &plant.printer, addresses[0], 5201, 60).unwrap();
+    load.wait_for(2_000_000, patience(SOON)).unwrap();
+    let gaps = longest_gaps(&plant, WATCHED, kill_everything_of_ours);
     assert!(gaps.iter().all(|gap| *gap <= patience(TAKEN_OVER)), "no new connection for {gaps:?}");
     reaches(&mut probe, &addresses);
     println!("the longest time without a new connection, by family: {gaps:?}");
+}
+
+/// Its addresses in the range are told to all, and lead them there through the other router: WireGuard within WireGuard.
+#[test]
+fn a_router_whose_uplink_dies_while_its_lan_lives_is_left_once_and_for_all() {
+    let plant = plant("half-dead");
+    let addresses = plant.site.addresses(11).unwrap();
+    let _ears = ears(&plant.printer, &addresses);
+    let mut probe = Probe::start(plant.user.machine()).unwrap();
+    reaches(&mut probe, &addresses);
+
+    // Longer than it takes until a router that answers again is trusted.
+    let gaps = longest_gaps(&plant, 4 * WATCHED, |router| router.link().down().unwrap());
+    assert!(gaps.iter().all(|gap| *gap <= patience(TAKEN_OVER)), "no new connection for {gaps:?}");
+    let sent = plant.user.machine().read(&format!("/sys/class/net/{INTERFACE}/statistics/tx_bytes")).unwrap();
+    let sent: u64 = sent.trim().parse().unwrap();
+    assert!(sent < 5_000_000, "{sent} bytes went into the tunnel, and some of them in circles");
 }
