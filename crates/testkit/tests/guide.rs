@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Something to type.
 #[derive(Debug)]
@@ -101,6 +101,13 @@ fn mistake(said: &Said, words: &[String]) -> Option<String> {
         {
             None
         }
+        // An option that is named without its value.
+        ErrorKind::InvalidValue
+            if !said.whole
+                && error.get(ContextKind::InvalidValue) == Some(&ContextValue::String(String::new())) =>
+        {
+            None
+        }
         _ => Some(format!("{}: `{}`: {error}", said.place, said.line)),
     }
 }
@@ -125,5 +132,6 @@ fn what_does_not_exist_is_found() {
     assert!(wrong("netloom policy test add office --from tag:guest --expect deny", false));
     assert!(wrong("netloom network list|lits", false) && wrong("netclient jion", false));
     assert!(wrong("netloom policy explain A B", true) && !wrong("netloom policy explain A B", false));
+    assert!(wrong("netloom client update --v4", true) && !wrong("netloom client update --v4", false));
     assert!(!wrong("netloom backup FILE", true) && !wrong("netclient join -t TOKEN", true));
 }
