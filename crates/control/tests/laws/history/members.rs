@@ -414,7 +414,10 @@ impl Brain {
                     name: b.is_multiple_of(4).then(name),
                     enabled: (c % 3 < 2).then_some(c.is_multiple_of(3)),
                     from: b.is_multiple_of(3).then(|| self.side(network, c)).into(),
-                    to: b.is_multiple_of(5).then(|| set(self.side(network, c / 2), a)).unwrap_or_default(),
+                    to: match b.is_multiple_of(5) {
+                        true => set(self.side(network, c / 2), a),
+                        false => SetEdit::default(),
+                    },
                     services: (b % 3 == 1).then(services),
                     both: (c % 5 == 0).then_some(b.is_multiple_of(2)),
                 };
