@@ -207,7 +207,7 @@ fn range(name: &str, range: &str, routers: &[&str]) -> CreateEgress {
 
 #[tokio::test]
 async fn a_range_that_holds_the_server_is_refused() {
-    let ready = joined(start_with("url = \"https://192.0.2.7:8443\"").await, &["r1"]).await;
+    let ready = joined(start_with("rendezvous_host = \"192.0.2.7\"").await, &["r1"]).await;
     let egresses = path::fill(path::EGRESSES, &["home"]);
     let lab = range("lab", "192.0.2.0/24", &["r1"]);
     let refused = ready.admin.post::<Egress>(&egresses, &lab).await.unwrap_err();
