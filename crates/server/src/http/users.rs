@@ -1,8 +1,8 @@
 //! Accounts.
 
 use api::{
-    CreateUser, DryRun, Page, Paging, PatchUser, Removal, RemoveQuery, SetGroups, SetPassword, User, UserSelector,
-    Written,
+    CreateUser, DryRun, Page, Paging, PatchUser, Removal, RemoveQuery, SetGroups, SetPassword, User,
+    UserSelector, Written,
 };
 use axum::Json;
 use axum::extract::State;
