@@ -49,7 +49,9 @@ impl Machine {
 /// Networks of these links, unless they lead out.
 fn inside(links: &[Link], addresses: &[Address], ways_out: &BTreeSet<u32>) -> BTreeSet<IpNet> {
     let of_one = |address: &&Address| {
-        address.global && links.iter().any(|link| link.index == address.link) && !ways_out.contains(&address.link)
+        address.global
+            && links.iter().any(|link| link.index == address.link)
+            && !ways_out.contains(&address.link)
     };
     addresses.iter().filter(of_one).map(|address| address.net.trunc()).collect()
 }
