@@ -23,10 +23,11 @@ pub(crate) fn trying(dry_run: bool) -> Vec<(&'static str, String)> {
     dry_run.then(|| ("dry_run", true.to_string())).into_iter().collect()
 }
 
-/// Talks to one server.
+/// Talks to one server, or to another one of its database where that cannot be reached.
 pub(crate) struct Client {
     http: reqwest::Client,
     server: String,
+    others: Vec<(String, reqwest::Client)>,
     token: Option<(Secret, TokenSource)>,
     context: Option<String>,
 }
@@ -34,9 +35,11 @@ pub(crate) struct Client {
 impl Client {
     /// A client of this server, which is recognised as `trust` says.
     pub(crate) fn new(connection: &Connection, trust: &Trust) -> Result<Self, Failure> {
-        let Connection { server, trust: _, token, context } = connection;
+        let Connection { server, others, trust: _, token, context } = connection;
         let http = http_client(server, trust)?;
-        Ok(Self { http, server: server.clone(), token: token.clone(), context: context.clone() })
+        let others = others.iter().map(|other| Ok((other.clone(), http_client(other, trust)?)));
+        let others = others.collect::<Result<_, Failure>>()?;
+        Ok(Self { http, server: server.clone(), others, token: token.clone(), context: context.clone() })
     }
 
     /// The server's address.
@@ -163,25 +166,30 @@ impl Client {
         query: &Query<'_>,
         body: Option<&impl Serialize>,
     ) -> Result<Response, Failure> {
-        let mut request = self.http.request(method, self.url(path, query));
-        if let Some((token, _)) = &self.token {
-            request = request.bearer_auth(token.expose());
+        let send = |server: &str, http: &reqwest::Client| {
+            let mut request = http.request(method.clone(), url(server, path, query));
+            if let Some((token, _)) = &self.token {
+                request = request.bearer_auth(token.expose());
+            }
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            request.send()
+        };
+        let mut sent = send(&self.server, &self.http).await;
+        for (other, http) in &self.others {
+            if !sent.as_ref().is_err_and(is_unreached) {
+                break;
+            }
+            if let Ok(answered) = send(other, http).await {
+                sent = Ok(answered);
+            }
         }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let response = request.send().await.map_err(|error| self.broken(&error))?;
+        let response = sent.map_err(|error| self.broken(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
         Err(self.refusal(response).await)
-    }
-
-    fn url(&self, path: &str, query: &Query<'_>) -> String {
-        let pairs: Vec<String> =
-            query.iter().map(|(name, value)| format!("{name}={}", path::encode(value))).collect();
-        let mark = if pairs.is_empty() { "" } else { "?" };
-        format!("{}{path}{mark}{}", self.server, pairs.join("&"))
     }
 
     async fn value(&self, response: Response) -> Result<Value, Failure> {
@@ -230,6 +238,18 @@ impl Client {
     fn stranger(&self, found: &str) -> Failure {
         Failure::NotNetloom { server: self.server.clone(), found: found.to_owned() }
     }
+}
+
+/// Whether no connection came about, and nothing was sent. A certificate that is not the right one is something else.
+fn is_unreached(error: &reqwest::Error) -> bool {
+    error.is_connect() && tls::Failure::find(error).is_none()
+}
+
+fn url(server: &str, path: &str, query: &Query<'_>) -> String {
+    let pairs: Vec<String> =
+        query.iter().map(|(name, value)| format!("{name}={}", path::encode(value))).collect();
+    let mark = if pairs.is_empty() { "" } else { "?" };
+    format!("{server}{path}{mark}{}", pairs.join("&"))
 }
 
 /// An HTTP client that believes no other server than `trust` says.

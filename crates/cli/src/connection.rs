@@ -1,6 +1,6 @@
 //! Which server a command talks to, how that server is recognised, and with which token.
 //!
-//! It keeps true that a token goes to no other server than the one it is of.
+//! It keeps true that a token goes to no other server than the one it is of, and those that share its database.
 
 use std::net::IpAddr;
 
@@ -28,6 +28,8 @@ pub(crate) enum TokenSource {
 pub(crate) struct Connection {
     /// The server's address, without a slash at its end.
     pub(crate) server: String,
+    /// Other servers of the same database, asked when that one cannot be reached.
+    pub(crate) others: Vec<String>,
     /// How it is recognised; none: nobody has said anything about this server yet.
     pub(crate) trust: Option<Trust>,
     /// The token, and where it is from.
@@ -54,17 +56,20 @@ impl Connection {
             (None, _) => None,
         };
         let context =
-            context.filter(|(_, context)| given.as_ref().is_none_or(|server| *server == context.server));
+            context.filter(|(_, context)| given.as_ref().is_none_or(|server| context.is_at(server)));
         let server =
             given.or_else(|| context.map(|(_, context)| context.server.clone())).ok_or(Failure::NoContext)?;
         let token = environment.token.clone().map(|token| (token, TokenSource::Environment));
         let kept =
             context.and_then(|(_, context)| context.token.clone()).map(|token| (token, TokenSource::Context));
         // How a server is recognised holds for everybody who logs in to it; a log-in is one person's.
-        let same = || contexts.iter().map(|(_, context)| context).find(|context| context.server == server);
+        let same = || contexts.iter().map(|(_, context)| context).find(|context| context.is_at(&server));
         let trust = context.map(|(_, context)| context).or_else(same).map(Context::trust);
+        let all =
+            context.iter().flat_map(|(_, context)| std::iter::once(&context.server).chain(&context.others));
         Ok(Self {
             trust: environment_trust(environment)?.or(trust),
+            others: all.filter(|other| **other != server).cloned().collect(),
             server,
             token: token.or(kept),
             context: context.map(|(name, _)| name.to_owned()),
@@ -159,6 +164,21 @@ mod tests {
         global = Global { server: Some("https://home.example/".to_owned()), ..Global::default() };
         let same = Connection::choose(&global, &Environment::default(), &contexts()).unwrap();
         assert_eq!((token(&same), same.context.as_deref()), (Some("home-token"), Some("home")));
+    }
+
+    #[test]
+    fn a_token_is_found_by_the_address_of_each_server_of_its_database() {
+        let mut contexts = contexts();
+        let home = contexts.get_mut("home").unwrap();
+        home.others = vec!["https://two.example".to_owned(), "https://three.example".to_owned()];
+        let mut global = Global::default();
+        let first = Connection::choose(&global, &Environment::default(), &contexts).unwrap();
+        assert_eq!((first.server.as_str(), first.others.len()), ("https://home.example", 2));
+        global.server = Some("two.example".to_owned());
+        let second = Connection::choose(&global, &Environment::default(), &contexts).unwrap();
+        assert_eq!((second.server.as_str(), token(&second)), ("https://two.example", Some("home-token")));
+        assert_eq!(second.others, ["https://home.example", "https://three.example"]);
+        assert_eq!(second.trust, first.trust);
     }
 
     #[test]

@@ -22,6 +22,9 @@ use crate::failure::Failure;
 pub(crate) struct Context {
     /// Its address.
     pub(crate) server: String,
+    /// Where other servers of the same database are: asked when it cannot be reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) others: Vec<String>,
     /// The pin of its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pin: Option<Digest>,
@@ -47,7 +50,7 @@ impl Context {
             Trust::AuthorityFile(path) => (None, Some(path.clone())),
             Trust::System => (None, None),
         };
-        Self { server, pin, ca, user: None, token: None, expires: None }
+        Self { server, others: Vec::new(), pin, ca, user: None, token: None, expires: None }
     }
 
     /// How the server is recognised.
@@ -57,6 +60,11 @@ impl Context {
             (None, Some(path)) => Trust::AuthorityFile(path.clone()),
             (None, None) => Trust::System,
         }
+    }
+
+    /// Whether this is the address of one of its servers.
+    pub(crate) fn is_at(&self, server: &str) -> bool {
+        self.server == server || self.others.iter().any(|other| other == server)
     }
 
     /// Forgets the log-in.

@@ -109,7 +109,8 @@ fn list(console: &mut Console) -> Result<(), Failure> {
         .iter()
         .map(|(name, context)| {
             json!({
-                "name": name, "current": current == Some(name), "server": context.server, "pin": context.pin,
+                "name": name, "current": current == Some(name), "server": context.server, "others": context.others,
+                "pin": context.pin,
                 "ca": context.ca, "user": context.user, "expires": context.expires,
             })
         })

@@ -1,17 +1,21 @@
 //! `netloom login`, `logout`, `whoami`.
 
-use api::{Me, Session, path};
+use api::{Me, Secret, Session, path};
 use clap::Args;
 use model::UserName;
 use serde_json::Value;
+use tls::Trust;
 
 use crate::client::Client;
 use crate::command::setup::{acceptance, ask_name};
-use crate::connection::TokenSource;
+use crate::connection::{Connection, TokenSource, server_address};
 use crate::console::{Console, Met};
 use crate::contexts::Context;
 use crate::failure::Failure;
 use crate::render::details;
+
+/// Servers of one database that are kept beside the one that was named.
+const MOST_OTHERS: usize = 8;
 
 /// Log in.
 #[derive(Debug, Args)]
@@ -35,21 +39,25 @@ impl Login {
         };
         let password = console.password(self.password_file.as_deref(), &format!("Password for {name}"))?;
         let answer = met.client.post(path::LOGIN, &api::Login { name, password }).await?;
-        keep(console, met, answer)
+        keep(console, met, answer).await
     }
 }
 
 /// Keeps a log-in in the contexts file. The token itself is not shown.
-pub(crate) fn keep(console: &mut Console, met: Met, answer: Value) -> Result<(), Failure> {
+pub(crate) async fn keep(console: &mut Console, met: Met, answer: Value) -> Result<(), Failure> {
     let session: Session =
         serde_json::from_value(answer).map_err(|error| Failure::Answer(error.to_string()))?;
-    let Met { connection, trust, client: _ } = met;
+    let Met { mut connection, trust, client: _ } = met;
+    let token: Secret = session.token.into();
+    connection.token = Some((token.clone(), TokenSource::Context));
+    let others = others(&connection, &trust).await;
     let named = connection.context.or_else(|| console.global.context.clone());
     let name = named.unwrap_or_else(|| host_of(&connection.server));
     let mut contexts = console.contexts()?;
     let mut context = Context::new(connection.server.clone(), &trust);
     context.user = Some(session.user.name.to_string());
-    context.token = Some(session.token.into());
+    context.others = others.unwrap_or(connection.others);
+    context.token = Some(token);
     context.expires = Some(session.expires);
     contexts.put(&name, context);
     contexts.save()?;
@@ -64,6 +72,14 @@ pub(crate) fn keep(console: &mut Console, met: Met, answer: Value) -> Result<(),
         "context": name, "server": connection.server, "user": user, "expires": session.expires,
     });
     console.done(&shown, &words)
+}
+
+/// Where the other servers of the database are, as the server says; none where it does not.
+async fn others(connection: &Connection, trust: &Trust) -> Option<Vec<String>> {
+    let answer = Client::new(connection, trust).ok()?.get(path::SERVERS, &[]).await.ok()?;
+    let servers: Vec<api::Server> = serde_json::from_value(answer).ok()?;
+    let others = servers.iter().filter_map(|server| server_address(&server.address).ok());
+    Some(others.filter(|other| *other != connection.server).take(MOST_OTHERS).collect())
 }
 
 fn host_of(server: &str) -> String {

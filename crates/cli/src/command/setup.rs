@@ -48,7 +48,7 @@ impl Setup {
         let question = format!("Password for {name} ({} characters or more)", Password::LEAST);
         let password = console.new_password(self.password_file.as_deref(), &question)?;
         let answer = met.client.post(path::SETUP, &api::Setup { code, name, password }).await?;
-        session::keep(console, met, answer)
+        session::keep(console, met, answer).await
     }
 
     fn code(&self, console: &mut Console) -> Result<Secret, Failure> {
