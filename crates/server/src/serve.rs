@@ -22,11 +22,13 @@ use tower_http::timeout::TimeoutLayer;
 use crate::agents::{self, Agents, Carrier, Replays};
 use crate::attempts::Attempts;
 use crate::brain::{self, Brain, Notice, Onlooker, Parts, Sighting, now};
-use crate::broker::settings::{BrokerSettings, ExternalSettings};
+use crate::broker::settings::BrokerSettings;
 use crate::broker::{Authenticate, Broker, BrokerEvent, Chosen, Events, Guests, HostsOfIntent};
 use crate::channels::Channels;
 use crate::clock;
-use crate::cluster::{self, Cluster, Holder, Leading, Letters, Outside, Role, Way, while_leading};
+use crate::cluster::{
+    self, Cluster, Holder, Leading, Letters, Outside, Pulse, Role, Voice, Way, while_leading,
+};
 use crate::front::{Certificates, Running};
 use crate::ground::Ground;
 use crate::http::{self, Admin};
@@ -80,7 +82,7 @@ impl Server {
         let next_sealing = next.as_ref().map(|next| next.sealing.clone());
         let channels = Arc::new(Channels::new(identity.sealing.clone(), next_sealing));
         let (play, role) = watch::channel(Role::Follows { leader: None });
-        let outside = Outside { broker: broker.shared(), settings: external(&settings.broker) };
+        let outside = outside(&broker, &settings.broker);
         let cluster = Cluster::join(&database, holder(&settings, pinned())?, outside, role.clone());
         let (hearsay, heard) = mpsc::channel(MOST_SIGHTINGS);
         let parts = Parts {
@@ -122,10 +124,6 @@ impl Server {
         let mut tasks = tasks.spawn(&handle, &settings);
         tasks.extend(broker.run(&guests, &cluster::leads(role.clone())));
         tasks.push(tokio::spawn(carrier.run()));
-        let speaking = voice.map_or_else(Router::new, |(voice, pulse)| {
-            tasks.push(tokio::spawn(pulse.run()));
-            cluster::router(voice)
-        });
         tasks.push(tokio::spawn(names.follow(handle.told_from_now_on())));
         tasks.push(tokio::spawn(follow_setup(Arc::clone(&setup), handle.told_from_now_on())));
         let door = |door: &wire::Rendezvous| api::Rendezvous { port: door.port, key: door.key };
@@ -148,7 +146,7 @@ impl Server {
             .merge(agents::router(Arc::new(agents)))
             .merge(http::router(Arc::new(admin))?)
             .merge(brokers_routes)
-            .merge(speaking)
+            .merge(speak(voice, &mut tasks))
             .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
         until_somebody_leads(role).await;
         let front = front.serve(router);
@@ -235,11 +233,20 @@ fn holder(settings: &Settings, pin: Option<Digest>) -> Result<Holder> {
     Holder::new(&settings.data, settings.name.to_string(), url, pin)
 }
 
-fn external(broker: &BrokerSettings) -> Option<ExternalSettings> {
-    match broker {
+/// What of the broker matters for who leads.
+fn outside(broker: &Chosen, settings: &BrokerSettings) -> Outside {
+    let settings = match settings {
         BrokerSettings::Embedded => None,
         BrokerSettings::External(settings) => Some(settings.clone()),
-    }
+    };
+    Outside { broker: broker.shared(), settings }
+}
+
+/// Has this server speak to the others, where there are any; the routes by which it hears them.
+fn speak(voice: Option<(Arc<Voice>, Pulse)>, tasks: &mut Vec<JoinHandle<()>>) -> Router {
+    let Some((voice, pulse)) = voice else { return Router::new() };
+    tasks.push(tokio::spawn(pulse.run()));
+    cluster::router(voice)
 }
 
 /// The epoch in which this server leads.
