@@ -168,6 +168,16 @@ pub struct Engine {
     pulls: Vec<oneshot::Sender<Reply>>,
 }
 
+/// Under which name and port the interface is found again. Where that cannot be written the next start looks anew.
+fn keep_interface(state: &State, record: &InterfaceRecord) -> anyhow::Result<()> {
+    if state.interface()?.as_ref() != Some(record)
+        && let Err(error) = state.save_interface(record)
+    {
+        tracing::warn!("{error:#}");
+    }
+    Ok(())
+}
+
 impl Engine {
     /// Looks at the machine and takes up what is there. Fails where nothing can be done before a person did something.
     pub async fn new(
@@ -183,12 +193,7 @@ impl Engine {
         let watch = if mode == Mode::Daemon { Some(machine.watch().await?) } else { None };
         let actual = machine.observe().await?;
         let local = prepare::local_settings(&machine, &actual, &state, &options, &session).await?;
-        let record = InterfaceRecord { link, port: local.port };
-        if state.interface()?.as_ref() != Some(&record)
-            && let Err(error) = state.save_interface(&record)
-        {
-            tracing::warn!("{error:#}");
-        }
+        keep_interface(&state, &InterfaceRecord { link, port: local.port })?;
         let addresses = machine.local_addresses().await?;
         let mut map_file = state.map_file(&session.record.name);
         let map = map_file.open()?;
