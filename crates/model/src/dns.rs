@@ -19,7 +19,9 @@ pub enum DnsNameError {
     #[error("the DNS name is empty")]
     Empty,
     /// The root.
-    #[error("`.` is the root, to which all names belong, and none of its own; name a domain, such as `corp.example`")]
+    #[error(
+        "`.` is the root, to which all names belong, and none of its own; name a domain, such as `corp.example`"
+    )]
     Root,
     /// Longer than a DNS message can hold.
     #[error("the DNS name has {0} characters; at most 253 are allowed")]

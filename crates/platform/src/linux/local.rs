@@ -36,7 +36,7 @@ impl Machine {
     pub async fn inside_networks(&self) -> anyhow::Result<BTreeSet<IpNet>> {
         let looking = |error| words::could_not("list this machine's bridges", error);
         let mut links = self.netlink.links().await.map_err(looking)?;
-        links.retain(|link| is_of_containers(link));
+        links.retain(is_of_containers);
         if links.is_empty() {
             return Ok(BTreeSet::new());
         }

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::SockaddrIn6;
 
 const PORT: u16 = 53;
 /// The most addresses that are answered on.
@@ -21,7 +22,7 @@ const WITHOUT_ADDRESSES: &str = "65534";
 /// Where names are answered: ordered, each once.
 pub(super) fn addresses() -> Result<Vec<SocketAddr>> {
     let all = getifaddrs().context("cannot list this machine's addresses")?;
-    let own: BTreeSet<IpAddr> = all.filter(|one| is_for_us(one)).filter_map(|one| ip(&one)).collect();
+    let own: BTreeSet<IpAddr> = all.filter(is_for_us).filter_map(|one| ip(&one)).collect();
     Ok(own.into_iter().take(MOST).map(|ip| (ip, PORT).into()).collect())
 }
 
@@ -39,7 +40,7 @@ fn is_for_us(interface: &InterfaceAddress) -> bool {
 fn ip(interface: &InterfaceAddress) -> Option<IpAddr> {
     let address = interface.address.as_ref()?;
     let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
-    let v6 = || address.as_sockaddr_in6().map(|v6| v6.ip()).filter(|ip| !ip.is_unicast_link_local());
+    let v6 = || address.as_sockaddr_in6().map(SockaddrIn6::ip).filter(|ip| !ip.is_unicast_link_local());
     v4.or_else(|| v6().map(IpAddr::from))
 }
 
