@@ -75,6 +75,11 @@ pub enum StoreError {
         /// The error.
         detail: String,
     },
+    /// Its file is not where it was any more.
+    #[error(
+        "the file {0} was moved, removed or replaced while the server uses it; nothing was changed; stop the server, put the file back or restore the last backup, and start it again"
+    )]
+    Moved(Place),
     /// Would have overwritten something.
     #[error("{0} exists already; it is not overwritten, name another file")]
     Exists(Place),

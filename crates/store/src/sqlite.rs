@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use model::{Epoch, Timestamp};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use failure::{Failed, of_file};
 use statements::Statements;
@@ -65,6 +66,8 @@ fn path_of(url: &Url) -> PathBuf {
 
 /// How many requests wait for the thread before those who ask have to wait.
 const QUEUE: usize = 64;
+/// A disk that stands still holds the thread for as long as it does: nobody waits longer than this.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 type Job = Box<dyn FnOnce(&mut Statements) + Send>;
 
@@ -74,6 +77,8 @@ pub struct Sqlite {
     path: PathBuf,
     place: Place,
     last: Last,
+    /// How long an answer is waited for.
+    patience: Duration,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -87,7 +92,7 @@ impl Sqlite {
         let last = statements.check().map_err(|failed| failed.at(&place))?;
         let (jobs, thread) = Self::run(statements, claim).map_err(|error| of_file(path, &error))?;
         let (jobs, thread, last) = (Some(jobs), Some(thread), Last::new(last));
-        Ok(Self { path: path.to_owned(), place, last, jobs, thread })
+        Ok(Self { path: path.to_owned(), place, last, patience: PATIENCE, jobs, thread })
     }
 
     fn run(
@@ -117,8 +122,16 @@ impl Sqlite {
             drop(answer.send(result));
         });
         let jobs = self.jobs.as_ref().ok_or(StoreError::Gone)?;
-        jobs.send(job).await.map_err(|_| StoreError::Gone)?;
-        answered.await.map_err(|_| StoreError::Gone)?
+        let done = async {
+            jobs.send(job).await.map_err(|_| StoreError::Gone)?;
+            answered.await.map_err(|_| StoreError::Gone)?
+        };
+        timeout(self.patience, done).await.unwrap_or_else(|_| Err(StoreError::NoAnswer(self.place.clone())))
+    }
+
+    fn unknown(&self) -> CommitError {
+        let reason = format!("it did not answer within {} seconds", self.patience.as_secs());
+        CommitError::Unknown { place: self.place.clone(), reason }
     }
 }
 
@@ -158,7 +171,10 @@ impl Database for Sqlite {
                 }
                 Ok(committed)
             };
-            self.ask(commit).await?
+            match self.ask(commit).await {
+                Err(StoreError::NoAnswer(_)) => Err(self.unknown()),
+                answered => answered?,
+            }
         })
     }
 
@@ -237,5 +253,34 @@ impl Database for Sqlite {
 
     fn check(&self) -> Answer<'_, u64> {
         Box::pin(self.ask(Statements::check))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use control::{ActorName, Change};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn while_a_disk_stands_still_nobody_waits_for_ever_and_what_becomes_of_a_change_is_not_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut database = Sqlite::open(&folder.path().join("netloom.db")).unwrap();
+        database.patience = Duration::from_millis(50);
+        let (thaw, frozen) = oneshot::channel::<()>();
+        let stands_still = move |_: &mut Statements| {
+            let _thawed = frozen.blocking_recv();
+            Ok(())
+        };
+        let still = database.ask(stands_still).await;
+        assert!(matches!(still, Err(StoreError::NoAnswer(_))), "{still:?}");
+        let actor = ActorName::from_text("user root".to_owned());
+        let change = Change { actor, command: "import".into(), records: Vec::new() };
+        let change = Commit { seq: 1, time: Timestamp::default(), change };
+        let unknown = database.commit(vec![change]).await.unwrap_err();
+        assert!(matches!(unknown, CommitError::Unknown { .. }), "{unknown}");
+        drop(thaw);
+        database.patience = PATIENCE;
+        assert_eq!(database.check().await, Ok(1), "it came to pass all the same");
     }
 }

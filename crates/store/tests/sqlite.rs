@@ -6,9 +6,9 @@ mod conformance;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use conformance::history::plain;
+use conformance::history::{one, plain};
 use conformance::{Place, wait};
-use store::{Address, Database as _, Existing, Sqlite, StoreError};
+use store::{Address, CommitError, Database as _, Existing, Sqlite, StoreError};
 use tempfile::TempDir;
 
 struct Folder {
@@ -122,6 +122,23 @@ fn a_damaged_file_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_file_that_is_gone_under_the_server_takes_no_changes() {
+    let place = Folder::empty();
+    let database = place.open();
+    wait(database.commit(plain(2))).unwrap();
+    let aside = place.folder.path().join("aside.db");
+    std::fs::rename(place.file(), &aside).unwrap();
+    let moved = StoreError::Moved(at(&place.file()));
+    assert_eq!(wait(database.commit(one(3))), Err(CommitError::Store(moved.clone())));
+    assert_eq!(wait(database.check()), Err(moved.clone()));
+    std::fs::write(place.file(), "another").unwrap();
+    assert_eq!(wait(database.check()), Err(moved));
+    std::fs::rename(&aside, place.file()).unwrap();
+    wait(database.commit(one(3))).unwrap();
+    assert_eq!(wait(database.check()), Ok(3));
+}
+
+#[test]
 fn a_record_that_cannot_be_read_is_named() {
     let place = Folder::empty();
     drop(place.open());
@@ -156,6 +173,9 @@ fn restoring_overwrites_nothing_and_leaves_nothing_behind() {
     let other = place.folder.path().join("songs.db");
     rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
     assert_eq!(restore(&other, &to), Err(StoreError::Foreign(at(&other))));
+    let nothing = place.folder.path().join("empty");
+    std::fs::write(&nothing, "").unwrap();
+    assert_eq!(restore(&nothing, &to), Err(StoreError::Foreign(at(&nothing))));
     let left: Vec<_> =
         std::fs::read_dir(&elsewhere).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name == "netloom.db.lock"), "{left:?}");

@@ -10,6 +10,7 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::failure::{Failed, of_file};
 use super::file::{beside, claim, create_private};
+use super::schema;
 use super::statements::{Statements, connect};
 use crate::neutral::{EPOCHS_SINCE, LAST_EPOCH, sound};
 use crate::{Existing, Place, StoreError};
@@ -34,6 +35,10 @@ pub(super) fn restore(
     existing: Existing,
 ) -> Result<Option<Place>, StoreError> {
     let source = sound(backup)?;
+    let place = Place::from(backup);
+    if schema::recognise(&source, &place).map_err(|failed| failed.at(&place))? == 0 {
+        return Err(StoreError::Foreign(place));
+    }
     // A log that an earlier database left behind would be taken for the restored one's.
     let there = || {
         ["", "-wal", "-journal"].map(|suffix| beside(database, suffix)).into_iter().find(|path| path.exists())

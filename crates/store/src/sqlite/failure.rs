@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-use crate::{Place, StoreError};
+use crate::{CommitError, Place, StoreError};
 
 /// What went wrong inside a job, before it is known to which file it happened.
 #[derive(Debug)]
@@ -52,6 +52,16 @@ fn of_sql(place: Place, error: &rusqlite::Error) -> StoreError {
         ErrorCode::SystemIoFailure => StoreError::Disk { place, detail },
         // Not ours to list: the enum is SQLite's and grows.
         _ => StoreError::Other { place, detail },
+    }
+}
+
+/// What became of a commit whose last step failed. What the disk took of it before it failed may be found there after a crash.
+pub(super) fn may_be_there(place: &Place, error: rusqlite::Error) -> Result<CommitError, Failed> {
+    match error.sqlite_error().map(|failure| failure.code) {
+        Some(ErrorCode::SystemIoFailure) => {
+            Ok(CommitError::Unknown { place: place.clone(), reason: error.to_string() })
+        }
+        Some(_) | None => Err(error.into()),
     }
 }
 

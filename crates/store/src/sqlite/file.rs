@@ -4,7 +4,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -24,6 +24,31 @@ impl Drop for Claim {
         // Closing alone is not enough: a child that was forked just now has the file open until it becomes another program.
         let _unlocked = flock(&self.lock, FlockOperation::Unlock);
     }
+}
+
+/// Which file was opened at a path.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    path: PathBuf,
+    /// Its device and its number there.
+    file: (u64, u64),
+}
+
+impl OpenFile {
+    /// The one that is there now.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: number(path)? })
+    }
+
+    /// Whether its path still leads to it.
+    pub(super) fn is_still_there(&self) -> bool {
+        number(&self.path).is_ok_and(|file| file == self.file)
+    }
+}
+
+fn number(path: &Path) -> io::Result<(u64, u64)> {
+    let file = std::fs::metadata(path)?;
+    Ok((file.dev(), file.ino()))
 }
 
 /// The path with something behind its name.

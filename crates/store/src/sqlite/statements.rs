@@ -12,7 +12,8 @@ use rusqlite::{
     Connection, OpenFlags, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
 };
 
-use super::failure::Failed;
+use super::failure::{Failed, may_be_there, of_file};
+use super::file::OpenFile;
 use super::schema;
 use super::sql::{
     HELD, IDENTITY, INVENTORY, JOURNAL, KEEP_IDENTITY, LAST_SEQ, NEXT_INVENTORY, PRUNE, RELEASE,
@@ -51,6 +52,7 @@ const DELETE_INVENTORY: &str = "DELETE FROM inventory WHERE host = ?1";
 /// An open database.
 pub(super) struct Statements {
     place: Place,
+    file: OpenFile,
     pub(super) connection: Connection,
 }
 
@@ -83,7 +85,8 @@ impl Statements {
         // Each commit reaches the disk before it is answered.
         connection.pragma_update(None, "synchronous", "FULL")?;
         schema::migrate(&mut connection, &place)?;
-        Ok(Self { place, connection })
+        let file = OpenFile::at(path).map_err(|error| of_file(path, &error))?;
+        Ok(Self { place, file, connection })
     }
 
     /// Where it is.
@@ -108,6 +111,7 @@ impl Statements {
 
     /// Commits a group; or says that another number is next, or a later epoch was taken.
     pub(super) fn commit(&mut self, group: &Written) -> Result<Result<(), CommitError>, Failed> {
+        self.is_still_there()?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let last = transaction.query_row(LAST_SEQ, [], seq)?;
         if let Some(conflict) = group.misnumbered(last) {
@@ -119,8 +123,15 @@ impl Statements {
             return Err(StoreError::Deposed(self.place.clone()).into());
         }
         write(&transaction, group)?;
-        transaction.commit()?;
-        Ok(Ok(()))
+        match transaction.commit() {
+            Ok(()) => Ok(Ok(())),
+            Err(error) => may_be_there(&self.place, error).map(Err),
+        }
+    }
+
+    /// What is written to a file that no name leads to is lost with this process, and SQLite does not notice.
+    fn is_still_there(&self) -> Result<(), StoreError> {
+        if self.file.is_still_there() { Ok(()) } else { Err(StoreError::Moved(self.place.clone())) }
     }
 
     pub(super) fn follow(&mut self, after: u64) -> Result<Followed, Failed> {
@@ -231,6 +242,7 @@ impl Statements {
     }
 
     pub(super) fn check(&mut self) -> Result<u64, Failed> {
+        self.is_still_there()?;
         Ok(self.connection.query_row(LAST_SEQ, [], seq)?)
     }
 }
