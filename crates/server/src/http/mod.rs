@@ -31,6 +31,7 @@ mod tried;
 mod users;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -41,8 +42,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use control::{Actor, Command};
 use model::{Digest, Timestamp};
-use store::Database;
+use store::{Database, StoreError};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -90,6 +92,17 @@ pub struct AdminParts {
     pub me: Holder,
     /// The key of its channels that the server is about to change to.
     pub next: Option<model::SealingPublicKey>,
+}
+
+/// How long the database has to say that it is there. Whoever asks for the state of things wants to know it now.
+const LIFE: Duration = Duration::from_secs(2);
+
+impl AdminParts {
+    /// Whether the database answers, and soon: commit numbers, or what is wrong.
+    pub(super) async fn check_database(&self) -> Result<u64, StoreError> {
+        let late = |_| Err(StoreError::NoAnswer(self.database.place().clone()));
+        timeout(LIFE, self.database.check()).await.unwrap_or_else(late)
+    }
 }
 
 /// The names that the server answers for.

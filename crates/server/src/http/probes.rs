@@ -21,7 +21,7 @@ pub(super) async fn healthz(State(admin): State<Shared>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server's brain has ended; restart the server\n")
             .into_response();
     }
-    match admin.parts.database.check().await {
+    match admin.parts.check_database().await {
         Ok(_) => (StatusCode::OK, "ok\n").into_response(),
         Err(error) => {
             tracing::error!(%error, "the database does not answer");

@@ -1,6 +1,7 @@
 //! The server's state, the journal, and backups.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use api::{
@@ -24,15 +25,16 @@ use crate::broker::settings::BrokerSettings;
 use crate::cluster::{Holder, Role, Running};
 use crate::identity::random;
 
-/// How the names of copies of the database begin, while they are downloaded.
+/// How the names of copies of the database begin, while they are downloaded; and how they end, one that is being made too.
 const COPY_BEGIN: &str = "backup-";
 const COPY_END: &str = ".tmp";
+const UNFINISHED: [&str; 3] = [COPY_END, ".tmp.part", ".tmp.part-journal"];
 
 /// The server's state
 #[utoipa::path(get, path = "/api/v1/server", tag = "server", responses((status = 200, body = ServerStatus), Problems))]
 pub(super) async fn status(State(admin): State<Shared>, reader: Reader) -> Json<ServerStatus> {
     let parts = &admin.parts;
-    let checked = parts.database.check().await;
+    let checked = parts.check_database().await;
     let place = parts.database.place().to_string();
     let kind = place.split_once("://").map_or("sqlite", |(scheme, _)| scheme);
     let agents = connected(parts) as u64;
@@ -156,7 +158,10 @@ pub(super) async fn backup(State(admin): State<Shared>, caller: Caller) -> Resul
     authorise_administration(&admin.parts.brain.intent(), &caller.actor, "backup")?;
     let name = data_encoding::HEXLOWER.encode(&random::<8>()?);
     let copy = Copy(admin.parts.settings.data.join(format!("{COPY_BEGIN}{name}{COPY_END}")));
-    admin.parts.database.backup(&copy.0).await?;
+    let database = Arc::clone(&admin.parts.database);
+    // Whoever asked may hang up meanwhile: the copy is made to its end, and removed then.
+    let made = tokio::spawn(async move { database.backup(&copy.0).await.map(|()| copy) });
+    let copy = made.await.context("making the copy broke")??;
     let file = tokio::fs::File::open(&copy.0).await.context("the copy cannot be read")?;
     let length = file.metadata().await.context("the copy cannot be read")?.len();
     let headers = [
@@ -173,10 +178,9 @@ pub fn remove_leftovers(data: &Path) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(data).context("the data folder cannot be read")?;
     for entry in entries {
         let entry = entry.context("the data folder cannot be read")?;
-        let is_copy = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(COPY_BEGIN) && name.ends_with(COPY_END));
+        let is_copy = entry.file_name().to_str().is_some_and(|name| {
+            name.starts_with(COPY_BEGIN) && UNFINISHED.iter().any(|end| name.ends_with(end))
+        });
         if is_copy {
             let file = entry.path();
             let context = || format!("the left copy of the database {} cannot be removed", file.display());
@@ -214,7 +218,8 @@ mod tests {
     #[test]
     fn copies_that_a_crash_left_are_removed_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["backup-0011.tmp", "backup-2026.db", "netloom.db"] {
+        let left = ["backup-0011.tmp", "backup-0012.tmp.part", "backup-0012.tmp.part-journal"];
+        for name in left.into_iter().chain(["backup-2026.db", "netloom.db"]) {
             std::fs::write(folder.path().join(name), b"x").unwrap();
         }
         remove_leftovers(folder.path()).unwrap();
