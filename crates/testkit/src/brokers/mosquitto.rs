@@ -9,6 +9,10 @@ use std::process::{Command, Stdio};
 
 use super::process::{Process, folder, on_free_ports, program};
 
+/// The files that the server writes.
+const PASSWORDS: &str = "mosquitto-passwords";
+const SERVER_PASSWORD: &str = "mosquitto-server-password";
+const RIGHTS: &str = "mosquitto-rights";
 /// Where Debian has its plugin, on the machines that we know.
 const PLUGINS: [&str; 2] = [
     "/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so",
@@ -89,25 +93,28 @@ fn dynsec(folder: &Path) -> io::Result<String> {
 
 /// Mosquitto does not start without them; the server writes them anew.
 fn files(folder: &Path) -> io::Result<String> {
-    let [passwords, rights] =
-        ["mosquitto-passwords", "mosquitto-rights"].map(|name| folder.join("accounts").join(name));
-    [&passwords, &rights].into_iter().try_for_each(|file| fs::write(file, ""))?;
-    Ok(format!("password_file {}\nacl_file {}\n", passwords.display(), rights.display()))
+    for name in [PASSWORDS, SERVER_PASSWORD, RIGHTS] {
+        fs::write(folder.join("accounts").join(name), "")?;
+    }
+    Ok("per_listener_settings true\n".to_owned())
 }
 
 fn listeners(folder: &Path, ports: [u16; 4], accounts: Accounts) -> String {
-    let mut text = "allow_anonymous false\npersistence false\nmessage_size_limit 1100000\n".to_owned();
+    let mut text = "persistence false\nmessage_size_limit 1100000\n".to_owned();
     text += "max_queued_messages 1000\nconnection_messages false\nuser root\n";
     for (at, port) in ports.into_iter().enumerate() {
-        text += &format!("listener {port} 127.0.0.1\n");
+        text += &format!("listener {port} 127.0.0.1\nallow_anonymous false\n");
         let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.join(name));
         text += &format!("certfile {}\nkeyfile {}\n", certificate.display(), key.display());
         if at % 2 == 1 {
             text += "protocol websockets\n";
         }
-        // The plugin ties each account to its client id; with files this does.
-        if accounts == Accounts::Files && at < 2 {
-            text += "use_username_as_clientid true\n";
+        if accounts == Accounts::Files {
+            // The plugin ties each account to its client id; with files the first of these does, and no host gets in at the other.
+            let (ids, passwords) =
+                if at < 2 { ("use_username_as_clientid true\n", PASSWORDS) } else { ("", SERVER_PASSWORD) };
+            let [passwords, rights] = [passwords, RIGHTS].map(|name| folder.join("accounts").join(name));
+            text += &format!("{ids}password_file {}\nacl_file {}\n", passwords.display(), rights.display());
         }
     }
     text

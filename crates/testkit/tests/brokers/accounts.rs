@@ -10,7 +10,7 @@ use testkit::brokers::nats::Nats;
 use testkit::brokers::process::Process;
 use tokio::sync::watch;
 
-use crate::client::{connect, options};
+use crate::client::{connect, options, options_at};
 use crate::subject::{
     A, B, C, Engine, Kind, Known, PAUSES, Subject, on_every_external_broker, password_of, settings, subject,
     until,
@@ -161,6 +161,20 @@ async fn a_host_cannot_come_under_another_ones_client_id_to_mosquitto() {
     let mut thief = options(&subject, A);
     thief.set_client_id(B.to_string());
     assert!(connect(thief).await.is_none());
+    assert!(subject.broker.is_online(B));
+}
+
+/// With files the listener for servers ties client ids to nobody, and no host is let in there.
+#[tokio::test]
+async fn no_host_comes_in_where_servers_do() {
+    let mut subject = subject(Kind::MosquittoFiles).await;
+    let _victim = subject.joined(B).await;
+    let Engine::Mosquitto(engine) = &subject.engine else { panic!("another engine") };
+    for url in engine.for_servers() {
+        let mut thief = options_at(&subject, A, &url);
+        thief.set_client_id(B.to_string());
+        assert!(connect(thief).await.is_none(), "{url}");
+    }
     assert!(subject.broker.is_online(B));
 }
 

@@ -35,7 +35,12 @@ pub(crate) fn topic(host: HostId, channel: &str) -> String {
 
 /// Options of a well-behaved host.
 pub(crate) fn options(subject: &Subject, host: HostId) -> MqttOptions {
-    let address = BrokerAddress::parse(&subject.url).unwrap();
+    options_at(subject, host, &subject.url)
+}
+
+/// The same at another address.
+pub(crate) fn options_at(subject: &Subject, host: HostId, url: &str) -> MqttOptions {
+    let address = BrokerAddress::parse(url).unwrap();
     let config = match &subject.trust {
         ServerTrust::Pin(pin) => tls::client_config(&Trust::Pin(Digest::from_bytes(*pin))).unwrap(),
         ServerTrust::Authorities(pem) => tls::client_config_by_authorities(pem).unwrap(),

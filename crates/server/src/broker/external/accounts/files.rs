@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use data_encoding::HEXLOWER;
 use model::HostId;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -19,11 +20,17 @@ use tokio::sync::{Notify, watch};
 
 use super::{Guests, fingerprint, mosquitto, nats};
 use crate::broker::settings::{AccountSettings, ExternalSettings, FileSettings, Secret};
+use crate::identity::random;
 
 /// Changes are gathered for so long.
 const GATHER: Duration = Duration::from_millis(200);
 /// What could not be written is tried again after this.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// For Mosquitto's listener for servers, where client ids are bound to nobody: no host may log in there.
+const SERVER_ONLY: &str = "mosquitto-server-password";
+/// The file with the salt of the server's own password.
+const SALT: &str = "netloom-salt";
 
 /// Whose files they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +71,8 @@ pub(in super::super) struct Files {
 struct Made {
     /// The fingerprint of each host's password, and the line that was made of it: costly, so it is kept.
     lines: HashMap<HostId, (String, String)>,
+    /// The server's own.
+    own: Option<String>,
     /// The broker was not told yet that there is something new.
     unread: bool,
 }
@@ -88,7 +97,8 @@ impl Files {
     /// Whether the account of the server itself stands there, with the password that it has now.
     pub(in super::super) fn knows_us(&self) -> bool {
         let there = fs::read_to_string(self.path());
-        there.is_ok_and(|text| self.own().is_ok_and(|own| text.contains(&own)))
+        let knows = |text: String| self.own().is_ok_and(|own| text.contains(&own));
+        self.settings.folder.join(SALT).exists() && there.is_ok_and(knows)
     }
 
     /// Whether there is a process that would be told to read them again; also where nobody is to be told.
@@ -150,11 +160,22 @@ impl Files {
             kept.insert(host, (print, line));
         }
         made.lines = kept;
-        let own = self.own()?;
+        let own = match &made.own {
+            Some(own) => own.clone(),
+            None => made.own.insert(self.own()?).clone(),
+        };
         made.unread |= match self.kind {
             Kind::Mosquitto => {
-                let passwords = self.put(self.kind.file(), &(own + &lines.concat()))?;
-                self.put("mosquitto-rights", &mosquitto::rights(&self.user))? || passwords
+                let texts = [
+                    (SERVER_ONLY, own.clone()),
+                    (self.kind.file(), own + &lines.concat()),
+                    ("mosquitto-rights", mosquitto::rights(&self.user)),
+                ];
+                let mut is_new = false;
+                for (name, text) in texts {
+                    is_new |= self.put(name, &text)?;
+                }
+                is_new
             }
             Kind::Nats => {
                 let users = std::iter::once(own.as_str()).chain(lines.iter().map(String::as_str));
@@ -169,16 +190,30 @@ impl Files {
     }
 
     fn own(&self) -> Result<String> {
-        let password = self.password.expose();
+        let (password, salt) = (self.password.expose(), self.salt()?);
         match self.kind {
-            Kind::Mosquitto => Ok(format!("{}\n", mosquitto::password_line(&self.user, password))),
-            Kind::Nats => nats::server(&self.user, password),
+            Kind::Mosquitto => Ok(mosquitto::server(&self.user, password, &salt)),
+            Kind::Nats => nats::server(&self.user, password, &salt),
         }
+    }
+
+    /// Of our own password, made once. A person may have chosen that: a salt that comes from the password itself would say by one
+    /// quick hash whether a guess is right.
+    fn salt(&self) -> Result<[u8; 16]> {
+        let file = self.settings.folder.join(SALT);
+        let kept =
+            fs::read_to_string(&file).ok().and_then(|text| HEXLOWER.decode(text.trim().as_bytes()).ok());
+        if let Some(salt) = kept.and_then(|salt| salt.try_into().ok()) {
+            return Ok(salt);
+        }
+        let salt = random()?;
+        self.put(SALT, &format!("{}\n", HEXLOWER.encode(&salt)))?;
+        Ok(salt)
     }
 
     fn line(&self, host: HostId, password: &str) -> Result<String> {
         match self.kind {
-            Kind::Mosquitto => Ok(format!("{}\n", mosquitto::password_line(&host.to_string(), password))),
+            Kind::Mosquitto => Ok(mosquitto::host(&host.to_string(), password)),
             Kind::Nats => nats::host(host, password),
         }
     }
@@ -232,7 +267,11 @@ impl Files {
 
 /// The file may be an old one, and the number somebody else's by now: SIGHUP ends most programs.
 fn is_called(name: &str, wanted: &str) -> Result<(), Errno> {
-    if name.is_empty() || name == wanted { Ok(()) } else { Err(Errno::INVAL) }
+    match name {
+        "" => Err(Errno::SRCH),
+        name if name == wanted => Ok(()),
+        _ => Err(Errno::INVAL),
+    }
 }
 
 fn process_of(file: &Path) -> Result<Option<Pid>> {
@@ -291,7 +330,9 @@ mod tests {
             assert!(!other.knows_us(), "its account has another password");
             assert_eq!(made.lines.len(), 2);
             assert!(!files.put(name, &text).unwrap(), "written again for nothing");
-            assert!(fs::read_dir(folder.path()).unwrap().count() <= 2, "drafts are left");
+            assert!(fs::read_dir(folder.path()).unwrap().count() <= 4, "drafts are left");
+            let for_servers = fs::read_to_string(folder.path().join(SERVER_ONLY)).unwrap_or_default();
+            assert_eq!(for_servers.lines().count(), usize::from(kind == Kind::Mosquitto));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Mosquitto's password file and its list of rights, as texts.
 //!
-//! Not for writing them. The same hosts make the same bytes, so that nothing is read again for nothing: salts come from the
-//! passwords, which are random and each used once.
+//! Not for writing them. The same hosts make the same bytes, so that nothing is read again for nothing: their salts come from
+//! their passwords, which are random and each used once.
 
 use std::num::NonZeroU32;
 
@@ -12,19 +12,29 @@ use wire::TopicKind;
 
 use super::{HEARS, SPEAKS, heard, spoken};
 
-/// The rounds that Mosquitto itself uses. More would protect passwords that people choose; these have 256 random bits, and each
-/// round is paid again whenever a host connects.
+/// The rounds that Mosquitto itself uses. More would protect passwords that people choose; hosts' have 256 random bits, and each
+/// round is paid again whenever one connects.
 const ROUNDS: NonZeroU32 = NonZeroU32::new(101).expect("not zero");
+/// For the server's own password, which a person may have chosen. Whoever asks for it holds up a broker of one thread for as long.
+const MANY_ROUNDS: NonZeroU32 = NonZeroU32::new(10_000).expect("not zero");
 const SALT: usize = 12;
 const HASH: usize = 64;
 
-/// The line of an account, without its end.
-pub(super) fn password_line(user: &str, password: &str) -> String {
+/// The line of a host's account.
+pub(super) fn host(user: &str, password: &str) -> String {
     let digest = Sha256::digest(format!("netloom salt {user} {password}").as_bytes());
-    let salt = &digest.as_slice()[..SALT];
+    line(user, password, &digest.as_slice()[..SALT], ROUNDS)
+}
+
+/// The line of the server's own account.
+pub(super) fn server(user: &str, password: &str, salt: &[u8; 16]) -> String {
+    line(user, password, &salt[..SALT], MANY_ROUNDS)
+}
+
+fn line(user: &str, password: &str, salt: &[u8], rounds: NonZeroU32) -> String {
     let mut hash = [0; HASH];
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA512, ROUNDS, salt, password.as_bytes(), &mut hash);
-    format!("{user}:$7${ROUNDS}${}${}", BASE64.encode(salt), BASE64.encode(&hash))
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA512, rounds, salt, password.as_bytes(), &mut hash);
+    format!("{user}:$7${rounds}${}${}\n", BASE64.encode(salt), BASE64.encode(&hash))
 }
 
 /// The rights of the server and, by a pattern, of every host. `%u` is the name by which a host logged in.
@@ -56,14 +66,16 @@ mod tests {
 
     #[test]
     fn a_line_is_as_mosquitto_writes_it_and_the_same_each_time() {
-        let line = password_line("user", "secret");
-        assert_eq!(line, password_line("user", "secret"));
-        let parts: Vec<&str> = line.split(['$', ':']).collect();
-        assert_eq!(
-            (parts[0], parts[2], parts[3], parts[4].len(), parts[5].len()),
-            ("user", "7", "101", 16, 88)
-        );
-        assert_ne!(line, password_line("user", "other"));
+        let parts =
+            |line: &str| -> Vec<String> { line.trim_end().split(['$', ':']).map(str::to_owned).collect() };
+        let line = host("user", "secret");
+        assert_eq!(line, host("user", "secret"));
+        let of = parts(&line);
+        assert_eq!((&*of[0], &*of[2], &*of[3], of[4].len(), of[5].len()), ("user", "7", "101", 16, 88));
+        assert_ne!(line, host("user", "other"));
+        let own = server("user", "secret", &[1; 16]);
+        assert_eq!((&own, &*parts(&own)[3]), (&server("user", "secret", &[1; 16]), "10000"));
+        assert_ne!(own, server("user", "secret", &[2; 16]));
     }
 
     #[test]

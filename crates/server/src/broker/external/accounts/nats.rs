@@ -8,9 +8,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::{HEARS, SPEAKS, heard, spoken};
 
-/// Sixteen rounds, the fewest there are: the passwords have 256 random bits and need no stretching, and NATS pays for the rounds
-/// whenever a host connects.
+/// Sixteen rounds, the fewest there are: hosts' passwords have 256 random bits and need no stretching, and NATS pays for the
+/// rounds whenever one connects.
 const COST: u32 = 4;
+/// For the server's own password, which a person may have chosen.
+const HIGH_COST: u32 = 11;
 /// What a subscription whose messages are confirmed is carried by; NATS lets no MQTT client name it.
 const CONFIRMED: &str = "$MQTT.sub.>";
 const HEAD: &str = "# Written by Netloom; what is changed here is lost.\nauthorization {\n  users = [\n";
@@ -27,31 +29,35 @@ pub(super) fn file<'a>(users: impl Iterator<Item = &'a str>) -> String {
 /// A host.
 pub(super) fn host(host: HostId, password: &str) -> Result<String> {
     let host = host.to_string();
-    user(&host, password, &SPEAKS.map(|kind| kind.topic_of(&host)), &HEARS.map(|kind| kind.topic_of(&host)))
+    let digest = Sha256::digest(format!("netloom salt {host} {password}").as_bytes());
+    let salt = digest.as_slice()[..16].try_into().expect("a digest has more");
+    let hash = hash(password, COST, salt)?;
+    Ok(user(&host, &hash, &SPEAKS.map(|kind| kind.topic_of(&host)), &HEARS.map(|kind| kind.topic_of(&host))))
 }
 
 /// The server itself.
-pub(super) fn server(name: &str, password: &str) -> Result<String> {
-    user(name, password, &spoken(), &heard())
+pub(super) fn server(name: &str, password: &str, salt: &[u8; 16]) -> Result<String> {
+    Ok(user(name, &hash(password, HIGH_COST, *salt)?, &spoken(), &heard()))
 }
 
-fn user(name: &str, password: &str, speaks: &[String], hears: &[String]) -> Result<String> {
-    let digest = Sha256::digest(format!("netloom salt {name} {password}").as_bytes());
-    let salt = digest.as_slice()[..16].try_into().expect("a digest has more");
-    let hash = bcrypt::hash_with_salt(password, COST, salt)
-        .map_err(|error| anyhow!("bcrypt refuses a password: {error}"))?;
-    let hash = hash.format_for_version(bcrypt::Version::TwoA);
+fn hash(password: &str, cost: u32, salt: [u8; 16]) -> Result<String> {
+    let hash = bcrypt::hash_with_salt(password, cost, salt);
+    let hash = hash.map_err(|error| anyhow!("bcrypt refuses a password: {error}"))?;
+    Ok(hash.format_for_version(bcrypt::Version::TwoA))
+}
+
+fn user(name: &str, hash: &str, speaks: &[String], hears: &[String]) -> String {
     let subjects = |topics: &[String]| {
         let quoted: Vec<String> = topics.iter().map(|topic| subject(topic)).collect();
         quoted.join(", ")
     };
-    Ok(format!(
+    format!(
         "    {{ user: {}, password: \"{hash}\", allowed_connection_types: [\"MQTT\", \"MQTT_WS\"], permissions: {{ publish: {{ allow: \
          [{}] }}, subscribe: {{ allow: [{}, \"{CONFIRMED}\"] }} }} }}\n",
         quoted(name),
         subjects(speaks),
         subjects(hears),
-    ))
+    )
 }
 
 /// A topic as NATS calls it.
@@ -87,7 +93,8 @@ mod tests {
 
     #[test]
     fn the_server_hears_all_hosts() {
-        let line = server("netloom", "secret").unwrap();
+        let line = server("netloom", "secret", &[1; 16]).unwrap();
+        assert!(line.contains("$2a$11$"), "{line}");
         for subject in
             ["\"netloom.v1.host.*.map\"", "\"netloom.v1.host.*.report\"", "\"netloom.v1.host.*.presence\""]
         {
