@@ -1,10 +1,8 @@
 //! What all lanes share: when they may act, who they are to the servers, and where they write down what came of it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::joins::Joins;
 use super::ledger::Ledger;
@@ -21,7 +19,6 @@ pub(super) struct Conduct {
     /// How long changes took that were acknowledged.
     pub(super) commits: Histogram,
     numbers: AtomicU64,
-    gate: Arc<RwLock<()>>,
     over: AtomicBool,
     calm: Mutex<Option<Instant>>,
 }
@@ -34,7 +31,6 @@ impl Conduct {
             joins: Joins::default(),
             commits: Histogram::default(),
             numbers: AtomicU64::new(0),
-            gate: Arc::default(),
             over: AtomicBool::new(false),
             calm: Mutex::new(Some(Instant::now())),
         }
@@ -45,15 +41,9 @@ impl Conduct {
         self.numbers.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The right to act once, as soon as it is time; none when it is over.
-    pub(super) async fn turn(&self) -> Option<OwnedRwLockReadGuard<()>> {
-        let turn = Arc::clone(&self.gate).read_owned().await;
-        (!self.over.load(Ordering::Acquire)).then_some(turn)
-    }
-
-    /// Waits until every act under way was answered; nobody acts while the answer lives.
-    pub(super) async fn silence(&self) -> OwnedRwLockWriteGuard<()> {
-        Arc::clone(&self.gate).write_owned().await
+    /// Whether nobody acts any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 
     /// No lane acts any more.

@@ -22,11 +22,8 @@ const PAUSE: Duration = Duration::from_millis(700);
 
 /// Holds one after the other, until it is told to end.
 pub(super) async fn contests(conduct: Arc<Conduct>, mut dice: Dice, places: Arc<Vec<Place>>) {
-    loop {
+    while !conduct.is_over() {
         tokio::time::sleep(PAUSE).await;
-        let Some(_turn) = conduct.turn().await else {
-            return;
-        };
         if let (Some(place), [first, second, ..]) = (dice.pick(&places), conduct.administrators.as_slice()) {
             let name = format!("x{}", conduct.number());
             let asked = [(); 2].map(|()| ask(&conduct, place, &name));

@@ -43,9 +43,9 @@ fn told(outcome: &Result<Arc<Machine>>) -> Told {
 pub(super) async fn joins(conduct: Arc<Conduct>, gate: Gate, mut dice: Dice, networks: Vec<String>) {
     for number in (FIRST..).step_by(2) {
         tokio::time::sleep(PAUSE).await;
-        let Some(_turn) = conduct.turn().await else {
+        if conduct.is_over() {
             return;
-        };
+        }
         // Who cannot even ask for a key, or for the server's own, has not tried.
         let _untried = attempt(&conduct, &gate, &mut dice, &networks, number).await;
     }

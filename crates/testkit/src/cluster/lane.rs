@@ -22,7 +22,7 @@ use crate::fleet::random;
 /// Things that a lane has at a time.
 const MOST_THINGS: usize = 6;
 /// A thing that was acknowledged so long ago is known at every server that is well.
-const SETTLED: Duration = Duration::from_secs(5);
+const SETTLED: Duration = Duration::from_secs(1);
 /// Of a hundred acts, so many are asked of the other server.
 const ELSEWHERE: usize = 15;
 
@@ -120,12 +120,8 @@ impl Lane {
     pub(super) async fn run(mut self, pause: Duration) {
         let mut ticks = tokio::time::interval(pause);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        while !self.conduct.is_over() {
             ticks.tick().await;
-            let conduct = Arc::clone(&self.conduct);
-            let Some(_turn) = conduct.turn().await else {
-                return;
-            };
             self.step().await;
         }
     }

@@ -19,6 +19,7 @@ mod joins;
 mod judge;
 mod lane;
 mod ledger;
+mod look;
 mod plant;
 mod post;
 mod show;
@@ -96,6 +97,9 @@ struct Options {
     /// Changes in a second, at each server
     #[arg(long, default_value_t = 50.0)]
     rate: f64,
+    /// Of these changes, the share that must be made while all is right
+    #[arg(long, default_value_t = 0.9)]
+    enough: f64,
     /// How often each is killed
     #[arg(long, default_value_t = 10)]
     deaths: usize,

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use super::Options;
 use super::ledger::Tally;
-use super::storm::Times;
+use super::storm::{Calm, Times};
 use crate::bench::figure::{Figure, float, table};
 use crate::bench::machine::Computer;
 use crate::lab::PingReport;
@@ -64,6 +64,7 @@ pub(super) struct Measured<'a> {
     pub(super) commits: &'a Histogram,
     pub(super) conflicts: f64,
     pub(super) times: &'a Times,
+    pub(super) calm: &'a Calm,
     pub(super) counts: Counts,
     pub(super) pings: &'a [PingReport],
     pub(super) seq: u64,
@@ -103,7 +104,11 @@ impl Measured<'_> {
             figures.extend(parts.map(figure));
         }
         let all: u64 = self.tally.iter().map(|tally| tally.done).sum();
-        figures.push(Figure::new(BENCH, "changes acknowledged", float(all) / self.took.as_secs_f64(), "1/s"));
+        let rates = [
+            ("changes acknowledged", float(all) / self.took.as_secs_f64()),
+            ("changes acknowledged while all was right", self.calm.rate()),
+        ];
+        figures.extend(rates.map(|(what, rate)| Figure::new(BENCH, what, rate, "1/s")));
         figures.push(Figure::new(BENCH, "commits decided again", self.conflicts, ""));
         for rank in [50, 99] {
             let time = self.commits.percentile(rank).unwrap_or_default();

@@ -19,7 +19,7 @@ use super::joins::joins;
 use super::lane::{Lane, Place, Tenant};
 use super::plant::Plant;
 use super::show::{Measured, Report, say};
-use super::storm::{Storm, Times};
+use super::storm::{Calm, Storm, Times};
 use super::tunnels::Tunnels;
 use super::{Options, broker, judge};
 use crate::fleet::Administrator;
@@ -30,8 +30,8 @@ use crate::swarm::{Group, Swarm, allow_files};
 const TUNNELS: &str = "tunnels";
 /// Machines that register, and agents that connect, at the same time.
 const AT_ONCE: usize = 50;
-/// Lanes at each server.
-const LANES: usize = 8;
+/// Lanes at each server: so many that those which wait for an answer do not hold up the rest.
+const LANES: usize = 16;
 /// How long the beginning may take.
 const BEGINNING: Duration = Duration::from_secs(180);
 /// How long after a change an agent reports it.
@@ -75,6 +75,7 @@ pub(super) async fn set(program: &Path, options: &Options, seed: u64) -> Result<
         limit: options.limit(),
         well: Duration::from_secs_f64(options.well.clamp(0.3, 60.0)),
         times: Times::new(),
+        calm: Calm::default(),
         conflicts: 0.0,
     };
     Ok((storm, token))
@@ -85,10 +86,18 @@ async fn places(storm: &Storm) -> Result<(Vec<Place>, Vec<Tenant>)> {
     let administrator = &storm.conduct.administrators[0];
     let networks: Vec<api::Network> = administrator.list(path::NETWORKS, 1_000).await?;
     let (mut places, mut tenants) = (Vec::new(), Vec::new());
-    for network in networks.iter().filter(|network| network.name.as_str() != TUNNELS) {
+    for network in &networks {
         let id = network.id.to_string();
         let mut nodes: Vec<api::Node> = administrator.list(&path::fill(path::NODES, &[&id]), 1_000).await?;
-        ensure!(nodes.len() > 1, "the network {} has too few hosts", network.name);
+        if network.name.as_str() == TUNNELS {
+            // Everything around its machines changes, and they themselves stay.
+            nodes.truncate(1);
+        } else {
+            ensure!(nodes.len() > 1, "the network {} has too few hosts", network.name);
+        }
+        if nodes.is_empty() {
+            continue;
+        }
         let gateway = nodes.swap_remove(0);
         let node = path::fill(path::NODE, &[&id, &gateway.host.to_string()]);
         let _node: api::Node = administrator.patch(&node, &json!({"remote_access": true})).await?;
@@ -152,6 +161,12 @@ pub(super) async fn play((mut storm, token): (Storm, Token), options: &Options, 
 /// Everything that was measured, and everything that is wrong.
 async fn judged(storm: &Storm, options: &Options, took: Duration, pings: &[PingReport]) -> Result<Report> {
     let ledger = &storm.conduct.ledger;
+    let (rate, wanted) = (storm.calm.rate(), options.enough * options.rate * f64::from(options.servers));
+    if rate < wanted {
+        ledger.complain(format!(
+            "while all was right {rate:.0} changes a second were made, and not {wanted:.0}"
+        ));
+    }
     for lost in pings.iter().filter_map(|report| report.none_lost().err()) {
         ledger.complain(format!("the tunnels: {lost:#}"));
     }
@@ -163,6 +178,7 @@ async fn judged(storm: &Storm, options: &Options, took: Duration, pings: &[PingR
         commits: &storm.conduct.commits,
         conflicts: storm.all_conflicts().await,
         times: &storm.times,
+        calm: &storm.calm,
         counts: storm.swarm.counts(),
         pings,
         seq,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use control::plan::{Picture, default_domain, host_map};
 use control::{Intent, Inventory};
-use model::{Generation, MemberId, NetworkId};
+use model::{Generation, HostId, MemberId, NetworkId};
 use store::Database;
 use wire::{HostMap, Peer, ServerLinks};
 
@@ -42,29 +42,39 @@ impl Truth {
         Ok(Self { intent, inventory })
     }
 
-    /// Compares every agent's map with it.
-    pub fn check(&self, swarm: &Swarm) -> Result<(), Mismatch> {
-        self.wrong(swarm).next().map_or(Ok(()), Err)
-    }
-
-    /// Every agent whose map is not right, with the first thing that is not. The book is held until the last was looked at.
-    pub fn wrong<'a>(&'a self, swarm: &'a Swarm) -> impl Iterator<Item = Mismatch> + 'a {
+    /// Of these hosts, every agent whose map is not right, with the first thing that is not.
+    pub fn wrong(&self, swarm: &Swarm, of: impl Fn(HostId) -> bool) -> BTreeMap<HostId, Mismatch> {
         let domain = default_domain();
         // The doors are the servers' settings, which no database knows: they are to be the same for all.
         let links: ServerLinks =
             swarm.members.first().map(|member| member.machine.map().server.clone()).unwrap_or_default();
-        let pages = swarm.shared.book.open();
-        swarm.members.iter().filter_map(move |member| {
-            let picture =
-                Picture { intent: &self.intent, inventory: &self.inventory, links: &links, domain: &domain };
-            let host = member.machine.host;
-            let name = self.intent.host(host).map_or("a host that is not there", |host| host.name.as_str());
-            let (agent, map) = (format!("{name} ({host})"), member.machine.map());
-            let Some(wanted) = host_map(&picture, host, Generation::NONE) else {
-                return Some(mismatch(&agent, "the host itself", &None::<()>, &map.own));
-            };
-            compare(&wanted, &map, &pages, &agent).err()
-        })
+        let picture =
+            Picture { intent: &self.intent, inventory: &self.inventory, links: &links, domain: &domain };
+        let members = swarm.members.iter().filter(|member| of(member.machine.host));
+        members
+            .filter_map(|member| {
+                let host = member.machine.host;
+                // The map first and then the book, as agents do: the other way round they would wait for each other.
+                let map = member.machine.map();
+                let pages = swarm.shared.book.open();
+                Some((host, self.compared(&picture, host, &map, &pages).err()?))
+            })
+            .collect()
+    }
+
+    fn compared(
+        &self,
+        picture: &Picture<'_>,
+        host: HostId,
+        map: &Map,
+        pages: &Pages,
+    ) -> Result<(), Mismatch> {
+        let name = self.intent.host(host).map_or("a host that is not there", |host| host.name.as_str());
+        let agent = format!("{name} ({host})");
+        match host_map(picture, host, Generation::NONE) {
+            Some(wanted) => compare(&wanted, map, pages, &agent),
+            None => Err(mismatch(&agent, "the host itself", &None::<()>, &map.own)),
+        }
     }
 }
 
