@@ -17,7 +17,7 @@ async fn until<F: Future<Output = bool>>(what: &str, mut is: impl FnMut() -> F) 
 }
 
 #[tokio::test]
-async fn a_node_is_removed_and_a_client_switched_off_when_their_time_is_over() {
+async fn a_node_is_removed_and_a_client_shut_out_when_their_time_is_over() {
     let ready = start().await;
     let admin = &ready.admin;
     let token = ready.network("home", "10.1.0.0/16").await;
@@ -38,12 +38,20 @@ async fn a_node_is_removed_and_a_client_switched_off_when_their_time_is_over() {
     assert!(admin.get::<Client>(&client).await.unwrap().enabled, "its time is not over");
     let soon = PatchClient { expires_in: Some(1), ..PatchClient::default() };
     let _client: Client = admin.patch(&client, &soon).await.unwrap();
-    until("the client is switched off", || async { !admin.get::<Client>(&client).await.unwrap().enabled })
-        .await;
-
-    let entries: Vec<JournalEntry> = admin.list(path::JOURNAL, 100).await.unwrap();
-    let sweeps: Vec<&JournalEntry> = entries.iter().filter(|entry| entry.command == "sweep").collect();
+    let sweeps = || async {
+        let mut entries: Vec<JournalEntry> = admin.list(path::JOURNAL, 100).await.unwrap();
+        entries.retain(|entry| entry.command == "sweep");
+        entries
+    };
+    until("the client is shut out", || async { sweeps().await.len() > 1 }).await;
+    let sweeps = sweeps().await;
     assert_eq!(sweeps.len(), 2, "swept when something was due, and only then");
+    let changed =
+        |sweep: &JournalEntry| sweep.changes.iter().map(|record| record.kind.clone()).collect::<Vec<_>>();
+    assert_eq!(changed(&sweeps[0]), ["client"], "the newest first");
+    let after = sweeps[0].changes[0].after.as_ref().unwrap();
+    assert!(after["expired"].is_string() && after["expired"] == after["expires"], "{after}");
+    assert!(admin.get::<Client>(&client).await.unwrap().enabled, "what people wish stays as it is");
     assert!(sweeps.iter().all(|sweep| sweep.actor == "system" && sweep.time >= expires));
     assert!(admin.host("guest").await.is_ok(), "the host stays");
 }
