@@ -112,6 +112,9 @@ struct Options {
     /// Machines in the lab whose tunnels carry pings; 0: no lab
     #[arg(long, default_value_t = 3)]
     tunnels: usize,
+    /// Change things in the network of these machines, too: clients of one of them, policies, records
+    #[arg(long)]
+    stir: bool,
     /// Seconds after a repair within which every map must be right
     #[arg(long, default_value_t = 10.0)]
     limit: f64,

@@ -82,7 +82,7 @@ pub(super) async fn set(program: &Path, options: &Options, seed: u64) -> Result<
 }
 
 /// The networks and their gateways, and the hosts that lanes act upon.
-async fn places(storm: &Storm) -> Result<(Vec<Place>, Vec<Tenant>)> {
+async fn places(storm: &Storm, stir: bool) -> Result<(Vec<Place>, Vec<Tenant>)> {
     let administrator = &storm.conduct.administrators[0];
     let networks: Vec<api::Network> = administrator.list(path::NETWORKS, 1_000).await?;
     let (mut places, mut tenants) = (Vec::new(), Vec::new());
@@ -90,6 +90,9 @@ async fn places(storm: &Storm) -> Result<(Vec<Place>, Vec<Tenant>)> {
         let id = network.id.to_string();
         let mut nodes: Vec<api::Node> = administrator.list(&path::fill(path::NODES, &[&id]), 1_000).await?;
         if network.name.as_str() == TUNNELS {
+            if !stir {
+                continue;
+            }
             // Everything around its machines changes, and they themselves stay.
             nodes.truncate(1);
         } else {
@@ -111,7 +114,7 @@ async fn places(storm: &Storm) -> Result<(Vec<Place>, Vec<Tenant>)> {
 
 /// Lanes at every server, and contests between them.
 async fn lanes(storm: &mut Storm, options: &Options, seed: u64) -> Result<JoinSet<()>> {
-    let (places, mut tenants) = places(storm).await?;
+    let (places, mut tenants) = places(storm, options.stir).await?;
     // The gateways were made at one server, and are to be known at the other.
     storm.right(Instant::now()).await.context("before anything was killed")?;
     let (places, servers) = (Arc::new(places), usize::from(options.servers));
