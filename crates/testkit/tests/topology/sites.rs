@@ -220,5 +220,6 @@ fn a_router_whose_uplink_dies_while_its_lan_lives_is_left_once_and_for_all() {
     assert!(gaps.iter().all(|gap| *gap <= patience(TAKEN_OVER)), "no new connection for {gaps:?}");
     let sent = plant.user.machine().read(&format!("/sys/class/net/{INTERFACE}/statistics/tx_bytes")).unwrap();
     let sent: u64 = sent.trim().parse().unwrap();
-    assert!(sent < 5_000_000, "{sent} bytes went into the tunnel, and some of them in circles");
+    // The probes are some megabytes, more where the machine is fast; what goes in circles is hundreds within seconds.
+    assert!(sent < 100_000_000, "{sent} bytes went into the tunnel, and some of them in circles");
 }
