@@ -57,7 +57,10 @@ async fn while_the_broker_is_gone_nothing_grows_and_nobody_seems_gone_and_afterw
         subject.broker.is_online(A) && subject.broker.is_online(B),
         "a broker that is gone is no host that is"
     );
-    assert!(subject.events.try_recv().is_err());
+    while let Ok(event) = subject.events.try_recv() {
+        // On a slow machine a host came after the first moment, in which everybody was waited for.
+        assert!(matches!(event, BrokerEvent::Missed { .. }), "{event:?}");
+    }
     subject.known.remove(B);
     subject.known.set(C, &password_of(C));
     subject.broker.kick(B);
