@@ -49,7 +49,13 @@ fn as_here(here: &Intent, document: &[Record], record: &Record) -> Record {
             text = text.replace(&user.id.to_string(), &other.id.to_string());
         }
     }
-    Record::deserialize_as(record.key().kind, &mut serde_json::Deserializer::from_str(&text)).unwrap()
+    let mut here =
+        Record::deserialize_as(record.key().kind, &mut serde_json::Deserializer::from_str(&text)).unwrap();
+    // What somebody called something stays as it was written, whatever it looks like.
+    if let (Record::Policy(here), Record::Policy(policy)) = (&mut here, record) {
+        here.name.clone_from(&policy.name);
+    }
+    here
 }
 
 /// What an import sets of a record: a host's keys are its own, uses are counted on, and no secret is in a document.
