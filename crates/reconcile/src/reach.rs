@@ -190,10 +190,16 @@ impl Ground {
         if self.here.contains(&member) {
             return direct;
         }
-        gateways.iter().find_map(|host| match *host == self.own {
-            true => direct,
-            false => self.with_session(map, *host),
-        })
+        for host in gateways {
+            if *host == self.own {
+                // Never past itself: another one that looks for the client here would send it back.
+                return direct;
+            }
+            if let Some(other) = self.with_session(map, *host) {
+                return Some(other);
+            }
+        }
+        None
     }
 
     fn claim_node(&self, all: &mut Claims, membership: &Membership, node: &PeerNode, carrier: MemberId) {
