@@ -20,6 +20,8 @@ const LOST: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_secs(10);
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(5);
+/// So many looks in a row must have reached it: where it is only just back, whoever leads connects again before that.
+const SURE: u8 = 2;
 
 /// What a server says of the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,11 +87,13 @@ struct Seen {
     said: Broker,
     trouble: Lasting,
     lost_at: Option<Instant>,
+    /// Looks in a row that reached it.
+    reached: u8,
 }
 
 impl Default for Seen {
     fn default() -> Self {
-        Self { said: Broker::Unknown, trouble: Lasting::default(), lost_at: None }
+        Self { said: Broker::Unknown, trouble: Lasting::default(), lost_at: None, reached: 0 }
     }
 }
 
@@ -105,7 +109,8 @@ impl Seen {
 
     fn probed(&mut self, is_reached: bool, now: Instant) {
         let is_lost = self.lost_at.is_some_and(|at| now < at + LOST);
-        self.said = match (self.said, is_reached) {
+        self.reached = if is_reached { self.reached.saturating_add(1) } else { 0 };
+        self.said = match (self.said, self.reached >= SURE) {
             (Broker::Lost, true) if is_lost => Broker::Lost,
             (Broker::Lost, false) => Broker::Lost,
             (Broker::Unknown | Broker::Found, false) => Broker::Unknown,
@@ -115,8 +120,8 @@ impl Seen {
 
     /// That it was found is of interest only while somebody has lost it.
     fn say(&mut self, is_lost: bool) -> Broker {
-        if self.said == Broker::Found && !is_lost {
-            self.said = Broker::Unknown;
+        if self.said != Broker::Lost && !is_lost {
+            (self.said, self.reached) = (Broker::Unknown, 0);
         }
         self.said
     }
@@ -138,11 +143,11 @@ mod tests {
         assert_eq!(seen.say(false), Broker::Lost);
         // It leads no more.
         seen.connection(false, false, at(11));
-        seen.probed(true, at(69));
+        [64, 69].map(|seconds| seen.probed(true, at(seconds)));
         assert_eq!(seen.say(true), Broker::Lost);
         seen.probed(false, at(71));
         assert_eq!(seen.say(true), Broker::Lost);
-        seen.probed(true, at(71));
+        [76, 81].map(|seconds| seen.probed(true, at(seconds)));
         assert_eq!((seen.say(true), seen.say(false)), (Broker::Found, Broker::Unknown));
     }
 
@@ -150,6 +155,8 @@ mod tests {
     fn others_say_that_they_reach_it_while_somebody_does_not() {
         let now = Instant::now();
         let mut seen = Seen::default();
+        seen.probed(true, now);
+        assert_eq!(seen.say(true), Broker::Unknown, "whoever leads may reach it as well in a moment");
         seen.probed(true, now);
         assert_eq!(seen.say(true), Broker::Found);
         seen.probed(false, now);

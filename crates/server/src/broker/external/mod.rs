@@ -56,7 +56,8 @@ impl Default for Pauses {
     fn default() -> Self {
         Self {
             first: Duration::from_millis(250),
-            longest: Duration::from_secs(15),
+            // One server tries, not thousands of agents: where the broker is back nobody is told anything before it is.
+            longest: Duration::from_secs(2),
             settle: Duration::from_secs(30),
         }
     }
