@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Record, RecordKey};
+use crate::{Noun, Record, RecordKey};
 
 /// Who made a change, in words that stay true when the account is gone: `user anna`, `host web-01`, `system`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,9 +80,9 @@ impl Change {
         self.records.is_empty()
     }
 
-    /// The first record of this kind that it makes.
-    pub fn made(&self, kind: Kind) -> Option<&Record> {
+    /// The first of these nouns that it makes.
+    pub fn made<T: Noun>(&self) -> Option<&T> {
         let made = self.records.iter().filter(|change| change.before.is_none());
-        made.filter_map(|change| change.after.as_ref()).find(|record| record.key().kind == kind)
+        made.filter_map(|change| change.after.as_ref()).find_map(Record::noun)
     }
 }

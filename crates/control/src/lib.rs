@@ -30,5 +30,5 @@ pub use decide::{
 pub use env::Env;
 pub use intent::{Damaged, Differences, Intent, Violation, apply};
 pub use inventory::{ClientSession, Door, Effect, HostInventory, Inventory};
-pub use record::{Kind, Record, RecordKey, UnknownKind};
+pub use record::{Kind, Noun, Record, RecordKey, UnknownKind};
 pub use rejection::{AddressList, Class, Names, NodeAt, RecordName, Rejection, WayOut};

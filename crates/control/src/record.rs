@@ -53,6 +53,12 @@ impl fmt::Debug for RecordKey {
 #[error("`{0}` is not a kind of record; a newer version may know it")]
 pub struct UnknownKind(String);
 
+/// What one kind of record holds.
+pub trait Noun: Sized {
+    /// What the record holds, if it is of this kind.
+    fn of(record: &Record) -> Option<&Self>;
+}
+
 macro_rules! records {
     ($($type:ident($id:ident) = $name:literal),* $(,)?) => {
         /// The kinds of record.
@@ -98,6 +104,11 @@ macro_rules! records {
                 }
             }
 
+            /// What it holds, if that is such a noun.
+            pub fn noun<T: Noun>(&self) -> Option<&T> {
+                T::of(self)
+            }
+
             /// Reads the bare value of a record of this kind.
             pub fn deserialize_as<'de, D: Deserializer<'de>>(kind: Kind, from: D) -> Result<Self, D::Error> {
                 match kind {
@@ -115,6 +126,12 @@ macro_rules! records {
         }
 
         $(
+            impl Noun for $type {
+                fn of(record: &Record) -> Option<&Self> {
+                    if let Record::$type(value) = record { Some(value) } else { None }
+                }
+            }
+
             impl From<$type> for Record {
                 fn from(value: $type) -> Self {
                     Self::$type(value)
@@ -201,6 +218,7 @@ mod tests {
         let record = Record::from(network.clone());
         let json = serde_json::to_string(&record).unwrap();
         assert_eq!(json, serde_json::to_string(&network).unwrap());
+        assert_eq!((record.noun::<Network>(), record.noun::<Host>()), (Some(&network), None));
         let mut from = serde_json::Deserializer::from_str(&json);
         assert_eq!(Record::deserialize_as(Kind::Network, &mut from).unwrap(), record);
     }

@@ -72,21 +72,7 @@ struct Accounts(BTreeMap<UserId, UserId>);
 
 impl Accounts {
     fn of(intent: &Intent, records: &[Record]) -> Self {
-        let users = records.iter().filter_map(|record| match record {
-            Record::User(user) => Some(user),
-            Record::Network(_)
-            | Record::Host(_)
-            | Record::Node(_)
-            | Record::EnrollmentKey(_)
-            | Record::ApiToken(_)
-            | Record::Client(_)
-            | Record::Egress(_)
-            | Record::Policy(_)
-            | Record::PolicyTest(_)
-            | Record::DnsRecord(_)
-            | Record::Upstream(_) => None,
-        });
-        let users: Vec<&User> = users.collect();
+        let users: Vec<&User> = records.iter().filter_map(Record::noun).collect();
         let named: BTreeSet<UserId> = users.iter().map(|user| user.id).collect();
         let other = |user: &User| {
             let here = intent.user_by_name(&user.name)?.id;

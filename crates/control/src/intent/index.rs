@@ -89,7 +89,9 @@ impl Indexes {
                 self.policy_by_name.insert((*network, name.clone()), *id);
                 self.policies_in_network.insert((*network, *id));
             }
-            Record::PolicyTest(_) | Record::DnsRecord(_) | Record::Upstream(_) => self.listed(record, true),
+            Record::PolicyTest(test) => self.policy_test(test, true),
+            Record::DnsRecord(record) => self.dns_record(record, true),
+            Record::Upstream(upstream) => self.upstream(upstream, true),
         }
     }
 
@@ -124,33 +126,23 @@ impl Indexes {
                 self.policy_by_name.remove(&(*network, name.clone()));
                 self.policies_in_network.remove(&(*network, *id));
             }
-            Record::PolicyTest(_) | Record::DnsRecord(_) | Record::Upstream(_) => self.listed(record, false),
+            Record::PolicyTest(test) => self.policy_test(test, false),
+            Record::DnsRecord(record) => self.dns_record(record, false),
+            Record::Upstream(upstream) => self.upstream(upstream, false),
         }
     }
 
-    /// What is found by its network alone.
-    fn listed(&mut self, record: &Record, present: bool) {
-        match record {
-            Record::PolicyTest(PolicyTest { id, network, .. }) => {
-                set(&mut self.policy_tests_in_network, (*network, *id), present);
-            }
-            Record::DnsRecord(DnsRecord { id, network, name, .. }) => {
-                set(&mut self.dns_records_in_network, (*network, *id), present);
-                set(&mut self.dns_records_at, (*network, name.clone(), *id), present);
-            }
-            Record::Upstream(Upstream { id, network, .. }) => {
-                set(&mut self.upstreams_in_network, (*network, *id), present);
-            }
-            Record::Network(_)
-            | Record::Host(_)
-            | Record::Node(_)
-            | Record::EnrollmentKey(_)
-            | Record::User(_)
-            | Record::ApiToken(_)
-            | Record::Client(_)
-            | Record::Egress(_)
-            | Record::Policy(_) => {}
-        }
+    fn policy_test(&mut self, PolicyTest { id, network, .. }: &PolicyTest, present: bool) {
+        set(&mut self.policy_tests_in_network, (*network, *id), present);
+    }
+
+    fn dns_record(&mut self, DnsRecord { id, network, name, .. }: &DnsRecord, present: bool) {
+        set(&mut self.dns_records_in_network, (*network, *id), present);
+        set(&mut self.dns_records_at, (*network, name.clone(), *id), present);
+    }
+
+    fn upstream(&mut self, Upstream { id, network, .. }: &Upstream, present: bool) {
+        set(&mut self.upstreams_in_network, (*network, *id), present);
     }
 
     fn insert_client(&mut self, client: &Client) {

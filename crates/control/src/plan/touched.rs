@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 
 use model::{
-    Access, Client, DnsName, Egress, Host, HostId, MemberId, Network, NetworkId, Node, NodeId, Policy,
-    PolicyId, User,
+    Access, Client, DnsName, DnsRecord, Egress, Host, HostId, MemberId, Network, NetworkId, Node, NodeId,
+    Policy, PolicyId, User,
 };
 
-use crate::{Change, Intent, Record, RecordChange};
+use crate::{Change, Intent, Noun, Record, RecordChange};
 
 /// What a change may touch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,6 +37,10 @@ type Ends<'a> = [&'a Intent; 2];
 /// Both sides of a record, as far as they are there.
 type Sides<'a, T> = (Option<&'a T>, Option<&'a T>);
 
+fn sides<'a, T: Noun>(old: Option<&'a Record>, new: Option<&'a Record>) -> Sides<'a, T> {
+    (old.and_then(Record::noun), new.and_then(Record::noun))
+}
+
 fn each<'a, T>((old, new): Sides<'a, T>) -> impl Iterator<Item = &'a T> {
     old.into_iter().chain(new)
 }
@@ -58,30 +62,18 @@ impl Touched {
     }
 
     fn record(&mut self, ends: Ends<'_>, old: Option<&Record>, new: Option<&Record>) {
-        macro_rules! sides {
-            ($kind:ident) => {{
-                let old = match old {
-                    Some(Record::$kind(it)) => Some(it),
-                    Some(_) | None => None,
-                };
-                let new = match new {
-                    Some(Record::$kind(it)) => Some(it),
-                    Some(_) | None => None,
-                };
-                (old, new)
-            }};
-        }
         let Some(record) = old.or(new) else { return };
         match record {
-            Record::Network(_) => self.network(ends, sides!(Network)),
+            Record::Network(_) => self.network(ends, sides(old, new)),
             Record::Host(host) => self.host(ends, host),
-            Record::Node(_) => self.node(ends, sides!(Node)),
-            Record::User(_) => self.user(ends, sides!(User)),
-            Record::Client(_) => self.client(ends, sides!(Client)),
-            Record::Egress(_) => self.egress(ends, sides!(Egress)),
-            Record::Policy(_) => self.policy(ends, sides!(Policy)),
+            Record::Node(_) => self.node(ends, sides(old, new)),
+            Record::User(_) => self.user(ends, sides(old, new)),
+            Record::Client(_) => self.client(ends, sides(old, new)),
+            Record::Egress(_) => self.egress(ends, sides(old, new)),
+            Record::Policy(_) => self.policy(ends, sides(old, new)),
             Record::DnsRecord(_) => {
-                let names = each(sides!(DnsRecord)).map(|record| (record.network, record.name.clone()));
+                let names =
+                    each(sides::<DnsRecord>(old, new)).map(|record| (record.network, record.name.clone()));
                 self.records.extend(names);
             }
             Record::Upstream(upstream) => drop(self.networks.insert(upstream.network)),

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use control::plan::{Deltas, Picture, Roster, Touched, default_domain, deltas};
-use control::{Command, Intent, Kind, Record, Rejection};
+use control::{Command, Intent, Record, Rejection};
 use model::{
     Addresses, Host, HostId, Network, NetworkId, Node, NodeId, SealingIdentity, SealingPublicKey,
     SigningPublicKey, Timestamp, Uses, WgPublicKey,
@@ -31,8 +31,7 @@ fn networks_without_ranges_get_free_ones() {
                     domain: None,
                 })
                 .unwrap();
-            let Some(Record::Network(network)) = change.made(Kind::Network) else { unreachable!() };
-            network.clone()
+            change.made::<Network>().unwrap().clone()
         })
         .collect();
     assert!(made.iter().all(|network| network.ranges.v4().unwrap().prefix_len() == 16));

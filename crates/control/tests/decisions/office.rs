@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use control::{Change, Command, Edit, Kind, NewClient, NewEgress, NewPolicy, NodeEdit, Record, Rejection};
+use control::{Change, Command, Edit, NewClient, NewEgress, NewPolicy, NodeEdit, Rejection};
 use model::{
     Client, ClientId, Egress, EgressId, HostId, InternetUse, NetworkId, Node, NodeId, PolicyId, Router,
     Subject, Uses, WgPublicKey,
@@ -99,8 +99,7 @@ impl Office {
 
     pub(crate) fn make_client(&mut self, new: NewClient) -> ClientId {
         let change = self.give(Command::CreateClient(new)).unwrap();
-        let Some(Record::Client(Client { id, .. })) = change.made(Kind::Client) else { unreachable!() };
-        *id
+        change.made::<Client>().unwrap().id
     }
 
     pub(crate) fn client(&mut self, name: &str, gateways: &[&str]) -> ClientId {
@@ -125,8 +124,7 @@ impl Office {
     pub(crate) fn egress(&mut self, name: &str, range: &str, routers: &[&str]) -> EgressId {
         let new = self.new_egress(name, range, routers);
         let change = self.give(Command::CreateEgress(new)).unwrap();
-        let Some(Record::Egress(Egress { id, .. })) = change.made(Kind::Egress) else { unreachable!() };
-        *id
+        change.made::<Egress>().unwrap().id
     }
 
     /// A policy to make.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use control::{Actor, Change, Command, Env, Intent, Kind, Record, Register, Rejection, apply, decide};
+use control::{Actor, Change, Command, Env, Intent, Register, Rejection, apply, decide};
 use model::{
     Digest, Host, HostId, Network, NetworkId, Node, PasswordHash, Ranges, Role, SealingPublicKey,
     SigningPublicKey, Timestamp, UserId, Uses, WgPublicKey,
@@ -89,8 +89,7 @@ impl Server {
             domain: None,
         };
         let change = self.system(command).unwrap();
-        let Some(Record::Network(Network { id, .. })) = change.made(Kind::Network) else { unreachable!() };
-        *id
+        change.made::<Network>().unwrap().id
     }
 
     pub(crate) fn key(&mut self, number: u8, networks: &[NetworkId], uses: Uses, expires: Option<Timestamp>) {

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use control::{Command, Kind};
+use control::Command;
 use dns::{Data, Name, Record, coredns};
 use model::DnsRecordId;
 
@@ -48,10 +48,8 @@ pub(super) async fn create(
     let ttl = ttl.unwrap_or(model::DnsRecord::DEFAULT_TTL);
     let command = Command::CreateDnsRecord { network, name, ttl, data: data.into() };
     let committed = admin.submit(caller.actor, command).await?;
-    match committed.change.made(Kind::DnsRecord) {
-        Some(control::Record::DnsRecord(record)) => Ok((StatusCode::CREATED, Json(record.into()))),
-        Some(_) | None => Err(find::gone("record")),
-    }
+    let made = committed.change.made::<model::DnsRecord>().ok_or_else(|| find::gone("record"))?;
+    Ok((StatusCode::CREATED, Json(made.into())))
 }
 
 /// One record
@@ -171,10 +169,8 @@ pub(super) async fn create_upstream(
     let network = find::network(&admin.parts.brain.intent(), &network)?.id;
     let command = Command::CreateUpstream { network, domain, servers: addresses(servers) };
     let committed = admin.submit(caller.actor, command).await?;
-    match committed.change.made(Kind::Upstream) {
-        Some(control::Record::Upstream(upstream)) => Ok((StatusCode::CREATED, Json(upstream.into()))),
-        Some(_) | None => Err(find::gone("name servers")),
-    }
+    let made = committed.change.made::<model::Upstream>().ok_or_else(|| find::gone("name servers"))?;
+    Ok((StatusCode::CREATED, Json(made.into())))
 }
 
 /// The name servers for one domain

@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use control::policy::{pairs_of_tests, run_tests};
-use control::{Command, Intent, Kind, Record};
+use control::{Command, Intent};
 use model::{Access, PolicyTestId};
 
 use super::body::{Body, Params, Segments};
@@ -65,13 +65,9 @@ pub(super) async fn create(
     let network = found.id;
     let command = Command::CreatePolicyTest { network, from, to, service, expect: expect.into() };
     let committed = admin.submit(caller.actor, command).await?;
-    match committed.change.made(Kind::PolicyTest) {
-        Some(Record::PolicyTest(test)) => {
-            let pairs = pairs_of_tests(&committed.intent, network);
-            Ok((StatusCode::CREATED, Json(show(&committed.intent, &pairs, test))))
-        }
-        Some(_) | None => Err(find::gone("policy test")),
-    }
+    let test = committed.change.made::<model::PolicyTest>().ok_or_else(|| find::gone("policy test"))?;
+    let pairs = pairs_of_tests(&committed.intent, network);
+    Ok((StatusCode::CREATED, Json(show(&committed.intent, &pairs, test))))
 }
 
 /// Remove a test
