@@ -119,16 +119,10 @@ fn check_target(network: &Network, record: &DnsRecord, server: &DnsName) -> Resu
         return Err(Rejection::TargetNotWhole { target: target.clone(), example });
     }
     let own = record.name.as_ref().zip(domain).and_then(|(name, domain)| name.below(&domain));
-    match &record.data {
-        RecordData::Cname { target } if own.as_ref() == Some(target) => {
-            Err(Rejection::CnameToItself { target: target.clone() })
-        }
-        RecordData::A { .. }
-        | RecordData::Aaaa { .. }
-        | RecordData::Cname { .. }
-        | RecordData::Txt { .. }
-        | RecordData::Srv { .. } => Ok(()),
+    if matches!(record.data, RecordData::Cname { .. }) && own.as_ref() == Some(target) {
+        return Err(Rejection::CnameToItself { target: target.clone() });
     }
+    Ok(())
 }
 
 fn check_name(intent: &Intent, network: &Network, name: &DnsName) -> Result<(), Rejection> {

@@ -138,8 +138,11 @@ fn check_apart(intent: &Intent, egress: &Egress, router: HostId, network: &Netwo
 
 /// Whether a host can come into a network: it leads to no range that is one of the network's.
 pub(super) fn check_host(intent: &Intent, host: &Host, network: &Network) -> Result<(), Rejection> {
-    let led = intent.nodes_of_host(host.id).flat_map(|node| intent.egresses_of_router(node.id));
-    led.into_iter().try_for_each(|egress| check_apart(intent, egress, host.id, network))
+    led_by(intent, host).try_for_each(|egress| check_apart(intent, egress, host.id, network))
+}
+
+fn led_by<'a>(intent: &'a Intent, host: &Host) -> impl Iterator<Item = &'a Egress> {
+    intent.nodes_of_host(host.id).flat_map(|node| intent.egresses_of_router(node.id))
 }
 
 /// Refuses a range that holds the endpoint at which one of its routers is always reached: the way there would lead through
@@ -164,6 +167,5 @@ fn check_endpoint(egress: &Egress, router: &Host) -> Result<(), Rejection> {
 
 /// Whether the endpoint of a host can be what it is: none of the ranges that it leads to holds it.
 pub(super) fn check_router(intent: &Intent, host: &Host) -> Result<(), Rejection> {
-    let led = intent.nodes_of_host(host.id).flat_map(|node| intent.egresses_of_router(node.id));
-    led.into_iter().try_for_each(|egress| check_endpoint(egress, host))
+    led_by(intent, host).try_for_each(|egress| check_endpoint(egress, host))
 }
