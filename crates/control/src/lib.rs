@@ -25,7 +25,7 @@ pub use command::{
     PolicyEdit, Register, SetEdit,
 };
 pub use decide::{
-    MOST_GATEWAYS, authenticate, authorise_administration, authorise_reading, decide, next_turn,
+    authenticate, authorise_administration, authorise_reading, decide, next_turn, usual_gateways,
 };
 pub use env::Env;
 pub use intent::{Damaged, Differences, Intent, Violation, apply};

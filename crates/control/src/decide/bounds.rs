@@ -6,8 +6,7 @@ use model::Tag;
 
 use crate::Rejection;
 
-/// How many gateways a client has at most.
-pub const MOST_GATEWAYS: usize = 16;
+pub(super) const MOST_GATEWAYS: usize = 16;
 pub(super) const MOST_ROUTERS: usize = 16;
 pub(super) const MOST_RANGES: usize = 64;
 pub(super) const MOST_TAGS: usize = 64;

@@ -1,7 +1,7 @@
 //! Remote access clients: what they may be called, through whom they come in, what lies behind them.
 
 use ipnet::IpNet;
-use model::{Client, ClientId, Network, NodeId, Timestamp};
+use model::{Client, ClientId, Network, NetworkId, Node, NodeId, Timestamp};
 
 use super::{Decision, bounds, changed, draft::Draft, names, network, outside, removal, token, ways};
 use crate::{ClientEdit, Edit, Env, Intent, NewClient, RecordChange, Rejection, allocate};
@@ -142,6 +142,18 @@ fn check_gateways(intent: &Intent, client: &Client) -> Result<(), Rejection> {
         }
     }
     Ok(())
+}
+
+/// The gateways of a client that names none: those of the network that would do, who take part before who pauses, then by name,
+/// as many as one client may have.
+pub fn usual_gateways(intent: &Intent, network: NetworkId, full_tunnel: bool) -> Vec<NodeId> {
+    let would_do =
+        |node: &&Node| node.duties.remote_access && !node.pending && (node.duties.internet || !full_tunnel);
+    let nodes = intent.nodes_in_network(network, None).filter(would_do);
+    let named = nodes.filter_map(|node| Some((!node.connected, &intent.host(node.host)?.name, node.id)));
+    let mut named: Vec<_> = named.collect();
+    named.sort_unstable();
+    named.into_iter().map(|(_, _, node)| node).take(bounds::MOST_GATEWAYS).collect()
 }
 
 fn check_ranges(network: &Network, client: &Client) -> Result<(), Rejection> {

@@ -30,7 +30,7 @@ mod ways;
 use std::borrow::Cow;
 
 pub use authorise::{authenticate, authorise_administration, authorise_reading};
-pub use bounds::MOST_GATEWAYS;
+pub use client::usual_gateways;
 pub use rotation::next_turn;
 
 use crate::{Actor, Change, Command, Env, Intent, Record, RecordChange, Rejection};

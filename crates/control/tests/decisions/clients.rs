@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use control::{ClientEdit, Command, Edit, NewClient, Rejection};
+use control::{ClientEdit, Command, Edit, NewClient, NodeEdit, Rejection, usual_gateways};
 use model::{Addresses, ClientId, HostId, NodeId, Role, UserId, WgPublicKey};
 
 use crate::office::{Office, SWEEP, refused};
@@ -31,6 +31,28 @@ fn a_client_gets_the_next_address_and_no_node_gets_it_too() {
     other.addresses = Some(taken);
     let result = office.give(Command::CreateClient(other));
     assert_eq!(refused(result, &["10.7.0.6", "client `pad`"]), "address-of-client");
+}
+
+#[test]
+fn the_usual_gateways_do_what_is_needed_and_those_that_pause_come_last() {
+    let mut office = Office::new();
+    let usual =
+        |office: &Office, full_tunnel| usual_gateways(&office.server.intent, office.network, full_tunnel);
+    assert_eq!(usual(&office, false), [office.id("ada"), office.id("bob")]);
+    assert_eq!(usual(&office, true), [office.id("ada")]);
+    office.edit("ada", NodeEdit { connected: Some(false), ..NodeEdit::default() }).unwrap();
+    assert_eq!(usual(&office, false), [office.id("bob"), office.id("ada")]);
+    for number in 20..40 {
+        let host = office.server.register(machine(number, Some(1))).unwrap().id;
+        let node = office.server.nodes(host)[0].id;
+        let edit = NodeEdit { remote_access: Some(true), ..NodeEdit::default() };
+        office.give(Command::UpdateNode { node, edit }).unwrap();
+    }
+    let usual = usual(&office, false);
+    assert!(usual.len() == 16 && !usual.contains(&office.id("ada")), "no more than one client may have");
+    let mut new = office.new_client("pad", &[]);
+    new.gateways = usual;
+    office.make_client(new);
 }
 
 #[test]

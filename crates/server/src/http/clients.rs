@@ -148,7 +148,7 @@ pub(super) async fn create(
     let expires = create.expiry(now()).map_err(|error| Problem::of_fields(vec![FieldError::from(error)]))?;
     let addresses = create.addresses();
     let gateways = match create.gateways.is_empty() {
-        true => all_gateways(&intent, network, create.full_tunnel)?,
+        true => usual_gateways(&intent, network, create.full_tunnel)?,
         false => gateways(&intent, network, &create.gateways)?,
     };
     let owner = create.owner.as_ref().map(|owner| find::user(&intent, owner)).transpose()?;
@@ -182,16 +182,10 @@ fn gateways(intent: &Intent, network: &Network, wanted: &[HostSelector]) -> Resu
     wanted.iter().map(|gateway| find::node_in(intent, network, gateway).map(|node| node.id)).collect()
 }
 
-/// The nodes that let such a client in, who take part before who pauses, then by name: as many as one client may have.
-fn all_gateways(intent: &Intent, network: &Network, full_tunnel: bool) -> Result<Vec<NodeId>, Failure> {
-    let would_do =
-        |node: &&Node| node.duties.remote_access && !node.pending && (node.duties.internet || !full_tunnel);
-    let nodes = intent.nodes_in_network(network.id, None).filter(would_do);
-    let named = nodes.filter_map(|node| Some((!node.connected, &intent.host(node.host)?.name, node.id)));
-    let mut named: Vec<_> = named.collect();
-    named.sort_unstable();
-    named.truncate(control::MOST_GATEWAYS);
-    if named.is_empty() {
+/// The gateways of a client that names none.
+fn usual_gateways(intent: &Intent, network: &Network, full_tunnel: bool) -> Result<Vec<NodeId>, Failure> {
+    let gateways = control::usual_gateways(intent, network.id, full_tunnel);
+    if gateways.is_empty() {
         let (besides, more) = match full_tunnel {
             true => (" and is a way to the internet", " and `internet_gateway`"),
             false => ("", ""),
@@ -202,7 +196,7 @@ fn all_gateways(intent: &Intent, network: &Network, full_tunnel: bool) -> Result
         );
         return Err(Problem::coded(ProblemKind::Conflict, "no-gateway", detail).into());
     }
-    Ok(named.into_iter().map(|(_, _, node)| node).collect())
+    Ok(gateways)
 }
 
 /// One client
