@@ -2,15 +2,14 @@
 //!
 //! Not for what becomes of whom, which `control` decides: that is read off the change.
 
-use anyhow::Context as _;
 use api::{Affected, Fate, Removal};
 use axum::Json;
-use control::{Command, Env, Intent, Record, RecordChange, decide};
+use control::{Command, Intent, Record, RecordChange};
 use model::{NetworkId, NodeId, PolicyTest};
 
 use super::caller::Caller;
+use super::tried::decided;
 use super::{Admin, Answer, name};
-use crate::brain::now;
 
 /// Removes something, or looks what would go with it.
 pub(super) async fn remove(
@@ -21,12 +20,7 @@ pub(super) async fn remove(
 ) -> Answer<Removal> {
     let before = admin.parts.brain.intent();
     let records = if dry_run {
-        let (intent, actor, domain) = (before.clone(), caller.actor, admin.parts.settings.domain.clone());
-        let tried = tokio::task::spawn_blocking(move || {
-            // Nothing that a removal makes is random.
-            decide(&intent, &actor, command, &mut Env { now: now(), domain: &domain, random: &mut |_| {} })
-        });
-        tried.await.context("a dry run broke")??.records
+        decided(admin, before.clone(), caller.actor, command).await?.records
     } else {
         admin.submit(caller.actor, command).await?.change.records.clone()
     };

@@ -45,6 +45,16 @@ pub(super) async fn tried_everywhere(
     look_aside(admin, intent, actor, command, None).await
 }
 
+/// The records that the command would change, and no look at what follows from them.
+pub(super) async fn decided(
+    admin: &Admin,
+    intent: Arc<Intent>,
+    actor: Actor,
+    command: Command,
+) -> Result<Change, Failure> {
+    aside(admin, move |domain| decide_now((&intent, domain), &actor, command)).await
+}
+
 async fn look_aside(
     admin: &Admin,
     intent: Arc<Intent>,
@@ -52,11 +62,28 @@ async fn look_aside(
     command: Command,
     network: Option<NetworkId>,
 ) -> Result<Tried, Failure> {
+    aside(admin, move |domain| look((&intent, domain), &actor, command, network)).await
+}
+
+/// Where nobody waits for it: in a large network this takes a core for a while.
+async fn aside<T: Send + 'static>(
+    admin: &Admin,
+    look: impl FnOnce(&DnsName) -> Result<T, Rejection> + Send + 'static,
+) -> Result<T, Failure> {
     let domain = admin.parts.settings.domain.clone();
-    // In a large network this takes a core for a while.
-    let looked =
-        tokio::task::spawn_blocking(move || look((&intent, &domain), &actor, command, network)).await;
+    let looked = tokio::task::spawn_blocking(move || look(&domain)).await;
     Ok(looked.context("a dry run broke")??)
+}
+
+fn decide_now(
+    (intent, domain): (&Intent, &DnsName),
+    actor: &Actor,
+    command: Command,
+) -> Result<Change, Rejection> {
+    let mut random = |bytes: &mut [u8]| {
+        getrandom::fill(bytes).expect("the operating system gives randomness: it did at the start");
+    };
+    decide(intent, actor, command, &mut Env { now: now(), domain, random: &mut random })
 }
 
 /// What it would do; in this network, or in all of them.
@@ -66,12 +93,7 @@ fn look(
     command: Command,
     network: Option<NetworkId>,
 ) -> Result<Tried, Rejection> {
-    let mut random = |bytes: &mut [u8]| {
-        getrandom::fill(bytes).expect("the operating system gives randomness: it did at the start");
-    };
-    let mut decided = |intent: &Intent, command: Command| {
-        decide(intent, actor, command, &mut Env { now: now(), domain, random: &mut random })
-    };
+    let decided = |intent: &Intent, command: Command| decide_now((intent, domain), actor, command);
     let (change, refused) = match decided(intent, command.clone()) {
         Ok(change) => (change, None),
         // What a test forbids is looked at all the same: that is how one sees which of the two is wrong.
