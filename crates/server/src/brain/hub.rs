@@ -1,19 +1,18 @@
-//! The hub: gathers what changed for a moment, works out what that means for whom, and tells exactly those hosts.
+//! The hub: gathers what changed for a moment, works out what that means for whom, and tells exactly those hosts (`telling`).
 //!
 //! It owns inventory, where this server leads. Intent comes from the writer. Deltas are made of two snapshots, the one told last
 //! and the one now, so that what changes back within the moment sends nothing, and no map is kept for any host. Where this
 //! server follows, the hub shows people what is committed and what the leader wrote down, and tells no host anything; how the
 //! one becomes the other is in `lead`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use control::plan::Touched;
-use control::{Change, Intent, Inventory, Record};
+use control::{Change, Intent, Inventory};
 use dataplane::rendezvous::Peers;
-use model::{DnsName, Epoch, Host, HostId, WgPublicKey};
+use model::{DnsName, Epoch, Host, HostId};
 use store::{Database, InventoryRow};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -25,17 +24,11 @@ use super::lead::Beginning;
 use super::observe::ASKED;
 use super::outbox::Outbox;
 use super::reports::Reports;
+use super::telling::Missed;
 use super::{Hearsay, Sighting, Told, now};
 use crate::broker::Broker;
 use crate::channels::Channels;
 use crate::cluster::{Claim, Holder, Role};
-
-/// How long the hub rests at most between tellings; a host is told of a change well within a second.
-const MOST_REST: Duration = Duration::from_millis(250);
-
-/// How long telling is put off while the broker still carries what was told before, and how often that is looked at.
-const MOST_HOLD: Duration = Duration::from_secs(1);
-const HOLD: Duration = Duration::from_millis(5);
 
 /// What the hub is told.
 #[derive(Debug)]
@@ -125,7 +118,7 @@ pub(super) struct Hub {
     pub(super) listen_at: Instant,
     pub(super) database: Arc<dyn Database>,
     pub(super) keeper: Keeper,
-    coalesce: Duration,
+    pub(super) coalesce: Duration,
     pub(super) intent: Arc<Intent>,
     pub(super) inventory: Inventory,
     pub(super) stand: Stand,
@@ -133,10 +126,10 @@ pub(super) struct Hub {
     pub(super) touched: Touched,
     pub(super) flush_at: Option<Instant>,
     /// Since when telling is put off.
-    held_since: Option<Instant>,
+    pub(super) held_since: Option<Instant>,
     /// Not before then is told again: as long as telling took, at most `MOST_REST`. Whoever makes many changes in a large
     /// network, by mistake or not, makes deltas larger, not the server busy with nothing else.
-    rested: Instant,
+    pub(super) rested: Instant,
     /// Hosts that were removed and are to hear of it.
     pub(super) gone: Vec<Host>,
     /// Hosts that may have missed something.
@@ -163,21 +156,6 @@ impl Stand {
             Self::Leads { .. } => std::future::pending().await,
             Self::Follows(followed) => followed.rows().await,
         }
-    }
-}
-
-/// Who may have missed what was told.
-#[derive(Debug)]
-pub(super) enum Missed {
-    /// These.
-    Some(BTreeSet<HostId>),
-    /// Any.
-    All,
-}
-
-impl Default for Missed {
-    fn default() -> Self {
-        Self::Some(BTreeSet::new())
     }
 }
 
@@ -267,7 +245,7 @@ impl Hub {
     }
 
     /// Rows of inventory that the database has not got yet: they grow while it is away.
-    fn count_waiting(&self) {
+    pub(super) fn count_waiting(&self) {
         #[expect(clippy::cast_precision_loss, reason = "counts of hosts are far below 2^53")]
         metrics::gauge!("netloom_inventory_waiting").set(self.keeper.waiting() as f64);
     }
@@ -327,16 +305,6 @@ impl Hub {
         }
     }
 
-    pub(super) fn touch(&mut self, touched: Touched) {
-        self.touched = std::mem::take(&mut self.touched).and(touched);
-        self.flush_soon();
-    }
-
-    pub(super) fn flush_soon(&mut self) {
-        let (soon, rested) = (Instant::now() + self.coalesce, self.rested);
-        self.flush_at.get_or_insert_with(|| soon.max(rested));
-    }
-
     fn intent_changed(&mut self, intent: Arc<Intent>, changes: &[Arc<Change>]) {
         for change in changes {
             if self.leads() {
@@ -348,120 +316,5 @@ impl Hub {
         }
         self.intent = intent;
         self.show();
-    }
-
-    /// The rendezvous answers exactly the keys of hosts that exist.
-    fn follow_keys(&mut self, change: &Change) {
-        for record in &change.records {
-            let old = record.before.as_ref().and_then(as_host);
-            let new = record.after.as_ref().and_then(as_host);
-            let (old_key, new_key) = (old.map(|host| host.wireguard_key), new.map(|host| host.wireguard_key));
-            if old_key != new_key {
-                old_key.iter().for_each(|key| self.part_from(key));
-                new_key.iter().for_each(|key| self.welcome(key));
-            }
-            if let Some(gone) = old.filter(|_| new.is_none()) {
-                self.inventory.forget(gone.id);
-            }
-            if self.leads() {
-                self.follow_accounts(old, new);
-            }
-        }
-    }
-
-    /// What hosts that come, go or change their keys mean to those who carry messages to and from them.
-    fn follow_accounts(&mut self, old: Option<&Host>, new: Option<&Host>) {
-        if let Some(new) = new
-            && old.is_none_or(|old| old.sealing != new.sealing)
-        {
-            self.outbox.admit(new.id);
-        }
-        if let Some(old) = old
-            && new.is_none_or(|new| new.sealing != old.sealing)
-        {
-            self.reports.forget(old.id);
-        }
-        if let (Some(gone), None) = (old, new) {
-            self.keeper.changed(gone.id);
-            self.gone.push(gone.clone());
-        }
-    }
-
-    fn welcome(&self, key: &WgPublicKey) {
-        for door in &self.doors {
-            if let Err(full) = door.add_peer(*key.as_bytes()) {
-                tracing::error!(%key, "the rendezvous does not answer this host: {full}");
-            }
-        }
-    }
-
-    fn part_from(&self, key: &WgPublicKey) {
-        for door in &self.doors {
-            door.remove_peer(key.as_bytes());
-        }
-    }
-
-    fn may_have_missed(&mut self, host: Option<HostId>) {
-        match (host, &mut self.missed) {
-            (Some(host), Missed::Some(hosts)) => drop(hosts.insert(host)),
-            (None, missed) => *missed = Missed::All,
-            (Some(_), Missed::All) => {}
-        }
-        self.flush_soon();
-    }
-
-    /// Tells, unless most hosts have not even been sent what they were told before: then more is gathered, for a while.
-    async fn flush_or_hold(&mut self) {
-        let now = Instant::now();
-        let since = *self.held_since.get_or_insert(now);
-        if self.outbox.is_congested() && now < since + MOST_HOLD {
-            metrics::counter!("netloom_tellings_held_total").increment(1);
-            self.flush_at = Some(now + HOLD);
-            return;
-        }
-        self.held_since = None;
-        self.flush().await;
-    }
-
-    /// Shows the new snapshot, then tells the hosts whose maps differ from what they were told.
-    async fn flush(&mut self) {
-        self.flush_at = None;
-        if !self.leads() {
-            return;
-        }
-        let began = Instant::now();
-        let before = self.told.borrow().clone();
-        let touched = std::mem::take(&mut self.touched);
-        let (after, deltas) = before.next(Arc::clone(&self.intent), self.inventory.clone(), &touched);
-        let after = Arc::new(after);
-        self.told.send_replace(Arc::clone(&after));
-        metrics::histogram!("netloom_plan_seconds").record(began.elapsed());
-        if self.database.is_shared() {
-            // The others show which map each host is to have.
-            let hosts = deltas.changed.iter().map(|(host, _)| host).chain(&deltas.new);
-            hosts.for_each(|host| self.keeper.changed(*host));
-        }
-        self.outbox.send(&before, &after, deltas).await;
-        self.outbox.ask_to_look(&after, std::mem::take(&mut self.missed)).await;
-        self.outbox.send_off(std::mem::take(&mut self.gone), after.unused());
-        self.count_waiting();
-        self.rested = Instant::now() + began.elapsed().min(MOST_REST);
-    }
-}
-
-fn as_host(record: &Record) -> Option<&Host> {
-    match record {
-        Record::Host(host) => Some(host),
-        Record::Network(_)
-        | Record::Node(_)
-        | Record::EnrollmentKey(_)
-        | Record::User(_)
-        | Record::ApiToken(_)
-        | Record::Client(_)
-        | Record::Egress(_)
-        | Record::Policy(_)
-        | Record::PolicyTest(_)
-        | Record::DnsRecord(_)
-        | Record::Upstream(_) => None,
     }
 }

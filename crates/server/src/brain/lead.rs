@@ -19,8 +19,9 @@ use store::{Database, InventoryRow, StoreError};
 use tokio::task::JoinHandle;
 
 use super::followed::Followed;
-use super::hub::{Hub, Missed, Stand};
+use super::hub::{Hub, Stand};
 use super::inventory;
+use super::telling::Missed;
 use crate::cluster::{Claim, Holder, Role};
 
 /// How long is waited before the database is asked again.

@@ -8,11 +8,13 @@ mod followed;
 mod fresh;
 mod hub;
 mod inventory;
+mod keys;
 mod lead;
 mod observe;
 mod outbox;
 mod reports;
 mod row;
+mod telling;
 mod told;
 mod writer;
 

@@ -10,7 +10,7 @@ use model::{Generation, Host, HostId};
 use wire::Down;
 
 use super::Told;
-use super::hub::Missed;
+use super::telling::Missed;
 use crate::broker::{Broker, Delivery};
 use crate::channels::Channels;
 
