@@ -13,26 +13,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use model::{Endpoint, HostId, HostName, Keepalive, MemberId, Mtu, NetworkId, WgPublicKey};
+use model::{Endpoint, HostId, Keepalive, MemberId, Mtu, NetworkId, WgPublicKey};
 use wire::{HostMap, Membership, Outcome, Peer};
 
-use crate::access::{Shape, Standing, behind, carries_always};
+use crate::access::{Shape, Standing, carries_always};
 use crate::reach::{Claim, Ground, Reach, duties, taken_part};
+use crate::tunnel::tunnel;
 use crate::{
-    Family, Firewall, FirewallDigest, Kept, LinkKind, LinkName, LocalSettings, Need, RANGE_TABLE,
-    ROUTE_METRIC, ROUTE_PROTOCOL, ROUTE_TABLE, Route, TUNNEL_TABLE,
+    Family, Firewall, FirewallDigest, Kept, LeftOut, LinkKind, LinkName, LocalSettings, Need, RANGE_TABLE,
+    ROUTE_METRIC, ROUTE_PROTOCOL, ROUTE_TABLE, Route, TUNNEL_TABLE, Tunnel,
 };
-
-/// What is nobody's in the internet, and somebody's in a LAN (RFC 1918, 3927, 4193, 4291, 6598).
-const PRIVATE: [&str; 7] = [
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "fc00::/7",
-    "fe80::/10",
-];
 
 /// What is known only while the agent runs, besides the map and the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -100,44 +90,6 @@ pub struct DesiredFirewall {
     pub need: Need,
 }
 
-/// A full tunnel: everything that has no other way goes over our link, or nowhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tunnel {
-    /// What of the machine's own networks stays reachable directly, by its own routes but the default one: private ranges,
-    /// and the IPv6 prefixes that it is attached to. Empty where nothing does.
-    pub lan: BTreeSet<IpNet>,
-    /// The ranges that this host leads to: what goes there goes as it would without the tunnel.
-    pub leads_to: BTreeSet<IpNet>,
-    /// The address to speak from, for each family that the network has. The other family goes nowhere.
-    pub sources: BTreeMap<Family, IpAddr>,
-}
-
-/// A range that the map gives and this machine does not use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Whose it is.
-    pub name: HostName,
-    /// Whether that is a client, and no egress.
-    pub is_client: bool,
-    /// Why not.
-    pub why: LeftOutWhy,
-}
-
-/// Why something that the map gives is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeftOutWhy {
-    /// The machine is directly attached to this.
-    Lan(IpNet),
-    /// The host itself leads to this.
-    Duty(IpNet),
-    /// The internet gateway is itself reached through another node.
-    NotDirect,
-    /// This host is to lead there, and is in a network of this range.
-    OwnNetwork(IpNet),
-    /// This host is to lead there, and does so already under another name.
-    Twice,
-}
-
 /// A WireGuard peer as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredPeer {
@@ -160,51 +112,6 @@ impl Desired {
     pub fn outcomes(&self) -> Vec<Outcome> {
         let outcome = |((_, range), left): (&(MemberId, IpNet), &LeftOut)| left.outcome(*range);
         self.left_out.iter().map(outcome).collect()
-    }
-}
-
-impl LeftOut {
-    pub(crate) fn of(peer: &Peer, why: LeftOutWhy) -> Self {
-        let is_client = peer.nodes.iter().any(|node| node.addresses.iter().next().is_some());
-        Self { name: peer.name.clone(), is_client, why }
-    }
-
-    fn outcome(&self, range: IpNet) -> Outcome {
-        let Self { name, is_client, why } = self;
-        let (whose, mend) = match is_client {
-            true => ("client", "one of the two needs another range"),
-            false => ("egress", "map it to another range"),
-        };
-        let op = match why {
-            LeftOutWhy::Lan(_) | LeftOutWhy::Duty(_) => format!("reach the range {range} of {whose} {name}"),
-            LeftOutWhy::NotDirect => format!("send everything to the internet gateway {name}"),
-            LeftOutWhy::OwnNetwork(_) | LeftOutWhy::Twice => {
-                format!("lead to the range {range} of egress {name}")
-            }
-        };
-        let error = match why {
-            LeftOutWhy::Lan(lan) => {
-                format!(
-                    "the range {range} of {whose} {name} is this machine's own LAN ({lan}): left out; {mend}"
-                )
-            }
-            LeftOutWhy::Duty(duty) => format!(
-                "the range {range} of {whose} {name} shares addresses with {duty}, to which this host leads: left out; {mend}"
-            ),
-            LeftOutWhy::NotDirect => format!(
-                "{name} is itself reached through another node: nothing leaves this machine; choose a gateway that is \
-                 reached directly"
-            ),
-            LeftOutWhy::OwnNetwork(own) => format!(
-                "the range {range} of egress {name} shares addresses with {own}, a network that this host is in: nobody is \
-                 led there; take this host out of the network, or name another router"
-            ),
-            LeftOutWhy::Twice => format!(
-                "this host leads to {range} under another name already: nobody is led there as egress {name}; use that one, \
-                 or name another router"
-            ),
-        };
-        Outcome { op, error }
     }
 }
 
@@ -385,42 +292,7 @@ fn routes(membership: &Membership) -> impl Iterator<Item = (IpNet, IpAddr)> {
     v4.into_iter().chain(v6)
 }
 
-/// The full tunnel, where the map asks for one: also while its gateway is not there.
-fn tunnel(map: &HostMap, local: &BTreeSet<IpNet>) -> Option<Tunnel> {
-    let mut all = taken_part(map).filter_map(|(_, membership)| Some((membership, membership.internet?)));
-    let (membership, way) = all.next()?;
-    let sources = membership.addresses.iter().map(|ip| (Family::of(ip), ip)).collect();
-    let lan = if way.lan { lan(local) } else { BTreeSet::new() };
-    Some(Tunnel { lan, leads_to: behind(map), sources })
-}
-
-/// What may be a LAN, to a machine that is attached to these: whoever hands out addresses there may say that anything is, and
-/// would have it sent to him. So no public IPv4, and of public IPv6 no more than one link.
-fn lan(local: &BTreeSet<IpNet>) -> BTreeSet<IpNet> {
-    let private = PRIVATE.map(|text| text.parse().expect("a prefix of this file"));
-    let is_link = |net: &&IpNet| matches!(net, IpNet::V6(v6) if (64..128).contains(&v6.prefix_len()));
-    let links = local.iter().filter(is_link).map(IpNet::trunc);
-    let links = links.filter(|link| !private.iter().any(|net: &IpNet| net.contains(link)));
-    private.into_iter().chain(links.collect::<Vec<_>>()).collect()
-}
-
 /// An identity of the rendezvous as it should be.
 pub(crate) const fn desired_door(endpoint: Option<Endpoint>) -> DesiredPeer {
     DesiredPeer { allowed: BTreeSet::new(), keepalive: Keepalive::DEFAULT, endpoint }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_left_out_is_said_to_be_whose_it_is_with_what_helps() {
-        let why = LeftOutWhy::Lan("192.168.7.0/24".parse().unwrap());
-        for (is_client, whose, helps) in [(true, "client", "needs another"), (false, "egress", "map it")] {
-            let left = LeftOut { name: HostName::nearest("plant"), is_client, why };
-            let Outcome { op, error } = left.outcome("192.168.7.0/24".parse().unwrap());
-            let whose = format!("192.168.7.0/24 of {whose} plant");
-            assert!(op.contains(&whose) && error.contains(&whose) && error.contains(helps), "{op}: {error}");
-        }
-    }
 }

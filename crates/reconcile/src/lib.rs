@@ -14,6 +14,7 @@ mod derived;
 mod desired;
 mod firewall;
 mod gate;
+mod left_out;
 mod link;
 mod meaning;
 mod op;
@@ -26,15 +27,14 @@ mod rule;
 mod settings;
 mod succession;
 mod sysctl;
+mod tunnel;
 
 pub use actual::{Actual, ActualPeer, Device, Link, LinkLook, Look, Route, Surroundings};
 pub use agent::{Agent, AgentAction, AgentEvent, AgentWait, Answer, AskFailure, Changed};
 pub use around::{Around, Need};
 pub use clients::Clients;
 pub use derived::{Derived, Followed};
-pub use desired::{
-    Circumstances, Desired, DesiredFirewall, DesiredPeer, Interface, LeftOut, LeftOutWhy, Tunnel, desired,
-};
+pub use desired::{Circumstances, Desired, DesiredFirewall, DesiredPeer, Interface, desired};
 pub use firewall::{
     AddressSet, Ban, Family, Filter, Firewall, FirewallDigest, FirewallDigestError, FirewallLook,
     FirewallStep, Grant, Outward, Packet, PortRange, Ports, PrefixMap, PrefixMapError, Service, Services,
@@ -42,6 +42,7 @@ pub use firewall::{
     element_digest,
 };
 pub use gate::{Gate, HeldBack, shut, shut_early};
+pub use left_out::{LeftOut, LeftOutWhy};
 pub use link::{LinkKind, LinkName, LinkNameError};
 pub use op::Op;
 pub use path::{
@@ -55,6 +56,7 @@ pub use rule::{RULE_PRIORITIES, Rule, RuleMatch};
 pub use settings::LocalSettings;
 pub use succession::carry_endpoints_over;
 pub use sysctl::{Kept, Sysctl};
+pub use tunnel::Tunnel;
 
 /// The routing protocol number (`ip route show proto 78`) that marks a route as ours. None of iproute2's names has it.
 pub const ROUTE_PROTOCOL: u8 = 78;

@@ -3,9 +3,8 @@
 //! Not for who of several members has an address that all of them claim (`desired`: the first), nor for endpoints. It keeps
 //! true that nothing is claimed that the map does not give: addresses only within a range of a network that this host takes
 //! part in, ranges only outside of all of them, never what is this machine's own, what it is directly attached to or what it
-//! leads to; that
-//! everything is claimed for a host with which there is a session; and that a client which several gateways let in is sent
-//! to one of them: to this one while it is here (`Clients::here`), else to the first in the map's order.
+//! leads to; that everything is claimed for a host with which there is a session; and that a client which several gateways let
+//! in is sent to one of them: to this one while it is here (`Clients::here`), else to the first in the map's order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,8 +14,7 @@ use model::{HostId, MemberId, NetworkId, WgPublicKey};
 use wire::{EgressDuty, HostMap, Membership, Peer, PeerNode, Way};
 
 use crate::access::is_own_client;
-use crate::desired::LeftOutWhy;
-use crate::{Circumstances, Family, LocalSettings};
+use crate::{Circumstances, Family, LeftOutWhy, LocalSettings};
 
 /// What is no range that could be behind somebody.
 const RESERVED: [&str; 6] =

@@ -7,39 +7,29 @@ use std::net::Ipv6Addr;
 use ipnet::IpNet;
 use wire::HostMap;
 
+use crate::tunnel::private;
 use crate::{AddressSet, Family};
 
-/// What is nobody's in the internet: this machine, its links and private networks (RFC 1122, 1918, 3927, 4193, 4291, 5771,
-/// 6598, 8215). An internet gateway is no way into its own LAN, to its router's page or to its cloud's metadata: ranges that are to be
-/// reached are egress ranges.
-const NOT_OUTSIDE: [&str; 13] = [
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "224.0.0.0/3",
-    "::/127",
-    "fc00::/7",
-    "fe80::/10",
-    "ff00::/8",
-    "64:ff9b:1::/48",
-];
+/// What is nobody's in the internet beside private networks: this machine, groups, and what translators have for themselves
+/// (RFC 1122, 4291, 5771, 8215).
+const NOT_OUTSIDE: [&str; 6] =
+    ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "ff00::/8", "64:ff9b:1::/48"];
 
 /// Where a translator between the families has the IPv4 addresses (RFC 6052): what of them is not outside is so here too.
 const TRANSLATED: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
 
-/// All addresses but those of networks, of these ranges behind members, of those behind this host, and of private networks.
+/// All addresses but those of networks, of these ranges behind members, of those behind this host, and of private networks: an
+/// internet gateway is no way into its own LAN, to its router's page or to its cloud's metadata. What of these is to be reached
+/// is an egress range.
 pub(super) fn outside(map: &HostMap, ranges: impl Iterator<Item = IpNet>) -> AddressSet {
     let networks = map.networks.values();
     let duties = networks.clone().flat_map(|membership| &membership.egress);
     let duties = duties.flat_map(|duty| [Some(duty.range.0), duty.mapped.map(|mapped| mapped.0)]).flatten();
-    let private = NOT_OUTSIDE.map(|text| text.parse::<IpNet>().expect("a prefix of this file"));
-    let private = private.into_iter().chain(private.into_iter().filter_map(translated));
+    let others = NOT_OUTSIDE.map(|text| text.parse().expect("a prefix of this file"));
+    let never = private().into_iter().chain(others);
+    let never = never.clone().chain(never.filter_map(translated));
     let networks = networks.flat_map(|membership| membership.ranges.iter());
-    let inside: Vec<IpNet> = networks.chain(duties).chain(ranges).chain(private).collect();
+    let inside: Vec<IpNet> = networks.chain(duties).chain(ranges).chain(never).collect();
     let mut all = AddressSet::default();
     for family in Family::ALL {
         let inside: Vec<IpNet> =
