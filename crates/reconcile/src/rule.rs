@@ -13,8 +13,9 @@
 //!                                               each length n that ranges have, the longest first
 //! ```
 //!
-//! Marked are WireGuard's datagrams and the agent's connections to its server. The kernel knows no way to look in two tables at once. What the last pairs do is the same but for one thing: a route of
-//! the machine's own that says `unreachable` or `blackhole` counts before a range within it.
+//! Marked are WireGuard's datagrams and the agent's connections to its server. The kernel knows no way to look in two tables at
+//! once. What the last pairs do is the same but for one thing: a route of the machine's own that says `unreachable` or
+//! `blackhole` counts before a range within it.
 
 use std::collections::BTreeSet;
 use std::fmt;

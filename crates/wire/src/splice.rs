@@ -1,5 +1,5 @@
-//! Deltas made of what was encoded before: what is said of peers and of records is written once for all hosts to which it is the same, and
-//! spliced into the message of each.
+//! Deltas made of what was encoded before: what is said of peers and of records is written once for all hosts to which it is
+//! the same, and spliced into the message of each.
 //!
 //! Law: what comes out is exactly what [`Down::Delta`](crate::Down::Delta) and [`MapReply::Delta`](crate::MapReply::Delta)
 //! encode to.

@@ -3,7 +3,8 @@
 //!
 //! Not for who may talk to whom (the map says it) and not for nf_tables (`platform` knows it). It keeps true that only
 //! what comes from or goes to our link is ever judged or changed, but for what comes over other links and pretends to be of
-//! our networks, and for what may leave over no other; that replies always pass; and that a member that comes or goes is one address in a set and never a new rule.
+//! our networks, and for what may leave over no other; that replies always pass; and that a member that comes or goes is one
+//! address in a set and never a new rule.
 //!
 //! ```text
 //!  our link ──▶ translations (to real) ──▶ here?    ──▶ input grants
