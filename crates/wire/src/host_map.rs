@@ -166,36 +166,7 @@ impl Membership {
     /// The same without its records.
     #[must_use]
     pub fn without_records(&self) -> Self {
-        let Self {
-            name,
-            ranges,
-            addresses,
-            connected,
-            keepalive,
-            pending,
-            via,
-            guarded,
-            classes,
-            grants,
-            ..
-        } = self;
-        let Self { egress, internet_gateway, internet, domain, records: _, upstreams, .. } = self;
-        Self {
-            addresses: *addresses,
-            connected: *connected,
-            keepalive: *keepalive,
-            pending: *pending,
-            via: *via,
-            guarded: *guarded,
-            classes: classes.clone(),
-            grants: grants.clone(),
-            egress: egress.clone(),
-            internet_gateway: *internet_gateway,
-            internet: *internet,
-            domain: domain.clone(),
-            upstreams: upstreams.clone(),
-            ..Self::plain(name.clone(), *ranges)
-        }
+        Self { records: Vec::new(), ..self.clone() }
     }
 
     /// Whether the host has peers in it.
