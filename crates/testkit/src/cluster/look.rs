@@ -18,7 +18,7 @@ use crate::swarm::{Swarm, Truth};
 /// Things in a page of a list.
 const PAGE: usize = 1_000;
 /// Fields of answers that are of one server or of one moment.
-const OF_A_MOMENT: [&str; 3] = ["last_seen", "wanted_generation", "session"];
+const OF_A_MOMENT: [&str; 4] = ["last_seen", "wanted_generation", "applied_generation", "session"];
 
 /// Things of one list, by their ids.
 type Said = BTreeMap<String, Value>;
@@ -103,7 +103,7 @@ impl Look {
             match odd.first() {
                 None => drop(self.lists.remove(&list)),
                 Some(id) => {
-                    self.wrong = format!("the servers say of {list} {:?} and {:?}", one.get(id), two.get(id));
+                    self.wrong = format!("the servers say of {list} {}", contrast(one.get(id), two.get(id)));
                     self.lists.insert(list, Some(odd));
                 }
             }
@@ -119,6 +119,20 @@ async fn said(administrator: &Administrator, list: &str) -> Result<Said> {
     Ok(items.into_iter().map(|item| (id(&item), lasting(item))).collect())
 }
 
+/// What two servers say of one thing: of the fields only those in which they differ.
+fn contrast(one: Option<&Value>, two: Option<&Value>) -> String {
+    let (Some(Value::Object(first)), Some(Value::Object(second))) = (one, two) else {
+        let said = [one, two].map(|said| said.map_or_else(|| "nothing".to_owned(), Value::to_string));
+        return said.join(" and ");
+    };
+    let names: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+    let differ = names.into_iter().filter(|name| first.get(*name) != second.get(*name));
+    differ
+        .map(|name| format!("{name}: {}", contrast(first.get(name), second.get(name))))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 /// Without what is of one moment.
 fn lasting(mut value: Value) -> Value {
     match &mut value {
@@ -130,4 +144,22 @@ fn lasting(mut value: Value) -> Value {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_of_one_moment_is_no_difference_and_of_the_rest_only_what_differs_is_told() {
+        let said = |seen: u8, online: bool| {
+            lasting(json!({"id": "h", "inventory": {"last_seen": seen, "online": online}}))
+        };
+        assert_eq!(said(1, true), said(2, true));
+        let (one, two) = (said(1, true), said(1, false));
+        assert_eq!(contrast(Some(&one), Some(&two)), "inventory: online: true and false");
+        assert_eq!(contrast(Some(&one["id"]), None), "\"h\" and nothing");
+    }
 }

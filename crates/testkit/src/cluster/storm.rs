@@ -14,12 +14,17 @@ use super::conduct::Conduct;
 use super::dice::Dice;
 use super::look::Look;
 use super::plant::{Part, PartKind, Plant};
+use super::show::say;
 use crate::bench::figure::float;
 use crate::fleet::Administrator;
 use crate::swarm::Swarm;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What is wrong still is said so often.
+const TELL: Duration = Duration::from_secs(5);
+/// Characters of it.
+const MOST_TOLD: usize = 400;
 /// When nobody believes any more that it gets right.
 const HOPELESS: Duration = Duration::from_secs(90);
 /// How long all is well, at least, before one is killed.
@@ -94,7 +99,10 @@ impl Storm {
                 let is_last = round + 1 == deaths && number + 1 == parts.len();
                 self.death(*part).await.with_context(|| format!("death {} of the {part}", round + 1))?;
                 if is_last || !self.dice.percent(HASTE) {
-                    self.right_again(*part).await?;
+                    let took = self.right_again(*part).await?;
+                    say(&format!("death {} of the {part}: all is right after {took:.1?}", round + 1));
+                } else {
+                    say(&format!("death {} of the {part}: another one is next", round + 1));
                 }
             }
         }
@@ -122,7 +130,7 @@ impl Storm {
     }
 
     /// Waits until all is right again, while changes go on.
-    async fn right_again(&mut self, part: Part) -> Result<()> {
+    async fn right_again(&mut self, part: Part) -> Result<Duration> {
         let right = self.right(Instant::now()).await;
         let took = right.with_context(|| format!("after the {part} came back:\n{}", self.plant.logs()))?;
         if took > self.limit {
@@ -132,12 +140,12 @@ impl Storm {
         self.times.entry(part.to_string()).or_default().push(took);
         self.conduct.set_calm(true);
         self.calm.begin(self.done());
-        Ok(())
+        Ok(took)
     }
 
     /// How long after this instant all was right.
     pub(super) async fn right(&mut self, start: Instant) -> Result<Duration> {
-        let mut look = None;
+        let (mut look, mut tell) = (None, TELL);
         loop {
             let error = match self.look(&mut look).await {
                 Ok(true) => return Ok(start.elapsed()),
@@ -145,6 +153,11 @@ impl Storm {
                 Err(error) => error,
             };
             self.plant.check()?;
+            if start.elapsed() > tell {
+                let wrong: String = format!("{error:#}").chars().take(MOST_TOLD).collect();
+                say(&format!("after {:.1?}: {wrong}", start.elapsed()));
+                tell = start.elapsed() + TELL;
+            }
             if start.elapsed() > HOPELESS {
                 return Err(error.context(format!("what agents met with last: {}", self.swarm.trouble())));
             }
