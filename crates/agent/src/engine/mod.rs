@@ -13,8 +13,10 @@
 
 mod agree;
 mod broker;
+mod calls;
 mod carry;
 mod doors;
+mod events;
 mod forget;
 mod inbox;
 mod keeper;
@@ -32,19 +34,19 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::{Endpoint, Generation, Timestamp, WgPublicKey};
-use platform::{Machine, Notice, Watch};
+use platform::{Machine, Watch};
 use reconcile::{Agent, AgentAction, AgentEvent, PROBE_PORT, Routers};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use wire::{Delta, Facts};
 
-use crate::control::{Call, Reply, Request};
+use crate::control::{Call, Reply};
 use crate::hands;
 use crate::names::NameService;
 use crate::options::Options;
 use crate::places::Places;
-use crate::probe::{Echo, Prober};
+use crate::probe::Prober;
 use crate::state::{InterfaceRecord, MapFile, State, random};
 use crate::talk::now;
 use crate::view::View;
@@ -52,18 +54,13 @@ use crate::view::View;
 pub use keeper::{Followed, Keeper};
 pub use session::{NoMap, Session, client_of, fetch_map};
 
-use broker::{Broker, BrokerEvent, Ways};
+use broker::{Broker, Ways};
 use inbox::Inbox;
 use messages::Done;
 use turns::Turns;
 
 /// How often everything is looked at, whatever was or was not noticed.
 const FULL_LOOK: Duration = Duration::from_secs(300);
-/// Changes of the machine's network are looked at together when they come this close.
-const SETTLE: Duration = Duration::from_millis(50);
-/// And no more often than this.
-const NO_MORE_OFTEN: Duration = Duration::from_millis(400);
-
 /// How the engine is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -84,20 +81,6 @@ pub enum End {
     Removed,
     /// What it was started for is done (`Mode::Once`).
     Finished,
-}
-
-enum Event {
-    Done(Done),
-    Broker(BrokerEvent),
-    Notice(Notice),
-    /// Whom the machine's resolver asks without us may have changed.
-    Resolver,
-    /// A router answered.
-    Echo(Echo),
-    Deaf(anyhow::Error),
-    Call(Call),
-    Told,
-    Wake,
 }
 
 /// How it went with the server.
@@ -168,16 +151,6 @@ pub struct Engine {
     pulls: Vec<oneshot::Sender<Reply>>,
 }
 
-/// Under which name and port the interface is found again. Where that cannot be written the next start looks anew.
-fn keep_interface(state: &State, record: &InterfaceRecord) -> anyhow::Result<()> {
-    if state.interface()?.as_ref() != Some(record)
-        && let Err(error) = state.save_interface(record)
-    {
-        tracing::warn!("{error:#}");
-    }
-    Ok(())
-}
-
 impl Engine {
     /// Looks at the machine and takes up what is there. Fails where nothing can be done before a person did something.
     pub async fn new(
@@ -193,7 +166,7 @@ impl Engine {
         let watch = if mode == Mode::Daemon { Some(machine.watch().await?) } else { None };
         let actual = machine.observe().await?;
         let local = prepare::local_settings(&machine, &actual, &state, &options, &session).await?;
-        keep_interface(&state, &InterfaceRecord { link, port: local.port })?;
+        prepare::keep_interface(&state, &InterfaceRecord { link, port: local.port })?;
         let addresses = machine.local_addresses().await?;
         let mut map_file = state.map_file(&session.record.name);
         let map = map_file.open()?;
@@ -381,156 +354,6 @@ impl Engine {
         }
     }
 
-    async fn next(
-        &mut self,
-        calls: &mut mpsc::Receiver<Call>,
-        told: Pin<&mut (dyn Future<Output = ()> + Send)>,
-    ) -> Event {
-        let wake = self.wake_at();
-        tokio::select! {
-            Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => match done {
-                Ok(done) => Event::Done(done),
-                Err(error) => Event::Done(Done::Broken(error.to_string())),
-            },
-            event = broker::broker_event(&mut self.broker) => Event::Broker(event),
-            notice = noticed(&mut self.watch) => match notice {
-                Ok(notice) => Event::Notice(notice),
-                Err(error) => Event::Deaf(error),
-            },
-            () = resolver_changed(&mut self.names) => Event::Resolver,
-            echo = routers::heard(&mut self.prober) => Event::Echo(echo),
-            Some(call) = calls.recv() => Event::Call(call),
-            () = told => Event::Told,
-            () = sleep_until(wake) => Event::Wake,
-        }
-    }
-
-    fn wake_at(&self) -> Instant {
-        let agent = self.agent.poll_deadline().map(|(at, _)| at);
-        let paths = self.keeper.paths.poll_deadline().map(|(at, _)| at);
-        // A run of `Mode::Once` looks every now and then whether it is finished.
-        let once = (self.mode == Mode::Once).then(|| self.now() + Duration::from_millis(200));
-        let names = self.names.as_ref().and_then(NameService::poll_deadline);
-        let routers = self.routers.poll_deadline().filter(|_| self.prober.is_some());
-        let brains = [agent, paths, names, routers, self.keeper.clients.poll_deadline()];
-        let disk = [self.sync_at, self.forget_at];
-        let own = [self.look_at, self.resolve_at, self.listen_at, self.key_at, Some(self.full_at)];
-        let own = own.into_iter().chain(disk);
-        let all = brains.into_iter().chain(own).chain([once]);
-        self.started + all.flatten().min().unwrap_or(FULL_LOOK)
-    }
-
-    async fn handle(&mut self, event: Event) -> Option<End> {
-        match event {
-            Event::Done(done) => self.done(done).await,
-            Event::Broker(event) => self.broker_said(event),
-            Event::Notice(notice) => {
-                self.others_changed |= notice.others;
-                let at = (self.now() + SETTLE).max(self.looked + NO_MORE_OFTEN);
-                self.look_at.get_or_insert(at);
-            }
-            Event::Resolver => self.settle_names().await,
-            Event::Echo(echo) => self.routers.handle_answer(echo.from, echo.nonce, self.now()),
-            Event::Deaf(error) => {
-                tracing::warn!("{error:#}");
-                self.watch = None;
-            }
-            Event::Call(call) => return self.called(call).await,
-            Event::Told => return Some(End::Told),
-            Event::Wake => self.wake().await,
-        }
-        None
-    }
-
-    async fn wake(&mut self) {
-        let now = self.now();
-        self.agent.handle_deadline(now);
-        self.keeper.paths.handle_deadline(now);
-        self.routers.handle_deadline(now);
-        if self.keeper.clients.poll_deadline().is_some_and(|at| at <= now) {
-            self.look_for_clients().await;
-        }
-        if self.listen_at.take_if(|at| *at <= now).is_some() {
-            self.listen_for_probes().await;
-        }
-        if self.key_at.take_if(|at| *at <= now).is_some() {
-            self.settle_key().await;
-        }
-        if self.names.as_ref().and_then(NameService::poll_deadline).is_some_and(|at| at <= now) {
-            self.settle_names().await;
-        }
-        if self.resolve_at.is_some_and(|at| at <= now) {
-            self.resolve_at = None;
-            self.resolve();
-        }
-        if self.sync_at.take_if(|at| *at <= now).is_some() {
-            self.sync();
-        }
-        if self.forget_at.is_some_and(|at| at <= now) {
-            self.forget();
-            self.tell_outcome();
-        }
-        if self.full_at <= now {
-            self.full_at = now + FULL_LOOK;
-            self.look_at = Some(now);
-            self.others_changed = true;
-            self.look_wholly = true;
-            self.resolve();
-            if self.watch.is_none() && self.mode == Mode::Daemon {
-                self.watch = self.keeper.hands().watch().await.ok();
-            }
-        }
-        if self.look_at.is_some_and(|at| at <= now) {
-            self.look_at = None;
-            self.looked = now;
-            self.look_around().await;
-        }
-    }
-
-    async fn called(&mut self, call: Call) -> Option<End> {
-        let (reply, end) = match call.request {
-            Request::Status => (Reply::Status(Box::new(self.view().await)), None),
-            Request::Pull => {
-                self.agent.handle(AgentEvent::AskNow, self.now());
-                // Answered when the server has been asked and what it said is done.
-                self.asking = true;
-                self.pulls.push(call.reply);
-                return None;
-            }
-            Request::Reload => (Reply::Done, Some(End::Reload)),
-            Request::Stop => (Reply::Done, Some(End::Told)),
-        };
-        // Whoever asked may be gone.
-        let _ = call.reply.send(reply);
-        end
-    }
-
-    fn answer_pulls(&mut self) {
-        for reply in self.pulls.drain(..) {
-            let said = match &self.asked {
-                Some(Err(error)) => Reply::Failed(error.clone()),
-                Some(Ok(())) | None => Reply::Done,
-            };
-            let _ = reply.send(said);
-        }
-    }
-}
-
-async fn resolver_changed(names: &mut Option<NameService>) {
-    match names {
-        Some(names) => names.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn noticed(watch: &mut Option<Watch>) -> anyhow::Result<Notice> {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
-impl Engine {
     /// The view of an engine that is about to be shown.
     pub async fn show(&mut self) -> View {
         self.view().await

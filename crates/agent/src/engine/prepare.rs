@@ -11,7 +11,17 @@ use super::Session;
 use crate::hands;
 use crate::options::Options;
 use crate::places::Places;
-use crate::state::State;
+use crate::state::{InterfaceRecord, State};
+
+/// Under which name and port the interface is found again. Where that cannot be written the next start looks anew.
+pub(super) fn keep_interface(state: &State, record: &InterfaceRecord) -> anyhow::Result<()> {
+    if state.interface()?.as_ref() != Some(record)
+        && let Err(error) = state.save_interface(record)
+    {
+        tracing::warn!("{error:#}");
+    }
+    Ok(())
+}
 
 /// The interface had another name before: that one goes.
 pub(super) async fn remove_former(
