@@ -101,7 +101,7 @@ fn files(folder: &Path) -> io::Result<String> {
 
 fn listeners(folder: &Path, ports: [u16; 4], accounts: Accounts) -> String {
     let mut text = "persistence false\nmessage_size_limit 1100000\n".to_owned();
-    text += "max_queued_messages 1000\nconnection_messages false\nuser root\n";
+    text += "max_queued_messages 100000\nconnection_messages false\nuser root\n";
     for (at, port) in ports.into_iter().enumerate() {
         text += &format!("listener {port} 127.0.0.1\nallow_anonymous false\n");
         let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.join(name));
