@@ -5,7 +5,7 @@
 //! peer that did not answer for ninety seconds is given up in spite of its persistent keepalive; the time of the last
 //! handshake is lost with the session; replacing all peers opens the port again; a peer that is kept alive is called only a
 //! quarter of a second after it was added. What could not be had from outside is changed in gotatun itself
-//! (third_party/gotatun/NETLOOM.md): what a new private key costs.
+//! (third_party/gotatun/NETLOOM.md): what a new private key costs, and what a peer who cannot be reached costs the others.
 //!
 //! What a change costs: here, the same however many peers there are, because what they have is remembered ([`Table`])
 //! and not read back. gotatun can only list all peers with all their prefixes, and looks at every prefix of the device

@@ -66,6 +66,8 @@ impl UdpSend for super::UdpSocket {
         let len = buf.targets.len();
         let pkts = &packets_buf[..len];
         let mut packet_buf_start = 0;
+        // NETLOOM: a datagram that cannot be sent costs no other one. The error of the first one is told in the end.
+        let mut failed = Ok(());
         while packet_buf_start < len {
             let result = socket
                 .async_io(Interest::WRITABLE, || {
@@ -83,13 +85,18 @@ impl UdpSend for super::UdpSocket {
                     Ok(n)
                 })
                 .await;
-            let n = result?;
-            packet_buf_start += n;
+            match result {
+                Ok(n) => packet_buf_start += n,
+                Err(error) => {
+                    failed = failed.and(Err(error));
+                    packet_buf_start += 1;
+                }
+            }
         }
         debug_assert!(packet_buf_start == len, "all packets should be sent");
         packets.clear();
 
-        Ok(())
+        failed
     }
 
     fn max_number_of_packets_to_send(&self) -> usize {
