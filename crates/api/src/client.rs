@@ -14,8 +14,9 @@ use model::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::node::yes;
-use crate::{Edit, ExpiryError, HostSelector, NodeRef, UserRef, UserSelector, expiry, expiry_edit, schema};
+use crate::{
+    Edit, ExpiryError, HostSelector, NodeRef, UserRef, UserSelector, expiry, expiry_edit, schema, yes,
+};
 
 /// What gateways saw of a client: lost without harm.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]

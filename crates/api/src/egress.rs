@@ -5,8 +5,7 @@ use model::{EgressId, HostName, NetworkId, NetworkName, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::node::yes;
-use crate::{Edit, HostSelector, NodeRef, schema};
+use crate::{Edit, HostSelector, NodeRef, schema, yes};
 
 /// A node that leads to an egress range.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

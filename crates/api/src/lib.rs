@@ -67,7 +67,7 @@ pub use selector::{
     ClientSelector, EgressSelector, HostSelector, KeySelector, NetworkSelector, PolicySelector, Selector,
     SelectorError, UpstreamSelector, UserSelector,
 };
-pub use server::{BrokerStatus, Counts, DatabaseStatus, RekeyStatus, Rendezvous, Server, ServerStatus};
+pub use server::{BrokerState, BrokerStatus, Counts, DatabaseStatus, RekeyStatus, Rendezvous, Server, ServerStatus};
 pub use session::{Login, Me, Session, Setup, SetupState};
 pub use subject::{Member, Subject, SubjectError};
 pub use token::{ApiToken, CreateToken, CreatedToken, Purpose};
@@ -76,3 +76,8 @@ pub use wg_quick::{PRIVATE_KEY_MISSING, WgQuick, notes_of};
 
 /// The largest request body that is read, in bytes.
 pub const MOST_BODY: usize = 64 * 1024;
+
+/// What a switch is of which nothing is said.
+const fn yes() -> bool {
+    true
+}

@@ -206,10 +206,6 @@ pub struct UseInternet {
     pub lan: Option<bool>,
 }
 
-pub(crate) const fn yes() -> bool {
-    true
-}
-
 /// Changes a node. What is missing stays; `null` takes away.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -6,8 +6,7 @@ use model::{NetworkId, NetworkName, PolicyId, PolicyTestId, Service, Timestamp, 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::node::yes;
-use crate::{Access, Member, Problem, Subject, schema};
+use crate::{Access, Member, Problem, Subject, schema, yes};
 
 /// A policy, named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
