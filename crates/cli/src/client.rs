@@ -59,7 +59,7 @@ impl Client {
 
     /// `POST`.
     pub(crate) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
-        self.value(self.send(Method::POST, path, &[], Some(body)).await?).await
+        self.post_query(path, &[], body).await
     }
 
     /// `POST`, or only a look at what it would do.
@@ -84,7 +84,7 @@ impl Client {
 
     /// `PUT`.
     pub(crate) async fn put(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
-        self.value(self.send(Method::PUT, path, &[], Some(body)).await?).await
+        self.put_or_try(path, body, false).await
     }
 
     /// `PUT`, or only a look at what it would do.
@@ -99,7 +99,7 @@ impl Client {
 
     /// `PATCH`.
     pub(crate) async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
-        self.value(self.send(Method::PATCH, path, &[], Some(body)).await?).await
+        self.patch_or_try(path, body, false).await
     }
 
     /// `PATCH`, or only a look at what it would do.

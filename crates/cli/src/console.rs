@@ -35,6 +35,11 @@ pub(crate) fn meaning<T: DeserializeOwned>(answer: &Value) -> Result<T, Failure>
     T::deserialize(answer).map_err(|error| Failure::Answer(error.to_string()))
 }
 
+/// A dry run whose change would be refused fails as the change would.
+pub(crate) fn refuse(tried: AccessChange) -> Result<(), Failure> {
+    tried.refused.map_or(Ok(()), |problem| Err(Failure::Refused(problem)))
+}
+
 /// A server that was met, and what is known of it.
 pub(crate) struct Met {
     pub(crate) connection: Connection,
@@ -118,10 +123,7 @@ impl Console {
     /// Prints what a dry run answered. One whose change would be refused fails as the change would.
     pub(crate) fn show_tried(&mut self, answer: &Value) -> Result<(), Failure> {
         self.show(answer, crate::command::policy::changes)?;
-        match meaning::<AccessChange>(answer)?.refused {
-            None => Ok(()),
-            Some(problem) => Err(Failure::Refused(problem)),
-        }
+        refuse(meaning::<AccessChange>(answer)?)
     }
 
     /// Prints JSON.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::policy::changes;
 use crate::client::Client;
-use crate::console::{Console, meaning};
+use crate::console::{Console, meaning, refuse};
 use crate::failure::Failure;
 use crate::private_file::PrivateFile;
 use crate::render::{View, counted, table};
@@ -67,10 +67,7 @@ impl Import {
         let tried = asker.ask(&[("dry_run", true.to_string())]).await?;
         if self.dry_run {
             console.show(&tried, shown)?;
-            return match meaning::<Imported>(&tried)?.access.and_then(|access| access.refused) {
-                None => Ok(()),
-                Some(problem) => Err(Failure::Refused(problem)),
-            };
+            return meaning::<Imported>(&tried)?.access.map_or(Ok(()), refuse);
         }
         let found: Imported = meaning(&tried)?;
         if found.records.iter().all(|record| record.change == ImportChange::LeftOut) {

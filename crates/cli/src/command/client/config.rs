@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Place;
-use super::hand_over::Destination;
+use super::hand_over::{Destination, tell};
 use crate::client::Client;
 use crate::console::{Console, meaning};
 use crate::failure::Failure;
@@ -61,13 +61,13 @@ impl Config {
             if console.global.json {
                 return console.show_json(&json!({ "config": config }));
             }
-            let lines: Vec<String> = config.lines().map(crate::render::printable).collect();
+            let lines: Vec<String> = config.lines().map(printable).collect();
             return console.terminal.print(&lines.join("\n"));
         };
         file.write(config.as_bytes())?;
         let name = file.target().display().to_string();
         file.publish()?;
-        tell(&config, console);
+        tell(&notes_of(&config), console);
         console.done(&json!({ "files": [name] }), &format!("Saved into {name}."))
     }
 }
@@ -78,17 +78,12 @@ impl Qr {
         let open = Destination::of_code(png, svg).open(console)?;
         let config = fetch(client, console, &place, gateway, Some(private_key_file)).await?;
         let files = open.put(&config, console)?;
-        tell(&config, console);
+        tell(&notes_of(&config), console);
         if console.global.json {
             return console.show_json(&json!({ "files": files }));
         }
         files.iter().try_for_each(|file| console.terminal.print(&format!("Saved into {file}.")))
     }
-}
-
-/// Says what is to be known of a configuration that nobody sees as text.
-fn tell(config: &str, console: &mut Console) {
-    notes_of(config).iter().for_each(|note| console.terminal.note(&printable(&format!("Note: {note}"))));
 }
 
 /// The configuration, with the private key in it if there is one.

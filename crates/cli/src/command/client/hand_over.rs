@@ -173,11 +173,16 @@ fn saved(created: CreatedClient, files: &[String], console: &mut Console) -> Res
     for file in files {
         console.terminal.print(&format!("Saved into {}.", printable(file)))?;
     }
-    created.notes.iter().for_each(|note| console.terminal.note(&printable(&format!("Note: {note}"))));
+    tell(&created.notes, console);
     if created.private_key.is_some() {
         console.terminal.note("The private key is nowhere else: keep what you have of it safe.");
     }
     Ok(())
+}
+
+/// Says what is to be known of a configuration that nobody sees as text.
+pub(super) fn tell(notes: &[String], console: &mut Console) {
+    notes.iter().for_each(|note| console.terminal.note(&printable(&format!("Note: {note}"))));
 }
 
 /// The private key alone, where the server cannot make a configuration yet.
