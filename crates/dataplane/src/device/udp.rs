@@ -11,10 +11,11 @@ use std::time::Duration;
 use gotatun::packet::{Packet, PacketBufPool};
 use gotatun::udp::socket::{UdpSocket, UdpSocketFactory};
 use gotatun::udp::{UdpRecv, UdpTransportFactory, UdpTransportFactoryParams};
+use rustix::net::sockopt;
 
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(25);
-/// What the kernel does not grant it cuts; a smaller buffer still works.
+/// What the kernel does not grant it cuts; smaller buffers still work.
 const KERNEL_BUFFER: usize = 4 << 20;
 
 /// Opens the device's UDP sockets.
@@ -41,7 +42,10 @@ impl UdpTransportFactory for Sockets {
         let mut attempt = 1;
         loop {
             match self.0.bind(params).await {
-                Ok((sender, receiver)) => return Ok((sender, Receiver(receiver))),
+                Ok((sender, receiver)) => {
+                    make_room(&sender, KERNEL_BUFFER);
+                    return Ok((sender, Receiver(receiver)));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < ATTEMPTS => {
                     attempt += 1;
                     tokio::time::sleep(PAUSE).await;
@@ -81,7 +85,72 @@ impl UdpRecv for Receiver {
     }
 }
 
+/// Makes the socket's buffers so large. Beyond the machine's limits for everybody, which are made for much less than the traffic
+/// of a whole machine, this takes privileges; without them what is granted is enough to go on.
+fn make_room(socket: &UdpSocket, size: usize) {
+    let granted = sockopt::set_socket_recv_buffer_size_force(socket.socket(), size)
+        .and_then(|()| sockopt::set_socket_send_buffer_size_force(socket.socket(), size));
+    if let Err(error) = granted {
+        tracing::debug!(%error, "the device's UDP socket has no larger buffers than every program may have");
+    }
+}
+
 async fn wait_after(error: &io::Error) {
     tracing::debug!(%error, "the device's UDP socket could not receive");
     tokio::time::sleep(PAUSE).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use gotatun::udp::UdpSend as _;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    async fn socket() -> UdpSocket {
+        let params = UdpTransportFactoryParams { addr: None, port: 0, fwmark: None };
+        Sockets::new().bind(&params).await.unwrap().0
+    }
+
+    fn datagram(byte: u8) -> Packet {
+        let mut packet = PacketBufPool::<64>::new(1).get();
+        packet.buf_mut().clear();
+        packet.buf_mut().extend_from_slice(&[byte]);
+        packet
+    }
+
+    #[tokio::test]
+    async fn a_datagram_that_cannot_be_sent_costs_no_other_one() {
+        let ear = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let here = ear.local_addr().unwrap();
+        // The kernel refuses: nobody asked for leave to broadcast.
+        let refused = (Ipv4Addr::BROADCAST, 9).into();
+        let to = [refused, here, refused, refused, here, refused];
+        let mut together: Vec<(Packet, SocketAddr)> =
+            (0..).zip(to).map(|(byte, to)| (datagram(byte), to)).collect();
+        let told = socket().await.send_many_to(&mut Default::default(), &mut together).await;
+        assert!(told.is_err() && together.is_empty(), "{told:?}");
+        for wanted in [1, 4] {
+            let mut byte = [0];
+            timeout(DEADLINE, ear.recv(&mut byte)).await.expect("it arrives").unwrap();
+            assert_eq!(byte, [wanted]);
+        }
+    }
+
+    #[tokio::test]
+    async fn buffers_are_as_large_as_privileges_allow() {
+        let socket = socket().await;
+        let limit = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap().trim().parse().unwrap();
+        // The kernel counts each byte twice, for what it needs itself.
+        let room = || sockopt::socket_recv_buffer_size(socket.socket()).unwrap();
+        assert!(room() >= 2 * KERNEL_BUFFER.min(limit));
+        let larger = 2 * limit;
+        let is_privileged = sockopt::set_socket_recv_buffer_size_force(socket.socket(), limit).is_ok();
+        make_room(&socket, larger);
+        assert!(!is_privileged || room() >= 2 * larger, "{} of {larger}", room());
+    }
 }
