@@ -7,10 +7,10 @@
 //!            granted, and still ours when heard
 //!   FOLLOWS ─────────────────────────────────────▶ LEADS (term n)
 //!      ▲                                             │  │ granted in time: the same term goes on
-//!      │    refused: somebody else holds the lease   │  │ granted after a gap: the next term begins
-//!      └─────────────────────────────────────────────┘  │ no answer: goes on, the database may be away
-//!           another server leads in a later epoch,         ▼
-//!           or this one leaves the lead to others
+//!      │    refused: somebody else holds the lease,  │  │ granted after a gap: the next term begins
+//!      │    another server leads in a later epoch,   │  │ no answer: goes on, the database may be away
+//!      │    or this one leaves the lead to others    │  ▼
+//!      └─────────────────────────────────────────────┘
 //! ```
 //!
 //! What it keeps true: a term begins only while the lease is certainly held, and it is certain that nobody else held it at
