@@ -67,7 +67,9 @@ pub use selector::{
     ClientSelector, EgressSelector, HostSelector, KeySelector, NetworkSelector, PolicySelector, Selector,
     SelectorError, UpstreamSelector, UserSelector,
 };
-pub use server::{BrokerState, BrokerStatus, Counts, DatabaseStatus, RekeyStatus, Rendezvous, Server, ServerStatus};
+pub use server::{
+    BrokerState, BrokerStatus, Counts, DatabaseStatus, RekeyStatus, Rendezvous, Server, ServerStatus,
+};
 pub use session::{Login, Me, Session, Setup, SetupState};
 pub use subject::{Member, Subject, SubjectError};
 pub use token::{ApiToken, CreateToken, CreatedToken, Purpose};

@@ -22,15 +22,27 @@ pub struct DatabaseStatus {
     pub bytes: Option<u64>,
 }
 
+/// How a server stands to the message broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BrokerState {
+    /// This server leads, and the broker carries its messages.
+    Working,
+    /// This server leads, and the broker does not carry its messages.
+    Failing,
+    /// This server follows, so the broker is another one's: the server that leads sees to it.
+    Elsewhere,
+}
+
 /// The message broker's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BrokerStatus {
     /// Which it is.
     #[schema(example = "embedded")]
     pub kind: String,
-    /// Whether it answers.
-    pub ok: bool,
-    /// What is wrong, when it does not.
+    /// How this server stands to it.
+    pub state: BrokerState,
+    /// What is wrong, when it is failing; which server sees to it, when another one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// How many agents are connected.

@@ -1,6 +1,6 @@
 //! `netloom server`: the server itself.
 
-use api::{RekeyStatus, ServerStatus, path};
+use api::{BrokerState, BrokerStatus, RekeyStatus, ServerStatus, path};
 use clap::Subcommand;
 
 use crate::console::Console;
@@ -50,6 +50,18 @@ fn part(kind: &str, ok: bool, detail: &Option<String>) -> String {
     }
 }
 
+fn broker(BrokerStatus { kind, state, detail, agents }: &BrokerStatus) -> String {
+    let how = match state {
+        BrokerState::Working => part(kind, true, detail),
+        BrokerState::Failing => part(kind, false, detail),
+        BrokerState::Elsewhere => {
+            let who = detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            format!("{kind}, seen to by another server{who}")
+        }
+    };
+    format!("{how}, {agents} agents")
+}
+
 fn next_keys(rekey: RekeyStatus) -> String {
     match rekey.hosts_left {
         0 => "known to all hosts: stop the servers and say `netloom-server rekey finish`".to_owned(),
@@ -58,7 +70,7 @@ fn next_keys(rekey: RekeyStatus) -> String {
 }
 
 fn one(status: &ServerStatus, view: &View) -> String {
-    let ServerStatus { database, broker, counts, .. } = status;
+    let ServerStatus { database, counts, .. } = status;
     let size = database.bytes.map(|bytes| format!(", {} KiB", bytes.div_ceil(1024))).unwrap_or_default();
     let rendezvous = status.rendezvous.iter().map(|rendezvous| format!("UDP {}", rendezvous.port));
     details(
@@ -70,10 +82,7 @@ fn one(status: &ServerStatus, view: &View) -> String {
             ("Pin", status.pin.map_or_else(|| "none: publicly trusted".to_owned(), |pin| pin.to_string())),
             ("Rendezvous", joined(rendezvous)),
             ("Database", format!("{}{size}", part(&database.kind, database.ok, &database.detail))),
-            (
-                "Broker",
-                format!("{}, {} agents", part(&broker.kind, broker.ok, &broker.detail), broker.agents),
-            ),
+            ("Broker", broker(&status.broker)),
             ("Next keys", status.rekey.map_or_else(|| "none".to_owned(), next_keys)),
             ("Changes", status.seq.to_string()),
             ("Networks", counts.networks.to_string()),
@@ -83,4 +92,29 @@ fn one(status: &ServerStatus, view: &View) -> String {
             ("Users", counts.users.to_string()),
         ],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_another_server_sees_to_is_not_shown_as_broken() {
+        let status = |state, detail: Option<&str>| BrokerStatus {
+            kind: "external".to_owned(),
+            state,
+            detail: detail.map(str::to_owned),
+            agents: 3,
+        };
+        let shown = |state, detail| broker(&status(state, detail));
+        assert_eq!(shown(BrokerState::Working, None), "external, working, 3 agents");
+        assert_eq!(
+            shown(BrokerState::Failing, Some("it refuses us")),
+            "external, NOT WORKING: it refuses us, 3 agents"
+        );
+        assert_eq!(
+            shown(BrokerState::Elsewhere, Some("vpn-1 leads")),
+            "external, seen to by another server (vpn-1 leads), 3 agents"
+        );
+    }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use api::{
-    BrokerStatus, Counts, Cursor, DatabaseStatus, JournalEntry, Page, Paging, RecordChange, Server,
-    ServerStatus,
+    BrokerState, BrokerStatus, Counts, Cursor, DatabaseStatus, JournalEntry, Page, Paging, RecordChange,
+    Server, ServerStatus,
 };
 use axum::Json;
 use axum::body::Body;
@@ -118,8 +118,26 @@ fn broker_status(parts: &AdminParts, agents: u64) -> BrokerStatus {
         BrokerSettings::Embedded => "embedded",
         BrokerSettings::External(_) => "external",
     };
-    let detail = parts.broker.trouble();
-    BrokerStatus { kind: kind.to_owned(), ok: detail.is_none(), detail, agents }
+    let role = parts.brain.role().borrow().clone();
+    let (state, detail) = broker_state(&role, parts.broker.trouble(), &parts.servers.borrow());
+    BrokerStatus { kind: kind.to_owned(), state, detail, agents }
+}
+
+/// How a server in this role stands to the broker, and what there is to say of that. Only the server that leads is connected.
+fn broker_state(role: &Role, trouble: Option<String>, servers: &[Running]) -> (BrokerState, Option<String>) {
+    match (role, trouble) {
+        (Role::Leads, None) => (BrokerState::Working, None),
+        (Role::Leads, Some(trouble)) => (BrokerState::Failing, Some(trouble)),
+        (Role::Follows { leader: Some(leader) }, _) => {
+            let is_it = |server: &&Running| server.holder.id == leader.id;
+            let has_lost = servers.iter().find(is_it).is_some_and(|server| server.has_lost_broker);
+            let more = if has_lost { " and does not reach it" } else { "" };
+            (BrokerState::Elsewhere, Some(format!("{} leads{more}", leader.name)))
+        }
+        (Role::Follows { leader: None }, _) => {
+            (BrokerState::Elsewhere, Some("no server leads, as far as this one hears".to_owned()))
+        }
+    }
 }
 
 /// Who changed what and when, newest first
@@ -214,6 +232,31 @@ fn chunks(file: tokio::fs::File, copy: Copy) -> impl futures_util::Stream<Item =
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_broker_of_a_server_that_follows_is_the_leaders_and_nothing_is_wrong_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let leader =
+            Holder::new(folder.path(), "one".to_owned(), "https://one.example".to_owned(), None).unwrap();
+        let not_connected = || Some("it was not connected to yet".to_owned());
+        let follows = Role::Follows { leader: Some(leader.clone()) };
+        let mut servers = [Running::of(leader)];
+        assert_eq!(broker_state(&Role::Leads, None, &servers), (BrokerState::Working, None));
+        assert_eq!(
+            broker_state(&Role::Leads, not_connected(), &servers),
+            (BrokerState::Failing, not_connected())
+        );
+        let said = |servers: &[Running]| {
+            let (state, detail) = broker_state(&follows, not_connected(), servers);
+            assert_eq!(state, BrokerState::Elsewhere);
+            detail.unwrap()
+        };
+        assert_eq!(said(&servers), "one leads");
+        servers[0].has_lost_broker = true;
+        assert_eq!(said(&servers), "one leads and does not reach it");
+        let (state, detail) = broker_state(&Role::Follows { leader: None }, not_connected(), &servers);
+        assert!(state == BrokerState::Elsewhere && detail.unwrap().contains("no server leads"));
+    }
 
     #[test]
     fn copies_that_a_crash_left_are_removed_and_nothing_else() {

@@ -115,11 +115,15 @@ async fn a_leader_that_is_cut_off_from_the_message_broker_leaves_the_lead_to_one
     let one = Member::start(&database.url(), None, &lines(&format!("mqtts://{}", cable.address()))).await;
     let two = Member::start(&database.url(), Some(&one), &lines(&at)).await;
     let (admin, _) = one.set_up().await;
-    let works = async |member: &Member| {
+    let broker_at = async |member: &Member| {
         let status: api::ServerStatus = member.admin(&admin).get(path::SERVER).await.unwrap();
-        status.broker.ok
+        status.broker
     };
+    let works = async |member: &Member| broker_at(member).await.state == api::BrokerState::Working;
     in_time("the first one is connected", async || works(&one).await).await;
+    let other = broker_at(&two).await;
+    assert_eq!(other.state, api::BrokerState::Elsewhere, "it follows, and nothing is wrong: {other:?}");
+    assert!(other.detail.is_some_and(|detail| detail.ends_with(" leads")));
 
     cable.unplug();
     in_time("the other leads, and is connected", async || two.leads() && !one.leads() && works(&two).await)
