@@ -16,6 +16,8 @@ mod resolver_crash;
 mod resolver_file;
 mod resolver_resolvconf;
 mod resolver_resolved;
+mod steady;
+mod stream;
 mod trouble;
 mod tunnel;
 mod vm;
