@@ -103,7 +103,7 @@ impl Server {
         let names =
             ServerNames::start(&settings.dns, settings.domain.clone(), &handle.intent(), now()).await?;
         let setup = Arc::new(SetupCode::prepare(&settings.data, &handle.intent())?);
-        let guests: Arc<dyn Guests> = Arc::new(HostsOfIntent::new(handle.onlooker(), Arc::clone(&channels)));
+        let guests = guests(&handle, &channels, &cluster);
         let brokers_routes = broker.router(&settings.broker, Arc::clone(&guests));
         let (way, letters) = (Arc::new(Way::new(role.clone())), Arc::new(Letters::new(&identity.sealing)));
         let voice = cluster.voice(&letters, leading(&handle));
@@ -243,6 +243,11 @@ fn outside(broker: &Chosen, settings: &BrokerSettings) -> Outside {
 }
 
 /// Has this server speak to the others, where there are any; the routes by which it hears them.
+/// Who may come to the broker.
+fn guests(brain: &Brain, channels: &Arc<Channels>, cluster: &Cluster) -> Arc<dyn Guests> {
+    Arc::new(HostsOfIntent::new(brain.clone(), Arc::clone(channels), cluster.claim()))
+}
+
 fn speak(voice: Option<(Arc<Voice>, Pulse)>, tasks: &mut Vec<JoinHandle<()>>) -> Router {
     let Some((voice, pulse)) = voice else { return Router::new() };
     tasks.push(tokio::spawn(pulse.run()));

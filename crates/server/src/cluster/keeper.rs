@@ -56,7 +56,15 @@ impl<L> Claim<L> {
     /// Whether nobody else can have led since this term began: what was taken from the database by now is ours to use.
     pub fn is_certain(&self, of: u64, now: Instant) -> bool {
         match self {
-            Self::Leads { term, until } => *term == of && until.is_none_or(|until| now < until),
+            Self::Leads { term, .. } => *term == of && self.holds(now),
+            Self::Follows { .. } => false,
+        }
+    }
+
+    /// Whether nobody else can lead now.
+    pub fn holds(&self, now: Instant) -> bool {
+        match self {
+            Self::Leads { until, .. } => until.is_none_or(|until| now < until),
             Self::Follows { .. } => false,
         }
     }
@@ -147,6 +155,11 @@ mod tests {
         assert!(keeper.claim().is_certain(1, at(8)) && !keeper.claim().is_certain(1, at(9)));
         keeper.answered(at(8), granted(8), at(9));
         assert_eq!(*keeper.claim(), Claim::Leads { term: 1, until: Some(at(12)) }, "the same term goes on");
+        assert!(
+            keeper.claim().holds(at(11))
+                && !keeper.claim().holds(at(12))
+                && !keeper.claim().is_certain(2, at(11))
+        );
         keeper.answered(at(11), granted(11), at(13));
         assert_eq!(*keeper.claim(), Claim::Leads { term: 2, until: Some(at(15)) }, "somebody might have led");
         keeper.answered(at(14), refused(), at(14));

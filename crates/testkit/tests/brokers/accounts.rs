@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use agent::link::{LinkError, LinkEvent, ServerTrust};
+use rumqttc::{AsyncClient, Event, LastWill, Packet, QoS};
 use server::broker::settings::{AccountSettings, ExternalSettings, FileSettings, Secret};
-use server::broker::{Broker as _, External, Guests, Limits, Usable, examine, probe};
+use server::broker::{Broker as _, BrokerEvent, External, Guests, Limits, Usable, examine, probe};
 use testkit::brokers::mosquitto::{self, Mosquitto};
 use testkit::brokers::nats::Nats;
 use testkit::brokers::process::Process;
+use testkit::brokers::{PASSWORD, USER};
 use tokio::sync::watch;
 
-use crate::client::{connect, options, options_at};
+use crate::client::{connect, options, options_at, topic};
 use crate::subject::{
     A, B, C, Engine, Kind, Known, PAUSES, Subject, on_every_external_broker, password_of, settings, subject,
     until,
@@ -218,6 +220,50 @@ async fn accounts_that_are_not_ours_stay_as_they_are_and_ours_are_mended_whateve
     until("it was not mended", is_mended).await;
     assert!(names("clients", "username").contains(&"somebody".to_owned()));
     assert!(names("roles", "rolename").contains(&"theirs".to_owned()));
+}
+
+/// One command to the plugin, as somebody else who keeps accounts there.
+async fn tell_plugin(subject: &Subject, command: serde_json::Value) {
+    let Engine::Mosquitto(engine) = &subject.engine else { panic!("another engine") };
+    let mut options = options_at(subject, A, &engine.for_servers()[0]);
+    options.set_client_id("somebody".to_owned());
+    // Without a right to its last will nobody gets in.
+    let will = LastWill::new(topic(C, "map"), "", QoS::AtLeastOnce, false);
+    options.set_credentials(USER, PASSWORD).set_last_will(will);
+    let (client, mut events) = AsyncClient::new(options, 4);
+    let message = serde_json::json!({ "commands": [command] }).to_string();
+    client.publish("$CONTROL/dynamic-security/v1", QoS::AtLeastOnce, false, message).await.unwrap();
+    while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::PubAck(_))) {}
+}
+
+#[tokio::test]
+async fn what_somebody_does_to_accounts_while_the_server_is_connected_is_mended_without_another_connection() {
+    let mut subject = subject(Kind::MosquittoDynsec).await;
+    let here = subject.joined(A).await;
+    drop(here);
+    let id = A.to_string();
+    tell_plugin(&subject, serde_json::json!({ "command": "deleteClient", "username": id })).await;
+    let role = format!("netloom-host-{id}");
+    tell_plugin(&subject, serde_json::json!({ "command": "deleteRole", "rolename": role })).await;
+    let _back = subject.joined(A).await;
+    assert!(subject.broker.trouble().is_none());
+    while let Ok(event) = subject.events.try_recv() {
+        assert_ne!(event, BrokerEvent::Restored, "the server connected again");
+    }
+}
+
+#[tokio::test]
+async fn accounts_are_neither_made_nor_removed_while_somebody_else_may_lead() {
+    let mut subject = subject(Kind::MosquittoDynsec).await;
+    let mut staying = subject.joined(B).await;
+    subject.known.be_certain(false);
+    subject.known.remove(B);
+    subject.broker.kick(B);
+    // Twice as long as until all is looked at again.
+    let news = tokio::time::timeout(PAUSES.look * 2, staying.next()).await;
+    assert!(news.is_err(), "{news:?}");
+    subject.known.be_certain(true);
+    assert!(matches!(staying.next().await, LinkEvent::Disconnected { .. }));
 }
 
 #[tokio::test]

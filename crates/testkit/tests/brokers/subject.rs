@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
@@ -40,29 +41,41 @@ pub(crate) enum Kind {
 
 /// The hosts that there are, and their passwords.
 #[derive(Default)]
-pub(crate) struct Known(Mutex<BTreeMap<HostId, String>>);
+pub(crate) struct Known {
+    hosts: Mutex<BTreeMap<HostId, String>>,
+    is_uncertain: AtomicBool,
+}
 
 impl Known {
     pub(crate) fn set(&self, host: HostId, password: &str) {
-        self.0.lock().unwrap().insert(host, password.to_owned());
+        self.hosts.lock().unwrap().insert(host, password.to_owned());
     }
 
     pub(crate) fn remove(&self, host: HostId) {
-        self.0.lock().unwrap().remove(&host);
+        self.hosts.lock().unwrap().remove(&host);
+    }
+
+    /// Whether it is certain that nobody else leads.
+    pub(crate) fn be_certain(&self, are_certain: bool) {
+        self.is_uncertain.store(!are_certain, Ordering::Relaxed);
     }
 }
 
 impl Guests for Known {
     fn hosts(&self) -> Vec<HostId> {
-        self.0.lock().unwrap().keys().copied().collect()
+        self.hosts.lock().unwrap().keys().copied().collect()
     }
 
     fn is_known(&self, host: HostId) -> bool {
-        self.0.lock().unwrap().contains_key(&host)
+        self.hosts.lock().unwrap().contains_key(&host)
     }
 
     fn password(&self, host: HostId) -> Option<Zeroizing<String>> {
-        self.0.lock().unwrap().get(&host).cloned().map(Zeroizing::new)
+        self.hosts.lock().unwrap().get(&host).cloned().map(Zeroizing::new)
+    }
+
+    fn are_certain(&self) -> bool {
+        !self.is_uncertain.load(Ordering::Relaxed)
     }
 }
 
@@ -128,6 +141,7 @@ pub(crate) const PAUSES: Pauses = Pauses {
     first: Duration::from_millis(20),
     longest: Duration::from_millis(200),
     settle: Duration::from_secs(2),
+    look: Duration::from_secs(2),
 };
 
 fn install_crypto_provider() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use model::HostId;
 use rumqttc::{AsyncClient, Publish};
 use tokio::sync::{mpsc, watch};
@@ -16,9 +17,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use wire::{HostTopic, PRESENCE_OFFLINE, PRESENCE_ONLINE, TopicKind};
 
 use super::accounts::dynsec::{self, Dynsec, Progress};
-use super::accounts::heard;
+use super::accounts::{UNCERTAIN, heard};
 use super::talk::{Letter, Talk, Trouble, send};
-use super::{Guests, Shared};
+use super::{Guests, NOT_YET, Shared};
 use crate::broker::{BrokerEvent, Ended};
 use crate::identity::random;
 
@@ -43,12 +44,14 @@ struct Standing {
     orders: mpsc::Sender<Letter>,
     _sending: JoinSet<()>,
     answer_by: Option<Instant>,
+    /// When all accounts are looked at again.
+    look_at: Instant,
 }
 
 impl Connection {
     /// Works for as long as somebody may make this server lead.
     pub(super) async fn run(mut self) {
-        self.shared.lose("it was not connected to yet");
+        self.shared.lose(NOT_YET);
         let mut failures = 0_u32;
         let mut known_trouble = None;
         while self.leads.wait_for(|leads| *leads).await.is_ok() {
@@ -81,9 +84,7 @@ impl Connection {
     async fn pause(&self, failures: u32) {
         let [first, longest] = [self.shared.pauses.first, self.shared.pauses.longest];
         let whole = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest);
-        let part = f64::from(u32::from_le_bytes(random::<4>().unwrap_or_default())) / f64::from(u32::MAX);
-        let pause = whole.mul_f64(0.5 + part / 2.0);
-        sleep(pause).await;
+        sleep(spread(whole)).await;
     }
 
     /// One connection from its beginning to its end.
@@ -103,11 +104,12 @@ impl Connection {
         let dynsec = match self.shared.keeps_dynsec {
             true => {
                 talk.subscribe(&[dynsec::ANSWERS.to_owned()]).await?;
-                Some(Dynsec::new(&self.shared.target.user))
+                Some(Dynsec::new(&self.shared.target.user, &own_name()?))
             }
             false => None,
         };
-        let mut standing = Standing { talk, dynsec, orders, _sending: sending, answer_by: None };
+        let look_at = self.next_look();
+        let mut standing = Standing { talk, dynsec, orders, _sending: sending, answer_by: None, look_at };
         self.gain_rights(&mut standing).await?;
         standing.talk.subscribe(&heard()).await?;
         tracing::info!(address = %self.shared.target.address.text, "connected to the message broker");
@@ -159,8 +161,18 @@ impl Connection {
                 () = sleep_until(answer_by.unwrap_or(settle_at)), if answer_by.is_some() => {
                     return Err(no_answer());
                 }
+                () = sleep_until(standing.look_at), if standing.dynsec.is_some() => {
+                    standing.look_at = self.next_look();
+                    standing.dynsec.iter_mut().for_each(Dynsec::look_at_all);
+                }
+                // It was not certain which hosts there are.
+                () = sleep(UNCERTAIN), if standing.dynsec.as_ref().is_some_and(Dynsec::has_more) => {}
             }
         }
+    }
+
+    fn next_look(&self) -> Instant {
+        Instant::now() + spread(self.shared.pauses.look)
     }
 
     /// Tells the plugin what there is to tell.
@@ -168,6 +180,10 @@ impl Connection {
         let Some(dynsec) = &mut standing.dynsec else {
             return;
         };
+        // Whoever only begins to lead may not know yet all hosts that the one before let in.
+        if dynsec.has_seen_all() && self.guests.learn().await {
+            dynsec.compare(&*self.guests);
+        }
         if let Some(payload) = dynsec.next(&*self.guests) {
             standing.answer_by = Some(Instant::now() + ANSWER);
             let letter = Letter { topic: dynsec::CONTROL.to_owned(), payload: Bytes::from(payload) };
@@ -184,8 +200,10 @@ impl Connection {
         if !dynsec.waits() {
             return Ok(None);
         }
-        standing.answer_by = None;
-        let progress = dynsec.take(&message.payload, &*self.guests);
+        let progress = dynsec.take(&message.payload);
+        if !dynsec.waits() {
+            standing.answer_by = None;
+        }
         progress.map(Some).map_err(|error| Trouble::Accounts(error.to_string()))
     }
 
@@ -241,6 +259,19 @@ impl Connection {
     async fn tell(&self, event: BrokerEvent) -> Result<(), Trouble> {
         self.events.send(event).await.map_err(|_| Trouble::Lost("the server is shutting down".to_owned()))
     }
+}
+
+/// Somewhat shorter, and never the same for two servers.
+fn spread(whole: Duration) -> Duration {
+    let part = f64::from(u32::from_le_bytes(random::<4>().unwrap_or_default())) / f64::from(u32::MAX);
+    whole.mul_f64(0.5 + part / 2.0)
+}
+
+/// Under which nobody else asks the plugin.
+pub(super) fn own_name() -> Result<String, Trouble> {
+    let name =
+        random::<8>().map_err(|error| Trouble::Accounts(format!("there is no randomness: {error}")))?;
+    Ok(format!("netloom-{}", HEXLOWER.encode(&name)))
 }
 
 /// The plugin said nothing in time.

@@ -41,6 +41,9 @@ pub use accounts::hook::{AUTHENTICATE, AUTHORIZE, Hook};
 pub use accounts::{Guests, HostsOfIntent};
 pub use probe::{Usable, examine, probe};
 
+/// What is wrong before anything was tried.
+const NOT_YET: &str = "it was not connected to yet";
+
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Pauses {
@@ -50,6 +53,8 @@ pub struct Pauses {
     pub longest: Duration,
     /// How long hosts have to say that they are there once the connection stands.
     pub settle: Duration,
+    /// About how long until all accounts of Mosquitto's plugin are looked at again.
+    pub look: Duration,
 }
 
 impl Default for Pauses {
@@ -59,6 +64,7 @@ impl Default for Pauses {
             // One server tries, not thousands of agents: where the broker is back nobody is told anything before it is.
             longest: Duration::from_secs(2),
             settle: Duration::from_secs(30),
+            look: Duration::from_secs(600),
         }
     }
 }
@@ -168,7 +174,6 @@ impl Shared {
         self.queue.open();
         self.presence().connected();
         *self.trouble() = None;
-        metrics::gauge!("netloom_broker_up").set(1.0);
     }
 
     /// It broke, or could not be made.
@@ -176,12 +181,11 @@ impl Shared {
         self.queue.close();
         self.presence().lost();
         *self.trouble() = Some(why.to_owned());
-        metrics::gauge!("netloom_broker_up").set(0.0);
     }
 
     /// Another server leads: what is known of hosts is its business.
     fn stop(&self) {
-        self.lose("another server leads and is connected");
+        self.lose(NOT_YET);
         *self.presence() = Presence::default();
     }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::accounts::files::Files;
 use super::accounts::{dynsec, heard};
-use super::connection::no_answer;
+use super::connection::{no_answer, own_name};
 use super::talk::{Letter, PATIENCE, Talk, Trouble, send};
 use super::{Target, target};
 use crate::broker::Limits;
@@ -85,13 +85,16 @@ async fn attempt(target: &Target, accounts: &AccountSettings) -> Result<(), Trou
 /// A broker without the plugin takes the question like any other message, and nobody answers.
 async fn ask_plugin(talk: &mut Talk, user: &str) -> Result<(), Trouble> {
     talk.subscribe(&[dynsec::ANSWERS.to_owned()]).await?;
-    let question = json!({ "commands": [{ "command": "getClient", "username": user }] });
+    let name = own_name()?;
+    let question = dynsec::marked(json!({ "command": "getClient", "username": user }), &name);
+    let question = json!({ "commands": [question] });
     let payload = Bytes::from(question.to_string().into_bytes());
     send(&talk.sender(), Letter { topic: dynsec::CONTROL.to_owned(), payload }).await;
     let answer = async {
         loop {
             let message = talk.message().await?;
-            if message.topic == dynsec::ANSWERS {
+            // All who listen hear what others are answered.
+            if message.topic == dynsec::ANSWERS && bears(&message.payload, &name) {
                 return Ok(message.payload);
             }
         }
@@ -104,6 +107,12 @@ async fn ask_plugin(talk: &mut Talk, user: &str) -> Result<(), Trouble> {
             "Mosquitto's dynamic security plugin does not let us keep accounts ({why}); give the user `{user}` the role `admin` there"
         ))),
     }
+}
+
+/// Whether this is the answer to what bore this name.
+fn bears(answer: &[u8], name: &str) -> bool {
+    let answer = serde_json::from_slice::<Value>(answer).unwrap_or_default();
+    answer.pointer("/responses/0/correlationData").and_then(Value::as_str) == Some(name)
 }
 
 /// Why the plugin does not do what it was asked, if it does not.
@@ -122,6 +131,13 @@ fn refusal(answer: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_ours_that_bears_our_name() {
+        let answer = br#"{"responses":[{"command":"getClient","data":{},"correlationData":"a"}]}"#;
+        assert!(bears(answer, "a") && !bears(answer, "b"));
+        assert!(!bears(br#"{"responses":[{"command":"getClient"}]}"#, "a") && !bears(b"x", "a"));
+    }
 
     #[test]
     fn an_answer_of_the_plugin_is_a_refusal_or_none() {

@@ -2,88 +2,37 @@
 //!
 //! ```text
 //!   own rights ─▶ roles there, page by page ─▶ clients there ─▶ what differs, a batch at a time ─▶ what changes from now on
+//!                      ▲                                                                                   │
+//!                      └───────────────────────────── every now and then ──────────────────────────────────┘
 //! ```
 //!
-//! Pure: messages out, answers in; it knows no connection. It keeps true that one message is on its way at a time, that a batch
-//! is small (Mosquitto writes its whole file at each command, and serves nobody meanwhile), and that only what bears our mark is
-//! changed.
+//! Pure: messages out, answers in; it knows no connection. It keeps true that one message is on its way at a time, that only its
+//! own answer is taken for it (the plugin tells everybody who listens), that a batch is small (Mosquitto writes its whole file at
+//! each command, and serves nobody meanwhile), that hosts' accounts are changed only while it is certain which hosts there are,
+//! and that only what bears our mark is changed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::HostId;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::dynsec_rights::{Right, fence_rights, host_rights, server_rights, sorted};
+use super::dynsec_rights::{fence_rights, host_rights, server_rights};
+use super::dynsec_words::{
+    Answer, Answers, Client, FENCE_ROLE, Listing, Role, SERVER_ROLE, create_client, create_fence,
+    create_role, create_server_role, delete_client, delete_role, get_client, get_role, kick_client, list,
+    role_of, take_server_role,
+};
 use super::{Guests, fingerprint};
+
+pub(in super::super) use super::dynsec_words::marked;
 
 /// Where the plugin is told.
 pub(in super::super) const CONTROL: &str = "$CONTROL/dynamic-security/v1";
 /// Where it answers.
 pub(in super::super) const ANSWERS: &str = "$CONTROL/dynamic-security/v1/response";
 
-/// The server's own rights.
-const SERVER_ROLE: &str = "netloom-server";
-/// What no host may, whatever the broker lets others do.
-const FENCE_ROLE: &str = "netloom-fence";
-/// The rights of a host: this and its id.
-const HOST_ROLE: &str = "netloom-host-";
-/// Clients of ours say this and the fingerprint of their password.
-const MARK: &str = "netloom ";
 /// Hosts changed by one message.
 const BATCH: usize = 5;
-/// Roles or clients in one answer.
-const PAGE: usize = 200;
-
-#[derive(Debug, Deserialize)]
-struct Role {
-    rolename: String,
-    #[serde(default)]
-    acls: Vec<Right>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Client {
-    username: String,
-    #[serde(default)]
-    clientid: String,
-    #[serde(default)]
-    textdescription: String,
-    #[serde(default)]
-    disabled: bool,
-    #[serde(default)]
-    roles: Vec<Held>,
-}
-
-#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
-struct Held {
-    rolename: String,
-    #[serde(default)]
-    priority: i64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Answers {
-    responses: Vec<Answer>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Answer {
-    command: String,
-    error: Option<String>,
-    #[serde(default)]
-    data: Value,
-}
-
-#[derive(Debug, Deserialize)]
-struct Listing {
-    #[serde(rename = "totalCount", default)]
-    total: usize,
-    #[serde(default)]
-    roles: Vec<Role>,
-    #[serde(default)]
-    clients: Vec<Client>,
-}
 
 /// Why it cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -112,17 +61,40 @@ enum Stage {
     OwnMended,
     Roles,
     Clients,
+    /// All was seen, and waits to be compared with the hosts there are.
+    Seen,
     Following,
+}
+
+/// What a command is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// The stage at which we are.
+    Stage,
+    /// The fence.
+    Fence,
+    /// To change the account of this host, and perhaps to end its connection.
+    Change {
+        host: HostId,
+        kicks: bool,
+    },
+    /// To look at a host's role again, and at its client.
+    SeeRole(HostId),
+    SeeClient(HostId),
 }
 
 /// The talk with the plugin of one connection.
 pub(in super::super) struct Dynsec {
     user: String,
+    /// Ours alone among all who ask the plugin, and which of our messages this is.
+    name: String,
+    said: u64,
     stage: Stage,
     /// How much of a list was seen.
     seen: usize,
-    outbox: VecDeque<Value>,
-    waits: bool,
+    outbox: VecDeque<(Aim, Value)>,
+    /// What was said and is not answered yet.
+    awaited: Vec<Aim>,
     /// Commands that repair the server's own rights.
     mending: Vec<Value>,
     /// Roles of ours that are there and as they should be.
@@ -133,29 +105,42 @@ pub(in super::super) struct Dynsec {
     /// What is to be looked at.
     doubtful: BTreeSet<HostId>,
     kicked: BTreeSet<HostId>,
+    /// Hosts whose account was not as was thought, and is changed a second time.
+    surprising: BTreeSet<HostId>,
+    /// All is to be looked at again.
+    is_due: bool,
 }
 
 impl Dynsec {
-    /// Begins; the server's own user name is this.
-    pub(in super::super) fn new(user: &str) -> Self {
+    /// Begins; the server's own user name is this, and nobody else speaks to the plugin under this `name`.
+    pub(in super::super) fn new(user: &str, name: &str) -> Self {
         Self {
             user: user.to_owned(),
+            name: name.to_owned(),
+            said: 0,
             stage: Stage::OwnRole,
             seen: 0,
-            outbox: VecDeque::from([json!({ "command": "getRole", "rolename": SERVER_ROLE })]),
-            waits: false,
+            outbox: VecDeque::from([(Aim::Stage, get_role(SERVER_ROLE))]),
+            awaited: Vec::new(),
             mending: Vec::new(),
             roles: BTreeMap::new(),
             fence: None,
             clients: BTreeMap::new(),
             doubtful: BTreeSet::new(),
             kicked: BTreeSet::new(),
+            surprising: BTreeSet::new(),
+            is_due: false,
         }
     }
 
     /// These hosts came, went or have other keys.
     pub(in super::super) fn look_at(&mut self, hosts: impl IntoIterator<Item = HostId>) {
         self.doubtful.extend(hosts);
+    }
+
+    /// Somebody else may have changed any account: all are looked at, once nothing else is to be done.
+    pub(in super::super) const fn look_at_all(&mut self) {
+        self.is_due = true;
     }
 
     /// This host's connection is to end.
@@ -166,74 +151,132 @@ impl Dynsec {
 
     /// Whether an answer is waited for.
     pub(in super::super) const fn waits(&self) -> bool {
-        self.waits
+        !self.awaited.is_empty()
+    }
+
+    /// Whether all was seen, and is now to be [compared](Self::compare) with the newest that is known of hosts.
+    pub(in super::super) fn has_seen_all(&self) -> bool {
+        self.stage == Stage::Seen
+    }
+
+    /// Whether there is something to say, once it is certain which hosts there are.
+    pub(in super::super) fn has_more(&self) -> bool {
+        match self.stage {
+            Stage::OwnRole | Stage::OwnClient | Stage::OwnMended | Stage::Roles | Stage::Clients => false,
+            Stage::Seen => true,
+            Stage::Following => {
+                !self.waits() && (!self.outbox.is_empty() || !self.doubtful.is_empty() || self.is_due)
+            }
+        }
     }
 
     /// What to say next, if anything.
     pub(in super::super) fn next(&mut self, guests: &dyn Guests) -> Option<Vec<u8>> {
-        if self.waits {
+        if self.waits() || self.stage == Stage::Seen {
             return None;
         }
-        if self.outbox.is_empty() && self.stage == Stage::Following {
-            self.repair(guests);
+        if self.stage == Stage::Following {
+            if !guests.are_certain() {
+                return None;
+            }
+            if self.outbox.is_empty() {
+                self.repair(guests);
+            }
+            if self.outbox.is_empty() && std::mem::take(&mut self.is_due) {
+                self.list_all();
+            }
         }
         if self.outbox.is_empty() {
             return None;
         }
-        self.waits = true;
-        let commands: Vec<Value> = self.outbox.drain(..).collect();
-        Some(json!({ "commands": commands }).to_string().into_bytes())
+        self.said += 1;
+        let mark = self.mark();
+        let (aims, commands): (Vec<Aim>, Vec<Value>) =
+            self.outbox.drain(..).map(|(aim, command)| (aim, marked(command, &mark))).unzip();
+        self.awaited = aims;
+        Some(serde_json::json!({ "commands": commands }).to_string().into_bytes())
     }
 
-    /// Takes an answer.
-    pub(in super::super) fn take(&mut self, answer: &[u8], guests: &dyn Guests) -> Result<Progress, Trouble> {
+    /// What the message bears that was said last.
+    fn mark(&self) -> String {
+        format!("{} {}", self.name, self.said)
+    }
+
+    /// Takes an answer. One to somebody else changes nothing.
+    pub(in super::super) fn take(&mut self, answer: &[u8]) -> Result<Progress, Trouble> {
         let Answers { responses } = serde_json::from_slice(answer)?;
-        self.waits = false;
+        let mark = self.mark();
+        let ours: Vec<Answer> =
+            responses.into_iter().filter(|answer| answer.mark.as_ref() == Some(&mark)).collect();
+        if ours.is_empty() {
+            return Ok(Progress::Going);
+        }
         let mut entitled = false;
-        for Answer { command, error, data } in responses {
-            match self.stage {
-                Stage::OwnRole => self.own_role(error.is_some(), data)?,
-                Stage::OwnClient => {
-                    refuse(command, error)?;
-                    entitled = self.own_client(data)?;
-                }
-                Stage::OwnMended => {
-                    refuse(command, error)?;
-                    entitled = true;
-                }
-                Stage::Roles => {
-                    refuse(command, error)?;
-                    self.seen_roles(data)?;
-                }
-                Stage::Clients => {
-                    refuse(command, error)?;
-                    self.seen_clients(data, guests)?;
-                }
-                Stage::Following => {
-                    if let Some(error) = error {
-                        // Somebody else changes accounts at the same time; the next connection finds what is wrong.
-                        tracing::warn!(command, error, "the broker's accounts were not changed as wanted");
+        let (mut changed, mut refused) = (BTreeSet::new(), BTreeMap::new());
+        for (aim, answer) in std::mem::take(&mut self.awaited).into_iter().zip(ours) {
+            match aim {
+                Aim::Stage => entitled |= self.go_on(answer)?,
+                Aim::Fence => {
+                    if let Answer { command, error: Some(error), .. } = answer {
+                        tracing::warn!(command, error, "the broker does not take the role {FENCE_ROLE}");
                     }
                 }
+                Aim::Change { host, kicks } => {
+                    changed.insert(host);
+                    if let Answer { command, error: Some(error), .. } = answer {
+                        refused.entry(host).or_insert((kicks, command, error));
+                    }
+                }
+                Aim::SeeRole(host) => self.saw_role(host, answer)?,
+                Aim::SeeClient(host) => self.saw_client(host, answer)?,
             }
         }
+        self.surprising.retain(|host| !changed.contains(host) || refused.contains_key(host));
+        for (host, (kicks, command, error)) in refused {
+            self.doubt(host, kicks, &command, &error);
+        }
         if entitled {
-            self.list(Stage::Roles, 0);
+            self.list_all();
         }
         Ok(if entitled { Progress::Entitled } else { Progress::Going })
     }
 
+    /// Whether the server has its own rights from now on.
+    fn go_on(&mut self, Answer { command, error, data, .. }: Answer) -> Result<bool, Trouble> {
+        let mut entitled = false;
+        match self.stage {
+            Stage::OwnRole => self.own_role(error.is_some(), data)?,
+            Stage::OwnClient => {
+                refuse(command, error)?;
+                entitled = self.own_client(data)?;
+            }
+            Stage::OwnMended => {
+                refuse(command, error)?;
+                entitled = true;
+            }
+            Stage::Roles => {
+                refuse(command, error)?;
+                self.seen_roles(data)?;
+            }
+            Stage::Clients => {
+                refuse(command, error)?;
+                self.seen_clients(data)?;
+            }
+            Stage::Seen | Stage::Following => {}
+        }
+        Ok(entitled)
+    }
+
     fn own_role(&mut self, missing: bool, data: Value) -> Result<(), Trouble> {
         let role: Option<Role> = data.get("role").cloned().map(serde_json::from_value).transpose()?;
-        let right = role.is_some_and(|role| sorted(role.acls) == sorted(server_rights()));
+        let right = role.is_some_and(|role| role.gives(server_rights()));
         if !right {
             if !missing {
-                self.mending.push(json!({ "command": "deleteRole", "rolename": SERVER_ROLE }));
+                self.mending.push(delete_role(SERVER_ROLE));
             }
-            self.mending
-                .push(json!({ "command": "createRole", "rolename": SERVER_ROLE, "acls": server_rights() }));
+            self.mending.push(create_server_role());
         }
-        self.outbox.push_back(json!({ "command": "getClient", "username": self.user }));
+        self.outbox.push_back((Aim::Stage, get_client(&self.user)));
         self.stage = Stage::OwnClient;
         Ok(())
     }
@@ -241,35 +284,40 @@ impl Dynsec {
     /// Whether nothing is to be repaired.
     fn own_client(&mut self, data: Value) -> Result<bool, Trouble> {
         let client: Client = serde_json::from_value(data.get("client").cloned().unwrap_or_default())?;
-        let holds = client.roles.iter().any(|held| held.rolename == SERVER_ROLE);
-        if !holds || !self.mending.is_empty() {
-            self.mending
-                .push(json!({ "command": "addClientRole", "username": self.user, "rolename": SERVER_ROLE }));
+        if !client.holds(SERVER_ROLE) || !self.mending.is_empty() {
+            self.mending.push(take_server_role(&self.user));
         }
         if self.mending.is_empty() {
             return Ok(true);
         }
         // Mosquitto ends our connection over this, and the next one finds it done.
-        self.outbox.extend(self.mending.drain(..));
+        self.outbox.extend(self.mending.drain(..).map(|command| (Aim::Stage, command)));
         self.stage = Stage::OwnMended;
         Ok(false)
     }
 
+    fn list_all(&mut self) {
+        self.roles.clear();
+        self.clients.clear();
+        self.surprising.clear();
+        self.fence = None;
+        self.list(Stage::Roles, 0);
+    }
+
     fn list(&mut self, stage: Stage, offset: usize) {
         let command = if stage == Stage::Roles { "listRoles" } else { "listClients" };
-        self.outbox
-            .push_back(json!({ "command": command, "verbose": true, "count": PAGE, "offset": offset }));
+        self.outbox.push_back((Aim::Stage, list(command, offset)));
         (self.stage, self.seen) = (stage, offset);
     }
 
     fn seen_roles(&mut self, data: Value) -> Result<(), Trouble> {
         let Listing { total, roles, .. } = serde_json::from_value(data)?;
         let (count, seen) = (roles.len(), self.seen + roles.len());
-        for Role { rolename, acls } in roles {
-            if rolename == FENCE_ROLE {
-                self.fence = Some(sorted(acls) == sorted(fence_rights()));
-            } else if let Some(host) = rolename.strip_prefix(HOST_ROLE).and_then(|id| id.parse().ok()) {
-                self.roles.insert(host, sorted(acls) == sorted(host_rights(host)));
+        for role in roles {
+            if role.rolename == FENCE_ROLE {
+                self.fence = Some(role.gives(fence_rights()));
+            } else if let Some(host) = role.host() {
+                self.roles.insert(host, role.gives(host_rights(host)));
             }
         }
         if seen < total && count > 0 {
@@ -280,32 +328,35 @@ impl Dynsec {
         Ok(())
     }
 
-    fn seen_clients(&mut self, data: Value, guests: &dyn Guests) -> Result<(), Trouble> {
+    fn seen_clients(&mut self, data: Value) -> Result<(), Trouble> {
         let Listing { total, clients, .. } = serde_json::from_value(data)?;
         let (count, seen) = (clients.len(), self.seen + clients.len());
-        for client in clients {
-            let Ok(host) = client.username.parse::<HostId>() else { continue };
-            let Some(mark) = client.textdescription.strip_prefix(MARK) else { continue };
-            let right = !client.disabled && client.clientid == client.username && client.roles == held(host);
-            self.clients.insert(host, right.then(|| mark.to_owned()));
-        }
+        self.clients.extend(clients.iter().filter_map(Client::of_host));
         if seen < total && count > 0 {
             self.list(Stage::Clients, seen);
-            return Ok(());
+        } else {
+            self.stage = Stage::Seen;
+        }
+        Ok(())
+    }
+
+    /// Compares what was seen with the hosts that there are.
+    pub(in super::super) fn compare(&mut self, guests: &dyn Guests) {
+        if self.stage != Stage::Seen {
+            return;
         }
         self.stage = Stage::Following;
         match self.fence {
             Some(true) => {}
-            Some(false) => self.outbox.extend([delete_role(FENCE_ROLE), create_fence()]),
-            None => self.outbox.push_back(create_fence()),
-        }
-        if self.fence == Some(false) {
-            // With the role its holders lost it.
-            self.clients.values_mut().for_each(|mark| *mark = None);
+            Some(false) => {
+                self.outbox.extend([(Aim::Fence, delete_role(FENCE_ROLE)), (Aim::Fence, create_fence())]);
+                // With the role its holders lost it.
+                self.clients.values_mut().for_each(|mark| *mark = None);
+            }
+            None => self.outbox.push_back((Aim::Fence, create_fence())),
         }
         let known: Vec<HostId> = self.clients.keys().chain(self.roles.keys()).copied().collect();
         self.doubtful.extend(known.into_iter().chain(guests.hosts()));
-        Ok(())
     }
 
     /// The commands for some of the hosts that are to be looked at.
@@ -314,82 +365,88 @@ impl Dynsec {
         while changed < BATCH
             && let Some(host) = self.doubtful.pop_first()
         {
-            let before = self.outbox.len();
-            let kicked = self.kicked.remove(&host);
-            match guests.password(host) {
-                Some(password) => self.admit(host, &password, kicked),
+            let kicks = self.kicked.remove(&host);
+            let commands = match guests.password(host) {
+                Some(password) => self.admit(host, &password, kicks),
                 None => self.expel(host),
+            };
+            if commands.is_empty() {
+                self.surprising.remove(&host);
             }
-            changed += usize::from(self.outbox.len() > before);
+            changed += usize::from(!commands.is_empty());
+            self.outbox.extend(commands.into_iter().map(|command| (Aim::Change { host, kicks }, command)));
         }
     }
 
-    fn admit(&mut self, host: HostId, password: &str, kicked: bool) {
+    fn admit(&mut self, host: HostId, password: &str, kicks: bool) -> Vec<Value> {
         let mark = fingerprint(password);
+        let mut commands = Vec::new();
         let role = self.roles.insert(host, true);
         if role == Some(false) {
-            self.outbox.push_back(delete_role(&role_of(host)));
+            commands.push(delete_role(&role_of(host)));
         }
         if role != Some(true) {
-            self.outbox.push_back(
-                json!({ "command": "createRole", "rolename": role_of(host), "acls": host_rights(host) }),
-            );
+            commands.push(create_role(host));
         }
         let client = self.clients.insert(host, Some(mark.clone()));
         if role == Some(true) && client.as_ref().is_some_and(|had| had.as_ref() == Some(&mark)) {
-            if kicked {
-                let command = |word: &str| json!({ "command": word, "username": host.to_string() });
-                self.outbox.extend([command("disableClient"), command("enableClient")]);
+            if kicks {
+                commands.extend(kick_client(host));
             }
-            return;
+            return commands;
         }
         if client.is_some() {
-            self.outbox.push_back(delete_client(host));
+            commands.push(delete_client(host));
         }
-        self.outbox.push_back(json!({
-            "command": "createClient",
-            "username": host.to_string(),
-            "clientid": host.to_string(),
-            "password": password,
-            "textdescription": format!("{MARK}{mark}"),
-            "roles": held(host),
-        }));
+        commands.push(create_client(host, password, &mark));
+        commands
     }
 
-    fn expel(&mut self, host: HostId) {
-        if self.clients.remove(&host).is_some() {
-            self.outbox.push_back(delete_client(host));
+    fn expel(&mut self, host: HostId) -> Vec<Value> {
+        let client = self.clients.remove(&host).map(|_| delete_client(host));
+        let role = self.roles.remove(&host).map(|_| delete_role(&role_of(host)));
+        client.into_iter().chain(role).collect()
+    }
+
+    /// A host's account was not as we thought: somebody else changed it since we looked. We look again, and change it once more.
+    fn doubt(&mut self, host: HostId, kicks: bool, command: &str, error: &str) {
+        if !self.surprising.insert(host) {
+            self.surprising.remove(&host);
+            tracing::warn!(
+                %host, command, error,
+                "the broker does not take the account of a host; where it has a client of this name that is not ours, remove that"
+            );
+            return;
         }
-        if self.roles.remove(&host).is_some() {
-            self.outbox.push_back(delete_role(&role_of(host)));
+        if kicks {
+            self.kicked.insert(host);
         }
+        self.outbox.extend([
+            (Aim::SeeRole(host), get_role(&role_of(host))),
+            (Aim::SeeClient(host), get_client(&host.to_string())),
+        ]);
+    }
+
+    fn saw_role(&mut self, host: HostId, Answer { error, data, .. }: Answer) -> Result<(), Trouble> {
+        self.roles.remove(&host);
+        if error.is_none() {
+            let role: Role = serde_json::from_value(data.get("role").cloned().unwrap_or_default())?;
+            self.roles.insert(host, role.gives(host_rights(host)));
+        }
+        Ok(())
+    }
+
+    fn saw_client(&mut self, host: HostId, Answer { error, data, .. }: Answer) -> Result<(), Trouble> {
+        self.clients.remove(&host);
+        if error.is_none() {
+            let client: Client = serde_json::from_value(data.get("client").cloned().unwrap_or_default())?;
+            self.clients.extend(client.of_host());
+        }
+        self.doubtful.insert(host);
+        Ok(())
     }
 }
 
 fn refuse(command: String, error: Option<String>) -> Result<(), Trouble> {
     error.map_or(Ok(()), |error| Err(Trouble::Refused { command, error }))
-}
-
-fn role_of(host: HostId) -> String {
-    format!("{HOST_ROLE}{host}")
-}
-
-/// The roles of a host's client: its own goes first.
-fn held(host: HostId) -> Vec<Held> {
-    vec![
-        Held { rolename: role_of(host), priority: 10 },
-        Held { rolename: FENCE_ROLE.to_owned(), priority: 1 },
-    ]
-}
-
-fn delete_role(name: &str) -> Value {
-    json!({ "command": "deleteRole", "rolename": name })
-}
-
-fn delete_client(host: HostId) -> Value {
-    json!({ "command": "deleteClient", "username": host.to_string() })
-}
-
-fn create_fence() -> Value {
-    json!({ "command": "createRole", "rolename": FENCE_ROLE, "acls": fence_rights() })
 }

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::sync::{Notify, watch};
 
-use super::{Guests, fingerprint, mosquitto, nats};
+use super::{Guests, UNCERTAIN, fingerprint, mosquitto, nats};
 use crate::broker::settings::{AccountSettings, ExternalSettings, FileSettings, Secret};
 use crate::identity::random;
 
@@ -106,7 +106,7 @@ impl Files {
         self.tell(test_kill_process)
     }
 
-    /// Writes them at once and whenever hosts changed, for as long as this server leads.
+    /// Writes them at once and whenever hosts changed, for as long as this server leads and is certain which hosts there are.
     pub(in super::super) async fn keep(
         self,
         guests: Arc<dyn Guests>,
@@ -116,6 +116,10 @@ impl Files {
         let mut made = Made::default();
         let files = Arc::new(self);
         while leads.wait_for(|leads| *leads).await.is_ok() {
+            if !guests.learn().await {
+                tokio::time::sleep(UNCERTAIN).await;
+                continue;
+            }
             let (this, hosts) = (Arc::clone(&files), Arc::clone(&guests));
             let work = tokio::task::spawn_blocking(move || {
                 let written = this.write(&mut made, &*hosts);

@@ -5,21 +5,34 @@
 
 pub(super) mod dynsec;
 mod dynsec_rights;
+#[cfg(test)]
+mod dynsec_tests;
+mod dynsec_words;
 pub(super) mod files;
 pub(super) mod hook;
 mod mosquitto;
 mod nats;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use model::HostId;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 use wire::{HostTopic, TopicKind};
 use zeroize::Zeroizing;
 
-use crate::brain::Onlooker;
+use crate::brain::Brain;
 use crate::channels::Channels;
+use crate::cluster::{Claim, Holder};
+
+/// How long the database may take to say what others committed.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Where it is not certain which hosts there are, that is looked at again after this.
+pub(super) const UNCERTAIN: Duration = Duration::from_secs(1);
 
 /// Who may come to the broker, and by which password.
 pub trait Guests: Send + Sync {
@@ -29,35 +42,60 @@ pub trait Guests: Send + Sync {
     fn is_known(&self, host: HostId) -> bool;
     /// The password of a host; none where there is no such host any more.
     fn password(&self, host: HostId) -> Option<Zeroizing<String>>;
+    /// Whether nobody else can lead now. Where somebody may, what is known of hosts may be old, and no account is changed by it.
+    fn are_certain(&self) -> bool {
+        true
+    }
+    /// Learns what other servers committed; whether it is certain then which hosts there are.
+    fn learn(&self) -> BoxFuture<'_, bool> {
+        futures_util::future::ready(self.are_certain()).boxed()
+    }
 }
 
 /// The hosts of intent.
 pub struct HostsOfIntent {
-    onlooker: Onlooker,
+    brain: Brain,
     channels: Arc<Channels>,
+    claim: watch::Receiver<Claim<Holder>>,
 }
 
 impl HostsOfIntent {
-    /// Whoever intent knows, by what the sealed channel to it gives.
-    pub fn new(onlooker: Onlooker, channels: Arc<Channels>) -> Self {
-        Self { onlooker, channels }
+    /// Whoever intent knows, by what the sealed channel to it gives; certain while this claim to lead is.
+    pub fn new(brain: Brain, channels: Arc<Channels>, claim: watch::Receiver<Claim<Holder>>) -> Self {
+        Self { brain, channels, claim }
     }
 }
 
 impl Guests for HostsOfIntent {
     fn hosts(&self) -> Vec<HostId> {
-        self.onlooker.intent().hosts(None).map(|host| host.id).collect()
+        self.brain.intent().hosts(None).map(|host| host.id).collect()
     }
 
     fn is_known(&self, host: HostId) -> bool {
-        self.onlooker.intent().host(host).is_some()
+        self.brain.intent().host(host).is_some()
     }
 
     fn password(&self, host: HostId) -> Option<Zeroizing<String>> {
-        let intent = self.onlooker.intent();
+        let intent = self.brain.intent();
         let host = intent.host(host)?;
         let password = self.channels.broker_password(host);
         password.inspect_err(|error| tracing::error!("a host gets no account at the broker: {error:#}")).ok()
+    }
+
+    fn are_certain(&self) -> bool {
+        self.claim.borrow().holds(Instant::now())
+    }
+
+    fn learn(&self) -> BoxFuture<'_, bool> {
+        async {
+            // A database that does not answer need not be asked.
+            let learned = self.are_certain() && {
+                let learned = tokio::time::timeout(PATIENCE, self.brain.caught_up()).await;
+                matches!(learned, Ok(Ok(())))
+            };
+            learned && self.are_certain()
+        }
+        .boxed()
     }
 }
 
