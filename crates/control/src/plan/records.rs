@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use imbl::OrdMap;
-use model::{DnsName, NetworkId, ToldRecord};
+use model::{DnsName, DnsRecord, NetworkId, ToldRecord};
 use wire::{RecordsChange, RecordsPart, pack_records, records_digest};
 
 use super::section::Place;
@@ -38,9 +38,7 @@ impl PartialEq for Book {
 impl Book {
     /// With what stands at this name now; none where that makes no difference.
     fn changed(&self, intent: &Intent, network: NetworkId, name: &Option<DnsName>) -> Option<Self> {
-        let mut now: Vec<ToldRecord> = intent.dns_records_at(network, name.as_ref()).map(told).collect();
-        now.sort_unstable();
-        now.dedup();
+        let now = told(intent.dns_records_at(network, name.as_ref()));
         let was = self.at(name);
         if was == now {
             return None;
@@ -88,14 +86,16 @@ pub(super) fn follow(books: &mut Books, intent: &Intent, touched: &Touched) {
 
 /// The records of a network, in order: the definition.
 pub(super) fn records(intent: &Intent, network: NetworkId) -> Vec<ToldRecord> {
-    let mut records: Vec<ToldRecord> = intent.dns_records_in_network(network).map(told).collect();
-    records.sort_unstable();
-    records.dedup();
-    records
+    told(intent.dns_records_in_network(network))
 }
 
-fn told(record: &model::DnsRecord) -> ToldRecord {
-    ToldRecord { name: record.name.clone(), ttl: record.ttl, data: record.data.clone() }
+/// Records as they are told: ordered, each once.
+fn told<'a>(records: impl Iterator<Item = &'a DnsRecord>) -> Vec<ToldRecord> {
+    let told = records.map(|it| ToldRecord { name: it.name.clone(), ttl: it.ttl, data: it.data.clone() });
+    let mut told: Vec<ToldRecord> = told.collect();
+    told.sort_unstable();
+    told.dedup();
+    told
 }
 
 /// Networks whose records may be others, ordered.
