@@ -14,6 +14,7 @@ pub mod front;
 mod ground;
 pub mod http;
 pub mod identity;
+mod measures;
 mod names;
 pub mod owner;
 pub mod rekey;

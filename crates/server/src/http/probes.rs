@@ -79,6 +79,28 @@ pub(super) async fn metrics(
         metrics::gauge!("netloom_notices_waiting").set(notices as f64);
     }
     let leads = admin.parts.brain.role().borrow().leads();
-    metrics::gauge!("netloom_leads").set(if leads { 1.0 } else { 0.0 });
+    metrics::gauge!("netloom_leads").set(number(leads));
+    let up = carries(leads, admin.parts.broker.trouble().is_some());
+    metrics::gauge!("netloom_broker_up").set(number(up));
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], admin.parts.telemetry.render()).into_response())
+}
+
+/// Whether this server carries messages, or need not: an alert on its gauge must not name servers that only follow.
+const fn carries(leads: bool, is_troubled: bool) -> bool {
+    !(leads && is_troubled)
+}
+
+const fn number(is_so: bool) -> f64 {
+    if is_so { 1.0 } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_that_leads_can_lack_the_broker() {
+        assert!(carries(true, false) && carries(false, false) && carries(false, true));
+        assert!(!carries(true, true));
+    }
 }
