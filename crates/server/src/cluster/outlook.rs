@@ -143,11 +143,11 @@ mod tests {
         assert_eq!(seen.say(false), Broker::Lost);
         // It leads no more.
         seen.connection(false, false, at(11));
-        [64, 69].map(|seconds| seen.probed(true, at(seconds)));
+        [64, 69].into_iter().for_each(|seconds| seen.probed(true, at(seconds)));
         assert_eq!(seen.say(true), Broker::Lost);
         seen.probed(false, at(71));
         assert_eq!(seen.say(true), Broker::Lost);
-        [76, 81].map(|seconds| seen.probed(true, at(seconds)));
+        [76, 81].into_iter().for_each(|seconds| seen.probed(true, at(seconds)));
         assert_eq!((seen.say(true), seen.say(false)), (Broker::Found, Broker::Unknown));
     }
 
