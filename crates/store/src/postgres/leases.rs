@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio_postgres::Row;
 
-use super::connect::{ANSWER, Parameter, Session};
+use super::connect::{Parameter, Patience, Session};
 use super::failure::Failure;
 use super::target::Target;
 use crate::lease::{self, Held, Leased};
@@ -94,7 +94,7 @@ impl Leases {
     async fn try_ask(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<(Instant, Vec<Row>), Failure> {
         let session = self.session().await?;
         let asked = Instant::now();
-        let done = session.ask(&self.target, sql, parameters, ANSWER).await;
+        let done = session.ask(&self.target, sql, parameters, Patience::Short).await;
         if done.as_ref().is_err_and(|failed| failed.is_lost) {
             let mut kept = self.session.lock().await;
             if kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &session)) {

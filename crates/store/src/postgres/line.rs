@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use tokio_postgres::Statement;
 
-use super::connect::{ANSWER, Session};
+use super::connect::{Patience, Session};
 use super::failure::{Failure, failure, is_taken, no_answer};
 use super::target::Target;
 use crate::StoreError;
@@ -111,7 +111,7 @@ impl CommitLine {
         if self.open.as_ref().is_none_or(|open| open.session.is_closed()) {
             self.open = None;
             let (target, session) = (&self.target, Session::connect(&self.target).await?);
-            let prepared = timeout(ANSWER, session.client.prepare(COMMIT)).await;
+            let prepared = timeout(Patience::Short.answer(), session.client.prepare(COMMIT)).await;
             let commit = prepared
                 .map_err(|_| no_answer(&target.place))?
                 .map_err(|error| failure(&target.place, &error))?;
@@ -123,7 +123,7 @@ impl CommitLine {
 }
 
 async fn look(session: &Session, target: &Target, at: u64) -> Result<(Seen, String), Failure> {
-    let rows = session.ask(target, LOOK, &[&number(at)], ANSWER).await?;
+    let rows = session.ask(target, LOOK, &[&number(at)], Patience::Short).await?;
     let damaged = |detail: &str| Failure {
         error: StoreError::Damaged { place: target.place.clone(), detail: detail.to_owned() },
         is_lost: false,
@@ -165,7 +165,8 @@ impl Line for CommitLine {
             &group.mark,
             &epoch,
         ];
-        let answer = timeout(ANSWER, open.session.client.query_one(&open.commit, &parameters)).await;
+        let answer =
+            timeout(Patience::Short.answer(), open.session.client.query_one(&open.commit, &parameters)).await;
         let failed = match answer {
             Ok(Ok(row)) if row.get::<_, i64>(0) > 0 => return Attempt::Done,
             Ok(Ok(_)) => return Attempt::Refused,
@@ -186,7 +187,7 @@ impl Line for CommitLine {
             let open = self.open().await?;
             if let Some(fence) = new_fence {
                 // Waits for a commit that is still being carried out.
-                open.session.change(&target, FENCE, &[&fence, &open.fence]).await?;
+                open.session.change(&target, FENCE, &[&fence, &open.fence], Patience::Short).await?;
             }
             let (seen, fence) = look(&open.session, &target, at).await?;
             open.fence = fence;

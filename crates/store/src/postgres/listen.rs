@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::connect::{ANSWER, Session};
+use super::connect::{Patience, Session};
 use super::failure::Failure;
 use super::target::Target;
 use crate::last::Last;
@@ -41,12 +41,12 @@ async fn listen(target: &Target, last: &Last, pause: &mut Duration) -> Result<()
         }
     };
     let session = Session::connect_and(target, notified).await?;
-    session.run(target, "LISTEN netloom").await?;
+    session.run(target, "LISTEN netloom", Patience::Short).await?;
     loop {
         // Seen before asking: a word that comes while we ask is not lost.
         hear.mark_unchanged();
         let sql = "SELECT coalesce(max(seq), 0) FROM journal";
-        let found = session.ask(target, sql, &[], ANSWER).await?;
+        let found = session.ask(target, sql, &[], Patience::Short).await?;
         last.tell(found.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()));
         *pause = FIRST_PAUSE;
         match tokio::time::timeout(ASK, hear.changed()).await {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use model::{Epoch, Timestamp};
 use tokio_postgres::Row;
 
-use super::connect::{ANSWER, LONG_ANSWER, Parameter, Session};
+use super::connect::{Parameter, Patience, Session};
 use super::failure::Failure;
 use super::target::Target;
 use crate::journal::PRUNED_AT_ONCE;
@@ -25,7 +25,6 @@ const LOAD: &str = "
     SELECT '', '', coalesce(max(seq), 0)::text FROM journal
     UNION ALL SELECT '', key, value FROM meta WHERE key = 'server'
     UNION ALL SELECT kind, id, json FROM records";
-const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const JOURNAL: &str = "
     SELECT seq, time, actor, command, records FROM journal WHERE seq < $1 ORDER BY seq DESC LIMIT $2";
 const PRUNE: &str = "
@@ -108,10 +107,14 @@ impl Side {
         &mut self,
         sql: &str,
         parameters: &[Parameter<'_>],
-        within: Duration,
+        patience: Patience,
     ) -> Result<Vec<Row>, Failure> {
         let session = self.session().await?;
-        let done = session.ask(&self.target, sql, parameters, within).await;
+        let asking = session.ask(&self.target, sql, parameters, patience);
+        let done = match patience {
+            Patience::Short => asking.await,
+            Patience::Long | Patience::Longest => session.read(&self.target, patience, asking).await,
+        };
         self.keep(session, &done);
         done
     }
@@ -120,11 +123,11 @@ impl Side {
         &mut self,
         sql: &str,
         parameters: &[Parameter<'_>],
-        within: Duration,
+        patience: Patience,
     ) -> Result<Vec<Row>, StoreError> {
         let mut tries = 1;
         loop {
-            let done = self.try_ask(sql, parameters, within).await;
+            let done = self.try_ask(sql, parameters, patience).await;
             if let Some(rows) = Self::or_again(done, &mut tries).await? {
                 return Ok(rows);
             }
@@ -133,7 +136,7 @@ impl Side {
 
     async fn try_change(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, Failure> {
         let session = self.session().await?;
-        let done = session.change(&self.target, sql, parameters).await;
+        let done = session.change(&self.target, sql, parameters, Patience::Short).await;
         self.keep(session, &done);
         done
     }
@@ -149,7 +152,7 @@ impl Side {
     }
 
     pub(super) async fn load(&mut self) -> Result<Loaded, StoreError> {
-        let found = self.ask(LOAD, &[], LONG_ANSWER).await?;
+        let found = self.ask(LOAD, &[], Patience::Long).await?;
         let (mut seq, mut server, mut records) = (None, None, Vec::with_capacity(found.len()));
         for row in found {
             let (kind, id, value): (String, String, String) = (row.get(0), row.get(1), row.get(2));
@@ -179,13 +182,7 @@ impl Side {
 
     async fn try_follow(&mut self, after: u64) -> Result<Result<Followed, StoreError>, Failure> {
         let (session, target) = (self.session().await?, Arc::clone(&self.target));
-        let done = async {
-            session.run(&target, SNAPSHOT).await?;
-            let followed = follow(&session, &target, after).await;
-            session.run(&target, "COMMIT").await?;
-            followed
-        };
-        let done = done.await;
+        let done = session.read(&target, Patience::Long, follow(&session, &target, after)).await;
         self.keep(session, &done);
         done
     }
@@ -196,7 +193,7 @@ impl Side {
         most: u32,
     ) -> Result<Vec<JournalEntry>, StoreError> {
         let (before, most) = (number(before.unwrap_or(u64::MAX)), i64::from(most));
-        let found = self.ask(JOURNAL, &[&before, &most], LONG_ANSWER).await?;
+        let found = self.ask(JOURNAL, &[&before, &most], Patience::Long).await?;
         found.iter().map(|row| entry(row).read(&self.target.place)).collect()
     }
 
@@ -206,7 +203,7 @@ impl Side {
     }
 
     pub(super) async fn next_epoch(&mut self) -> Result<Epoch, StoreError> {
-        let found = self.ask(NEXT_EPOCH, &[], ANSWER).await?;
+        let found = self.ask(NEXT_EPOCH, &[], Patience::Short).await?;
         let number = found.first().and_then(|row| u32::try_from(row.get::<_, i64>(0)).ok());
         let detail = || "no epoch is left".to_owned();
         let used_up = || StoreError::Damaged { place: self.target.place.clone(), detail: detail() };
@@ -221,8 +218,9 @@ impl Side {
     ) -> Result<(), StoreError> {
         let (hosts, values): (Vec<&str>, Vec<&str>) =
             put.iter().map(|(host, json)| (host.as_str(), json.as_str())).unzip();
-        let done =
-            self.ask(PUT_INVENTORY, &[&hosts, &values, &gone, &rows::epoch_text(epoch)], ANSWER).await?;
+        let done = self
+            .ask(PUT_INVENTORY, &[&hosts, &values, &gone, &rows::epoch_text(epoch)], Patience::Short)
+            .await?;
         match done.first().is_some_and(|row| row.get(0)) {
             true => Ok(()),
             false => Err(StoreError::Deposed(self.target.place.clone())),
@@ -233,15 +231,15 @@ impl Side {
         &mut self,
         version: u64,
     ) -> Result<(u64, Vec<InventoryRow>), StoreError> {
-        let found = self.ask(INVENTORY, &[&number(version)], LONG_ANSWER).await?;
+        let found = self.ask(INVENTORY, &[&number(version)], Patience::Long).await?;
         rows::inventory_since(&self.target.place, found.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     /// What is kept; ours where nothing was. Asked first, so that it is answered also where nothing can be written.
     pub(super) async fn identity(&mut self, ours: &str) -> Result<String, StoreError> {
-        let mut found = self.ask(IDENTITY, &[], ANSWER).await?;
+        let mut found = self.ask(IDENTITY, &[], Patience::Short).await?;
         if found.is_empty() {
-            found = self.ask(KEEP_IDENTITY, &[&ours], ANSWER).await?;
+            found = self.ask(KEEP_IDENTITY, &[&ours], Patience::Short).await?;
         }
         let detail = || "it does not keep who its servers are".to_owned();
         let damaged = || StoreError::Damaged { place: self.target.place.clone(), detail: detail() };
@@ -253,7 +251,7 @@ impl Side {
     }
 
     pub(super) async fn check(&mut self) -> Result<u64, StoreError> {
-        let found = self.ask(LAST_SEQ, &[], ANSWER).await?;
+        let found = self.ask(LAST_SEQ, &[], Patience::Short).await?;
         Ok(found.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()))
     }
 }
@@ -276,14 +274,14 @@ async fn follow(
     after: u64,
 ) -> Result<Result<Followed, StoreError>, Failure> {
     let bounds = "SELECT coalesce(max(seq), 0), coalesce(min(seq), 1) FROM journal";
-    let bounds = session.ask(target, bounds, &[], ANSWER).await?;
+    let bounds = session.ask(target, bounds, &[], Patience::Long).await?;
     let bound = |at| bounds.first().map_or(0, |row| row.get::<_, i64>(at).unsigned_abs());
     let (last, oldest) = (bound(0), bound(1));
     if after > last || after + 1 < oldest || last - after > MOST_FOLLOWED {
         return Ok(Ok(Followed::TooFar));
     }
     let entries = "SELECT seq, records FROM journal WHERE seq > $1";
-    let entries = session.ask(target, entries, &[&number(after)], LONG_ANSWER).await?;
+    let entries = session.ask(target, entries, &[&number(after)], Patience::Long).await?;
     let keys = rows::touched(&target.place, entries.iter().map(|row| (row.get(0), row.get(1))));
     let keys = match keys {
         Ok(keys) => keys,
@@ -294,7 +292,7 @@ async fn follow(
     let now = "
         SELECT kind, id, records.json FROM unnest($1::text[], $2::text[]) AS touched (kind, id)
         LEFT JOIN records USING (kind, id)";
-    let now = session.ask(target, now, &[&kinds, &ids], LONG_ANSWER).await?;
+    let now = session.ask(target, now, &[&kinds, &ids], Patience::Long).await?;
     Ok(current(&target.place, &now).map(|records| Followed::Changed { seq: last, records }))
 }
 
