@@ -4,6 +4,7 @@
 
 mod ci;
 mod requirements;
+mod rqlite;
 mod run;
 mod test;
 mod tidy;

@@ -1,59 +1,49 @@
 //! rqlite against the conformance suite, and what is its own: leaders that change, answers that are lost, reads that are old.
 //!
-//! Against the cluster at `NETLOOM_TEST_RQLITE` (addresses like `rqlite://host:4001`, at least two clusters separated by
-//! blanks, and `--test-threads=1`: each is emptied again and again), and otherwise against the stand-in of the test kit,
-//! which says so. The errors are always played by the stand-in.
+//! The suite runs against the one real cluster that is named, if there is one (`real`), and otherwise against the stand-in of the
+//! test kit, which says so. Troubles are always played by the stand-in, which says so as well.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod conformance;
 #[path = "../../testkit/src/engines/mod.rs"]
 #[allow(unreachable_pub, dead_code, reason = "taken in as it is; this test uses the part it needs")]
 mod engines;
+mod real;
 
-use std::io::{Read as _, Write as _};
-use std::sync::{LazyLock, Mutex};
+use std::process::{Command, Output};
 
 use conformance::history::{expected, one, plain};
 use conformance::laws::records_of;
 use conformance::{Place, wait};
 use engines::cable::{Cable, Way};
-use engines::rqlite::{StandIn, Trouble};
+use engines::rqlite::{NAMED, StandIn, Trouble};
+use real::{OnePlace, Turn, statements};
 use store::{Access, Address, Existing, Password, StoreError};
 
-/// The real clusters that nobody uses just now; none where only the stand-in is there.
-static REAL: LazyLock<Option<Mutex<Vec<String>>>> = LazyLock::new(|| {
-    let named = std::env::var("NETLOOM_TEST_RQLITE").ok();
-    let words = match &named {
-        Some(urls) => format!("rqlite: the suite runs against the real one at {urls}"),
-        None => {
-            "rqlite: the suite runs against the stand-in of testkit (set NETLOOM_TEST_RQLITE for a real one)"
-                .to_owned()
-        }
-    };
-    // Past the test harness, which would keep it to itself.
-    std::io::stderr().write_all(format!("{words}\n").as_bytes()).unwrap();
-    named.map(|urls| Mutex::new(urls.split_whitespace().map(str::to_owned).collect()))
-});
-
-enum Cluster {
-    Real(String),
+enum Kind {
+    Real(Turn),
     StandIn(StandIn),
+}
+
+struct Cluster {
+    kind: Kind,
+    _one: OnePlace,
 }
 
 impl Place for Cluster {
     fn empty() -> Self {
-        let Some(real) = &*REAL else {
-            return Self::StandIn(StandIn::start(3).unwrap());
+        let one = OnePlace::claim();
+        let kind = match Turn::take() {
+            Some(turn) => Kind::Real(turn),
+            None => Kind::StandIn(StandIn::start(3).unwrap()),
         };
-        let url = real.lock().unwrap().pop().expect("two clusters, and --test-threads=1");
-        drop_tables(&url);
-        Self::Real(url)
+        Self { kind, _one: one }
     }
 
     fn address(&self) -> Address {
-        match self {
-            Self::Real(url) => address(url),
-            Self::StandIn(cluster) => of(cluster),
+        match &self.kind {
+            Kind::Real(turn) => address(turn.url()),
+            Kind::StandIn(cluster) => of(cluster),
         }
     }
 
@@ -61,11 +51,13 @@ impl Place for Cluster {
         "rqlite"
     }
 
-    /// Always the stand-in: what is made so cannot be taken away from a real one again.
     fn made_by(sql: &str) -> Self {
-        let cluster = StandIn::start(3).unwrap();
-        cluster.sql(sql).unwrap();
-        Self::StandIn(cluster)
+        let place = Self::empty();
+        match &place.kind {
+            Kind::Real(turn) => drop(turn.sql("db/execute?transaction", &statements(sql))),
+            Kind::StandIn(cluster) => cluster.sql(sql).unwrap(),
+        }
+        place
     }
 
     fn is_for_several() -> bool {
@@ -73,32 +65,7 @@ impl Place for Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if let (Self::Real(url), Some(real)) = (self, &*REAL) {
-            real.lock().unwrap().push(std::mem::take(url));
-        }
-    }
-}
-
 conformance!(Cluster);
-
-fn drop_tables(url: &str) {
-    let node = url.split("://").nth(1).unwrap().split(',').next().unwrap();
-    let tables = ["meta", "records", "journal", "inventory", "leases"];
-    let drops = tables.map(|table| vec![format!("DROP TABLE IF EXISTS {table}")]);
-    let body = serde_json::to_string(&drops).unwrap();
-    let mut stream = std::net::TcpStream::connect(node).unwrap();
-    let head = format!(
-        "POST /db/execute HTTP/1.1\r\nHost: {node}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(body.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
 
 fn address(url: &str) -> Address {
     Address::parse(url, Access::default()).unwrap()
@@ -112,7 +79,7 @@ fn of(cluster: &StandIn) -> Address {
 #[test]
 fn whatever_goes_wrong_with_a_commit_it_is_there_once() {
     use Trouble::{Elsewhere, LostAfter, LostBefore, NoLeader, SilentAfter, SilentAndLate};
-    let cluster = StandIn::start(3).unwrap();
+    let cluster = StandIn::for_troubles(3).unwrap();
     let database = wait(store::open(&of(&cluster))).unwrap();
     let mut seq = 0;
     let all = [Elsewhere, NoLeader, LostBefore, LostAfter, SilentAfter, SilentAndLate];
@@ -132,7 +99,7 @@ fn whatever_goes_wrong_with_a_commit_it_is_there_once() {
 
 #[test]
 fn a_connection_that_is_cut_anywhere_in_a_commit_loses_nothing_and_does_nothing_twice() {
-    let cluster = StandIn::start(1).unwrap();
+    let cluster = StandIn::for_troubles(1).unwrap();
     let cable = Cable::lay(cluster.nodes()[0]).unwrap();
     let database = wait(store::open(&address(&format!("rqlite://{}", cable.address())))).unwrap();
     let (mut seq, mut cuts) = (0, 0);
@@ -165,7 +132,7 @@ fn whatever_goes_wrong_while_older_tables_move_forward_they_do_so_once() {
     let older = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/rqlite/v1.sql");
     let older = std::fs::read_to_string(older).unwrap();
     for trouble in [Elsewhere, LostAfter, LostBefore, NoLeader, SilentAfter, SilentAndLate] {
-        let cluster = StandIn::start(2).unwrap();
+        let cluster = StandIn::for_troubles(2).unwrap();
         cluster.sql(&older).unwrap();
         cluster.play(&[trouble]);
         let database =
@@ -174,7 +141,7 @@ fn whatever_goes_wrong_while_older_tables_move_forward_they_do_so_once() {
         assert_eq!(wait(database.inventory_since(0)).unwrap().0, 1, "{trouble:?}");
         wait(database.commit(one(2))).unwrap();
     }
-    let cluster = StandIn::start(1).unwrap();
+    let cluster = StandIn::for_troubles(1).unwrap();
     cluster.sql(&older).unwrap();
     cluster.play_on(Some(Trouble::Full));
     let error = wait(store::open(&of(&cluster))).err().unwrap();
@@ -185,7 +152,7 @@ fn whatever_goes_wrong_while_older_tables_move_forward_they_do_so_once() {
 
 #[test]
 fn a_node_that_is_down_is_passed_over() {
-    let cluster = StandIn::start(1).unwrap();
+    let cluster = StandIn::for_troubles(1).unwrap();
     let url = format!("rqlite://127.0.0.1:1,{}", cluster.nodes()[0]);
     let database = wait(store::open(&address(&url))).unwrap();
     wait(database.commit(one(1))).unwrap();
@@ -194,7 +161,7 @@ fn a_node_that_is_down_is_passed_over() {
 
 #[test]
 fn user_and_password_are_told_to_the_nodes_and_shown_to_nobody() {
-    let cluster = StandIn::start(1).unwrap();
+    let cluster = StandIn::for_troubles(1).unwrap();
     cluster.want_login("YW5uYTpodW50ZXIy");
     let url = |login: &str| format!("rqlite://{login}{}", cluster.nodes()[0]);
     drop(wait(store::open(&address(&url("anna:hunter2@")))).unwrap());
@@ -209,7 +176,7 @@ fn user_and_password_are_told_to_the_nodes_and_shown_to_nobody() {
 
 #[test]
 fn what_is_too_old_is_refused() {
-    let cluster = StandIn::start(1).unwrap();
+    let cluster = StandIn::for_troubles(1).unwrap();
     cluster.call_itself("v7.21.4");
     let error = wait(store::open(&of(&cluster))).err().unwrap();
     assert!(matches!(error, StoreError::Unsuitable { .. }), "{error:?}");
@@ -217,7 +184,7 @@ fn what_is_too_old_is_refused() {
 
 #[test]
 fn a_restore_that_was_not_finished_is_not_taken_for_a_database() {
-    let (source, cluster) = (StandIn::start(1).unwrap(), StandIn::start(1).unwrap());
+    let (source, cluster) = (StandIn::for_troubles(1).unwrap(), StandIn::for_troubles(1).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("backup");
     let database = wait(store::open(&of(&source))).unwrap();
@@ -232,4 +199,46 @@ fn a_restore_that_was_not_finished_is_not_taken_for_a_database() {
     assert!(matches!(error, StoreError::HalfRestored(_)), "{error:?}");
     wait(store::restore(&backup, &of(&cluster), Existing::Keep)).unwrap();
     assert_eq!(wait(wait(store::open(&of(&cluster))).unwrap().load()).unwrap().seq, 3);
+}
+
+/// A part of the suite, against what listens at this address: backups, older tables, many servers at once.
+fn suite_against(url: &str) -> Output {
+    let laws = ["backup", "restored", "older_tables", "of_many_servers", "left_alone"];
+    let mut suite = Command::new(std::env::current_exe().unwrap());
+    suite.args(laws).args(["--test-threads", "4"]).env(NAMED, url).output().unwrap()
+}
+
+/// What listens is a stand-in, as no rqlite is installed where this is tested.
+#[test]
+fn one_cluster_is_enough_whoever_runs_the_suite_against_it_at_the_same_time() {
+    let cluster = StandIn::start(1).unwrap();
+    let url = format!("http://{}", cluster.nodes()[0]);
+    let runs = std::thread::scope(|scope| {
+        let runs = [(); 2].map(|()| scope.spawn(|| suite_against(&url)));
+        runs.map(|run| run.join().unwrap())
+    });
+    for run in runs {
+        let [out, said] = [&run.stdout, &run.stderr].map(|text| String::from_utf8_lossy(text));
+        assert!(run.status.success(), "{out}{said}");
+        assert!(out.contains("a_restored_database_goes_on_in_a_later_epoch ... ok"), "{out}");
+        assert!(said.contains("STAND-IN") && said.contains("one test at a time"), "{said}");
+        assert!(
+            said.contains("a_restore_that_was_not_finished") || said.contains("plays troubles"),
+            "{said}"
+        );
+    }
+    cluster.sql("CREATE TABLE customers (name TEXT)").unwrap();
+    let run = suite_against(&url);
+    let out = String::from_utf8_lossy(&run.stdout);
+    assert!(!run.status.success() && out.contains("customers") && out.contains("name an empty one"), "{out}");
+    cluster.sql("DROP TABLE customers").unwrap();
+}
+
+#[test]
+fn a_test_that_takes_a_second_place_before_it_lets_the_first_go_is_told_so() {
+    let first = OnePlace::claim();
+    let second = std::panic::catch_unwind(OnePlace::claim).map(std::mem::forget);
+    assert!(second.is_err());
+    drop(first);
+    drop(OnePlace::claim());
 }

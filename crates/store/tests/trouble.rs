@@ -203,7 +203,7 @@ fn postgres_behind_a_network_that_is_down_is_gone_until_it_is_back() {
 
 #[test]
 fn rqlite_that_is_full_or_read_only_says_so_and_goes_on_when_it_may() {
-    let cluster = StandIn::start(3).unwrap();
+    let cluster = StandIn::for_troubles(3).unwrap();
     let database = open_with_two(&cluster.url());
     cluster.play_on(Some(Trouble::Full));
     assert!(matches!(refusal(&*database, 3), StoreError::Full(_)));
@@ -218,7 +218,7 @@ fn rqlite_that_is_full_or_read_only_says_so_and_goes_on_when_it_may() {
 
 #[test]
 fn rqlite_without_a_leader_did_nothing_and_says_so() {
-    let cluster = StandIn::start(3).unwrap();
+    let cluster = StandIn::for_troubles(3).unwrap();
     let database = open_with_two(&cluster.url());
     cluster.play_on(Some(Trouble::NoLeader));
     let error = refusal(&*database, 3);
@@ -231,7 +231,7 @@ fn rqlite_without_a_leader_did_nothing_and_says_so() {
 
 #[test]
 fn rqlite_that_loses_its_leader_again_and_again_leaves_the_outcome_unknown() {
-    let cluster = StandIn::start(3).unwrap();
+    let cluster = StandIn::for_troubles(3).unwrap();
     let database = open_with_two(&cluster.url());
     cluster.play_on(Some(Trouble::LostBefore));
     unknown(&*database, 3);
@@ -241,7 +241,7 @@ fn rqlite_that_loses_its_leader_again_and_again_leaves_the_outcome_unknown() {
 
 #[test]
 fn rqlite_that_is_too_slow_leaves_the_outcome_unknown() {
-    let cluster = StandIn::start(2).unwrap();
+    let cluster = StandIn::for_troubles(2).unwrap();
     let database = open_with_two(&cluster.url());
     cluster.delay(Duration::from_secs(60));
     unknown(&*database, 3);
@@ -251,7 +251,7 @@ fn rqlite_that_is_too_slow_leaves_the_outcome_unknown() {
 
 #[test]
 fn rqlite_that_is_gone_is_said_to_be_and_found_again() {
-    let cluster = StandIn::start(2).unwrap();
+    let cluster = StandIn::for_troubles(2).unwrap();
     let cable = Cable::lay(cluster.nodes()[0]).unwrap();
     let database = open_with_two(&format!("rqlite://{}", cable.address()));
     cable.unplug();

@@ -80,10 +80,13 @@ pub fn large_groups_and_none_are_committed<P: Place>() {
 pub fn a_database_that_holds_something_is_not_overwritten_by_a_backup_unasked<P: Place>() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("backup");
-    let (source, target) = (P::empty(), P::empty());
+    let source = P::empty();
     let database = source.open();
     wait(database.commit(plain(7))).unwrap();
     wait(database.backup(&to)).unwrap();
+    drop(database);
+    drop(source);
+    let target = P::empty();
     let database = target.open();
     wait(database.commit(plain(3))).unwrap();
     let before = wait(database.load()).unwrap();

@@ -278,10 +278,13 @@ pub fn a_backup_is_one_instant_of_a_running_database<P: Place>() {
         database.check().await.unwrap()
     });
     assert_eq!(last, 2_000);
+    let server = wait(database.load()).unwrap().server;
+    drop(database);
+    drop(place);
     let loaded = wait(P::restored(&to).open().load()).unwrap();
     assert!((500..=2_000).contains(&loaded.seq), "{}", loaded.seq);
     assert_eq!(u64::try_from(version(&loaded)).unwrap(), 1 + (loaded.seq - 1) % 200);
-    assert_eq!(loaded.server, wait(database.load()).unwrap().server);
+    assert_eq!(loaded.server, server);
 }
 
 pub fn a_backup_overwrites_nothing<P: Place>() {
@@ -311,6 +314,7 @@ pub fn a_restored_database_goes_on_in_a_later_epoch<P: Place>() {
         last = wait(place.open().next_epoch()).unwrap();
     }
     assert!(started_since.elapsed() < Duration::from_secs(60));
+    drop(place);
     let place = P::restored(&to);
     let restored = place.open();
     assert!(wait(restored.next_epoch()).unwrap() > last);

@@ -225,6 +225,7 @@ pub fn a_backup_says_who_the_servers_are_and_lets_leases_go<P: Place>() {
     wait(database.put_inventory(vec![host(1, "{}")])).unwrap();
     wait(database.backup(&to)).unwrap();
     drop(database);
+    drop(place);
 
     let restored = P::restored(&to);
     let database = restored.open();

@@ -22,7 +22,8 @@ use std::sync::{Arc, LazyLock};
 use store::{Address, Database, Existing};
 use tokio::runtime::Runtime;
 
-/// A place where one database lives.
+/// A place where one database lives. A law has one at a time, and lets it go before it makes another: for some engines there is
+/// one in all.
 pub trait Place: Sized {
     /// A new place without anything in it.
     fn empty() -> Self;

@@ -53,12 +53,6 @@ pub fn looking_at_a_database_changes_nothing<P: Place>() {
     let place = P::empty();
     let look = |place: &P| wait(store::inspect(&place.address())).unwrap();
     assert_eq!((look(&place), look(&place)), (None, None));
-    for (name, sql) in released(P::engine()) {
-        let older = P::made_by(&sql);
-        let found = look(&older).unwrap();
-        assert_eq!(look(&older).as_ref(), Some(&found), "{name}");
-        assert_eq!(wait(older.open().load()).unwrap().seq, found.seq, "{name}");
-    }
     let database = place.open();
     wait(database.commit(one(1))).unwrap();
     wait(database.identity("ours")).unwrap();
@@ -66,6 +60,14 @@ pub fn looking_at_a_database_changes_nothing<P: Place>() {
     assert_eq!((found.schema, found.seq, found.read_only), (found.known, 1, false));
     assert_eq!(found.identity.as_deref(), Some("ours"));
     wait(database.commit(one(2))).unwrap();
+    drop(database);
+    drop(place);
+    for (name, sql) in released(P::engine()) {
+        let older = P::made_by(&sql);
+        let found = look(&older).unwrap();
+        assert_eq!(look(&older).as_ref(), Some(&found), "{name}");
+        assert_eq!(wait(older.open().load()).unwrap().seq, found.seq, "{name}");
+    }
 }
 
 pub fn many_servers_that_start_at_once_move_older_tables_forward_once<P: Place>() {

@@ -16,6 +16,21 @@ use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, Row, ToSql};
 use serde_json::{Value, json};
 
+/// Names a real cluster, for the tests that do not need the stand-in: `http://host:4001`, with commas where it has several nodes.
+pub const NAMED: &str = "NETLOOM_TEST_RQLITE";
+/// What only the stand-in's answers carry, so that nobody takes it for a real one.
+pub const MARK: &str = "x-netloom-stand-in";
+
+/// The real cluster that was named, as an address for a server.
+pub fn named() -> Option<String> {
+    let url = std::env::var(NAMED).ok()?;
+    Some(match url.split_once("://") {
+        Some(("http", nodes)) => format!("rqlite://{}", nodes.trim_end_matches('/')),
+        Some(("https", nodes)) => format!("rqlites://{}", nodes.trim_end_matches('/')),
+        Some(_) | None => url,
+    })
+}
+
 /// What goes wrong with the next request that writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
@@ -98,6 +113,17 @@ impl StandIn {
             });
         }
         Ok(Self { state, nodes: addresses })
+    }
+
+    /// The same for a test that plays troubles, as a real one does not; which is said where a real one was named.
+    pub fn for_troubles(nodes: usize) -> io::Result<Self> {
+        if named().is_some() {
+            let thread = thread::current();
+            let test = thread.name().unwrap_or("this test");
+            // Past the test harness, which would keep it to itself.
+            writeln!(io::stderr(), "rqlite: {test} plays troubles: it runs against the stand-in of testkit")?;
+        }
+        Self::start(nodes)
     }
 
     /// Where its nodes listen.
@@ -187,7 +213,7 @@ fn serve(stream: &TcpStream, state: &Mutex<State>, other: SocketAddr) -> io::Res
         let location = location.map(|location| format!("Location: {location}\r\n")).unwrap_or_default();
         let head = format!(
             "HTTP/1.1 {status} X\r\nContent-Type: application/json; charset=utf-8\r\nX-RQLITE-VERSION: {version}\r\n\
-             {location}Content-Length: {}\r\n\r\n",
+             {MARK}: yes\r\n{location}Content-Length: {}\r\n\r\n",
             body.len()
         );
         // At once: two pieces would wait for one another in the kernel.

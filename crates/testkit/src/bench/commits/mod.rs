@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 use super::figure::{Figure, float};
 use super::progress::bar;
 use crate::engines::postgres::Cluster;
-use crate::engines::rqlite::StandIn;
+use crate::engines::rqlite::{StandIn, named};
 use bare::Bare;
 use pgbench::PgBench;
 
@@ -65,9 +65,9 @@ pub(super) fn measure() -> Result<Vec<Figure>> {
     figures.extend(engine.measure(&mut [("pgbench", &mut beside)])?);
 
     // Whoever has a real one names it, empty.
-    let (name, address, _cluster) = match std::env::var("NETLOOM_TEST_RQLITE") {
-        Ok(url) => ("rqlite", parse(url.split_whitespace().next().unwrap_or_default())?, None),
-        Err(_) => {
+    let (name, address, _cluster) = match named() {
+        Some(url) => ("rqlite", parse(&url)?, None),
+        None => {
             let cluster = StandIn::start(1)?;
             ("rqlite's stand-in (no Raft, no disk)", parse(&cluster.url())?, Some(cluster))
         }
