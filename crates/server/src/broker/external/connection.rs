@@ -187,8 +187,9 @@ impl Connection {
         if let Some(payload) = dynsec.next(&*self.guests) {
             standing.answer_by = Some(Instant::now() + ANSWER);
             let letter = Letter { topic: dynsec::CONTROL.to_owned(), payload: Bytes::from(payload) };
-            // Its task ends with the connection only, which is noticed elsewhere.
-            let _sent = standing.orders.send(letter).await;
+            // One is on its way at a time, so that there is room. Never waited for: what carries it may itself wait until we have
+            // read what the broker says. Its task ends with the connection only, which is noticed elsewhere.
+            let _sent = standing.orders.try_send(letter);
         }
     }
 
