@@ -30,6 +30,9 @@ const VANISHING: Duration = Duration::from_secs(2);
 /// Changes to peers that a device is handed together: it answers in time however many there are, and others may ask in
 /// between.
 const PEERS_TOGETHER: usize = 1024;
+/// Packets that may wait for a userspace device, as many as for the kernel's. It begins with 500, which one burst fills before
+/// a busy machine gives the device a turn.
+const QUEUE: u32 = 1024;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The hands.
@@ -238,7 +241,12 @@ impl Machine {
         }
         // The process of a link that somebody deleted may still be on its way out.
         self.socket.wait_until_gone().await?;
-        self.socket.start(&self.program).await
+        self.socket.start(&self.program).await?;
+        // With a shorter one it works as well; and whether the link is there still, the next op says.
+        if let Ok(Some(link)) = self.find().await {
+            let _ = self.netlink.set_queue(link.index, QUEUE).await;
+        }
+        Ok(())
     }
 
     /// Whether the link is there already and of this kind.

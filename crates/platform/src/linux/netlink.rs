@@ -112,6 +112,13 @@ impl Netlink {
         self.handle.link().set(message).execute().await.map_err(refusal)
     }
 
+    /// How many packets may wait for whoever is behind the link.
+    pub(super) async fn set_queue(&self, index: u32, packets: u32) -> io::Result<()> {
+        let queue = LinkAttribute::TxQueueLen(packets);
+        let message = LinkUnspec::new_with_index(index).append_extra_attribute(queue).build();
+        self.handle.link().set(message).execute().await.map_err(refusal)
+    }
+
     pub(super) async fn set_up(&self, index: u32) -> io::Result<()> {
         let message = LinkUnspec::new_with_index(index).up().build();
         self.handle.link().set(message).execute().await.map_err(refusal)

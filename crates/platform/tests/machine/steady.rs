@@ -1,9 +1,9 @@
 //! What does not change loses no packet, whatever changes beside it: other peers, sets of the firewall, the whole firewall,
-//! other routes.
+//! other routes; nor because the device gets no turn for a moment.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use reconcile::{
 };
 use wire::WgSecret;
 
-use crate::common::{eventually, inside, ip, machine, our_device, run, secret};
+use crate::common::{device_processes, eventually, inside, ip, machine, our_device, output, run, secret};
 use crate::firewall_stage::At;
 use crate::stream::Stream;
 
@@ -208,4 +208,23 @@ fn a_stream_loses_nothing_while_others_come_and_go_and_the_firewall_changes() {
             assert!(reports.iter().all(|report| report.lost.is_empty()), "{reports:?}");
         },
     );
+}
+
+#[test]
+fn a_burst_waits_for_a_device_that_gets_no_turn() {
+    inside("steady::a_burst_waits_for_a_device_that_gets_no_turn", "", async || {
+        let machine = machine(&our_device());
+        let firewall = firewall(0);
+        carry_out(&machine, &beginning(key(1), &firewall)).await;
+        let [device] = device_processes()[..] else { panic!("one device") };
+        assert!(run(&format!("kill -STOP {device}")));
+        let socket = UdpSocket::bind("10.20.0.1:0").unwrap();
+        for _ in 0..900 {
+            socket.send_to(&[0; 100], "10.20.0.2:9").unwrap();
+        }
+        let statistics = output("ip -j -s link show netloom0 | tr -d '\n'");
+        assert!(run(&format!("kill -CONT {device}")));
+        let (_, sent) = statistics.split_once("\"tx\":").unwrap();
+        assert!(sent.contains("\"dropped\":0,"), "{sent}");
+    });
 }
