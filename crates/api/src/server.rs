@@ -79,8 +79,11 @@ pub struct Rendezvous {
 /// A change of the server's own keys that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RekeyStatus {
-    /// Hosts that have not heard of the next keys yet.
+    /// Hosts that have not heard of the next keys yet; those that still speak by them where it is taken back.
     pub hosts_left: u64,
+    /// Whether it was abandoned, and is taken back.
+    #[serde(default)]
+    pub taken_back: bool,
 }
 
 /// The server's state.

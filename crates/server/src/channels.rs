@@ -9,25 +9,27 @@ use wire::{Channel, ChannelChange, Direction, Opened, SealingSecret};
 use zeroize::Zeroizing;
 
 use crate::identity::random;
+use crate::rekey::{Course, Next};
 
 /// The channels of all hosts that were spoken with.
 #[derive(Debug)]
 pub struct Channels {
     secret: SealingSecret,
-    /// The key that the server changes to: some hosts have agreed their channel with it already.
-    next: Option<SealingSecret>,
+    /// The keys that the server changes to, or back from: some hosts have agreed their channel with them.
+    next: Option<Next>,
     agreed: Mutex<HashMap<HostId, (SealingIdentity, Channel)>>,
 }
 
 impl Channels {
-    /// With the server's own sealing key, and the one that it changes to.
-    pub fn new(secret: SealingSecret, next: Option<SealingSecret>) -> Self {
+    /// With the server's own sealing key, and the next keys while a change is under way.
+    pub fn new(secret: SealingSecret, next: Option<Next>) -> Self {
         Self { secret, next, agreed: Mutex::default() }
     }
 
     /// The secret that a channel was agreed with.
     fn secret(&self, server: Option<&SealingPublicKey>) -> &SealingSecret {
-        let next = self.next.as_ref().filter(|next| server == Some(&next.public()));
+        let next = self.next.as_ref().map(|next| &next.sealing);
+        let next = next.filter(|next| server == Some(&next.public()));
         next.unwrap_or(&self.secret)
     }
 
@@ -50,11 +52,14 @@ impl Channels {
         agrees(&self.secret, key, encapsulated)
     }
 
-    /// Whether a host has agreed a channel with the key that the server changes to, or with the one it has.
+    /// Whether a host has agreed a channel with the key that the server changes to, or with the one it has. From a change that is
+    /// taken back there is no other: what a host says that has not heard of it comes too late.
     pub fn check_change(&self, host: &Host, change: &ChannelChange) -> Result<()> {
-        let known = [Some(&self.secret), self.next.as_ref()];
+        let next = self.next.as_ref().filter(|next| next.course == Course::Forward);
+        let known = [Some(&self.secret), next.map(|next| &next.sealing)];
         let secret = known.into_iter().flatten().find(|secret| secret.public() == change.server);
-        let secret = secret.context("the channel was agreed with a key that this server has not got")?;
+        let secret =
+            secret.context("the channel was agreed with a key that this server does not change to")?;
         agrees(secret, &host.sealing.key, &change.encapsulated)
     }
 
@@ -101,5 +106,28 @@ mod tests {
         assert!(channels.check(&good, &good).is_ok());
         assert!(channels.check(&bad, &good).is_err());
         assert!(channels.check(&good, &bad).is_err());
+    }
+
+    #[test]
+    fn a_host_goes_to_the_next_key_and_while_that_is_taken_back_only_from_it() {
+        let (own, next) = (SealingSecret::from_random([3; 32]), SealingSecret::from_random([4; 32]));
+        let key = SealingSecret::from_random([5; 32]).public();
+        let host = |server: &SealingSecret| {
+            let mut host = crate::rekey::tests::host(1, Some(server.public()));
+            (host.sealing.key, host.sealing.encapsulated) = (key, key);
+            host
+        };
+        for (course, goes_on) in [(Course::Forward, true), (Course::Back, false)] {
+            let channels =
+                Channels::new(own.clone(), Some(Next { sealing: next.clone(), pin: None, course }));
+            let to = |server: &SealingSecret| ChannelChange { server: server.public(), encapsulated: key };
+            assert_eq!(channels.check_change(&host(&own), &to(&next)).is_ok(), goes_on);
+            assert!(channels.check_change(&host(&next), &to(&own)).is_ok());
+            // Whoever speaks by one of them is understood.
+            for server in [&own, &next] {
+                let theirs = Channel::accept(server, host(server).id, &key, &key).unwrap().broker_password();
+                assert_eq!(*channels.broker_password(&host(server)).unwrap(), theirs);
+            }
+        }
     }
 }

@@ -66,7 +66,7 @@ impl Ground {
         if self.database.is_shared() && settings.urls.len() > 1 {
             links.servers.clone_from(&settings.urls);
         }
-        let next = self.next.as_ref().map(|next| next.told.clone());
+        let next = self.next.as_ref().map(|next| next.told(self.identity.sealing.public()));
         (links.pin, links.next) = ((self.pinned)(), next);
         Ok(links)
     }

@@ -73,7 +73,7 @@ impl Identity {
         let ours = self.sealing.public().to_string();
         let theirs = database.identity(&ours).await.context("who uses the database cannot be read")?;
         if ours != theirs {
-            if next.is_some_and(|next| next.told.sealing.to_string() == theirs) {
+            if next.is_some_and(|next| next.sealing.public().to_string() == theirs) {
                 bail!(
                     "this server's next keys are in force, and it has not taken them over yet: a change of keys was not finished \
                      here; say `netloom-server rekey finish`"

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use server::check::{self, State};
+use server::owner;
+use server::rekey::{self, Abandoned};
 use server::restore::{self, Restored};
 use server::serve::Server;
 use server::settings::{Flags, Settings, Tls};
 use server::telemetry::{self, Telemetry};
-use server::{owner, rekey};
 use store::Existing;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,6 +64,13 @@ enum Rekey {
         #[arg(long)]
         force: bool,
     },
+    /// Take back a change that was begun and not finished; no server may run meanwhile. Where hosts have gone over to the next keys,
+    /// they are told to come back first
+    Abandon {
+        /// Remove the next keys even where hosts speak by them: these have to join again
+        #[arg(long)]
+        force: bool,
+    },
     /// Make the database this server's own, because the keys of its former servers are lost: every host has to join again
     Adopt,
 }
@@ -73,11 +81,21 @@ The next keys are made, in `keys/next` and `tls/next`.
 2. Copy both folders to the other servers of this database, if there are any, and start each server again.
 3. `netloom server status` says how many hosts have not heard of the next keys yet. When there are none, stop all servers, and say
    `netloom-server rekey finish` at each.
-There is no way back: a host that has changed would have to join again. It may stay like this for as long as you like.
+It may stay like this for as long as you like. `netloom-server rekey abandon`, with the servers stopped, takes it back.
 ";
 const FINISHED: &str = "\
 The next keys are in force here. Make a backup of `keys` and `tls`, and one of the database: older ones belong to the older keys.
 With several servers, say this at each of them. Then start the server.
+";
+const ABANDONED: &str = "\
+The next keys are gone: the change is taken back. With several servers, say this at each of them before you start any. Then start the server.
+Make a backup of the database: an older one may hold hosts that speak by the keys that are gone.
+";
+const TURNED: &str = "\
+The change is being taken back; until that is over both keys work.
+1. With several servers, say this at each of them before you start any, or copy `keys` and `tls` to them. Then start each again.
+2. `netloom server status` says how many hosts still speak by the next keys. When there are none, stop all servers, and say
+   `netloom-server rekey abandon` at each once more.
 ";
 /// Where the certificate is the server's own.
 const OTHER_PIN: &str = "\
@@ -123,6 +141,13 @@ fn rekey(flags: &Flags, step: &Rekey) -> Result<()> {
             let more = if settings.tls == Tls::SelfSigned { OTHER_PIN } else { "" };
             print(&(FINISHED.to_owned() + more))
         }
+        Rekey::Abandon { force } => match runtime.block_on(rekey::abandon(&settings, *force))? {
+            Abandoned::Removed { lost: 0 } => print(ABANDONED),
+            Abandoned::Removed { lost } => {
+                print(&format!("{ABANDONED}Hosts that have to join again: {lost}.\n"))
+            }
+            Abandoned::Turned { hosts } => print(&format!("{TURNED}Hosts that come back: {hosts}.\n")),
+        },
         Rekey::Adopt => {
             let lost = runtime.block_on(rekey::adopt(&settings))?;
             print(&format!("The database is this server's now. Hosts that have to join again: {lost}.\n"))

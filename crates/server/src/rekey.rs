@@ -5,9 +5,13 @@
 //!   keys/next, tls/next are made ─▶ hosts agree ─▶ the database is the next keys' ─▶ tls ─▶ rendezvous keys ─▶ sealing key
 //! ```
 //!
+//! Until it is finished it can be abandoned (`back`).
+//!
 //! Not for hosts' keys. It keeps true that a step that broke off is done by taking it again, wherever it broke off: the next
 //! sealing key is the last to move, so that a change is under way for as long as it is in its folder. And that keys which hosts
 //! still need are not replaced unless that is said.
+
+mod back;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,7 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use control::{Intent, Record};
 use model::{Digest, Host, SealingPublicKey};
-use store::Loaded;
+use store::{Database, Loaded};
 use wire::{NextKeys, SealingSecret};
 
 use crate::cluster;
@@ -24,21 +28,36 @@ use crate::front::Certificates;
 use crate::identity::{self, Identity};
 use crate::serve::host_of;
 use crate::settings::{Settings, Tls};
+pub use back::{Change, Course};
+use back::{Verdict, holders, judge};
 
 /// So many hosts are named where some still need the old keys.
 const MOST_NAMED: usize = 20;
+/// Among the next keys: the change to them was abandoned.
+const ABANDONED: &str = "abandoned";
 
 /// The keys that a server is about to change to.
 #[derive(Debug, Clone)]
 pub struct Next {
     /// Its end of the sealed channels.
     pub sealing: SealingSecret,
-    /// What hosts are told.
-    pub told: NextKeys,
+    /// The pin of its certificate, where that changes, too.
+    pub pin: Option<Digest>,
+    /// Whether it still is.
+    pub course: Course,
 }
 
 fn keys_folder(data: &Path) -> PathBuf {
     identity::folder(data).join("next")
+}
+
+/// Where next keys are that nobody needs any more, until they are removed.
+fn abandoned_folder(data: &Path) -> PathBuf {
+    identity::folder(data).join("abandoned")
+}
+
+fn making_folder(data: &Path) -> PathBuf {
+    identity::folder(data).join("making")
 }
 
 fn tls_folder(data: &Path) -> PathBuf {
@@ -68,7 +87,22 @@ impl Next {
             true => Some(Digest::from_bytes(Certificates::from_files(certificate, key)?.pin())),
             false => None,
         };
-        Ok(Some(Self { told: NextKeys { sealing: sealing.public(), pin }, sealing }))
+        let is_abandoned = keys_folder(data).join(ABANDONED).exists();
+        let course = if is_abandoned { Course::Back } else { Course::Forward };
+        Ok(Some(Self { sealing, pin, course }))
+    }
+
+    /// The change to it.
+    pub fn change(&self) -> Change {
+        Change { key: self.sealing.public(), course: self.course }
+    }
+
+    /// What hosts are told of it by a server with this key. On the way back that one is the next, and its certificate counts.
+    pub fn told(&self, ours: SealingPublicKey) -> NextKeys {
+        match self.course {
+            Course::Forward => NextKeys { sealing: self.sealing.public(), pin: self.pin },
+            Course::Back => NextKeys { sealing: ours, pin: None },
+        }
     }
 }
 
@@ -105,8 +139,9 @@ fn stage(data: &Path) -> Result<Stage> {
     Ok(if is_in_force { Stage::Left } else { Stage::Begun })
 }
 
-/// Clears away what is left of a change whose keys are in force. Says whether there was anything.
+/// Clears away what is left of a change whose keys are in force, or that was abandoned. Says whether the former was there.
 pub fn settle(data: &Path) -> Result<bool> {
+    Step::RemoveFolder(abandoned_folder(data)).take()?;
     let is_left = stage(data)? == Stage::Left;
     if is_left {
         steps(data).iter().try_for_each(Step::take)?;
@@ -119,14 +154,22 @@ pub fn begin(settings: &Settings) -> Result<()> {
     let data = &settings.data;
     settle(data)?;
     Identity::load(data).context("there are no keys to be changed")?;
-    if stage(data)? == Stage::Begun {
-        bail!("a change of keys was begun already; `netloom-server rekey finish` ends it");
+    match Next::load(data)?.map(|next| next.course) {
+        None => {}
+        Some(Course::Forward) => {
+            bail!(
+                "a change of keys was begun already; `netloom-server rekey finish` ends it, or `rekey abandon`"
+            )
+        }
+        Some(Course::Back) => {
+            bail!("a change of keys is being taken back; `netloom-server rekey abandon` ends that")
+        }
     }
     // Last of all the folder by which it is known that a change was begun.
     if settings.tls == Tls::SelfSigned {
         Certificates::self_signed(&tls_folder(data), &names(settings))?;
     }
-    let making = identity::folder(data).join("making");
+    let making = making_folder(data);
     Identity::create_in(&making)?;
     Step::Move(making, keys_folder(data)).take()
 }
@@ -144,38 +187,115 @@ pub async fn finish(settings: &Settings, force: bool) -> Result<()> {
     }
     let next = Next::load(data)?
         .context("no change of keys is under way; `netloom-server rekey begin` begins one")?;
-    let (ours, next) = (Identity::load(data)?.sealing.public().to_string(), next.told.sealing);
+    let (key, course) = (next.sealing.public(), next.course);
     let database = store::open(&settings.database).await?;
-    let theirs = database.identity(&ours).await?;
     // Where it is so already, this was decided before: here, and it broke off, or at another server.
-    if theirs != next.to_string() {
+    if !is_decided(&*database, data, &key).await? {
         ensure!(
-            theirs == ours,
-            "{} belongs to servers with other keys than those in {}, and not to this one",
-            database.place(),
-            identity::folder(data).display()
+            course == Course::Forward,
+            "the change is being taken back; `netloom-server rekey abandon` ends that, and `rekey begin` begins another"
         );
         cluster::refuse_while_running(&*database).await?;
-        refuse_while_behind(&hosts_alone(database.load().await?)?, &next, force)?;
+        refuse_while_behind(&hosts_alone(database.load().await?)?, &key, force)?;
         // First: a server with the old keys must not start on it any more.
-        database.replace_identity(&next.to_string()).await?;
+        database.replace_identity(&key.to_string()).await?;
     }
     steps(data).iter().try_for_each(Step::take)
 }
 
-fn refuse_while_behind(intent: &Intent, next: &SealingPublicKey, force: bool) -> Result<()> {
-    let behind: Vec<&str> = left(intent, next).map(|host| host.name.as_str()).collect();
-    if behind.is_empty() || force {
-        return Ok(());
+/// Whether the database is the next keys' already. It is that of our own otherwise, or this fails.
+async fn is_decided(database: &dyn Database, data: &Path, next: &SealingPublicKey) -> Result<bool> {
+    let ours = Identity::load(data)?.sealing.public().to_string();
+    let theirs = database.identity(&ours).await?;
+    if theirs == next.to_string() {
+        return Ok(true);
     }
-    let named = behind.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
-    let more = behind.len().saturating_sub(MOST_NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    bail!(
-        "{} hosts have not heard of the next keys yet: {named}{more}. Start the server and wait until they were there, or \
-         say `--force`: then these have to join again with a token",
-        behind.len()
+    ensure!(
+        theirs == ours,
+        "{} belongs to servers with other keys than those in {}, and not to this one",
+        database.place(),
+        identity::folder(data).display()
     );
+    Ok(false)
+}
+
+/// What came of abandoning a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abandoned {
+    /// The next keys are gone.
+    Removed {
+        /// So many hosts spoke by them, and have to join again.
+        lost: usize,
+    },
+    /// The servers tell hosts of it from their next start on.
+    Turned {
+        /// So many have to come back.
+        hosts: usize,
+    },
+}
+
+/// Takes back a change that was begun. No server of the database may run.
+pub async fn abandon(settings: &Settings, force: bool) -> Result<Abandoned> {
+    let data = &settings.data;
+    ensure!(
+        !settle(data)?,
+        "the next keys are in force already: `netloom-server rekey begin` begins a change to others"
+    );
+    let Some(next) = Next::load(data)? else {
+        // Nobody was told of what a `begin` that broke off has made.
+        let is_there = tls_folder(data).exists() || making_folder(data).exists();
+        ensure!(is_there, "no change of keys is under way: there is nothing to abandon");
+        steps_back(data).iter().try_for_each(Step::take)?;
+        return Ok(Abandoned::Removed { lost: 0 });
+    };
+    let Change { key, course } = next.change();
+    let database = store::open(&settings.database).await?;
+    ensure!(
+        !is_decided(&*database, data, &key).await?,
+        "the next keys are in force already, and this server has not taken them over: say `netloom-server rekey finish`"
+    );
+    cluster::refuse_while_running(&*database).await?;
+    let intent = hosts_alone(database.load().await?)?;
+    let hosts = holders(&intent, &key).count();
+    match judge(hosts, course, force) {
+        Verdict::Remove => {
+            mark_abandoned(data)?;
+            steps_back(data).iter().try_for_each(Step::take)?;
+            Ok(Abandoned::Removed { lost: hosts })
+        }
+        Verdict::Turn => mark_abandoned(data).map(|()| Abandoned::Turned { hosts }),
+        Verdict::Wait => bail!(
+            "{hosts} hosts still speak by the next keys: {}. Start the server and wait until they were there, or say `--force`: \
+             then these have to join again with a token",
+            names_of(holders(&intent, &key))
+        ),
+    }
+}
+
+/// First: what breaks off behind this goes on going back.
+fn mark_abandoned(data: &Path) -> Result<()> {
+    identity::write_private(&keys_folder(data).join(ABANDONED), b"The change to these keys was abandoned.\n")
+}
+
+fn refuse_while_behind(intent: &Intent, next: &SealingPublicKey, force: bool) -> Result<()> {
+    let behind = left(intent, next).count();
+    ensure!(
+        behind == 0 || force,
+        "{behind} hosts have not heard of the next keys yet: {}. Start the server and wait until they were there, or say \
+         `--force`: then these have to join again with a token",
+        names_of(left(intent, next))
+    );
+    Ok(())
+}
+
+/// The first of them, and how many more there are.
+fn names_of<'a>(hosts: impl Iterator<Item = &'a Host>) -> String {
+    let names: Vec<&str> = hosts.map(|host| host.name.as_str()).collect();
+    let named = names[..names.len().min(MOST_NAMED)].join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 /// Makes the database this server's own, for when the keys of its former servers are lost. No server may run. Says how many
@@ -230,6 +350,16 @@ fn steps(data: &Path) -> Vec<Step> {
     steps
 }
 
+/// What removes next keys that nobody needs. As long as they are in their folder, they go back; out of it they are none.
+fn steps_back(data: &Path) -> Vec<Step> {
+    vec![
+        Step::RemoveFolder(making_folder(data)),
+        Step::RemoveFolder(tls_folder(data)),
+        Step::Move(keys_folder(data), abandoned_folder(data)),
+        Step::RemoveFolder(abandoned_folder(data)),
+    ]
+}
+
 impl Step {
     /// Takes it, unless it was taken already.
     fn take(&self) -> Result<()> {
@@ -262,4 +392,4 @@ fn sync(changed: &[&Path]) -> std::io::Result<()> {
 
 #[cfg(test)]
 #[path = "rekey_tests.rs"]
-mod tests;
+pub(crate) mod tests;

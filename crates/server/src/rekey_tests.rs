@@ -3,7 +3,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use control::{ActorName, RecordChange};
+use model::{HostId, SealingIdentity, SigningPublicKey, Timestamp, WgPublicKey};
 use settings::Layers;
+use store::Commit;
 use tempfile::TempDir;
 
 use super::*;
@@ -58,7 +61,48 @@ impl Place {
     }
 
     fn is_clean(&self) -> bool {
-        ["keys/next", "keys/making", "tls/next"].into_iter().all(|name| !self.data().join(name).exists())
+        let left = ["keys/next", "keys/making", "keys/abandoned", "tls/next"];
+        left.into_iter().all(|name| !self.data().join(name).exists())
+    }
+}
+
+impl Place {
+    async fn commit(&self, records: Vec<RecordChange>) {
+        let database = store::open(&self.settings.database).await.unwrap();
+        let seq = database.check().await.unwrap() + 1;
+        let actor = ActorName::from_text("test".to_owned());
+        let change = control::Change { actor, command: "test".into(), records };
+        let time = Timestamp::from_millis(1_800_000_000_000);
+        database.commit(vec![Commit { seq, time, change }]).await.unwrap();
+    }
+
+    /// A change that was begun, at a server with two hosts: one speaks by this key, the other by one that nobody named.
+    async fn begun_with_hosts() -> (Self, SealingPublicKey) {
+        let place = Self::new();
+        place.start().await.unwrap();
+        begin(&place.settings).unwrap();
+        let next = Next::load(place.data()).unwrap().unwrap().sealing.public();
+        place.commit(vec![RecordChange::made(host(1, None)), RecordChange::made(host(2, Some(next)))]).await;
+        (place, next)
+    }
+}
+
+pub(crate) fn host(number: u8, server: Option<SealingPublicKey>) -> Host {
+    let key = SealingPublicKey::from_bytes([number; 32]);
+    Host {
+        id: HostId::from_bytes([number; 16]),
+        name: format!("host-{number}").parse().unwrap(),
+        wireguard_key: WgPublicKey::from_bytes([number; 32]),
+        signing_key: SigningPublicKey::from_bytes([number; 32]),
+        sealing: SealingIdentity { key, encapsulated: key, server },
+        mtu: None,
+        static_endpoint: None,
+        default: false,
+        ephemeral: false,
+        rotate: false,
+        rotate_since: None,
+        rekeyed: None,
+        created: Timestamp::from_millis(0),
     }
 }
 
@@ -93,7 +137,7 @@ async fn a_finish_that_breaks_off_after_any_step_is_ended_by_another_and_no_serv
     let count = steps(begun.data()).len();
     for taken in 0..=count {
         let place = begun.copy();
-        let next = Next::load(place.data()).unwrap().unwrap().told.sealing.to_string();
+        let next = Next::load(place.data()).unwrap().unwrap().sealing.public().to_string();
         let database = store::open(&place.settings.database).await.unwrap();
         database.replace_identity(&next).await.unwrap();
         drop(database);
@@ -121,7 +165,7 @@ async fn a_finish_whose_last_step_is_missing_is_ended_by_saying_it_again() {
     begin(&place.settings).unwrap();
     let expected = ended(&place).await;
     let database = store::open(&place.settings.database).await.unwrap();
-    let next = Next::load(place.data()).unwrap().unwrap().told.sealing.to_string();
+    let next = Next::load(place.data()).unwrap().unwrap().sealing.public().to_string();
     database.replace_identity(&next).await.unwrap();
     drop(database);
     let all = steps(place.data());
@@ -217,4 +261,91 @@ async fn a_database_of_other_servers_is_not_taken_over_by_finishing() {
     assert!(error.contains("other keys"), "{error}");
     theirs.start().await.unwrap();
     ours.start().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_that_no_host_has_followed_is_abandoned_at_once_and_wherever_that_breaks_off() {
+    let begun = Place::new();
+    begun.start().await.unwrap();
+    let before = begun.known_by();
+    begin(&begun.settings).unwrap();
+    let first = Next::load(begun.data()).unwrap().unwrap().sealing;
+    let count = steps_back(begun.data()).len();
+    for taken in 0..=count {
+        let place = begun.copy();
+        mark_abandoned(place.data()).unwrap();
+        for step in &steps_back(place.data())[..taken] {
+            step.take().unwrap();
+        }
+        place.start().await.unwrap_or_else(|error| panic!("after {taken}: {error:#}"));
+        if Next::load(place.data()).unwrap().is_some() {
+            let refused = [begin(&place.settings), finish(&place.settings, true).await];
+            for error in refused.map(|refused| refused.unwrap_err().to_string()) {
+                assert!(error.contains("taken back") && error.contains("rekey abandon"), "{error}");
+            }
+            let abandoned = abandon(&place.settings, false).await.unwrap();
+            assert_eq!(abandoned, Abandoned::Removed { lost: 0 });
+        }
+        assert_eq!((place.known_by(), place.is_clean()), (before.clone(), true), "after {taken}");
+        assert!(
+            abandon(&place.settings, false).await.unwrap_err().to_string().contains("nothing to abandon")
+        );
+        // Keys that were abandoned do not come again.
+        begin(&place.settings).unwrap();
+        assert!(Next::load(place.data()).unwrap().unwrap().sealing != first);
+    }
+}
+
+#[tokio::test]
+async fn the_next_keys_stay_until_every_host_that_speaks_by_them_has_come_back() {
+    let (place, next) = Place::begun_with_hosts().await;
+    let before = place.known_by();
+    assert_eq!(abandon(&place.settings, false).await.unwrap(), Abandoned::Turned { hosts: 1 });
+    place.start().await.unwrap();
+    let back = Next::load(place.data()).unwrap().unwrap();
+    let ours = Identity::load(place.data()).unwrap().sealing.public();
+    assert_eq!((back.sealing.public(), back.course), (next, Course::Back), "both keys work");
+    assert_eq!(back.told(ours), NextKeys { sealing: ours, pin: None });
+    let error = abandon(&place.settings, false).await.unwrap_err().to_string();
+    assert!(error.contains("host-2") && !error.contains("host-1") && error.contains("--force"), "{error}");
+    assert!(Next::load(place.data()).unwrap().is_some());
+
+    let lost = place.copy();
+    assert_eq!(abandon(&lost.settings, true).await.unwrap(), Abandoned::Removed { lost: 1 });
+    place.commit(vec![RecordChange::changed(host(2, Some(next)), host(2, Some(ours)))]).await;
+    assert_eq!(abandon(&place.settings, false).await.unwrap(), Abandoned::Removed { lost: 0 });
+    for place in [place, lost] {
+        assert_eq!((place.known_by(), place.is_clean()), (before.clone(), true));
+        place.start().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_change_whose_keys_are_in_force_is_not_abandoned() {
+    let place = Place::new();
+    place.start().await.unwrap();
+    begin(&place.settings).unwrap();
+    let other = place.copy();
+    let next = Next::load(place.data()).unwrap().unwrap().sealing.public().to_string();
+    let database = store::open(&place.settings.database).await.unwrap();
+    database.replace_identity(&next).await.unwrap();
+    drop(database);
+    for force in [false, true] {
+        let error = abandon(&place.settings, force).await.unwrap_err().to_string();
+        assert!(error.contains("in force") && error.contains("rekey finish"), "{error}");
+    }
+    // Also where this server was told to go back, and another one finished.
+    mark_abandoned(place.data()).unwrap();
+    finish(&place.settings, false).await.unwrap();
+    finish(&other.settings, false).await.unwrap();
+    assert_eq!((place.known_by(), place.is_clean()), (other.known_by(), true));
+}
+
+#[tokio::test]
+async fn what_a_begin_that_broke_off_has_made_is_removed() {
+    let place = Place::new();
+    Identity::create_in(&making_folder(place.data())).unwrap();
+    Certificates::self_signed(&tls_folder(place.data()), &names(&place.settings)).unwrap();
+    assert_eq!(abandon(&place.settings, false).await.unwrap(), Abandoned::Removed { lost: 0 });
+    assert!(place.is_clean());
 }

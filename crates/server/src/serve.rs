@@ -33,6 +33,7 @@ use crate::front::{Certificates, Running};
 use crate::ground::Ground;
 use crate::http::{self, Admin};
 use crate::names::ServerNames;
+use crate::rekey;
 use crate::settings::Settings;
 use crate::setup::SetupCode;
 use crate::telemetry::Telemetry;
@@ -79,8 +80,8 @@ impl Server {
 
         let gate = Arc::new(OnceLock::new());
         let (broker, events) = Chosen::new(&settings.broker, authenticate(Arc::clone(&gate)))?;
-        let next_sealing = next.as_ref().map(|next| next.sealing.clone());
-        let channels = Arc::new(Channels::new(identity.sealing.clone(), next_sealing));
+        let rekey = next.as_ref().map(rekey::Next::change);
+        let channels = Arc::new(Channels::new(identity.sealing.clone(), next));
         let (play, role) = watch::channel(Role::Follows { leader: None });
         let outside = outside(&broker, &settings.broker);
         let cluster = Cluster::join(&database, holder(&settings, pinned())?, outside, role.clone());
@@ -140,7 +141,7 @@ impl Server {
             rendezvous: links.rendezvous.iter().map(door).collect(),
             servers: cluster.running(),
             me: cluster.me.clone(),
-            next: next.map(|next| next.told.sealing),
+            rekey,
         });
         let router = Router::new()
             .merge(agents::router(Arc::new(agents)))
@@ -242,12 +243,12 @@ fn outside(broker: &Chosen, settings: &BrokerSettings) -> Outside {
     Outside { broker: broker.shared(), settings }
 }
 
-/// Has this server speak to the others, where there are any; the routes by which it hears them.
 /// Who may come to the broker.
 fn guests(brain: &Brain, channels: &Arc<Channels>, cluster: &Cluster) -> Arc<dyn Guests> {
     Arc::new(HostsOfIntent::new(brain.clone(), Arc::clone(channels), cluster.claim()))
 }
 
+/// Has this server speak to the others, where there are any; the routes by which it hears them.
 fn speak(voice: Option<(Arc<Voice>, Pulse)>, tasks: &mut Vec<JoinHandle<()>>) -> Router {
     let Some((voice, pulse)) = voice else { return Router::new() };
     tasks.push(tokio::spawn(pulse.run()));

@@ -63,9 +63,11 @@ fn broker(BrokerStatus { kind, state, detail, agents }: &BrokerStatus) -> String
 }
 
 fn next_keys(rekey: RekeyStatus) -> String {
-    match rekey.hosts_left {
-        0 => "known to all hosts: stop the servers and say `netloom-server rekey finish`".to_owned(),
-        left => format!("not known to {} yet", counted(left, "host")),
+    match (rekey.taken_back, rekey.hosts_left) {
+        (false, 0) => "known to all hosts: stop the servers and say `netloom-server rekey finish`".to_owned(),
+        (false, left) => format!("not known to {} yet", counted(left, "host")),
+        (true, 0) => "used by no host: stop the servers and say `netloom-server rekey abandon`".to_owned(),
+        (true, left) => format!("taken back, and still used by {}", counted(left, "host")),
     }
 }
 
@@ -116,5 +118,14 @@ mod tests {
             shown(BrokerState::Elsewhere, Some("vpn-1 leads")),
             "external, seen to by another server (vpn-1 leads), 3 agents"
         );
+    }
+
+    #[test]
+    fn a_change_of_keys_is_shown_with_the_way_it_goes_and_what_ends_it() {
+        let shown = |taken_back, hosts_left| next_keys(RekeyStatus { hosts_left, taken_back });
+        assert_eq!(shown(false, 2), "not known to 2 hosts yet");
+        assert!(shown(false, 0).contains("rekey finish"));
+        assert_eq!(shown(true, 1), "taken back, and still used by 1 host");
+        assert!(shown(true, 0).contains("rekey abandon"));
     }
 }

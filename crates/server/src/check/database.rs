@@ -41,7 +41,7 @@ fn keys(settings: &Settings, theirs: &str) -> Option<Finding> {
         return None;
     }
     // What is wrong with them is told where keys are looked at.
-    let next = Next::load(&settings.data).ok().flatten().map(|next| next.told.sealing.to_string());
+    let next = Next::load(&settings.data).ok().flatten().map(|next| next.sealing.public().to_string());
     let detail = match next.is_some_and(|next| next == theirs) {
         true => "a change to the next keys was not finished here; say `netloom-server rekey finish`",
         false => {

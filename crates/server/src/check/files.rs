@@ -10,7 +10,7 @@ use rustix::fs::{Access, access, statvfs};
 use super::Finding;
 use crate::front::Certificates;
 use crate::identity::{self, Identity};
-use crate::rekey::{self, Next};
+use crate::rekey::{self, Course, Next};
 use crate::settings::Settings;
 
 /// Less free space than this will soon be too little.
@@ -71,9 +71,15 @@ fn keys(data: &Path) -> Finding {
 fn next(data: &Path) -> Option<Finding> {
     match Next::load(data) {
         Ok(None) => None,
-        Ok(Some(_)) => {
-            Some(Finding::good("keys", "a change to the next ones was begun; `rekey finish` ends it"))
-        }
+        Ok(Some(next)) => Some(Finding::good(
+            "keys",
+            match next.course {
+                Course::Forward => {
+                    "a change to the next ones was begun; `rekey finish` ends it, or `rekey abandon`"
+                }
+                Course::Back => "a change to the next ones is taken back; `rekey abandon` ends that",
+            },
+        )),
         Err(error) => Some(Finding::wrong("keys", format!("of the change that was begun: {error:#}"))),
     }
 }
@@ -81,7 +87,7 @@ fn next(data: &Path) -> Option<Finding> {
 /// Fails where others than their owner read keys.
 fn alone(data: &Path) -> Result<()> {
     let (keys, tls) = (identity::folder(data), rekey::tls(data));
-    let own = [keys.clone(), keys.join("next"), keys.join("making")];
+    let own = [keys.clone(), keys.join("next"), keys.join("making"), keys.join("abandoned")];
     let folders = own.iter().filter(|folder| folder.is_dir());
     let mut secret: Vec<PathBuf> =
         [tls.clone(), tls.join("next")].map(|tls| Certificates::own_files(&tls).1).into();

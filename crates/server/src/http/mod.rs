@@ -90,8 +90,8 @@ pub struct AdminParts {
     pub servers: watch::Receiver<Arc<[crate::cluster::Running]>>,
     /// This one of them.
     pub me: Holder,
-    /// The key of its channels that the server is about to change to.
-    pub next: Option<model::SealingPublicKey>,
+    /// The change of the server's keys that is under way.
+    pub rekey: Option<crate::rekey::Change>,
 }
 
 /// How long the database has to say that it is there. Whoever asks for the state of things wants to know it now.

@@ -24,6 +24,7 @@ use crate::brain::now;
 use crate::broker::settings::BrokerSettings;
 use crate::cluster::{Holder, Role, Running};
 use crate::identity::random;
+use crate::rekey::Course;
 
 /// How the names of copies of the database begin, while they are downloaded; and how they end, one that is being made too.
 const COPY_BEGIN: &str = "backup-";
@@ -54,11 +55,10 @@ pub(super) async fn status(State(admin): State<Shared>, reader: Reader) -> Json<
             bytes: std::fs::metadata(&place).ok().map(|file| file.len()),
         },
         broker: broker_status(parts, agents),
-        rekey: admin
-            .parts
-            .next
-            .as_ref()
-            .map(|next| api::RekeyStatus { hosts_left: crate::rekey::left(intent, next).count() as u64 }),
+        rekey: parts.rekey.map(|change| api::RekeyStatus {
+            hosts_left: change.hosts_left(intent) as u64,
+            taken_back: change.course == Course::Back,
+        }),
         counts: Counts {
             networks: intent.networks(None).count() as u64,
             hosts: intent.host_count() as u64,

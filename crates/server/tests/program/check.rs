@@ -166,7 +166,7 @@ fn a_change_of_keys_that_is_under_way_broken_or_half_done_is_told_apart() {
     assert!(output.status.success());
     says(&output, "keys", "good", "was begun");
 
-    let next = server::rekey::Next::load(data).unwrap().unwrap().told.sealing.to_string();
+    let next = server::rekey::Next::load(data).unwrap().unwrap().sealing.public().to_string();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         use store::Database as _;

@@ -83,7 +83,9 @@ fn what_root_has_made_belongs_to_the_owner_of_the_data_folder() {
         chown(path, Some(owner), None).unwrap();
     }
     let restore = ["restore", file.to_str().unwrap(), "--replace"];
-    for words in [&restore[..2], &["rekey", "begin"], &["rekey", "finish"], &restore, &["rekey", "adopt"]] {
+    let [begin, abandon, finish, adopt] = ["begin", "abandon", "finish", "adopt"].map(|step| ["rekey", step]);
+    let all_of_them = [&restore[..2], &begin, &abandon, &begin, &finish, &restore, &adopt];
+    for words in all_of_them {
         done(data.path(), words);
         for path in all(data.path()) {
             assert_eq!(fs::metadata(&path).unwrap().uid(), owner, "{} after {words:?}", path.display());
