@@ -196,7 +196,11 @@ fn postgres_behind_a_network_that_is_down_is_gone_until_it_is_back() {
     let cable = Cable::lay(cluster.address()).unwrap();
     let database = open_with_two(&format!("postgres://netloom@{}/postgres", cable.address()));
     cable.unplug();
-    assert!(matches!(refusal(&*database, 3), StoreError::Unreachable { .. }));
+    // Where it was sent before the end of the connection was noticed, nobody knows; and nobody claims to.
+    let error = wait(database.commit(one(3))).unwrap_err();
+    let is_honest =
+        matches!(error, CommitError::Unknown { .. } | CommitError::Store(StoreError::Unreachable { .. }));
+    assert!(is_honest, "{error:?}");
     cable.plug();
     goes_on(&*database, 3);
 }
