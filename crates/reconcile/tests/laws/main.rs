@@ -6,6 +6,7 @@
 
 mod access;
 mod derive;
+mod gateways;
 mod machines;
 mod maps;
 mod reconcile;

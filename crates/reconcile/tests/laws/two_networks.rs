@@ -14,10 +14,10 @@ use wire::{
 
 use crate::machines::OURS;
 
-const OWN: HostId = HostId::from_bytes([9; 16]);
+pub(crate) const OWN: HostId = HostId::from_bytes([9; 16]);
 const SITE: &str = "192.168.7.0/24";
 
-fn network(number: u8) -> NetworkId {
+pub(crate) fn network(number: u8) -> NetworkId {
     NetworkId::from_bytes([number; 16])
 }
 
@@ -26,7 +26,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 /// A peer of one network, 10.N.0.11.
-fn peer(number: u8, via: Vec<HostId>) -> (MemberId, Peer) {
+pub(crate) fn peer(number: u8, via: Vec<HostId>) -> (MemberId, Peer) {
     let v4 = Some(Ipv4Addr::new(10, number, 0, 11));
     let node = PeerNode { via, ..PeerNode::new(network(number), Addresses { v4, v6: None }) };
     let peer = Peer {
@@ -42,7 +42,7 @@ fn peer(number: u8, via: Vec<HostId>) -> (MemberId, Peer) {
 }
 
 /// Two networks that allow everything, each with one peer that this host carries or not.
-fn map(carried: bool) -> HostMap {
+pub(crate) fn map(carried: bool) -> HostMap {
     let membership = |number: u8| {
         let range = format!("10.{number}.0.0/24").parse().unwrap();
         let addresses = Addresses { v4: Some(Ipv4Addr::new(10, number, 0, 9)), v6: None };
@@ -79,7 +79,7 @@ fn settings() -> LocalSettings {
     LocalSettings { link, kind, key: OURS, former: None, port: 1, mtu: None }
 }
 
-fn interface(map: &HostMap) -> Interface {
+pub(crate) fn interface(map: &HostMap) -> Interface {
     desired(map, &settings(), &Circumstances::default()).interface.unwrap()
 }
 
