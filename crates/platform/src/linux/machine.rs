@@ -236,12 +236,11 @@ impl Machine {
     }
 
     async fn create_userspace(&self) -> anyhow::Result<()> {
-        if self.stands(Kind::Tun).await? && self.socket.answers().await {
-            return Ok(());
+        if !(self.stands(Kind::Tun).await? && self.socket.answers().await) {
+            // The process of a link that somebody deleted may still be on its way out.
+            self.socket.wait_until_gone().await?;
+            self.socket.start(&self.program).await?;
         }
-        // The process of a link that somebody deleted may still be on its way out.
-        self.socket.wait_until_gone().await?;
-        self.socket.start(&self.program).await?;
         // With a shorter one it works as well; and whether the link is there still, the next op says.
         if let Ok(Some(link)) = self.find().await {
             let _ = self.netlink.set_queue(link.index, QUEUE).await;
