@@ -1,5 +1,6 @@
 //! PostgreSQL, 15 or newer: one connection for commits in their order, one for leases, which must not wait for anything, one
-//! for everything else, and one that listens for what other servers commit.
+//! for what takes as long as there is much to read, one for everything else, which must not wait for that, and one that listens
+//! for what other servers commit.
 //!
 //! Not for poolers that hand each transaction another connection. It keeps true that a commit is one statement and one round
 //! trip, whatever the size of its group, and that nobody waits for ever.
@@ -54,7 +55,10 @@ pub(crate) const BACKEND: Backend = Backend {
 struct Postgres {
     target: Arc<Target>,
     commits: Commits<CommitLine>,
+    /// For what is answered soon.
     side: Mutex<Side>,
+    /// For what grows with what is kept.
+    reads: Mutex<Side>,
     leases: Leases,
     last: Last,
     listener: JoinHandle<()>,
@@ -69,7 +73,8 @@ impl Postgres {
         let listener = tokio::spawn(listen::run(Arc::clone(&target), last.clone()));
         let commits = Commits::new(&target.place, &last, CommitLine::new(Arc::clone(&target)));
         let leases = Leases::new(Arc::clone(&target));
-        Ok(Self { target, commits, side: Mutex::new(side), leases, last, listener })
+        let reads = Mutex::new(Side::new(Arc::clone(&target)));
+        Ok(Self { target, commits, side: Mutex::new(side), reads, leases, last, listener })
     }
 }
 
@@ -89,7 +94,7 @@ impl Database for Postgres {
     }
 
     fn load(&self) -> Answer<'_, Loaded> {
-        Box::pin(async { self.side.lock().await.load().await })
+        Box::pin(async { self.reads.lock().await.load().await })
     }
 
     fn commit_in(&self, group: Vec<Commit>, epoch: Option<Epoch>) -> Answer<'_, (), CommitError> {
@@ -97,7 +102,7 @@ impl Database for Postgres {
     }
 
     fn follow(&self, after: u64) -> Answer<'_, Followed> {
-        Box::pin(async move { self.side.lock().await.follow(after).await })
+        Box::pin(async move { self.reads.lock().await.follow(after).await })
     }
 
     fn changed(&self, after: u64) -> Answer<'_, u64> {
@@ -122,7 +127,7 @@ impl Database for Postgres {
     }
 
     fn journal(&self, before: Option<u64>, most: u32) -> Answer<'_, Vec<JournalEntry>> {
-        Box::pin(async move { self.side.lock().await.journal(before, most).await })
+        Box::pin(async move { self.reads.lock().await.journal(before, most).await })
     }
 
     fn prune(&self, older_than: Timestamp) -> Answer<'_, u64> {
@@ -141,7 +146,7 @@ impl Database for Postgres {
     }
 
     fn inventory_since(&self, version: u64) -> Answer<'_, (u64, Vec<InventoryRow>)> {
-        Box::pin(async move { self.side.lock().await.inventory_since(version).await })
+        Box::pin(async move { self.reads.lock().await.inventory_since(version).await })
     }
 
     fn identity<'a>(&'a self, ours: &'a str) -> Answer<'a, String> {

@@ -115,14 +115,14 @@ impl Session {
         self.begin_as(target, SNAPSHOT, patience).await
     }
 
-    /// What comes back of the disk or of a file between two statements may take its time as well.
     async fn begin_as(&self, target: &Target, begin: &str, patience: Patience) -> Result<(), Failure> {
-        let limit = patience.at_server();
-        let sql = format!(
-            "{begin}; SET LOCAL statement_timeout = '{limit}';
-            SET LOCAL idle_in_transaction_session_timeout = '10min'"
-        );
-        self.run(target, &sql, Patience::Short).await
+        let sql = format!("{begin}; SET LOCAL statement_timeout = '{}'", patience.at_server());
+        self.run(target, &sql, Patience::Short).await.map_err(Failure::half_done)
+    }
+
+    /// From now on much may pass between two statements of a transaction: what is read goes to a disk, or comes from one.
+    pub(super) async fn allow_pauses(&self, target: &Target) -> Result<(), Failure> {
+        self.run(target, "SET idle_in_transaction_session_timeout = '10min'", Patience::Short).await
     }
 
     /// Reads in a snapshot with this patience, and has the usual limit again.
@@ -136,7 +136,7 @@ impl Session {
         let done = reading.await;
         // With the connection its transaction is gone, too.
         if !done.as_ref().is_err_and(|failed| failed.is_lost) {
-            self.run(target, "COMMIT", Patience::Short).await?;
+            self.run(target, "COMMIT", Patience::Short).await.map_err(Failure::half_done)?;
         }
         done
     }

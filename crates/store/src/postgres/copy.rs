@@ -19,7 +19,7 @@ use crate::{Existing, StoreError};
 pub(super) async fn backup(target: &Target, to: PathBuf) -> Result<(), StoreError> {
     let new = Writing::create(to).await?;
     let certain = |failed: Failure| failed.error;
-    let session = Session::connect(target).await.map_err(certain)?;
+    let session = connect(target).await.map_err(certain)?;
     session.begin_snapshot(target, Patience::Long).await.map_err(certain)?;
     let mut new = new.identify(identity(&session, target).await?).await?;
     let mut page =
@@ -32,6 +32,13 @@ pub(super) async fn backup(target: &Target, to: PathBuf) -> Result<(), StoreErro
         new = new.put(rows).await?;
     }
     new.publish().await
+}
+
+/// A connection of its own, which may wait for our disk.
+async fn connect(target: &Target) -> Result<Session, Failure> {
+    let session = Session::connect(target).await?;
+    session.allow_pauses(target).await?;
+    Ok(session)
 }
 
 async fn identity(session: &Session, target: &Target) -> Result<Identity, StoreError> {
@@ -91,7 +98,7 @@ pub(super) async fn restore(target: &Target, backup: &Path, existing: Existing) 
     let (mut carried, identity) = Carried::open(backup).await?;
     schema::prepare(target).await?;
     let certain = |failed: Failure| failed.error;
-    let session = Session::connect(target).await.map_err(certain)?;
+    let session = connect(target).await.map_err(certain)?;
     session.begin(target, Patience::Longest).await.map_err(certain)?;
     schema::migrate(&session, target).await.map_err(certain)?;
     if existing == Existing::Keep && holds_something(&session, target).await.map_err(certain)? {

@@ -16,6 +16,13 @@ pub(super) struct Failure {
     pub(super) is_lost: bool,
 }
 
+impl Failure {
+    /// The same, where something half done may be left on the connection: it is of no more use, whatever was said.
+    pub(super) fn half_done(self) -> Self {
+        Self { is_lost: true, ..self }
+    }
+}
+
 /// What this error means for a database at this place.
 pub(super) fn failure(place: &Place, error: &Error) -> Failure {
     match error.as_db_error() {

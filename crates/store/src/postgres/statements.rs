@@ -63,7 +63,9 @@ const KEEP_IDENTITY: &str = "
     ON CONFLICT (key) DO UPDATE SET value = meta.value RETURNING value";
 pub(super) const REPLACE_IDENTITY: &str = "
     INSERT INTO meta (key, value) VALUES ('identity', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-/// The connection for everything but commits and leases.
+
+/// A connection for what is neither a commit nor a lease, for one question at a time. There are two of them: who asks for what
+/// is answered soon does not wait behind a long read.
 pub(super) struct Side {
     target: Arc<Target>,
     session: Option<Session>,
