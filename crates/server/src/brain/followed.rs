@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_secs(2);
 
 type Read = Result<(u64, Vec<InventoryRow>), StoreError>;
 
-/// How far inventory was followed.
+/// How far inventory was followed. With it ends what is being read.
 pub(super) struct Followed {
     database: Arc<dyn Database>,
     /// What was read last.
@@ -30,6 +30,15 @@ pub(super) struct Followed {
     reading: Option<JoinHandle<Read>>,
     /// Whether the database did not answer last.
     is_away: bool,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        // Nobody wants it any more, and whoever leads now asks for the same.
+        if let Some(reading) = &self.reading {
+            reading.abort();
+        }
+    }
 }
 
 impl Followed {
@@ -77,5 +86,29 @@ impl Followed {
             }
             inventory.replace(host, row.map(|row| row.entry.into_owned()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use store::Sqlite;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_being_read_ends_with_whoever_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let database: Arc<dyn Database> = Arc::new(Sqlite::open(&folder.path().join("netloom.db")).unwrap());
+        let mut followed = Followed::new(database);
+        let (held, ended) = oneshot::channel::<()>();
+        followed.reading = Some(tokio::spawn(async move {
+            let _held = held;
+            pending().await
+        }));
+        drop(followed);
+        assert!(tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it ended").is_err());
     }
 }
