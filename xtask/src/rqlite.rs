@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) fn for_tests() -> Result<()> {
     let Ok(url) = std::env::var(NAMED) else {
         say(
-            "rqlite: all tests run against the stand-in of testkit; NETLOOM_TEST_RQLITE=http://host:4001 names a real one",
+            "rqlite: all tests run against the stand-in of testkit; NETLOOM_TEST_RQLITE=http://host:4001 names a real and empty one",
         );
         return Ok(());
     };
@@ -31,8 +31,8 @@ pub(crate) fn for_tests() -> Result<()> {
     let mut addresses = (node.0.as_str(), node.1).to_socket_addrs().with_context(missing)?;
     ensure!(addresses.any(|address| TcpStream::connect_timeout(&address, PATIENCE).is_ok()), missing());
     say(&format!(
-        "rqlite: the conformance suite runs against what listens at {shown}, one test at a time, and drops its tables; tests that \
-         play troubles, and all others, run against the stand-in of testkit"
+        "rqlite: the conformance suite runs against what listens at {shown}, one test at a time, and drops its tables if it \
+         held none when it was named first; tests that play troubles, and all others, run against the stand-in of testkit"
     ));
     Ok(())
 }

@@ -10,13 +10,14 @@ mod conformance;
 mod engines;
 mod real;
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use conformance::history::{expected, one, plain};
 use conformance::laws::records_of;
 use conformance::{Place, wait};
 use engines::cable::{Cable, Way};
-use engines::rqlite::{NAMED, StandIn, Trouble};
+use engines::rqlite::{NAMED, StandIn, Trouble, as_address};
 use real::{OnePlace, Turn, statements};
 use store::{Access, Address, Existing, Password, StoreError};
 
@@ -129,7 +130,7 @@ fn a_cluster_that_is_gone_is_said_in_time() {
 #[test]
 fn whatever_goes_wrong_while_older_tables_move_forward_they_do_so_once() {
     use Trouble::{Elsewhere, LostAfter, LostBefore, NoLeader, SilentAfter, SilentAndLate};
-    let older = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/rqlite/v1.sql");
+    let older = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/rqlite/v1.sql");
     let older = std::fs::read_to_string(older).unwrap();
     for trouble in [Elsewhere, LostAfter, LostBefore, NoLeader, SilentAfter, SilentAndLate] {
         let cluster = StandIn::for_troubles(2).unwrap();
@@ -230,8 +231,63 @@ fn one_cluster_is_enough_whoever_runs_the_suite_against_it_at_the_same_time() {
     cluster.sql("CREATE TABLE customers (name TEXT)").unwrap();
     let run = suite_against(&url);
     let out = String::from_utf8_lossy(&run.stdout);
-    assert!(!run.status.success() && out.contains("customers") && out.contains("name an empty one"), "{out}");
-    cluster.sql("DROP TABLE customers").unwrap();
+    assert!(
+        !run.status.success() && out.contains("customers") && out.contains("name an empty cluster"),
+        "{out}"
+    );
+}
+
+#[test]
+fn what_no_test_made_is_not_dropped() {
+    let cluster = StandIn::start(1).unwrap();
+    let database = wait(store::open(&of(&cluster))).unwrap();
+    wait(database.commit(plain(3))).unwrap();
+    for _again in 0..2 {
+        let refused = real::empty(&cluster.url()).unwrap_err();
+        let says = |words: &str| refused.contains(words);
+        assert!(says("\"records\"") && says("netloom_test") && says("name an empty cluster"), "{refused}");
+    }
+    assert_eq!(wait(database.load()).unwrap().seq, 3);
+}
+
+#[test]
+fn a_cluster_that_held_nothing_is_set_aside_and_is_still_empty_to_a_server() {
+    let cluster = StandIn::start(1).unwrap();
+    for _again in 0..2 {
+        real::empty(&cluster.url()).unwrap();
+        let database = wait(store::open(&of(&cluster))).unwrap();
+        assert_eq!(wait(database.load()).unwrap().seq, 0);
+        wait(database.commit(plain(3))).unwrap();
+    }
+    cluster.sql("CREATE VIEW customers AS SELECT 1").unwrap();
+    let refused = real::empty(&cluster.url()).unwrap_err();
+    assert!(refused.contains("customers"), "{refused}");
+    assert_eq!(wait(wait(store::open(&of(&cluster))).unwrap().load()).unwrap().seq, 3);
+}
+
+#[test]
+fn the_cluster_that_is_emptied_is_the_one_that_a_server_asks() {
+    for (named, asked) in [
+        ("http://db.example", "http://db.example:4001/"),
+        ("http://db.example:80/", "http://db.example/"),
+        ("https://db.example/", "https://db.example:4001/"),
+        ("rqlite://db.example/", "http://db.example:4001/"),
+        ("rqlites://anna:hunter2@one,two:4002", "https://anna:hunter2@one:4001/"),
+        ("http://anna@[::1]", "http://anna@[::1]:4001/"),
+    ] {
+        let node = real::node(&as_address(named)).map(|node| node.to_string());
+        assert_eq!(node.as_deref(), Ok(asked), "{named}");
+    }
+    for wrong in ["127.0.0.1:4001", "postgres://anna:hunter2@one/netloom", "rqlite://anna:hunter2@"] {
+        let error = real::node(&as_address(wrong)).unwrap_err();
+        assert!(error.contains(NAMED) && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_lock_that_cannot_be_had_is_named() {
+    let error = real::lock(Path::new("/nowhere/turns.lock")).unwrap_err();
+    assert!(error.contains("/nowhere/turns.lock"), "{error}");
 }
 
 #[test]

@@ -23,12 +23,17 @@ pub const MARK: &str = "x-netloom-stand-in";
 
 /// The real cluster that was named, as an address for a server.
 pub fn named() -> Option<String> {
-    let url = std::env::var(NAMED).ok()?;
-    Some(match url.split_once("://") {
-        Some(("http", nodes)) => format!("rqlite://{}", nodes.trim_end_matches('/')),
-        Some(("https", nodes)) => format!("rqlites://{}", nodes.trim_end_matches('/')),
-        Some(_) | None => url,
-    })
+    std::env::var(NAMED).ok().map(|url| as_address(&url))
+}
+
+/// An address for a server, however it was written for a browser.
+pub fn as_address(url: &str) -> String {
+    let (scheme, nodes) = match url.split_once("://") {
+        Some(("http" | "rqlite", nodes)) => ("rqlite", nodes),
+        Some(("https" | "rqlites", nodes)) => ("rqlites", nodes),
+        Some(_) | None => return url.to_owned(),
+    };
+    format!("{scheme}://{}", nodes.trim_end_matches('/'))
 }
 
 /// What goes wrong with the next request that writes.
