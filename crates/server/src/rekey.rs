@@ -344,6 +344,9 @@ fn steps(data: &Path) -> Vec<Step> {
         steps.push(Step::Move(new_certificate, certificate));
     }
     steps.push(Step::RemoveFolder(tls_next));
+    // Another server finished what was to be taken back here: once the keys are in force nothing but them may be in their way.
+    let mark = keys_next.join(ABANDONED);
+    steps.extend([mark.with_extension("new"), mark].map(Step::Remove));
     let names = identity::RENDEZVOUS.into_iter().chain([identity::SEALING]);
     steps.extend(names.map(|name| Step::Move(keys_next.join(name), identity::folder(data).join(name))));
     steps.push(Step::RemoveFolder(keys_next));
