@@ -162,6 +162,7 @@ impl Hub {
                 let _late = tokio::time::timeout(LAST_WORDS, finish).await;
             }
             self.keeper.drop_all();
+            self.count_waiting();
             self.gone.clear();
             (self.touched, self.missed, self.flush_at) = (Touched::default(), Missed::default(), None);
             self.stand = Stand::Follows(Followed::new(Arc::clone(&self.database)));
