@@ -140,7 +140,8 @@ impl Engine {
 pub(crate) const PAUSES: Pauses = Pauses {
     first: Duration::from_millis(20),
     longest: Duration::from_millis(200),
-    settle: Duration::from_secs(2),
+    // NATS stands still for four seconds where it reads accounts anew right after its start.
+    settle: Duration::from_secs(10),
     look: Duration::from_secs(2),
 };
 

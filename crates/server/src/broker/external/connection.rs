@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use model::HostId;
 use rumqttc::{AsyncClient, Publish};
 use tokio::sync::{mpsc, watch};
@@ -124,7 +126,7 @@ impl Connection {
             return Ok(());
         }
         loop {
-            self.order(standing).await;
+            self.order(standing);
             let by = standing.answer_by.unwrap_or_else(Instant::now);
             let message = tokio::select! {
                 message = standing.talk.message() => message?,
@@ -137,13 +139,21 @@ impl Connection {
     }
 
     async fn serve(&self, standing: &mut Standing) -> Result<(), Trouble> {
-        let settle_at = Instant::now() + self.shared.pauses.settle;
-        let mut settled = false;
+        let settle = self.shared.pauses.settle;
+        let (ask_at, settle_at) = (Instant::now() + settle / 2, Instant::now() + settle);
+        let (mut asked, mut settled, mut learning) = (false, false, None);
         loop {
-            self.order(standing).await;
+            self.order(standing);
+            if standing.dynsec.as_ref().is_some_and(Dynsec::has_seen_all) {
+                learning.get_or_insert_with(|| self.learn());
+            }
             let answer_by = standing.answer_by;
             tokio::select! {
                 message = standing.talk.message() => self.heard(standing, message?).await?,
+                () = sleep_until(ask_at), if !asked => {
+                    asked = true;
+                    self.ask_the_silent().await?;
+                }
                 () = sleep_until(settle_at), if !settled => {
                     settled = true;
                     let gone = self.shared.presence().settle();
@@ -165,25 +175,48 @@ impl Connection {
                     standing.look_at = self.next_look();
                     standing.dynsec.iter_mut().for_each(Dynsec::look_at_all);
                 }
-                // It was not certain which hosts there are.
-                () = sleep(UNCERTAIN), if standing.dynsec.as_ref().is_some_and(Dynsec::has_more) => {}
+                learned = learned(&mut learning) => {
+                    if let Some(dynsec) = standing.dynsec.as_mut().filter(|_| learned) {
+                        dynsec.compare(&*self.guests);
+                    }
+                }
             }
         }
+    }
+
+    /// Hosts whose word was not heard are asked once more, before that means anything: a broker that has just started, or reads
+    /// its accounts anew, loses words that it has taken.
+    async fn ask_the_silent(&self) -> Result<(), Trouble> {
+        let mut silent = self.guests.hosts();
+        silent.retain(|host| !self.shared.presence().is_heard(*host));
+        for host in silent {
+            self.tell(BrokerEvent::Missed { host }).await?;
+        }
+        Ok(())
     }
 
     fn next_look(&self) -> Instant {
         Instant::now() + spread(self.shared.pauses.look)
     }
 
+    /// Learns which hosts there are: whoever only begins to lead may not know yet all that the one before let in. Whether it is
+    /// certain; where it is not, this is not answered at once.
+    fn learn(&self) -> BoxFuture<'_, bool> {
+        async {
+            let is_certain = self.guests.learn().await;
+            if !is_certain {
+                sleep(UNCERTAIN).await;
+            }
+            is_certain
+        }
+        .boxed()
+    }
+
     /// Tells the plugin what there is to tell.
-    async fn order(&self, standing: &mut Standing) {
+    fn order(&self, standing: &mut Standing) {
         let Some(dynsec) = &mut standing.dynsec else {
             return;
         };
-        // Whoever only begins to lead may not know yet all hosts that the one before let in.
-        if dynsec.has_seen_all() && self.guests.learn().await {
-            dynsec.compare(&*self.guests);
-        }
         if let Some(payload) = dynsec.next(&*self.guests) {
             standing.answer_by = Some(Instant::now() + ANSWER);
             let letter = Letter { topic: dynsec::CONTROL.to_owned(), payload: Bytes::from(payload) };
@@ -260,6 +293,14 @@ impl Connection {
     async fn tell(&self, event: BrokerEvent) -> Result<(), Trouble> {
         self.events.send(event).await.map_err(|_| Trouble::Lost("the server is shutting down".to_owned()))
     }
+}
+
+/// Waits for what is being learnt; for ever where nothing is. May be given up and called again.
+async fn learned(learning: &mut Option<BoxFuture<'_, bool>>) -> bool {
+    let Some(future) = learning else { return std::future::pending().await };
+    let is_certain = future.await;
+    *learning = None;
+    is_certain
 }
 
 /// Somewhat shorter, and never the same for two servers.

@@ -1,9 +1,9 @@
 //! Which hosts are there, as far as a broker that is not ours lets us know.
 //!
 //! ```text
-//!   connected ─▶ nobody is known, everybody is asked ─ 30 s ─▶ who said nothing is not there
-//!       ▲                                                                 │
-//!       └── connection lost: who was there is taken to be there still ◀───┘
+//!   connected ─▶ nobody is known, everybody is asked ─ 15 s ─▶ the silent are asked again ─ 15 s ─▶ who said nothing is not there
+//!       ▲                                                                                                  │
+//!       └────────────────── connection lost: who was there is taken to be there still ◀────────────────────┘
 //! ```
 //!
 //! Not for connections. It keeps true that a broker that is gone makes no host seem gone, that what may reach a host is sent to
@@ -67,6 +67,11 @@ impl Presence {
         self.before.drain().collect()
     }
 
+    /// Whether a host was heard since the connection stands.
+    pub(super) fn is_heard(&self, host: HostId) -> bool {
+        self.there.contains(&host)
+    }
+
     /// Whether a host is taken to be there.
     pub(super) fn is_online(&self, host: HostId) -> bool {
         self.there.contains(&host) || self.before.contains(&host)
@@ -115,7 +120,9 @@ mod tests {
         presence.lost();
         assert!(presence.is_online(A) && presence.is_online(B) && !presence.may_hear(A));
         presence.connected();
+        assert!(!presence.is_heard(A));
         presence.online(A);
+        assert!(presence.is_heard(A) && !presence.is_heard(B));
         assert_eq!(presence.count(), 2);
         // The connection breaks once more before all had time.
         presence.lost();

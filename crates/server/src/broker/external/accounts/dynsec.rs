@@ -159,17 +159,6 @@ impl Dynsec {
         self.stage == Stage::Seen
     }
 
-    /// Whether there is something to say, once it is certain which hosts there are.
-    pub(in super::super) fn has_more(&self) -> bool {
-        match self.stage {
-            Stage::OwnRole | Stage::OwnClient | Stage::OwnMended | Stage::Roles | Stage::Clients => false,
-            Stage::Seen => true,
-            Stage::Following => {
-                !self.waits() && (!self.outbox.is_empty() || !self.doubtful.is_empty() || self.is_due)
-            }
-        }
-    }
-
     /// What to say next, if anything.
     pub(in super::super) fn next(&mut self, guests: &dyn Guests) -> Option<Vec<u8>> {
         if self.waits() || self.stage == Stage::Seen {
@@ -177,12 +166,13 @@ impl Dynsec {
         }
         if self.stage == Stage::Following {
             if !guests.are_certain() {
-                return None;
+                // Whoever else leads now changes accounts, and hosts: both are learnt anew.
+                self.list_all();
             }
             if self.outbox.is_empty() {
                 self.repair(guests);
             }
-            if self.outbox.is_empty() && std::mem::take(&mut self.is_due) {
+            if self.outbox.is_empty() && self.is_due {
                 self.list_all();
             }
         }
@@ -211,6 +201,8 @@ impl Dynsec {
         if ours.is_empty() {
             return Ok(Progress::Going);
         }
+        // Which of them is missing is not known.
+        self.is_due |= ours.len() != self.awaited.len();
         let mut entitled = false;
         let (mut changed, mut refused) = (BTreeSet::new(), BTreeMap::new());
         for (aim, answer) in std::mem::take(&mut self.awaited).into_iter().zip(ours) {
@@ -297,6 +289,8 @@ impl Dynsec {
     }
 
     fn list_all(&mut self) {
+        self.is_due = false;
+        self.outbox.clear();
         self.roles.clear();
         self.clients.clear();
         self.surprising.clear();
@@ -414,7 +408,8 @@ impl Dynsec {
             self.surprising.remove(&host);
             tracing::warn!(
                 %host, command, error,
-                "the broker does not take the account of a host; where it has a client of this name that is not ours, remove that"
+                "the broker does not change the account of a host as it is told; a client of this name that is not ours stays, and \
+                 keeps the host out until somebody removes it"
             );
             return;
         }
